@@ -1,0 +1,52 @@
+/** The wire format of a provider's endpoints: OpenAI's (`/chat/completions`, ...) or Anthropic's (`/messages`). */
+export type Dialect = 'openai' | 'anthropic'
+
+/** Somebody who answers: an origin, the key that goes there and nowhere else, and what it speaks. */
+export interface Provider {
+  /** As plans and logs name it, e.g. `openai_original`. */
+  name: string
+  /** Scheme, host and port, e.g. `https://api.openai.com`. */
+  origin: string
+  /** What stands before the endpoint's own path, without a trailing slash, e.g. `/v1`; may be empty. */
+  basePath: string
+  /** Sent to `origin` alone. Undefined for the offline demo provider. */
+  key: string | undefined
+  dialects: readonly Dialect[]
+  /** Whether it takes `stream_options.include_usage` (a few refuse unknown fields). */
+  usageOption: boolean
+}
+
+/** Micro-credits for one of each, margin included; fractions are kept, a charge is rounded up as a whole. */
+export interface Price {
+  inputMicros: number
+  cachedInputMicros: number
+  outputMicros: number
+  perSecondMicros: number
+  perCharacterMicros: number
+  perImageMicros: number
+}
+
+/** One provider of a plan, and the provider's own name for the model (undefined: the name as asked). */
+export interface PlanStep {
+  provider: Provider
+  model: string | undefined
+}
+
+export interface Model {
+  name: string
+  plan: readonly PlanStep[]
+  price: Price
+  /** The most LLM tokens one answer can hold; decides the worst case when the client names no limit. */
+  maxOutput: number
+  /** Other models that may answer when the whole plan fails, in order. */
+  fallbacks: readonly string[]
+}
+
+/** Everything that can be asked for, as of the last reading of the models file. */
+export interface Catalog {
+  models: ReadonlyMap<string, Model>
+  /** Serves every other name through its plan, the name unchanged. */
+  wildcard: Model | undefined
+  /** All configured providers by name. */
+  providers: ReadonlyMap<string, Provider>
+}

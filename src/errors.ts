@@ -1,0 +1,66 @@
+/** What a refusal carries besides its text. */
+export interface ErrorDetail {
+  /** The request field at fault, for the client's `error.param`. */
+  param?: string
+  /** When asking again makes sense, in milliseconds; also marks the error as passing. */
+  retryAfterMs?: number
+  /** For the log alone: never shown to the client. */
+  cause?: unknown
+}
+
+/** The one error that the gateway answers with; `entrance/error-reply.ts` alone writes it out. */
+export class GatewayError extends Error {
+  readonly statusCode: number
+  /** The machine-readable `error.code`. */
+  readonly code: string
+  readonly type: string
+  readonly param: string | null
+  readonly retryAfterMs: number | undefined
+  /** Whether the very same request may succeed later: the client's `x-should-retry`. */
+  readonly passing: boolean
+
+  constructor(row: ErrorRow, text: string, detail: ErrorDetail = {}) {
+    super(text, { cause: detail.cause })
+    this.statusCode = row.status
+    this.code = row.code
+    this.type = row.type
+    this.param = detail.param ?? null
+    this.retryAfterMs = detail.retryAfterMs ?? (row.passing ? 1000 : undefined)
+    this.passing = row.passing
+  }
+}
+
+interface ErrorRow {
+  status: number
+  code: string
+  type: string
+  passing: boolean
+}
+
+const define =
+  (status: number, code: string, type: string, passing = false) =>
+  (text: string, detail?: ErrorDetail) =>
+    new GatewayError({ status, code, type, passing }, text, detail)
+
+const INVALID = 'invalid_request_error'
+
+export const invalidJson = define(400, 'invalid_json', INVALID)
+export const missingModel = define(400, 'missing_model', INVALID)
+export const invalidRequest = define(400, 'invalid_request', INVALID)
+export const credentialInUrl = define(400, 'credential_in_url', INVALID)
+export const invalidApiKey = define(401, 'invalid_api_key', 'authentication_error')
+export const modelNotAllowed = define(403, 'model_not_allowed', 'permission_error')
+export const modelNotFound = define(404, 'model_not_found', INVALID)
+export const notFound = define(404, 'not_found', INVALID)
+export const nameTaken = define(409, 'name_taken', INVALID)
+export const bodyTooSlow = define(408, 'request_timeout', INVALID, true)
+export const requestTooLarge = define(413, 'request_too_large', INVALID)
+export const unsupportedMedia = define(415, 'unsupported_media_type', INVALID)
+export const rateLimited = define(429, 'rate_limit_exceeded', 'rate_limit_error', true)
+export const insufficientQuota = define(429, 'insufficient_quota', 'insufficient_quota')
+export const headersTooLarge = define(431, 'headers_too_large', INVALID)
+export const internalError = define(500, 'internal_error', 'api_error', true)
+export const upstreamFailed = define(502, 'upstream_failed', 'api_error', true)
+export const storeUnavailable = define(503, 'store_unavailable', 'api_error', true)
+export const gatewayRestarting = define(503, 'gateway_restarting', 'api_error', true)
+export const upstreamTimeout = define(504, 'upstream_timeout', 'api_error', true)
