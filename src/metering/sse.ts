@@ -1,0 +1,146 @@
+import { createHeldBytes } from './held-bytes.ts'
+import { isRecord, lastObject, parseJson } from './json.ts'
+import { lineStart } from './lines.ts'
+import type { UsageKind } from './usage-kinds.ts'
+
+const LF = 10
+const CR = 13
+const MAX_EVENT_BYTES = 1024 * 1024
+
+/** Cuts a byte stream into whole events, whatever the chunks; nothing is added, lost or decoded. */
+export interface EventSplitter {
+  /**
+   * The events that this chunk completed, terminators included. The LF of a CRLF whose CR ended the chunk before comes
+   * as a piece of its own: the event has left already, for no event may wait for the next one.
+   */
+  push(chunk: Buffer): Buffer[]
+  /** The begun event that has not ended. */
+  rest(): Buffer
+}
+
+/** Throws an error with the code `EVENT_TOO_LARGE` on a longer event, so that a provider cannot fill the memory. */
+export function createEventSplitter(maxEventBytes = MAX_EVENT_BYTES): EventSplitter {
+  const held = createHeldBytes(maxEventBytes)
+  let atLineStart = true
+  let endedInCr = false
+
+  function push(chunk: Buffer): Buffer[] {
+    const events: Buffer[] = []
+    const nextLineEnd = createLineEnds(chunk)
+    let start = 0
+    let at = 0
+    if (endedInCr && chunk[0] === LF) {
+      at = 1
+      if (held.bytes() === 0) {
+        events.push(chunk.subarray(0, 1))
+        start = 1
+      }
+    }
+    if (chunk.length > 0) endedInCr = chunk[chunk.length - 1] === CR
+    while (at < chunk.length) {
+      if (!atLineStart) {
+        const end = nextLineEnd(at)
+        if (end === -1) break
+        at = afterLineEnd(chunk, end)
+        atLineStart = true
+      } else if (chunk[at] === LF || chunk[at] === CR) {
+        at = afterLineEnd(chunk, at)
+        events.push(held.take(chunk, start, at))
+        start = at
+      } else atLineStart = false
+    }
+    held.keep(chunk, start)
+    return events
+  }
+
+  return { push, rest: held.bytesSoFar }
+}
+
+const afterLineEnd = (chunk: Buffer, at: number) =>
+  chunk[at] === CR && chunk[at + 1] === LF ? at + 2 : at + 1
+
+/** Remembers both kinds of line end, so that a chunk with only one kind is not searched again and again for the other. */
+function createLineEnds(chunk: Buffer) {
+  let lf = -2
+  let cr = -2
+  const find = (byte: number, from: number) => {
+    const found = chunk.indexOf(byte, from)
+    return found === -1 ? Number.POSITIVE_INFINITY : found
+  }
+  return (from: number) => {
+    if (lf < from) lf = find(LF, from)
+    if (cr < from) cr = find(CR, from)
+    const end = Math.min(lf, cr)
+    return end === Number.POSITIVE_INFINITY ? -1 : end
+  }
+}
+
+/** What the event's `data` lines say; undefined for comments and the like. */
+export function dataOf(event: Buffer): string | undefined {
+  const lines = event
+    .toString()
+    .replace(/^\uFEFF/, '')
+    .split(/\r\n|\n|\r/)
+  const found = lines.filter((line) => line.startsWith('data:') || line === 'data')
+  if (found.length === 0) return undefined
+  return found.map((line) => line.slice(line[5] === ' ' ? 6 : 5)).join('\n')
+}
+
+const CHOICES = Buffer.from('"choices"')
+
+/** Whether this is Chat's extra last chunk, which exists only because the usage was asked for. */
+export function isUsageOnlyEvent(event: Buffer): boolean {
+  if (!hasEmptyChoices(event)) return false
+  const parsed = parseJson(dataOf(event) ?? '')
+  if (!isRecord(parsed) || !Array.isArray(parsed.choices) || parsed.choices.length > 0) return false
+  return isRecord(parsed.usage) && !parsed.error
+}
+
+/** Only bytes are compared: nearly every event ends here, unparsed. */
+function hasEmptyChoices(event: Buffer): boolean {
+  for (let at = event.indexOf(CHOICES); at !== -1; at = event.indexOf(CHOICES, at + 1)) {
+    const following = event.toString('latin1', at + CHOICES.length, at + CHOICES.length + 16)
+    if (/^\s*:\s*\[\s*(\]|$)/.test(following)) return true
+  }
+  return false
+}
+
+const END_TYPES: Partial<Record<UsageKind, readonly string[]>> = {
+  responses: ['response.completed', 'response.incomplete', 'response.failed'],
+  messages: ['message_stop'],
+  transcription: ['transcript.text.done'],
+  speech: ['speech.audio.done'],
+  images: ['image_generation.completed', 'image_edit.completed'],
+}
+/** A ping or a comment may follow the last event; more than a few lines back nothing is an end. */
+const END_LINES = 8
+
+/** Whether the stream's last bytes (or its last event) say that the answer is whole. */
+export function sawEnd(kind: UsageKind, tail: Buffer): boolean {
+  const text = tail.toString('latin1')
+  const types = END_TYPES[kind] ?? []
+  let end = text.length
+  for (let lines = 0; lines < END_LINES && end > 0; ) {
+    const start = lineStart(text, end - 1)
+    const line = text.slice(start, end)
+    if (line !== '') lines++
+    if (line.startsWith('data:') ? isEnd(line.slice(5), types) : start === 0 && isLongEnd(kind, line))
+      return true
+    end = start - 1
+  }
+  return false
+}
+
+function isEnd(data: string, types: readonly string[]): boolean {
+  if (data.length < 16 && data.trim() === '[DONE]') return true
+  if (!types.some((type) => data.includes(type))) return false
+  const parsed = parseJson(data)
+  return isRecord(parsed) && typeof parsed.type === 'string' && types.includes(parsed.type)
+}
+
+/** These ends repeat the whole answer and may begin before the kept bytes: then the usage report gives them away. */
+function isLongEnd(kind: UsageKind, line: string): boolean {
+  if (kind === 'responses') return lastObject(line, 'usage', 2) !== undefined
+  if (kind === 'chat' || kind === 'messages') return false
+  return lastObject(line, 'usage', 1) !== undefined
+}

@@ -1,0 +1,85 @@
+import type { Price } from '../config/models.ts'
+import { findBase64Runs } from './base64-runs.ts'
+import { costMicros } from './price.ts'
+import { NO_USAGE, type UsageKind } from './usage-kinds.ts'
+
+const MAX_OUTPUT_LIMIT = 10_000_000
+const MAX_CHOICES = 10_000
+const RUN_LEAST_TOKENS = 4096
+const RUN_BYTES_PER_TOKEN = 8
+const IMAGE_TOKENS = 2048
+/** Fewer bytes are never one token on average in any language or tokenizer we hold credits for. */
+const BYTES_PER_TOKEN = 4
+
+/** What can be known about a request's price before anybody answers it. */
+export interface RequestFacts {
+  kind: UsageKind
+  /** An upper bound, as of `inputBound`. */
+  inputTokens: number
+  /** The client's own limit on one answer. */
+  outputLimit?: number | undefined
+  /** How many answers it wants (`n`). */
+  choices: number
+  images: number
+  characters: number
+  seconds: number
+}
+
+/** The most that the request can cost: this much is held before a provider is asked. */
+export function worstCaseMicros(facts: RequestFacts, price: Price, maxOutput: number): number {
+  if (facts.kind === 'free') return 0
+  const dearest = { ...price, inputMicros: Math.max(price.inputMicros, price.cachedInputMicros) }
+  return costMicros({ ...NO_USAGE, ...amounts(facts), outputTokens: mostOutput(facts, maxOutput) }, dearest)
+}
+
+/** Enough to begin with, for a balance that does not cover the worst case. */
+export function leastMicros(facts: RequestFacts, price: Price): number {
+  if (facts.kind === 'free') return 0
+  const inputTokens = Math.ceil(facts.inputTokens / BYTES_PER_TOKEN)
+  return costMicros(
+    { ...NO_USAGE, ...amounts(facts), inputTokens, outputTokens: hasOutput(facts) ? 1 : 0 },
+    price,
+  )
+}
+
+const amounts = ({ inputTokens, images, characters, seconds }: RequestFacts) => ({
+  inputTokens,
+  images,
+  characters,
+  seconds,
+})
+
+const hasOutput = ({ kind }: RequestFacts) => kind !== 'embeddings' && kind !== 'rerank'
+
+function mostOutput(facts: RequestFacts, maxOutput: number): number {
+  if (!hasOutput(facts)) return 0
+  // Zero and -1 mean "no limit" to some providers.
+  const isLimit = Number.isInteger(facts.outputLimit) && (facts.outputLimit ?? 0) > 0
+  const each = isLimit ? Math.min(facts.outputLimit ?? 0, MAX_OUTPUT_LIMIT) : maxOutput
+  return each * Math.max(atLeastOne(facts.choices), facts.kind === 'images' ? atLeastOne(facts.images) : 1)
+}
+
+const atLeastOne = (count: number) => (count >= 1 ? Math.min(count, MAX_CHOICES) : 1)
+
+const IMAGE = Buffer.from('"image')
+
+/** The most LLM tokens a JSON body can be: one a byte, but for files, which models count by their size. */
+export function inputBound(body: Buffer): number {
+  let tokens = body.length
+  for (const { start, end } of findBase64Runs(body)) {
+    const bytes = end - start
+    tokens -= bytes - Math.min(bytes, Math.max(RUN_LEAST_TOKENS, Math.floor(bytes / RUN_BYTES_PER_TOKEN)))
+  }
+  return tokens + countImages(body) * IMAGE_TOKENS
+}
+
+/** Images weigh more than their bytes when they come as a link or compress well. */
+function countImages(body: Buffer): number {
+  let found = 0
+  for (let at = body.indexOf(IMAGE); at !== -1; at = body.indexOf(IMAGE, at + IMAGE.length)) {
+    // OpenAI's parts have the key `image_url`, Anthropic's the type `image`.
+    if (/^(_url"\s*:|"\s*[,}])/.test(body.toString('latin1', at + IMAGE.length, at + IMAGE.length + 16)))
+      found++
+  }
+  return found
+}
