@@ -1,0 +1,311 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { parseEnv } from 'node:util'
+import fc from 'fast-check'
+import t, { type Test } from 'tap'
+import { readSettings, SettingsError } from '../../src/config/env.ts'
+import { KNOWN_PROVIDERS } from '../../src/config/providers.ts'
+
+type Env = Record<string, string | undefined>
+
+const mistakesOf = (env: Env): readonly string[] => {
+  try {
+    readSettings(env)
+    return []
+  } catch (error) {
+    if (error instanceof SettingsError) return error.mistakes
+    throw error
+  }
+}
+/** The value of one setting must be refused, in a text that names the variable. */
+const refuses = (t: Test, env: Env, pattern: RegExp) => {
+  const mistakes = mistakesOf(env)
+  const label = Object.entries(env)
+    .map((pair) => pair.join('='))
+    .join(' ')
+  t.equal(mistakes.length, 1, `${label} is one mistake: ${mistakes.join(' | ')}`)
+  t.match(mistakes[0], pattern, label)
+}
+
+t.test('without any setting the gateway has every default of its contract', async (t) => {
+  const { readKey, ...settings } = readSettings({})
+  t.equal(readKey('NOT_SET'), undefined)
+  t.same(settings, {
+    port: 8088,
+    host: '0.0.0.0',
+    dbDir: 'src/db',
+    logDir: 'src/logs',
+    logLevel: 'info',
+    requestsPerMinute: 60,
+    failuresPerMinute: 60,
+    connectTimeoutMs: 5000,
+    firstByteTimeoutMs: 60_000,
+    idleTimeoutMs: 60_000,
+    totalTimeoutMs: 900_000,
+    drainTimeoutMs: 25_000,
+    bodyTimeoutMs: 30_000,
+    demo: 'auto',
+    adminFirst: undefined,
+    trustedProxies: [],
+    corsAllowlist: [],
+    passthrough: [],
+    providers: [],
+  })
+})
+
+t.test('.env.example may be copied as it is, and names every setting', async (t) => {
+  const text = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8')
+  const example = parseEnv(text)
+  t.same({ ...readSettings(example), readKey: 0 }, { ...readSettings({}), readKey: 0 })
+  const source = readFileSync(new URL('../../src/config/env.ts', import.meta.url), 'utf8')
+  const asked = source.match(/'[A-Z][A-Z]+(?:_[A-Z]+)*'/g) ?? []
+  const names = new Set(asked.map((name) => name.slice(1, -1)))
+  for (const later of ['REDIS_URL', 'WS_ROUTES']) names.delete(later)
+  for (const known of KNOWN_PROVIDERS) names.add(known.keyVariable).add(known.baseUrlVariable)
+  t.same(Object.keys(example).sort(), [...names].sort())
+})
+
+t.test('each setting is read from its variable', async (t) => {
+  const table: [Env, string, unknown][] = [
+    [{ PORT: '0' }, 'port', 0],
+    [{ API_GATEWAY_PORT: ' 9000 ' }, 'port', 9000],
+    [{ PORT: '1', API_GATEWAY_PORT: '2' }, 'port', 1],
+    [{ PORT: '', API_GATEWAY_PORT: '2' }, 'port', 2],
+    [{ HOST: '::1' }, 'host', '::1'],
+    [{ LOG_LEVEL: 'WARN' }, 'logLevel', 'warn'],
+    [{ DEMO_PROVIDER: 'off' }, 'demo', 'off'],
+    [{ RATE_LIMIT_PER_DAY: '5' }, 'requestsPerDay', 5],
+    [{ UNAUTHENTICATED_PER_MINUTE: '7' }, 'failuresPerMinute', 7],
+    [{ MODELS_FILE: 'models.yaml' }, 'modelsFile', 'models.yaml'],
+    [{ DB_DIR: '/data', LOG_DIR: ' ' }, 'dbDir', '/data'],
+    [{ TRUSTED_PROXIES: '10.0.0.0/8, ::1,fd00::/8,' }, 'trustedProxies', ['10.0.0.0/8', '::1', 'fd00::/8']],
+    [
+      {
+        CORS_ALLOWLIST:
+          'HTTPS://App.Example.com:443,http://localhost:3000,https://*.example.app,http://[::1]:80',
+      },
+      'corsAllowlist',
+      ['https://app.example.com', 'http://localhost:3000', 'https://*.example.app', 'http://[::1]'],
+    ],
+    [
+      {
+        PASSTHROUGH_PATHS:
+          '/v1/files/,/v1/batches=openai,/v1/x=https://a.example/v2/,/y=http://b.example!insecure,/z=http://127.0.0.1:9',
+      },
+      'passthrough',
+      [
+        { prefix: '/v1/files' },
+        { prefix: '/v1/batches', provider: 'openai' },
+        { prefix: '/v1/x', url: 'https://a.example/v2' },
+        { prefix: '/y', url: 'http://b.example' },
+        { prefix: '/z', url: 'http://127.0.0.1:9' },
+      ],
+    ],
+  ]
+  for (const [env, field, expected] of table) {
+    const settings: Record<string, unknown> = { ...readSettings(env) }
+    t.same(settings[field], expected, JSON.stringify(env))
+  }
+})
+
+t.test('a value that cannot be meant is refused with the variable and a way out', async (t) => {
+  for (const port of ['abc', '65536', '80.5', '-1', '1e3', '0x50', '9'.repeat(400)]) {
+    refuses(t, { PORT: port }, /^PORT must be a whole number from 0 to 65535/)
+  }
+  refuses(t, { API_GATEWAY_PORT: 'x' }, /^API_GATEWAY_PORT must/)
+  refuses(t, { RATE_LIMIT_PER_MINUTE: '0' }, /from 1 to 1000000/)
+  refuses(t, { CONNECT_TIMEOUT_MS: '5s' }, /^CONNECT_TIMEOUT_MS must/)
+  refuses(t, { LOG_LEVEL: 'loud' }, /^LOG_LEVEL must be one of fatal, error/)
+  refuses(t, { DEMO_PROVIDER: 'yes' }, /auto, on, off/)
+  refuses(t, { HOST: 'http://x' }, /^HOST must be an address/)
+  refuses(t, { REDIS_URL: 'redis://x' }, /^REDIS_URL .*does not support it yet/)
+  refuses(t, { WS_ROUTES: '/ws=ws://x' }, /^WS_ROUTES .*does not support it yet/)
+  for (const hops of ['1', 'true', 'TRUE']) refuses(t, { TRUSTED_PROXIES: hops }, /invent its own/)
+  for (const block of ['10.0.0.0/33', '::/129', '10.0.0.0/x'])
+    refuses(t, { TRUSTED_PROXIES: block }, /must end in/)
+  for (const block of ['traefik', '10.0.0/8', '10.0.0.0/8/8', 'fe80::1%eth0']) {
+    refuses(t, { TRUSTED_PROXIES: block }, /must be an IP address or a CIDR block/)
+  }
+  refuses(t, { TRUSTED_PROXIES: '10.0.0.1,0.0.0.0/0' }, /entry 2 trusts the whole internet/)
+})
+
+t.test('CORS_ALLOWLIST lets nobody in by accident', async (t) => {
+  const origin = (entry: string) => ({ CORS_ALLOWLIST: entry })
+  refuses(t, origin('*'), /every web page/)
+  for (const wide of ['https://*.com', 'https://*.co.uk', 'https://*.localhost', 'http://*.0.0.1']) {
+    refuses(t, origin(wide), /whole registry/)
+  }
+  for (const host of ['vercel.app', 'netlify.app', 'pages.dev', 'github.io', 'herokuapp.com', 'web.app']) {
+    refuses(t, origin(`https://*.${host}`), new RegExp(`everyone hosted on ${host}`))
+  }
+  for (const bad of [
+    'app.example.com',
+    'https://a.example/',
+    'https://a.example/x',
+    'null',
+    'https://a*.example.com',
+  ]) {
+    refuses(t, origin(bad), /must be an origin/)
+  }
+  for (const bad of [
+    'https://a.*.example.com',
+    'https://*',
+    'https://u:p@a.example',
+    'https://*.*.example.com',
+  ]) {
+    refuses(t, origin(bad), /must be an origin/)
+  }
+  refuses(t, origin('https://a.example:99999'), /port from 1/)
+  refuses(t, origin('https://ok.example,https://a.example?x'), /^CORS_ALLOWLIST entry 2 /)
+  t.same(mistakesOf(origin('https://*.my-team.vercel.app')), [])
+})
+
+t.test('PASSTHROUGH_PATHS never opens what is paid for', async (t) => {
+  const paid = [
+    '/v1',
+    '/v1/',
+    '/v1/chat',
+    '/v1/chat/completions',
+    '/V1/Embeddings',
+    '/v1/audio',
+    '/v1/messages',
+  ]
+  for (const path of [
+    ...paid,
+    '/v1/models/gpt-4o',
+    '/health',
+    '/ready',
+    '/metrics',
+    '/admin/x',
+    '/v1/token',
+  ]) {
+    refuses(t, { PASSTHROUGH_PATHS: path }, /answers or charges itself/)
+  }
+  for (const path of ['/', 'v1/files', '/a/../v1', '/..', '/v1/*', '/v1/%2e', '/a//b', '/a?b', '=openai']) {
+    refuses(t, { PASSTHROUGH_PATHS: path }, /plain path/)
+  }
+  refuses(t, { PASSTHROUGH_PATHS: '/f=http://a.example' }, /plain HTTP .*end the entry in "!insecure"/)
+  refuses(t, { PASSTHROUGH_PATHS: '/f=ftp://a.example' }, /must name a provider or a URL/)
+  refuses(t, { PASSTHROUGH_PATHS: '/f=https://me:hunter2@a.example' }, /user name or password$/)
+  t.same(mistakesOf({ PASSTHROUGH_PATHS: '/v1/messages/batches=anthropic' }), [])
+})
+
+t.test('providers exist by their keys, in the order of preference', async (t) => {
+  const settings = readSettings({
+    XAI_API_KEY: 'xai-1',
+    FREE_OPENAI_KEY: 'free-1',
+    OPENAI_API_KEY: 'sk-1',
+    OPENAI_BASE_URL: 'https://llm.example.net/api/v1/',
+    ANTHROPIC_API_KEY: 'sk-ant',
+    ANTHROPIC_BASE_URL: 'https://api.anthropic.com',
+    MISTRAL_API_KEY: 'm-1',
+    GEMINI_BASE_URL: 'nonsense without a key',
+  })
+  const at = settings.providers.map(({ name, origin, basePath, key }) => [name, origin + basePath, key])
+  t.same(at, [
+    ['openai', 'https://llm.example.net/api/v1', 'sk-1'],
+    ['free_openai', 'https://api.chatanywhere.tech/v1', 'free-1'],
+    ['anthropic', 'https://api.anthropic.com/v1', 'sk-ant'],
+    ['mistral', 'https://api.mistral.ai/v1', 'm-1'],
+    ['xai', 'https://api.x.ai/v1', 'xai-1'],
+  ])
+  const speaks = (name: string) => settings.providers.find((provider) => provider.name === name)
+  t.same(speaks('anthropic')?.dialects, ['anthropic', 'openai'])
+  t.equal(speaks('mistral')?.usageOption, false)
+  t.equal(speaks('xai')?.usageOption, true)
+})
+
+t.test('a provider key never travels over plain HTTP, except to this machine', async (t) => {
+  const at = (url: string) => ({ OPENAI_API_KEY: 'sk-1', OPENAI_BASE_URL: url })
+  refuses(t, at('http://llm.example.net/v1'), /^OPENAI_BASE_URL must start with https:.*allowInsecure/)
+  refuses(t, at('http://127.evil.example/v1'), /plain HTTP/)
+  for (const url of ['https://a.example/v1?key=hunter2', 'https://a.example/v1#hunter2']) {
+    refuses(t, at(url), /no "\?" and no "#"$/)
+  }
+  refuses(t, at('https://me:hunter2@a.example/v1'), /user name or password$/)
+  refuses(t, at('api.example.com/v1'), /must be a URL/)
+  for (const url of ['http://localhost:1234/v1', 'http://127.0.0.2', 'http://[::1]:9/v1'])
+    t.same(mistakesOf(at(url)), [])
+})
+
+t.test('ADMIN_FIRST must be a real secret', async (t) => {
+  refuses(t, { ADMIN_FIRST: 'short' }, /at least 16 characters.*openssl rand/)
+  refuses(t, { ADMIN_FIRST: 'Your_admin_token_here' }, /placeholder/)
+  refuses(t, { ADMIN_FIRST: 'CHANGE_me_in_production' }, /placeholder/)
+  refuses(t, { ADMIN_FIRST: 'sixteen letters and blanks' }, /no HTTP header can carry/)
+  t.equal(readSettings({ ADMIN_FIRST: ' 0123456789abcdef ' }).adminFirst, '0123456789abcdef')
+  t.equal(readSettings({ ADMIN_FIRST: '' }).adminFirst, undefined)
+})
+
+t.test('any secret may come from a file', async (t) => {
+  const dir = t.testdir({ admin: '0123456789abcdef\n', key: ' sk-file \r\n', empty: '\n', folder: {} })
+  const settings = readSettings({
+    ADMIN_FIRST_FILE: `${dir}/admin`,
+    FREE_OPENAI_KEY_FILE: `${dir}/key`,
+    X_FILE: `${dir}/key`,
+  })
+  t.equal(settings.adminFirst, '0123456789abcdef')
+  t.equal(settings.providers[0]?.key, 'sk-file')
+  t.equal(settings.readKey('X'), 'sk-file')
+  writeFileSync(`${dir}/key`, 'sk-rotated')
+  t.equal(settings.readKey('X'), 'sk-rotated', 'a key is read when it is asked for')
+  refuses(t, { OPENAI_API_KEY_FILE: `${dir}/none` }, /^OPENAI_API_KEY_FILE cannot be read \(ENOENT\)/)
+  refuses(t, { OPENAI_API_KEY_FILE: `${dir}/folder` }, /regular file/)
+  refuses(t, { OPENAI_API_KEY_FILE: `${dir}/empty` }, /empty file/)
+  refuses(t, { XAI_API_KEY: 'a', XAI_API_KEY_FILE: `${dir}/key` }, /both set/)
+  t.throws(() => readSettings({ X_FILE: `${dir}/none` }).readKey('X'), SettingsError)
+})
+
+t.test('all mistakes are named at once, and no text repeats a secret', async (t) => {
+  const planted = 'hunter2'
+  const mistakes = mistakesOf({
+    PORT: 'abc',
+    LOG_LEVEL: 'loud',
+    ADMIN_FIRST: planted,
+    OPENAI_API_KEY: `${planted} with blanks`,
+    GROQ_API_KEY: 'x',
+    GROQ_BASE_URL: `https://a:${planted}@b.example`,
+    CORS_ALLOWLIST: `https://a:${planted}@b.example`,
+    PASSTHROUGH_PATHS: `/f=https://a:${planted}@b.example`,
+    TRUSTED_PROXIES: planted,
+    REDIS_URL: `redis://:${planted}@x`,
+  })
+  t.equal(mistakes.length, 9)
+  t.notMatch(mistakes.join('\n'), planted)
+  t.equal(new SettingsError(mistakes).message, mistakes.join('\n'))
+})
+
+t.test('whatever the environment holds, reading it ends in settings or in a SettingsError', async () => {
+  const text = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8')
+  const names = Object.keys(parseEnv(text)).flatMap((name) => [name, `${name}_FILE`])
+  const piece = fc.constantFrom(
+    'https://',
+    'http://',
+    '*',
+    '*.',
+    ',',
+    '=',
+    '/',
+    '..',
+    '[::1]',
+    'a.b',
+    ':',
+    '!insecure',
+    '10.0.0.0/8',
+    'true',
+    '@',
+    '?',
+    '\0',
+    '1e400',
+    '-0',
+  )
+  const value = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.array(fc.oneof(piece, fc.string())).map((all) => all.join('')),
+  )
+  fc.assert(
+    fc.property(fc.dictionary(fc.constantFrom(...names), value), (env) => {
+      mistakesOf(env)
+    }),
+    { numRuns: 500 },
+  )
+})
