@@ -1,0 +1,83 @@
+import { format as formatText } from 'node:util'
+import type { FastifyBaseLogger } from 'fastify'
+import type { Batch } from './batch.ts'
+import type { buildLineWriter, Fields } from './lines.ts'
+
+const NAMES = ['fatal', 'error', 'warn', 'info', 'debug', 'trace']
+const USUAL_RANK = NAMES.indexOf('info')
+const RANKS: Readonly<Record<string, number>> = {
+  silent: -1,
+  ...Object.fromEntries(NAMES.map((name, rank) => [name, rank])),
+}
+
+interface Writer {
+  write: ReturnType<typeof buildLineWriter>
+  batch: Batch
+}
+
+/** Fastify's logger calls; only what belongs to one child is kept per child, since every request makes one. */
+export class RecordLogger implements FastifyBaseLogger {
+  readonly #writer: Writer
+  readonly #bindings: readonly Fields[]
+  #rank: number
+
+  constructor(writer: Writer, level: string, bindings: readonly Fields[] = []) {
+    this.#writer = writer
+    this.#bindings = bindings
+    this.#rank = RANKS[level] ?? USUAL_RANK
+  }
+
+  get level(): string {
+    return NAMES[this.#rank] ?? 'silent'
+  }
+
+  set level(name: string) {
+    this.#rank = RANKS[name] ?? this.#rank
+  }
+
+  fatal(...words: unknown[]): void {
+    this.#add('fatal', words)
+  }
+
+  error(...words: unknown[]): void {
+    this.#add('error', words)
+  }
+
+  warn(...words: unknown[]): void {
+    this.#add('warn', words)
+  }
+
+  info(...words: unknown[]): void {
+    this.#add('info', words)
+  }
+
+  debug(...words: unknown[]): void {
+    this.#add('debug', words)
+  }
+
+  trace(...words: unknown[]): void {
+    this.#add('trace', words)
+  }
+
+  silent(): void {}
+
+  /** Foreign serializers are ignored: ours show less. */
+  child(bindings: Fields, options?: { level?: string }): FastifyBaseLogger {
+    return new RecordLogger(this.#writer, options?.level ?? this.level, [...this.#bindings, bindings])
+  }
+
+  #add(level: string, words: readonly unknown[]): void {
+    const rank = RANKS[level] ?? 0
+    if (rank > this.#rank) return
+    const [first, ...rest] = words
+    const text = typeof first === 'string' ? words : rest
+    const said = text.length < 2 ? String(text[0] ?? '') : formatText(...text)
+    this.#writer.batch.add(this.#writer.write(level, said, [...this.#bindings, readFields(first)]))
+    if (rank <= 1) this.#writer.batch.flush()
+  }
+}
+
+const readFields = (first: unknown): Fields => {
+  if (typeof first !== 'object' || first === null) return {}
+  return first instanceof Error ? { err: first } : (first as Fields)
+}
