@@ -1,0 +1,68 @@
+import fastifyCors from '@fastify/cors'
+import type { FastifyReply } from 'fastify'
+import fp from 'fastify-plugin'
+
+const PREFLIGHT_SECONDS = 600
+const READABLE_HEADERS = [
+  'x-request-id',
+  'x-ratelimit-limit-requests',
+  'x-ratelimit-remaining-requests',
+  'x-ratelimit-reset-requests',
+  'x-gateway-provider',
+  'x-gateway-model',
+  'x-gateway-attempts',
+  'x-gateway-credits-charged',
+  'x-gateway-credits-remaining',
+  'retry-after',
+  'retry-after-ms',
+  'x-should-retry',
+]
+
+const WILDCARD = '://*.'
+const LABEL = /^[a-z0-9-]+$/
+
+const matches = (origin: string, entry: string): boolean => {
+  const start = entry.indexOf(WILDCARD)
+  if (start < 0) return origin === entry
+  const scheme = entry.slice(0, start + 3)
+  const rest = entry.slice(start + WILDCARD.length - 1)
+  if (!origin.startsWith(scheme) || !origin.endsWith(rest)) return false
+  return LABEL.test(origin.slice(scheme.length, origin.length - rest.length))
+}
+
+/** Exact but for upper case; `https://*.example.app` stands for one label. `null` is what any sandboxed page sends. */
+export const isAllowedOrigin = (origin: string | undefined, allowlist: readonly string[]): boolean => {
+  if (origin === undefined || origin === 'null') return false
+  const asked = origin.toLowerCase()
+  return allowlist.some((entry) => matches(asked, entry.toLowerCase()))
+}
+
+/** What this room has put on an answer, for those who write its head themselves. */
+export const corsHeaders = (reply: FastifyReply): Record<string, string> => {
+  const headers: Record<string, string> = {}
+  for (const [name, value] of Object.entries(reply.getHeaders())) {
+    if (value !== undefined && (name === 'vary' || name.startsWith('access-control-')))
+      headers[name] = String(value)
+  }
+  return headers
+}
+
+export interface CorsOptions {
+  allowlist: readonly string[]
+}
+
+/** Lets named browser origins read our answers. Never with credentials: tokens come in headers, not cookies. */
+export const cors = fp<CorsOptions>(
+  async (app, { allowlist }) => {
+    if (allowlist.length === 0) return
+    await app.register(fastifyCors, {
+      origin: (origin, done) => done(null, isAllowedOrigin(origin, allowlist)),
+      credentials: false,
+      methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+      exposedHeaders: READABLE_HEADERS,
+      maxAge: PREFLIGHT_SECONDS,
+      strictPreflight: false,
+    })
+  },
+  { name: 'cors' },
+)

@@ -1,0 +1,56 @@
+import fp from 'fastify-plugin'
+import { gatewayRestarting } from '../errors.ts'
+
+/** The way down: no new work, and a moment when the old work is done. */
+export interface Drain {
+  readonly isDraining: boolean
+  begin(): void
+  /** Resolves when no request is in flight. */
+  idle(): Promise<void>
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    drain: Drain
+  }
+}
+
+const openDrain = () => {
+  let isDraining = false
+  let inFlight = 0
+  let waiting: (() => void)[] = []
+  return {
+    get isDraining() {
+      return isDraining
+    },
+    begin() {
+      isDraining = true
+    },
+    idle: () => new Promise<void>((resolve) => (inFlight === 0 ? resolve() : waiting.push(resolve))),
+    enter() {
+      inFlight++
+    },
+    leave() {
+      inFlight--
+      if (inFlight > 0) return
+      for (const resolve of waiting) resolve()
+      waiting = []
+    },
+  }
+}
+
+/** Registered first: whoever comes while the gateway goes down is sent to another one. */
+export const drain = fp(
+  async (app) => {
+    const state = openDrain()
+    app.decorate('drain', state)
+    app.addHook('onRequest', (request, reply, done) => {
+      state.enter()
+      reply.raw.once('close', state.leave)
+      if (!state.isDraining || request.routeOptions.url === '/health') return done()
+      reply.header('connection', 'close')
+      done(gatewayRestarting('The gateway is restarting. Try again in a moment.'))
+    })
+  },
+  { name: 'drain' },
+)

@@ -1,0 +1,93 @@
+import type { IncomingMessage } from 'node:http'
+import fp from 'fastify-plugin'
+import {
+  credentialInUrl,
+  type GatewayError,
+  headersTooLarge,
+  invalidRequest,
+  unsupportedMedia,
+} from '../errors.ts'
+
+const MOST_HEADERS = 100
+const ONLY_ONCE = ['authorization', 'host', 'content-length']
+const CREDENTIAL_NAMES = new Set([
+  'api_key',
+  'api-key',
+  'apikey',
+  'x-api-key',
+  'key',
+  'token',
+  'access_token',
+  'mastertoken',
+  'authorization',
+])
+
+const decode = (text: string): string => {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
+const hasCredential = (query: string): boolean =>
+  query.split(/[&;]/).some((pair) => {
+    const name = pair.split('=', 1)[0] ?? ''
+    return CREDENTIAL_NAMES.has(decode(name).trim().toLowerCase())
+  })
+
+/** Whatever could be read as another path behind us than the one that was routed here. */
+const isCrooked = (path: string): boolean => {
+  if (!path.includes('%') && !path.includes('..') && !path.includes('\\')) return false
+  const plain = path.replace(/%(00|2e|2f|5c)/gi, (code) => decodeURIComponent(code))
+  return plain.includes('\0') || plain.includes('\\') || plain.split('/').includes('..')
+}
+
+const checkUrl = (url: string): GatewayError | undefined => {
+  if (!url.startsWith('/')) return invalidRequest('Send the path alone in the request line, as "/v1/models".')
+  const start = url.indexOf('?')
+  if (start >= 0 && hasCredential(url.slice(start + 1))) {
+    return credentialInUrl(
+      'A credential stands in the URL. It is exposed now, so replace it, and send the new one as ' +
+        '"Authorization: Bearer <token>".',
+    )
+  }
+  if (!isCrooked(start < 0 ? url : url.slice(0, start))) return undefined
+  return invalidRequest('The path holds "..", a backslash or a NUL. Send it without.')
+}
+
+/** Node keeps the first of two such headers and drops the other; somebody before us may have believed the other. */
+const findTwice = (rawHeaders: readonly string[]): string | undefined => {
+  let seen = ''
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index] ?? ''
+    if (name.length !== 13 && name.length !== 4 && name.length !== 14) continue
+    const lower = name.toLowerCase()
+    if (!ONLY_ONCE.includes(lower)) continue
+    if (seen.includes(lower)) return lower
+    seen += `${lower} `
+  }
+  return undefined
+}
+
+/** Why a request is turned away before anybody asks whose it is. */
+export const checkRequest = (
+  request: Pick<IncomingMessage, 'url' | 'rawHeaders' | 'headers'>,
+): GatewayError | undefined => {
+  const { rawHeaders, headers, url = '' } = request
+  if (rawHeaders.length > MOST_HEADERS * 2)
+    return headersTooLarge(`Send at most ${MOST_HEADERS} headers with a request.`)
+  const twice = findTwice(rawHeaders)
+  if (twice) return invalidRequest(`Send the header "${twice}" only once.`)
+  const encoding = headers['content-encoding']
+  if (encoding !== undefined && encoding.toLowerCase() !== 'identity')
+    return unsupportedMedia('Send the body uncompressed, without "Content-Encoding".')
+  return checkUrl(url)
+}
+
+export const guard = fp(
+  async (app) => {
+    app.addHook('onRequest', (request, _reply, done) => done(checkRequest(request.raw)))
+  },
+  { name: 'guard' },
+)

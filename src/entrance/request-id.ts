@@ -1,0 +1,27 @@
+import { randomBytes } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import fp from 'fastify-plugin'
+
+const SAFE_ID = /^[A-Za-z0-9._:-]{1,128}$/
+
+/** For Fastify's `genReqId`: a client's own id when it is safe to repeat, else a new one, unique across restarts. */
+export const makeRequestId = (): ((request: Pick<IncomingMessage, 'headers'>) => string) => {
+  const prefix = `req_${randomBytes(6).toString('hex')}`
+  let count = 0
+  return ({ headers }) => {
+    const own = headers['x-request-id']
+    if (typeof own === 'string' && SAFE_ID.test(own)) return own
+    return `${prefix}${(count++).toString(36).padStart(6, '0')}`
+  }
+}
+
+/** `x-request-id` on every answer that goes through `reply`. */
+export const requestId = fp(
+  async (app) => {
+    app.addHook('onRequest', (request, reply, done) => {
+      reply.header('x-request-id', request.id)
+      done()
+    })
+  },
+  { name: 'request-id' },
+)

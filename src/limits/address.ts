@@ -1,0 +1,33 @@
+import fastifyRateLimit, { type RateLimitOptions } from '@fastify/rate-limit'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { rateLimited } from '../errors.ts'
+
+export interface AddressLimitOptions {
+  /** Requests without a valid token, per client address (IPv6: per /64). */
+  failuresPerMinute: number
+}
+
+const MINUTE_MS = 60_000
+const MOST_ADDRESSES = 100_000
+
+/** For `client-auth`'s `onRefused`: guessing tokens becomes 429. Valid tokens of the same address are not touched. */
+export const addressLimit = async (
+  app: FastifyInstance,
+  { failuresPerMinute }: AddressLimitOptions,
+): Promise<(request: FastifyRequest) => Promise<void>> => {
+  if (!app.hasDecorator('createRateLimit')) await app.register(fastifyRateLimit, { global: false })
+  const options: RateLimitOptions = {
+    max: failuresPerMinute,
+    timeWindow: MINUTE_MS,
+    cache: MOST_ADDRESSES,
+    ipv6Subnet: 64,
+  }
+  const count = app.createRateLimit(options)
+  return async (request) => {
+    const state = await count(request)
+    if (state.isAllowed || !state.isExceeded) return
+    throw rateLimited('Too many requests without a valid token. Wait as long as "Retry-After" says.', {
+      retryAfterMs: Math.max(1, state.ttl),
+    })
+  }
+}

@@ -1,0 +1,112 @@
+import fastifyRateLimit, { type RateLimitOptions } from '@fastify/rate-limit'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { type GatewayError, rateLimited } from '../errors.ts'
+import type { Token } from '../stores/token-store.ts'
+import { writeDuration } from './reset-text.ts'
+
+/** The limit of a token that is nearest to its end. */
+export interface RateState {
+  limit: number
+  remaining: number
+  resetMs: number
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    rate: RateState | undefined
+  }
+}
+
+export interface RateOptions {
+  /** For tokens without a limit of their own; undefined: no limit. */
+  perMinute?: number | undefined
+  perDay?: number | undefined
+  now?: () => number
+}
+
+const MINUTE_MS = 60_000
+const DAY_MS = 86_400_000
+/** The package forgets the longest unused keys above this; its own default of 5,000 would lift limits. */
+const MOST_KEYS = 250_000
+
+interface Count extends RateState {
+  isExceeded: boolean
+}
+
+/** Counts a request and says where its token stands; undefined: the token has no such limit. */
+type Check = (request: FastifyRequest) => Promise<Count | undefined>
+
+interface Window {
+  timeWindow: number
+  keyOf(tokenId: string): string
+  maxOf(token: Token): number | undefined
+  /** Until the window ends, told the package's own answer. */
+  resetMs(ttlMs: number): number
+}
+
+const openCheck = (app: FastifyInstance, { timeWindow, keyOf, maxOf, resetMs }: Window): Check => {
+  const options: RateLimitOptions = {
+    timeWindow,
+    cache: MOST_KEYS,
+    max: ({ token }) => maxOf(token) ?? 0,
+    keyGenerator: ({ token }) => keyOf(token.id),
+  }
+  const count = app.createRateLimit(options)
+  return async (request) => {
+    if (maxOf(request.token) === undefined) return undefined
+    const state = await count(request)
+    if (state.isAllowed) return undefined
+    const { max, remaining, ttl, isExceeded } = state
+    return { limit: max, remaining, resetMs: resetMs(ttl), isExceeded }
+  }
+}
+
+const openMinute = (app: FastifyInstance, perMinute: number | undefined): Check =>
+  openCheck(app, {
+    timeWindow: MINUTE_MS,
+    keyOf: (id) => `min:${id}`,
+    maxOf: (token) => token.requestsPerMinute ?? perMinute,
+    resetMs: (ttlMs) => ttlMs,
+  })
+
+/** The date stands in the key: a window of the package would end a day after its first request, not at midnight. */
+const openDay = (app: FastifyInstance, perDay: number | undefined, now: () => number): Check =>
+  openCheck(app, {
+    timeWindow: DAY_MS,
+    keyOf: (id) => `day:${Math.floor(now() / DAY_MS)}:${id}`,
+    maxOf: (token) => token.requestsPerDay ?? perDay,
+    resetMs: () => DAY_MS - (now() % DAY_MS),
+  })
+
+const setHeaders = (reply: FastifyReply, { limit, remaining, resetMs }: RateState): void => {
+  reply.header('x-ratelimit-limit-requests', limit)
+  reply.header('x-ratelimit-remaining-requests', remaining)
+  reply.header('x-ratelimit-reset-requests', writeDuration(resetMs))
+}
+
+const buildRefusal = ({ limit, resetMs }: Count, window: string): GatewayError =>
+  rateLimited(`This token may send ${limit} requests a ${window}. Wait as long as "Retry-After" says.`, {
+    retryAfterMs: Math.max(1, resetMs),
+  })
+
+/** May they, now: so many requests per token in a minute and in a day (UTC). After `client-auth`. */
+export const rateLimit = fp<RateOptions>(
+  async (app, { perMinute, perDay, now = Date.now }) => {
+    await app.register(fastifyRateLimit, { global: false })
+    const countMinute = openMinute(app, perMinute)
+    const countDay = openDay(app, perDay, now)
+    app.decorateRequest('rate')
+    app.addHook('onRequest', async (request, reply) => {
+      const minute = await countMinute(request)
+      // What the minute refuses does not use up the day.
+      const day = minute?.isExceeded ? undefined : await countDay(request)
+      const nearest = day && (!minute || day.remaining <= minute.remaining) ? day : minute
+      request.rate = nearest
+      if (!nearest) return
+      setHeaders(reply, nearest)
+      if (nearest.isExceeded) throw buildRefusal(nearest, nearest === day ? 'day' : 'minute')
+    })
+  },
+  { name: 'rate-limit', dependencies: ['client-auth'] },
+)

@@ -1,0 +1,92 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import httpProxy from '@fastify/http-proxy'
+import type { FastifyInstance } from 'fastify'
+import type { Dialect } from '../config/models.ts'
+import { type GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
+import { copyDownward, upstreamHeaders } from './headers.ts'
+import { openVerifyingAgent, type UpstreamTimeouts } from './upstreams.ts'
+
+/** One public path handed to a provider as it is, unmetered. */
+export interface PassthroughRoute {
+  /** The public path, e.g. `/v1/files`. */
+  prefix: string
+  origin: string
+  /** What `prefix` becomes at the provider, e.g. `/v1/files`; the rest of the path and the query follow it. */
+  basePath: string
+  key?: string | undefined
+  dialect: Dialect
+}
+
+export interface PassthroughOptions {
+  routes: readonly PassthroughRoute[]
+  timeouts: UpstreamTimeouts
+}
+
+const TIMEOUT_CODES = new Set([
+  'UND_ERR_HEADERS_TIMEOUT',
+  'UND_ERR_BODY_TIMEOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'FST_REPLY_FROM_TIMEOUT',
+])
+
+const readFailure = (failure: Error): GatewayError => {
+  const behind: unknown = failure.cause instanceof Error ? Reflect.get(failure.cause, 'code') : undefined
+  const code: unknown = behind ?? Reflect.get(failure, 'code')
+  if (typeof code === 'string' && (TIMEOUT_CODES.has(code) || Reflect.get(failure, 'statusCode') === 504))
+    return upstreamTimeout('The provider did not answer in time.', { cause: failure.cause ?? failure })
+  return upstreamFailed('The provider could not be reached.', { cause: failure.cause ?? failure })
+}
+
+const buildUpward = (
+  client: IncomingHttpHeaders,
+  { key, dialect }: PassthroughRoute,
+): Record<string, string> => {
+  const flat = upstreamHeaders(client, { key }, dialect)
+  const headers: Record<string, string> = {}
+  for (let index = 0; index < flat.length; index += 2) headers[flat[index] ?? ''] = flat[index + 1] ?? ''
+  const length = client['content-length']
+  if (length !== undefined) headers['content-length'] = length
+  return headers
+}
+
+/** A body's length passes too: a client that waits for 300 MiB may see how far it is. */
+const buildDownward = (answer: IncomingHttpHeaders): IncomingHttpHeaders => {
+  const headers: IncomingHttpHeaders = {}
+  copyDownward(answer, headers)
+  if (answer['content-length'] !== undefined) headers['content-length'] = answer['content-length']
+  return headers
+}
+
+const readError = (failure: unknown): Error => (failure instanceof Error ? failure : new Error('unknown'))
+
+/** Auth and limits are the enclosing scope's. */
+export const passthrough = async (
+  app: FastifyInstance,
+  { routes, timeouts }: PassthroughOptions,
+): Promise<void> => {
+  // The proxy streams bodies as they come: parsers of the enclosing scope would hold them.
+  app.removeAllContentTypeParsers()
+  const agent = openVerifyingAgent(timeouts)
+  app.addHook('onClose', () => agent.destroy())
+  for (const route of routes) {
+    await app.register(httpProxy, {
+      prefix: route.prefix,
+      upstream: route.origin,
+      rewritePrefix: route.basePath,
+      httpMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+      // Ours verifies certificates and is told which; the package's own would accept any.
+      undici: agent,
+      // Its retries of a GET would multiply what one client asks.
+      retryMethods: [],
+      internalRewriteLocationHeader: false,
+      disableRequestLogging: true,
+      replyOptions: {
+        rewriteRequestHeaders: (request) => buildUpward(request.headers, route),
+        rewriteHeaders: buildDownward,
+        onError: (reply, { error }) => {
+          void reply.send(readFailure(readError(error)))
+        },
+      },
+    })
+  }
+}
