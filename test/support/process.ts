@@ -1,0 +1,66 @@
+import type { ChildProcess } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import type { Owner } from './waiting.ts'
+
+export interface Exit {
+  code: number | null
+  signal: NodeJS.Signals | null
+  stdout: string
+  stderr: string
+}
+
+/** A child process with everything it has written so far. */
+export interface RunningProcess {
+  child: ChildProcess
+  stdout(): string
+  stderr(): string
+  exited: Promise<Exit>
+  /** Called whenever the process has written something. */
+  onChange(listener: () => void): void
+}
+
+interface Start {
+  args: readonly string[]
+  env: Record<string, string>
+  cwd: string
+}
+
+/** PATH and HOME, nothing else of the developer's environment. */
+export const bareEnv = (): Record<string, string> => ({
+  PATH: process.env.PATH ?? '',
+  HOME: process.env.HOME ?? '',
+})
+
+/** Starts this very Node with `args`; what still runs at the end of the test is killed. */
+export function startProcess(t: Owner, { args, env, cwd }: Start): RunningProcess {
+  const child = spawn(process.execPath, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const listeners: (() => void)[] = []
+  let [stdout, stderr] = ['', '']
+  const changed = () => {
+    for (const listener of listeners) listener()
+  }
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text
+    changed()
+  })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text
+    changed()
+  })
+  const exited = once(child, 'close').then(([code, signal]): Exit => ({ code, signal, stdout, stderr }))
+  t.teardown(async () => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+    await exited
+  })
+  return {
+    child,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    exited,
+    onChange: (listener) => listeners.push(listener),
+  }
+}
+
+/** Runs this very Node with `args` to its end. */
+export const runProcess = (t: Owner, start: Start): Promise<Exit> => startProcess(t, start).exited
