@@ -89,6 +89,7 @@ t.test('prices follow the margin and the defaults, to the micro-credit', async (
   t.match(priceOf('{ input: 0, output: 0 }'), { inputMicros: 0, cachedInputMicros: 0, outputMicros: 0 })
   t.match(priceOf('{ perImage: 1, output: 3 }'), { perImageMicros: 1e6, inputMicros: 1e6, outputMicros: 3e6 })
   t.match(priceOf('{ input: 0.1 }', 0.2), { inputMicros: 120_000, outputMicros: 1_200_000 })
+  t.equal(priceOf('{ input: 3 }', 0.1)?.inputMicros, 3_300_000, 'no binary fraction that rounds a charge up')
   t.match(priceOf('{ perSecond: 10 }', -0.5), { perSecondMicros: 5e6 })
   t.match(priceOf('{ input: 0.0000005 }'), { inputMicros: 0.5 }, 'fractions of a micro-credit are kept')
 })

@@ -222,6 +222,7 @@ t.test('a provider key never travels over plain HTTP, except to this machine', a
     refuses(t, at(url), /no "\?" and no "#"$/)
   }
   refuses(t, at('https://me:hunter2@a.example/v1'), /user name or password$/)
+  refuses(t, at('https://:hunter2@a.example/v1'), /user name or password$/)
   refuses(t, at('api.example.com/v1'), /must be a URL/)
   for (const url of ['http://localhost:1234/v1', 'http://127.0.0.2', 'http://[::1]:9/v1'])
     t.same(mistakesOf(at(url)), [])
