@@ -1,0 +1,78 @@
+import { randomUUID } from 'node:crypto'
+import { chmodSync, closeSync, existsSync, openSync } from 'node:fs'
+import { join } from 'node:path'
+import { StoreError } from '../store-error.ts'
+import { createTables, LEDGER_VERSION } from './ledger-schema.ts'
+import type { Sqlite } from './sqlite.ts'
+import { inTransaction, openSqlite } from './sqlite.ts'
+
+export const LEDGER_FILE = 'usage.sqlite'
+
+const RESTORE = 'restore tokens.json and usage.sqlite together from the latest backup'
+
+/** The open database, and whether its store has been whole before. */
+export interface LedgerFile {
+  db: Sqlite
+  path: string
+  storeId: string
+  /** False until both files were written once: only then may `tokens.json` be missing. */
+  isInitialised: boolean
+}
+
+/** Opens `usage.sqlite`; `storeId` is what `tokens.json` says, undefined when there is none. */
+export function openLedgerFile(dbDir: string, storeId: string | undefined): LedgerFile {
+  const path = join(dbDir, LEDGER_FILE)
+  if (storeId !== undefined && !existsSync(path)) {
+    throw new StoreError('damaged', `"${path}" is gone, though tokens.json is there: ${RESTORE}`)
+  }
+  let db: Sqlite | undefined
+  try {
+    // Made before SQLite does, which would let others read it; the -wal and -shm files take over its mode.
+    closeSync(openSync(path, 'a', 0o600))
+    chmodSync(path, 0o600)
+    db = openSqlite(path)
+    return readLedgerFile(db, path, storeId)
+  } catch (cause) {
+    if (db?.isOpen) db.close()
+    throw ledgerError(path, cause)
+  }
+}
+
+function readLedgerFile(db: Sqlite, path: string, storeId: string | undefined): LedgerFile {
+  db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL')
+  const isEmpty = db.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').get() === undefined
+  if (isEmpty && storeId === undefined) {
+    inTransaction(db, () => createTables(db, randomUUID()))
+    // On the disk before tokens.json is, else a power cut right now would look like a lost ledger.
+    db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+  }
+  const rows = db.prepare('SELECT key, value FROM meta').all()
+  const meta = new Map(rows.map(({ key, value }) => [String(key), String(value)]))
+  const own = meta.get('storeId')
+  if (own === undefined) throw new Error('it names no store')
+  if (meta.get('version') !== LEDGER_VERSION) throw new Error(`it is of version ${meta.get('version')}`)
+  if (storeId !== undefined && own !== storeId) throw new Error('it belongs to another tokens.json')
+  const isInitialised = meta.has('initialised')
+  if (isInitialised && storeId === undefined) {
+    const tokens = join(path, '..', 'tokens.json')
+    throw new StoreError('damaged', `"${tokens}" is gone, though usage.sqlite is there: ${RESTORE}`)
+  }
+  return { db, path, storeId: own, isInitialised }
+}
+
+// Primary result codes that speak of the disk or the rights, not of what the file holds.
+const DISK_CODES: readonly number[] = [3, 8, 10, 13, 14]
+
+/** What is wrong with `usage.sqlite`, and the way out. */
+export function ledgerError(path: string, cause: unknown): StoreError {
+  if (cause instanceof StoreError) return cause
+  const isOfDisk =
+    cause instanceof Error &&
+    (('errcode' in cause && DISK_CODES.includes(Number(cause.errcode) & 0xff)) || 'syscall' in cause)
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  if (isOfDisk) {
+    const text = `"${path}" cannot be opened (${reason}): make it writable for this user, on a disk with free space`
+    return new StoreError('unusable', text, { cause })
+  }
+  return new StoreError('damaged', `"${path}" is damaged or foreign (${reason}): ${RESTORE}`, { cause })
+}

@@ -1,0 +1,167 @@
+import { storeUnavailable } from '../../errors.ts'
+import type { Credits, Hold, HoldRequest, Settlement, UsageRow } from '../token-store.ts'
+import type { Accounts } from './accounts.ts'
+import { buildAccounts, checkMicros } from './accounts.ts'
+import type { GroupCommit } from './group-commit.ts'
+import { openGroupCommit } from './group-commit.ts'
+import type { LedgerFile } from './ledger-file.ts'
+import { ledgerError } from './ledger-file.ts'
+import type { Writes } from './ledger-schema.ts'
+import { prepareWrites, usageValues } from './ledger-schema.ts'
+import { readCharged } from './recovery.ts'
+import type { Sqlite } from './sqlite.ts'
+import type { TokenRecord } from './token-record.ts'
+import type { WalSync } from './wal-sync.ts'
+import { openWalSync } from './wal-sync.ts'
+
+// How many ended holds are remembered, for whoever settles one twice.
+const MOST_REMEMBERED = 10_000
+
+interface OpenHold {
+  tokenId: string
+  micros: number
+}
+
+interface Ended {
+  tokenId: string
+  chargedMicros: number
+}
+
+/** Balances, holds and usage rows: decided in memory at once, acknowledged once they are written. */
+export class Ledger {
+  readonly #db: Sqlite
+  readonly #writes: Writes
+  readonly #commits: GroupCommit
+  readonly #walSync: WalSync
+  readonly #accounts: Accounts = buildAccounts()
+  readonly #open = new Map<number, OpenHold>()
+  readonly #ended = new Map<number, Ended>()
+  /** What the turn's settlements charge, by token. */
+  readonly #charges = new Map<string, number>()
+  #nextId = 1
+  #isClosed = false
+
+  /** Settles what a dead process has left, and knows every balance; throws a `StoreError`. */
+  constructor({ db, path }: LedgerFile, tokens: readonly TokenRecord[]) {
+    this.#db = db
+    try {
+      this.#writes = prepareWrites(db)
+      const charged = readCharged(db, this.#writes, tokens)
+      for (const { id, creditedMicros } of tokens)
+        this.#accounts.open(id, creditedMicros, charged.get(id) ?? 0)
+    } catch (cause) {
+      throw ledgerError(path, cause)
+    }
+    this.#walSync = openWalSync(`${path}-wal`, () => this.#commits.fail())
+    this.#commits = openGroupCommit({
+      db,
+      begin: () => this.#charges.clear(),
+      finish: () => {
+        for (const [tokenId, micros] of this.#charges) this.#writes.charge.run(tokenId, micros)
+      },
+      probe: () => this.#writes.meta.run('checkedAt', String(Date.now())),
+      onCommit: () => this.#walSync.touch(),
+    })
+  }
+
+  /** Both files of the store were written: from now on neither may be missing. */
+  setInitialised(): void {
+    this.#writes.meta.run('initialised', '1')
+    this.#walSync.touch()
+  }
+
+  openAccount(tokenId: string, creditedMicros: number): void {
+    this.#accounts.open(tokenId, creditedMicros, 0)
+  }
+
+  credits(tokenId: string): Credits | undefined {
+    return this.#accounts.credits(tokenId)
+  }
+
+  async hold({ tokenId, requestId, micros, leastMicros }: HoldRequest): Promise<Hold | undefined> {
+    checkMicros('micros', micros)
+    checkMicros('leastMicros', leastMicros)
+    if (!this.isReady()) throw storeUnavailable('The balance cannot be written just now: try again')
+    const granted = this.#accounts.hold(tokenId, micros, leastMicros)
+    if (granted === undefined) return undefined
+    const id = this.#nextId++
+    this.#open.set(id, { tokenId, micros: granted })
+    const hold = { id, tokenId, micros: granted, balanceMicros: this.#accounts.balanceMicros(tokenId) }
+    const at = Date.now()
+    return new Promise((resolve, reject) => {
+      this.#commits.add({
+        isKept: false,
+        apply: () => this.#writes.hold.run(id, tokenId, requestId, granted, at),
+        done: () => resolve(hold),
+        drop: (cause) => {
+          this.#open.delete(id)
+          this.#accounts.release(tokenId, granted)
+          reject(storeUnavailable('The balance cannot be written just now: try again', { cause }))
+        },
+      })
+    })
+  }
+
+  markAnswered(holdId: number, leastMicros: number, row: UsageRow): void {
+    checkMicros('leastMicros', leastMicros)
+    if (!this.#open.has(holdId) || this.#isClosed || this.#commits.isFull()) return
+    this.#commits.add({
+      isKept: true,
+      apply: () => {
+        // Settled in the same turn: the hold is about to go, and its usage row is the real one.
+        if (this.#open.has(holdId)) this.#writes.mark.run(leastMicros, JSON.stringify(row), holdId)
+      },
+      done: () => undefined,
+      drop: () => undefined,
+    })
+  }
+
+  async settle(holdId: number, row: UsageRow): Promise<Settlement> {
+    checkMicros('costMicros', row.costMicros)
+    const hold = this.#open.get(holdId)
+    if (hold === undefined) return this.#settledBefore(holdId, row)
+    // The hold stays as it is: the next start ends it.
+    if (this.#isClosed || this.#commits.isFull()) throw storeUnavailable('The charge cannot be written')
+    const { tokenId, micros } = hold
+    const chargedMicros = this.#accounts.charge(tokenId, micros, row.costMicros)
+    const settlement = { chargedMicros, balanceMicros: this.#accounts.balanceMicros(tokenId) }
+    this.#open.delete(holdId)
+    this.#remember(holdId, { tokenId, chargedMicros })
+    const values = usageValues({ ...row, tokenId }, chargedMicros)
+    return new Promise((resolve, reject) => {
+      this.#commits.add({
+        isKept: true,
+        apply: () => {
+          this.#writes.unhold.run(holdId)
+          this.#writes.usage.run(...values)
+          if (chargedMicros > 0) this.#charges.set(tokenId, (this.#charges.get(tokenId) ?? 0) + chargedMicros)
+        },
+        done: () => resolve(settlement),
+        drop: reject,
+      })
+    })
+  }
+
+  isReady(): boolean {
+    return !this.#isClosed && this.#commits.isReady()
+  }
+
+  close(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#commits.close()
+    this.#walSync.close()
+    this.#db.close()
+  }
+
+  #settledBefore(holdId: number, row: UsageRow): Settlement {
+    const { tokenId, chargedMicros } = this.#ended.get(holdId) ?? { tokenId: row.tokenId, chargedMicros: 0 }
+    return { chargedMicros, balanceMicros: this.#accounts.balanceMicros(tokenId) }
+  }
+
+  #remember(holdId: number, ended: Ended): void {
+    this.#ended.set(holdId, ended)
+    const [oldest] = this.#ended.size > MOST_REMEMBERED ? this.#ended.keys() : []
+    if (oldest !== undefined) this.#ended.delete(oldest)
+  }
+}

@@ -1,0 +1,49 @@
+import type { UsageRow } from '../token-store.ts'
+import type { Writes } from './ledger-schema.ts'
+import { usageValues } from './ledger-schema.ts'
+import type { Sqlite } from './sqlite.ts'
+import { inTransaction } from './sqlite.ts'
+import type { TokenRecord } from './token-record.ts'
+
+/** What every token was charged so far, once the holds of a dead process are settled. */
+export function readCharged(db: Sqlite, writes: Writes, tokens: readonly TokenRecord[]): Map<string, number> {
+  const charged = new Map<string, number>()
+  for (const row of db.prepare('SELECT token_id, charged_micros FROM accounts').all()) {
+    charged.set(String(row.token_id), amount(row.charged_micros))
+  }
+  for (const { id, creditedMicros } of tokens) {
+    if ((charged.get(id) ?? 0) > creditedMicros) throw new Error(`token "${id}" was charged more than it had`)
+  }
+  settleLeftHolds(db, writes, { charged, credited: new Map(tokens.map((token) => [token.id, token])) })
+  return charged
+}
+
+interface Books {
+  charged: Map<string, number>
+  credited: ReadonlyMap<string, TokenRecord>
+}
+
+/** Nobody is left to settle them: an answer that had begun costs its least, all others nothing. */
+function settleLeftHolds(db: Sqlite, writes: Writes, { charged, credited }: Books): void {
+  const holds = db.prepare('SELECT token_id, least_micros, row FROM holds ORDER BY id').all()
+  if (holds.length === 0) return
+  inTransaction(db, () => {
+    for (const hold of holds) {
+      if (hold.row === null) continue
+      const tokenId = String(hold.token_id)
+      const row: UsageRow = JSON.parse(String(hold.row))
+      const before = charged.get(tokenId) ?? 0
+      const left = (credited.get(tokenId)?.creditedMicros ?? before) - before
+      const chargedMicros = Math.min(amount(hold.least_micros), left)
+      charged.set(tokenId, before + chargedMicros)
+      if (chargedMicros > 0) writes.charge.run(tokenId, chargedMicros)
+      writes.usage.run(...usageValues({ ...row, tokenId, estimated: true }, chargedMicros))
+    }
+    db.exec('DELETE FROM holds')
+  })
+}
+
+function amount(value: unknown): number {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
+  throw new Error(`it holds an impossible amount (${value})`)
+}

@@ -1,0 +1,27 @@
+import { DatabaseSync } from 'node:sqlite'
+
+// The one file that names the class: Node 26 calls it Database and keeps the old name only for now.
+/** An open SQLite database. */
+export type Sqlite = DatabaseSync
+
+const SQLITE_BUSY = 5
+
+/** Opens (or makes) the database at `path`; never waits for another process. */
+export const openSqlite = (path: string): Sqlite => new DatabaseSync(path, { timeout: 0 })
+
+/** Whether another connection holds what was asked for. */
+export const isBusy = (error: unknown): boolean =>
+  error instanceof Error && 'errcode' in error && (Number(error.errcode) & 0xff) === SQLITE_BUSY
+
+/** Runs `work` as one transaction: all of it, or nothing and a throw. */
+export function inTransaction(db: Sqlite, work: () => void): void {
+  db.exec('BEGIN IMMEDIATE')
+  try {
+    work()
+    db.exec('COMMIT')
+  } catch (error) {
+    // SQLite has rolled back by itself after some errors, and a second ROLLBACK would hide the first cause.
+    if (db.isTransaction) db.exec('ROLLBACK')
+    throw error
+  }
+}

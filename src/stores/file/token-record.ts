@@ -1,0 +1,80 @@
+import type { Token } from '../token-store.ts'
+
+/** A token as `tokens.json` keeps it. */
+export interface TokenRecord extends Token {
+  /** All that was ever given to it. */
+  creditedMicros: number
+}
+
+/** All of `tokens.json`. */
+export interface TokensFile {
+  version: 1
+  /** The same in `usage.sqlite`: the two belong together. */
+  storeId: string
+  /** The id of the operator's own token. */
+  master?: string
+  tokens: TokenRecord[]
+}
+
+type Fields = Record<string, unknown>
+type Check = (value: unknown) => boolean
+
+const isText: Check = (value) => typeof value === 'string'
+const isName: Check = (value) => typeof value === 'string' && value !== ''
+const isAmount: Check = (value) => Number.isSafeInteger(value) && Number(value) >= 0
+const isOptionalAmount: Check = (value) => value === undefined || isAmount(value)
+
+const CHECKS: readonly (readonly [keyof TokenRecord, Check])[] = [
+  ['id', isName],
+  ['hash', (value) => typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)],
+  ['prefix', isText],
+  ['type', (value) => value === 'user' || value === 'admin'],
+  ['user', isName],
+  ['name', isText],
+  ['models', (value) => Array.isArray(value) && value.every(isText)],
+  ['createdAt', isAmount],
+  ['expiresAt', isOptionalAmount],
+  ['revokedAt', isOptionalAmount],
+  ['requestsPerMinute', isOptionalAmount],
+  ['requestsPerDay', isOptionalAmount],
+  ['creditedMicros', isAmount],
+]
+
+const isFields = (value: unknown): value is Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** The first field that no token may have like this; undefined when all are right. */
+export function badFieldOf(value: unknown): string | undefined {
+  if (!isFields(value)) return 'the whole record'
+  return CHECKS.find(([field, isRight]) => !isRight(value[field]))?.[0]
+}
+
+const isRecord = (value: unknown): value is TokenRecord => badFieldOf(value) === undefined
+
+/** Reads `tokens.json`; throws an error that says what is wrong in it. */
+export function readTokensFile(text: string): TokensFile {
+  const content: unknown = JSON.parse(text)
+  if (!isFields(content)) throw new Error('it holds no store')
+  const { version, storeId, master, tokens } = content
+  if (typeof version === 'number' && version > 1) throw new Error(`it is of a newer version (${version})`)
+  if (version !== 1) throw new Error('"version" is missing')
+  if (typeof storeId !== 'string' || storeId === '') throw new Error('"storeId" is missing')
+  if (!Array.isArray(tokens)) throw new Error('"tokens" is no list')
+  const records = tokens.map((record: unknown, index) => {
+    if (!isRecord(record)) throw new Error(`token ${index + 1} has a wrong ${badFieldOf(record)}`)
+    return record
+  })
+  refuseTwins(records)
+  if (master === undefined) return { version, storeId, tokens: records }
+  const isKnown = typeof master === 'string' && records.some(({ id }) => id === master)
+  if (!isKnown) throw new Error('"master" names no token')
+  return { version, storeId, master, tokens: records }
+}
+
+function refuseTwins(records: readonly TokenRecord[]): void {
+  const seen = new Set<string>()
+  for (const { id, hash } of records) {
+    if (seen.has(id) || seen.has(hash)) throw new Error(`token "${id}" stands in it twice`)
+    seen.add(id).add(hash)
+  }
+}

@@ -1,0 +1,51 @@
+import { close, fdatasync, openSync } from 'node:fs'
+
+const SYNC_AFTER_MS = 500
+
+/** Brings commits to the disk behind their backs: what a power cut can take is younger than a second. */
+export interface WalSync {
+  /** Something was committed. */
+  touch(): void
+  close(): void
+}
+
+/** `onFailure` hears of a disk that does not take the bytes. */
+export function openWalSync(walPath: string, onFailure: (cause: Error) => void): WalSync {
+  let timer: NodeJS.Timeout | undefined
+  let fd: number | undefined
+  let [isSyncing, isClosed] = [false, false]
+
+  const drop = () => {
+    if (fd !== undefined) close(fd, () => undefined)
+    fd = undefined
+  }
+  const sync = () => {
+    // The -wal file has no locks on it; closing a descriptor of the database itself would drop SQLite's.
+    fd ??= openSync(walPath, 'r+')
+    isSyncing = true
+    fdatasync(fd, (error) => {
+      isSyncing = false
+      // After a failed fsync a second one on the same descriptor may lie: the next one gets a new one.
+      if (isClosed || error !== null) drop()
+      if (!isClosed && error !== null) onFailure(error)
+    })
+  }
+  const trySync = () => {
+    timer = undefined
+    try {
+      sync()
+    } catch (error) {
+      onFailure(error instanceof Error ? error : new Error(String(error)))
+    }
+  }
+  return {
+    touch: () => {
+      timer ??= setTimeout(trySync, SYNC_AFTER_MS).unref()
+    },
+    close: () => {
+      clearTimeout(timer)
+      isClosed = true
+      if (!isSyncing) drop()
+    },
+  }
+}

@@ -1,0 +1,19 @@
+import { openFileStore } from './file/store.ts'
+import type { TokenStore } from './token-store.ts'
+
+/** Everything that outlives a request. */
+export interface Stores {
+  tokens: TokenStore
+  close(): Promise<void>
+}
+
+export interface StoreSettings {
+  /** The folder of the file store; made when missing. */
+  dbDir: string
+}
+
+/** Opens the stores, or throws a `StoreError` that names the file and the way out. */
+export async function openStores({ dbDir }: StoreSettings): Promise<Stores> {
+  const tokens = await openFileStore(dbDir)
+  return { tokens, close: () => tokens.close() }
+}

@@ -1,0 +1,13 @@
+/** `locked`: another process has it; `damaged`: not what was written; `unusable`: the folder or the disk refuses. */
+export type StoreErrorReason = 'locked' | 'damaged' | 'unusable'
+
+/** Why the stores cannot be opened, with the file's name and the way out: the process ends with exit code 78. */
+export class StoreError extends Error {
+  readonly reason: StoreErrorReason
+
+  constructor(reason: StoreErrorReason, text: string, options?: ErrorOptions) {
+    super(text, options)
+    this.name = 'StoreError'
+    this.reason = reason
+  }
+}
