@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
@@ -95,7 +96,14 @@ export const clientErrorHandler = (failure: Error, socket: Socket): void => {
   }
   const error = readError(failure) ?? invalidRequest('The request is not valid HTTP.')
   const { status, headers, body } = writeErrorBody(error, 'openai', '')
-  const lines = Object.entries({ ...headers, 'content-length': Buffer.byteLength(body), connection: 'close' })
+  // No request was made of these bytes, so nobody gave them an id.
+  const id = `req_${randomUUID()}`
+  const lines = Object.entries({
+    ...headers,
+    'x-request-id': id,
+    'content-length': Buffer.byteLength(body),
+    connection: 'close',
+  })
   const head = lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')
   socket.on('error', () => socket.destroy())
   socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${head}\r\n${body}`, () => socket.destroySoon())

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyPluginAsync } from 'fastify'
 
 export interface HealthOptions {
   /** Whether new work can be done: the stores answer and the gateway is not going down. */
@@ -6,7 +6,7 @@ export interface HealthOptions {
 }
 
 /** `/health`: the process lives. `/ready`: send it requests. */
-export const health = async (app: FastifyInstance, { isReady }: HealthOptions): Promise<void> => {
+export const health: FastifyPluginAsync<HealthOptions> = async (app, { isReady }) => {
   app.get('/health', (_request, reply) => reply.header('cache-control', 'no-store').send({ status: 'ok' }))
   app.get('/ready', (_request, reply) => {
     const ready = isReady()

@@ -1,6 +1,7 @@
-import fastifyRateLimit, { type RateLimitOptions } from '@fastify/rate-limit'
+import type { CreateRateLimitOptions } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { rateLimited } from '../errors.ts'
+import { registerWindows } from './windows.ts'
 
 export interface AddressLimitOptions {
   /** Requests without a valid token, per client address (IPv6: per /64). */
@@ -8,18 +9,16 @@ export interface AddressLimitOptions {
 }
 
 const MINUTE_MS = 60_000
-const MOST_ADDRESSES = 100_000
 
 /** For `client-auth`'s `onRefused`: guessing tokens becomes 429. Valid tokens of the same address are not touched. */
 export const addressLimit = async (
   app: FastifyInstance,
   { failuresPerMinute }: AddressLimitOptions,
 ): Promise<(request: FastifyRequest) => Promise<void>> => {
-  if (!app.hasDecorator('createRateLimit')) await app.register(fastifyRateLimit, { global: false })
-  const options: RateLimitOptions = {
+  await registerWindows(app, Date.now)
+  const options: CreateRateLimitOptions = {
     max: failuresPerMinute,
     timeWindow: MINUTE_MS,
-    cache: MOST_ADDRESSES,
     ipv6Subnet: 64,
   }
   const count = app.createRateLimit(options)

@@ -1,9 +1,10 @@
-import fastifyRateLimit, { type RateLimitOptions } from '@fastify/rate-limit'
+import type { CreateRateLimitOptions } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type GatewayError, rateLimited } from '../errors.ts'
 import type { Token } from '../stores/token-store.ts'
 import { writeDuration } from './reset-text.ts'
+import { registerWindows } from './windows.ts'
 
 /** The limit of a token that is nearest to its end. */
 export interface RateState {
@@ -27,8 +28,6 @@ export interface RateOptions {
 
 const MINUTE_MS = 60_000
 const DAY_MS = 86_400_000
-/** The package forgets the longest unused keys above this; its own default of 5,000 would lift limits. */
-const MOST_KEYS = 250_000
 
 interface Count extends RateState {
   isExceeded: boolean
@@ -46,9 +45,8 @@ interface Window {
 }
 
 const openCheck = (app: FastifyInstance, { timeWindow, keyOf, maxOf, resetMs }: Window): Check => {
-  const options: RateLimitOptions = {
+  const options: CreateRateLimitOptions = {
     timeWindow,
-    cache: MOST_KEYS,
     max: ({ token }) => maxOf(token) ?? 0,
     keyGenerator: ({ token }) => keyOf(token.id),
   }
@@ -93,7 +91,7 @@ const buildRefusal = ({ limit, resetMs }: Count, window: string): GatewayError =
 /** May they, now: so many requests per token in a minute and in a day (UTC). After `client-auth`. */
 export const rateLimit = fp<RateOptions>(
   async (app, { perMinute, perDay, now = Date.now }) => {
-    await app.register(fastifyRateLimit, { global: false })
+    await registerWindows(app, now)
     const countMinute = openMinute(app, perMinute)
     const countDay = openDay(app, perDay, now)
     app.decorateRequest('rate')

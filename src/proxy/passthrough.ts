@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import httpProxy from '@fastify/http-proxy'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyPluginAsync } from 'fastify'
 import type { Dialect } from '../config/models.ts'
 import { type GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
 import { copyDownward, upstreamHeaders } from './headers.ts'
@@ -60,10 +60,7 @@ const buildDownward = (answer: IncomingHttpHeaders): IncomingHttpHeaders => {
 const readError = (failure: unknown): Error => (failure instanceof Error ? failure : new Error('unknown'))
 
 /** Auth and limits are the enclosing scope's. */
-export const passthrough = async (
-  app: FastifyInstance,
-  { routes, timeouts }: PassthroughOptions,
-): Promise<void> => {
+export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (app, { routes, timeouts }) => {
   // The proxy streams bodies as they come: parsers of the enclosing scope would hold them.
   app.removeAllContentTypeParsers()
   const agent = openVerifyingAgent(timeouts)

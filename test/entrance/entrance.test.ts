@@ -168,6 +168,7 @@ t.test('hostile requests get a clear answer in the error shape that clients pars
     t.strictSame(Object.keys(error), ['message', 'type', 'param', 'code'], name)
     t.equal(error.code, code, name)
     t.notMatch(error.message, /SELECT|10\.0\.0|node_modules|src\//, name)
+    t.match(answer, /x-request-id: req_/i, name)
     t.match(answer, status < 500 ? /x-should-retry: false/i : /x-should-retry: true/i, name)
   }
   t.equal((await app.inject('/v1/models/openai%2Fgpt-4o')).statusCode, 200, 'a model id may hold a slash')
