@@ -10,7 +10,7 @@ export function createHeldBytes(maxBytes: number) {
     const need = used + end - start
     if (need > maxBytes) throw tooLarge(maxBytes)
     if (need > store.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(FIRST_KEPT_BYTES, need * 2))
+      const larger = Buffer.allocUnsafe(Math.max(FIRST_KEPT_BYTES, need * 2))
       store.copy(larger, 0, 0, used)
       store = larger
     }

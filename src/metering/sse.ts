@@ -87,6 +87,9 @@ export function dataOf(event: Buffer): string | undefined {
 }
 
 const CHOICES = Buffer.from('"choices"')
+const COLON = 0x3a
+const OPEN_BRACKET = 0x5b
+const CLOSE_BRACKET = 0x5d
 
 /** Whether this is Chat's extra last chunk, which exists only because the usage was asked for. */
 export function isUsageOnlyEvent(event: Buffer): boolean {
@@ -99,10 +102,18 @@ export function isUsageOnlyEvent(event: Buffer): boolean {
 /** Only bytes are compared: nearly every event ends here, unparsed. */
 function hasEmptyChoices(event: Buffer): boolean {
   for (let at = event.indexOf(CHOICES); at !== -1; at = event.indexOf(CHOICES, at + 1)) {
-    const following = event.toString('latin1', at + CHOICES.length, at + CHOICES.length + 16)
-    if (/^\s*:\s*\[\s*(\]|$)/.test(following)) return true
+    const colon = skipBlanks(event, at + CHOICES.length)
+    const bracket = skipBlanks(event, colon + 1)
+    if (event[colon] !== COLON || event[bracket] !== OPEN_BRACKET) continue
+    if (event[skipBlanks(event, bracket + 1)] === CLOSE_BRACKET) return true
   }
   return false
+}
+
+function skipBlanks(event: Buffer, from: number): number {
+  let at = from
+  while (event[at] === 0x20 || event[at] === 0x09) at++
+  return at
 }
 
 const END_TYPES: Partial<Record<UsageKind, readonly string[]>> = {

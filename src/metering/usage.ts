@@ -4,8 +4,9 @@ import { NO_USAGE, type Usage, type UsageKind } from './usage-kinds.ts'
 import { readDuration, readReport } from './usage-report.ts'
 
 /** Up to here parsing all is as fast as searching. */
-const SMALL_BYTES = 2048
-const TAIL_BYTES = 4096
+const SMALL_BYTES = 1024
+/** How far from the end the report is looked for: nearly always it is near, but metadata may follow it. */
+const TAIL_BYTES = [2048, 16 * 1024]
 const MAX_PARSED_BYTES = 10 * 1024 * 1024
 const KEY = '"usage"'
 
@@ -13,16 +14,20 @@ const KEY = '"usage"'
 export function readUsage(kind: UsageKind, body: Buffer): Usage | undefined {
   if (kind === 'free') return NO_USAGE
   if (kind === 'images') return readImages(body)
-  if (body.length > SMALL_BYTES) {
-    const report = lastObject(tailOf(body), 'usage', 1)
-    if (report) return readReport(kind, report)
-  }
+  const report = body.length > SMALL_BYTES ? reportAtEnd(body) : undefined
+  if (report) return readReport(kind, report)
   if (body.length > MAX_PARSED_BYTES) return undefined
   const answer = parseJson(body.toString())
   return isRecord(answer) ? readAnswer(kind, answer) : undefined
 }
 
-const tailOf = (body: Buffer) => body.subarray(-TAIL_BYTES).toString('latin1')
+function reportAtEnd(body: Buffer): JsonRecord | undefined {
+  for (const bytes of TAIL_BYTES) {
+    const report = lastObject(body.subarray(-bytes).toString('latin1'), 'usage', 1)
+    if (report) return report
+  }
+  return undefined
+}
 
 function readAnswer(kind: UsageKind, answer: JsonRecord): Usage | undefined {
   const report = reportIn(answer)
@@ -54,7 +59,7 @@ function readBilledUnits(meta: unknown): Usage | undefined {
 
 /** Image answers are megabytes of base64: they are counted by their keys, never parsed. */
 function readImages(body: Buffer): Usage | undefined {
-  const report = lastObject(tailOf(body), 'usage', 1) ?? smallReport(body)
+  const report = body.length > SMALL_BYTES ? reportAtEnd(body) : smallReport(body)
   const images = countKey(body, '"b64_json"') || countKey(body, '"url"')
   const usage = report && readReport('images', report)
   if (usage) return { ...usage, images }
@@ -62,7 +67,7 @@ function readImages(body: Buffer): Usage | undefined {
 }
 
 function smallReport(body: Buffer): JsonRecord | undefined {
-  const answer = body.length > SMALL_BYTES ? undefined : parseJson(body.toString())
+  const answer = parseJson(body.toString())
   return isRecord(answer) ? reportIn(answer) : undefined
 }
 

@@ -62,6 +62,13 @@ function mostOutput(facts: RequestFacts, maxOutput: number): number {
 const atLeastOne = (count: number) => (count >= 1 ? Math.min(count, MAX_CHOICES) : 1)
 
 const IMAGE = Buffer.from('"image')
+const URL_KEY = Buffer.from('_url"')
+const QUOTE = 0x22
+const COMMA = 0x2c
+const COLON = 0x3a
+const CLOSE_BRACE = 0x7d
+/** No model takes more; the search itself must stay cheap. */
+const MAX_IMAGES = 4096
 
 /** The most LLM tokens a JSON body can be: one a byte, but for files, which models count by their size. */
 export function inputBound(body: Buffer): number {
@@ -76,10 +83,22 @@ export function inputBound(body: Buffer): number {
 /** Images weigh more than their bytes when they come as a link or compress well. */
 function countImages(body: Buffer): number {
   let found = 0
-  for (let at = body.indexOf(IMAGE); at !== -1; at = body.indexOf(IMAGE, at + IMAGE.length)) {
+  let at = body.indexOf(IMAGE)
+  for (let tries = 0; at !== -1 && tries < MAX_IMAGES; tries++) {
+    const after = at + IMAGE.length
     // OpenAI's parts have the key `image_url`, Anthropic's the type `image`.
-    if (/^(_url"\s*:|"\s*[,}])/.test(body.toString('latin1', at + IMAGE.length, at + IMAGE.length + 16)))
-      found++
+    const isPart = body[after] === QUOTE ? body[after + 1] !== COLON : isUrlKey(body, after)
+    if (isPart) found++
+    at = body.indexOf(IMAGE, after)
   }
   return found
+}
+
+const isUrlKey = (body: Buffer, at: number) => {
+  const end = at + URL_KEY.length
+  return (
+    body.compare(URL_KEY, 0, URL_KEY.length, at, end) === 0 &&
+    body[end] !== COMMA &&
+    body[end] !== CLOSE_BRACE
+  )
 }

@@ -1,0 +1,124 @@
+import { setImmediate } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import t from 'tap'
+import { createStreamMeter } from '../../src/metering/stream-meter.ts'
+import type { UsageKind } from '../../src/metering/usage-kinds.ts'
+
+const KEPT_BYTES = 16 * 1024
+
+const eventOf = (value: unknown) => Buffer.from(`data: ${JSON.stringify(value)}\n\n`)
+const delta = (fields: unknown) => ({ choices: [{ index: 0, delta: fields }] })
+
+const meterOf = (kind: UsageKind, bytes: Buffer, step: number) => {
+  const meter = createStreamMeter(kind)
+  for (let at = 0; at < bytes.length; at += step) meter.push(bytes.subarray(at, at + step))
+  return meter
+}
+
+t.test('the last 16 KiB are kept, however the stream is chunked', async (t) => {
+  const bytes = Buffer.from(Array.from({ length: 100_001 }, (_, i) => (i * 31 + (i >> 8)) % 256))
+  for (const length of [0, 1, 1023, KEPT_BYTES - 1, KEPT_BYTES, KEPT_BYTES + 1, 2 * KEPT_BYTES, 100_001]) {
+    const stream = bytes.subarray(0, length)
+    for (const step of [977, 5000, KEPT_BYTES, KEPT_BYTES + 3, 100_001]) {
+      const meter = meterOf('chat', stream, step)
+      t.equal(meter.bytes, length)
+      t.ok(meter.tail().equals(stream.subarray(-KEPT_BYTES)), `${length} in steps of ${step}`)
+    }
+  }
+})
+
+t.test('a caller may reuse its buffer', async (t) => {
+  const meter = createStreamMeter('chat')
+  const chunk = eventOf(delta({ content: 'hello' }))
+  meter.push(chunk)
+  chunk.fill(0)
+  t.equal(meter.outputText().text, 'hello')
+})
+
+t.test('the text that a client got is all that a model wrote', async (t) => {
+  const call = { index: 0, function: { name: 'f', arguments: '{"a":' } }
+  for (const [kind, events, text] of [
+    [
+      'chat',
+      [delta({ role: 'assistant', content: '' }), delta({ content: 'a😀' }), delta({ content: null })],
+      'a😀',
+    ],
+    ['chat', [delta({ reasoning_content: 'r' }), delta({ reasoning: 's' }), delta({ refusal: 'n' })], 'rsn'],
+    ['chat', [delta({ reasoning_content: 'r', reasoning: 'r' })], 'r'],
+    [
+      'chat',
+      [delta({ tool_calls: [call] }), delta({ tool_calls: [{ function: { arguments: '1}' } }] })],
+      'f{"a":1}',
+    ],
+    ['chat', [{ choices: [{ text: 'old' }] }, { choices: [] }, { error: {} }], 'old'],
+    [
+      'responses',
+      [
+        { type: 'response.output_text.delta', delta: 'a' },
+        { type: 'response.reasoning_summary_text.delta', delta: 'b' },
+        { type: 'response.function_call_arguments.delta', delta: 'c' },
+        { type: 'response.audio.delta', delta: 'QUJD' },
+        { type: 'response.output_text.done', text: 'a' },
+      ],
+      'abc',
+    ],
+    [
+      'messages',
+      [
+        { type: 'message_start', message: { content: [] } },
+        { type: 'content_block_delta', delta: { type: 'text_delta', text: 'a' } },
+        { type: 'content_block_delta', delta: { type: 'thinking_delta', thinking: 'b' } },
+        { type: 'content_block_delta', delta: { type: 'input_json_delta', partial_json: 'c' } },
+        { type: 'content_block_delta', delta: { type: 'signature_delta', signature: 'zzz' } },
+      ],
+      'abc',
+    ],
+    ['transcription', [{ type: 'transcript.text.delta', delta: 'hi' }], 'hi'],
+  ] as [UsageKind, unknown[], string][]) {
+    const bytes = Buffer.concat([
+      Buffer.from(': hello\n\n'),
+      ...events.map(eventOf),
+      Buffer.from('data: [DONE]\n\n'),
+    ])
+    t.same(meterOf(kind, bytes, 7).outputText(), { text, share: 1 }, text)
+  }
+})
+
+t.test('a text of up to 32 KiB is read whole, of a longer one the first and the last', async (t) => {
+  const words = (count: number) =>
+    Buffer.concat(Array.from({ length: count }, (_, i) => eventOf(delta({ content: `${i} ` }))))
+  const short = words(500)
+  t.ok(short.length > KEPT_BYTES && short.length < 2 * KEPT_BYTES)
+  const all = Array.from({ length: 500 }, (_, i) => `${i} `).join('')
+  t.same(meterOf('chat', short, 61).outputText(), { text: all, share: 1 })
+  const long = words(5000)
+  const { text, share } = meterOf('chat', long, 61).outputText()
+  t.equal(share, (2 * KEPT_BYTES) / long.length)
+  t.ok(text.startsWith('0 1 2 ') && text.endsWith(' 4998 4999 '))
+  t.ok(Math.abs(text.split(' ').length / share - 5000) < 100)
+})
+
+t.test(
+  'a stream keeps at most 40 KiB of memory, however large the buffers that it is cut from',
+  async (t) => {
+    setFlagsFromString('--expose-gc')
+    const gc: () => void = runInNewContext('gc')
+    const feed = (meter: ReturnType<typeof createStreamMeter>) => {
+      for (let i = 0; i < 40; i++) meter.push(Buffer.alloc(64 * 1024).subarray(0, 1000))
+    }
+    gc()
+    await setImmediate()
+    const before = process.memoryUsage().arrayBuffers
+    const meters = Array.from({ length: 50 }, () => createStreamMeter('chat'))
+    meters.forEach(feed)
+    // Freed buffers are given back by another thread.
+    for (let turns = 0; turns < 5; turns++) {
+      gc()
+      await setImmediate()
+    }
+    const kept = (process.memoryUsage().arrayBuffers - before) / meters.length
+    t.ok(meters.every(({ bytes }) => bytes === 40_000))
+    t.ok(kept < 40 * 1024, `${kept} bytes a stream`)
+  },
+)
