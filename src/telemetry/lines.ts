@@ -8,6 +8,14 @@ export interface LineOptions {
   redact(text: string): string
 }
 
+interface Name {
+  isSecret: boolean
+  /** As it stands in a line, with what goes before and after it. */
+  key: string
+}
+
+/** The keys of every line: a field of the same name cannot forge them. */
+const OURS = new Set(['time', 'level', 'msg'])
 const TEXT_CHARACTERS = 256
 const STACK_CHARACTERS = 4000
 const MOST_ENTRIES = 30
@@ -18,18 +26,18 @@ const LINE_CHARACTERS = 16_384
 
 /** Builds `{"time","level","msg",...fields}` from whatever a caller logs; control characters are JSON-escaped. */
 export const buildLineWriter = ({ redact }: LineOptions) => {
-  const names = new Map<string, boolean>()
-  const isSecret = (name: string): boolean => {
+  const names = new Map<string, Name>()
+  const readName = (name: string): Name => {
     const known = names.get(name)
     if (known !== undefined) return known
-    const secret = isSecretName(name)
-    if (names.size < MOST_NAMES) names.set(name, secret)
-    return secret
+    const read = { isSecret: isSecretName(name), key: `,${JSON.stringify(cut(name, TEXT_CHARACTERS))}:` }
+    if (names.size < MOST_NAMES) names.set(name, read)
+    return read
   }
   const cut = (text: string, most: number): string =>
     text.length <= most ? text : `${redact(text).slice(0, most)}…`
   const readEntry = (name: string, value: unknown, depth: number): unknown => {
-    if (isSecret(name)) return HIDDEN
+    if (readName(name).isSecret) return HIDDEN
     if (typeof value === 'string') return cut(value, name === 'stack' ? STACK_CHARACTERS : TEXT_CHARACTERS)
     if (typeof value !== 'object' || value === null) return readScalar(value)
     if (name === 'req' || name === 'res') return readExchange(value)
@@ -45,28 +53,40 @@ export const buildLineWriter = ({ redact }: LineOptions) => {
     }
     return fields
   }
-  const addAll = (target: Record<string, unknown>, fields: Fields): void => {
-    // The four keys of every line are ours: a field of the same name cannot forge them.
-    for (const name in fields) {
-      if (name !== 'time' && name !== 'level' && name !== 'msg')
-        target[name] = readEntry(name, fields[name], 0)
+  const writeValue = (name: string, value: unknown): string | undefined => {
+    if (typeof value === 'number' && Number.isFinite(value)) return `${value}`
+    return JSON.stringify(readEntry(name, value, 0))
+  }
+  // Written by hand, since a request's line has twenty fields: building an object first takes twice as long.
+  const writeAll = (all: readonly Fields[]): string => {
+    let json = ''
+    for (const [index, fields] of all.entries()) {
+      for (const name in fields) {
+        const value = fields[name]
+        if (value === undefined || OURS.has(name) || isRepeated(all, index, name)) continue
+        const written = writeValue(name, value)
+        if (written !== undefined) json += readName(name).key + written
+      }
     }
+    return json
   }
   return (level: string, text: string, fields: readonly Fields[]): string => {
-    const line: Record<string, unknown> = {
-      time: new Date().toISOString(),
-      level,
-      msg: cut(text, TEXT_CHARACTERS),
-    }
+    const head = `{"time":"${new Date().toISOString()}","level":"${level}","msg":${JSON.stringify(cut(text, TEXT_CHARACTERS))}`
     try {
-      for (const each of fields) addAll(line, each)
-      const json = JSON.stringify(line)
-      if (json.length <= LINE_CHARACTERS) return json
+      const json = writeAll(fields)
+      if (json.length <= LINE_CHARACTERS) return `${head}${json}}`
     } catch {
       // A getter or a proxy of a foreign object threw: the sentence still comes through.
     }
-    return JSON.stringify({ time: line.time, level, msg: line.msg, fieldsLost: true })
+    return `${head},"fieldsLost":true}`
   }
+}
+
+/** Whether a later part of the line has the same field: the later one counts. */
+const isRepeated = (all: readonly Fields[], index: number, name: string): boolean => {
+  for (let later = index + 1; later < all.length; later++)
+    if (Object.hasOwn(all[later] ?? {}, name)) return true
+  return false
 }
 
 const readScalar = (value: unknown): unknown => {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import t from 'tap'
 import { invalidRequest } from '../../src/errors.ts'
+import { openBatch } from '../../src/telemetry/batch.ts'
 import { openLog } from '../../src/telemetry/logger.ts'
 
 const DAY_MS = 86_400_000
@@ -324,6 +325,7 @@ t.test('one call is one line, whatever stands in it', async (t) => {
   log.logger.info(round, 'round')
   log.logger.info(trap, 'trap')
   log.logger.info({ time: 'forged', level: 'fatal', msg: 'forged' }, 'true')
+  log.logger.child({ a: 1, b: 1 }).info({ b: 2, c: undefined }, 'later counts')
   log.logger.info(invalidRequest('Our own text stays.', { cause: new Error('hidden') }), 'refused')
   log.logger.info(
     {
@@ -333,16 +335,34 @@ t.test('one call is one line, whatever stands in it', async (t) => {
     'huge',
   )
   await log.close()
-  t.equal(lines().length, 6)
+  t.equal(lines().length, 7)
   t.match(lines(), [
     { msg: 'line\nbreak', note: 'a\nb\r\u0000\u001b[31m', long: /^z{256}…$/ },
     { msg: 'round', a: '1', n: null },
     { msg: 'trap', fieldsLost: true },
     { msg: 'true', level: 'info', time: /^\d{4}/ },
+    { msg: 'later counts', a: 1, b: 2 },
     {
       msg: 'refused',
       err: { message: 'Our own text stays.', code: 'invalid_request', cause: { type: 'Error' } },
     },
     { msg: 'huge', fieldsLost: true },
   ])
+})
+
+t.test('a disk that takes nothing costs lines, not memory, and the loss is reported', async (t) => {
+  const written: string[] = []
+  let waiting = 17 * 1024 * 1024
+  const batch = openBatch({
+    write: (text) => written.push(text),
+    waiting: () => waiting,
+    reportLost: (count) => `lost ${count}`,
+  })
+  for (let line = 0; line < 100; line++) batch.add('x')
+  batch.flush()
+  t.strictSame(written, [])
+  waiting = 0
+  batch.add('y')
+  batch.flush()
+  t.strictSame(written, ['y\nlost 100'])
 })
