@@ -58,7 +58,7 @@ const plain = {
     default: 'info',
     expects: `one of ${LEVELS.join(', ')}`,
   }),
-  requestsPerMinute: whole(['RATE_LIMIT_PER_MINUTE'], 1, 1_000_000, 60),
+  requestsPerMinute: whole(['RATE_LIMIT_PER_MINUTE'], 1, 1_000_000_000, 60),
   requestsPerDay: Type.Optional(whole(['RATE_LIMIT_PER_DAY'], 1, 1_000_000_000)),
   /** Requests without a valid token, per client address and minute. */
   failuresPerMinute: whole(['UNAUTHENTICATED_PER_MINUTE'], 1, 1_000_000, 60),

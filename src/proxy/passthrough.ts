@@ -1,7 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import httpProxy from '@fastify/http-proxy'
 import type { FastifyPluginAsync } from 'fastify'
-import type { Dialect } from '../config/models.ts'
+import type { Settings } from '../config/env.ts'
+import type { Catalog, Dialect } from '../config/models.ts'
 import { type GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
 import { copyDownward, upstreamHeaders } from './headers.ts'
 import { openVerifyingAgent, type UpstreamTimeouts } from './upstreams.ts'
@@ -58,6 +59,24 @@ const buildDownward = (answer: IncomingHttpHeaders): IncomingHttpHeaders => {
 }
 
 const readError = (failure: unknown): Error => (failure instanceof Error ? failure : new Error('unknown'))
+
+/** Where `PASSTHROUGH_PATHS` lead: a provider named, the first one, or a URL of the operator's. */
+export const planPassthrough = (
+  settings: Pick<Settings, 'passthrough'>,
+  catalog: Catalog,
+): PassthroughRoute[] =>
+  settings.passthrough.flatMap(({ prefix, provider, url }): PassthroughRoute[] => {
+    if (url !== undefined) {
+      const { origin, pathname } = new URL(url)
+      return [{ prefix, origin, basePath: pathname, dialect: 'openai' }]
+    }
+    const [first] = catalog.providers.values()
+    const target = provider === undefined ? first : catalog.providers.get(provider)
+    if (!target) return []
+    const rest = prefix.startsWith('/v1/') ? prefix.slice('/v1'.length) : prefix
+    const dialect = target.dialects.includes('openai') ? 'openai' : 'anthropic'
+    return [{ prefix, origin: target.origin, basePath: target.basePath + rest, key: target.key, dialect }]
+  })
 
 /** Auth and limits are the enclosing scope's. */
 export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (app, { routes, timeouts }) => {

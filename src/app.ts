@@ -1,0 +1,149 @@
+import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import { clientAuth } from './auth/client.ts'
+import type { Settings } from './config/env.ts'
+import type { Catalog } from './config/models.ts'
+import { cors } from './entrance/cors.ts'
+import { drain } from './entrance/drain.ts'
+import {
+  clientErrorHandler,
+  errorReply,
+  frameworkErrors,
+  streamErrorEvent,
+  writeErrorBody,
+} from './entrance/error-reply.ts'
+import { guard } from './entrance/guard.ts'
+import { health } from './entrance/health.ts'
+import { makeRequestId, requestId } from './entrance/request-id.ts'
+import { accountRoute } from './limits/account.ts'
+import { addressLimit } from './limits/address.ts'
+import { holdWorstCase } from './limits/balance.ts'
+import { rateLimit } from './limits/rate.ts'
+import type { ExchangeTools } from './proxy/exchange.ts'
+import { createLive, type Live } from './proxy/live.ts'
+import { modelRoutes } from './proxy/models.ts'
+import { paidRoutes } from './proxy/paid.ts'
+import { passthrough, planPassthrough } from './proxy/passthrough.ts'
+import { openUpstreams } from './proxy/upstreams.ts'
+import { ENDPOINTS } from './routing/endpoints.ts'
+import { createProviderHealth } from './routing/health.ts'
+import { createRetryBudget } from './routing/retry-budget.ts'
+import type { TokenStore } from './stores/token-store.ts'
+import { quietRequests } from './telemetry/quiet-requests.ts'
+import { requestLine } from './telemetry/request-line.ts'
+
+export interface AppNeeds {
+  settings: Settings
+  tokens: TokenStore
+  catalog(): Catalog
+  logger: FastifyBaseLogger
+}
+
+/** The HTTP service: built here, listening and draining by order of `server.ts`. */
+export interface Gateway {
+  app: FastifyInstance
+  /** Refuses new work, waits `graceMs` for what runs, cuts the rest and waits `settleMs` for its bills. */
+  drain(graceMs: number, settleMs: number): Promise<void>
+  /** How many paid requests run. */
+  running(): number
+}
+
+/** The map: what happens to a request, in this order. */
+export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds): Promise<Gateway> => {
+  const app = openServer(settings, logger)
+  const tools = openTools(settings)
+  app.addHook('onClose', () => tools.upstreams.close())
+  const errors = { body: writeErrorBody, event: streamErrorEvent }
+  const { requestsPerMinute, requestsPerDay, bodyTimeoutMs } = settings
+
+  await app.register(errorReply)
+  await app.register(requestId)
+  await app.register(requestLine) // one log line each, when it is over
+  await app.register(drain) // not while the gateway goes down
+  await app.register(guard) // not what no client sends
+  await app.register(cors, { allowlist: settings.corsAllowlist })
+  await app.register(health, { isReady: () => tokens.isReady() && !app.drain.isDraining })
+
+  await app.register(async (known) => {
+    const onRefused = await addressLimit(known, settings)
+    await known.register(clientAuth, { tokens, onRefused }) // who is asking
+    await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay }) // not too often
+    await known.register(passthrough, { routes: planPassthrough(settings, catalog()), timeouts: settings })
+    await known.register(
+      async (v1) => {
+        await v1.register(accountRoute, { tokens, requestsPerMinute, requestsPerDay })
+        await v1.register(modelRoutes, { catalog })
+        const hold = holdWorstCase // not with an empty purse
+        await v1.register(paidRoutes, {
+          endpoints: ENDPOINTS,
+          catalog,
+          tokens,
+          hold,
+          errors,
+          tools,
+          bodyTimeoutMs,
+        })
+      },
+      { prefix: '/v1' },
+    )
+  })
+
+  return {
+    app,
+    running: () => live.size,
+    drain: (graceMs, settleMs) => drainApp(app, live, { graceMs, settleMs }),
+  }
+}
+
+/** What all paid requests of this app share. */
+const openTools = (settings: Settings): ExchangeTools => ({
+  upstreams: openUpstreams(settings.connectTimeoutMs),
+  live: createLive(),
+  timeouts: settings,
+  health: createProviderHealth(),
+  budget: createRetryBudget(),
+  now: Date.now,
+})
+
+const drainApp = async (
+  app: FastifyInstance,
+  live: Live,
+  limits: { graceMs: number; settleMs: number },
+): Promise<void> => {
+  const idle = async (): Promise<void> => {
+    await app.drain.idle()
+    await live.empty()
+  }
+  app.drain.begin()
+  app.server.closeIdleConnections()
+  await within(limits.graceMs, idle())
+  live.cutAll()
+  await within(limits.settleMs, idle())
+  app.server.closeAllConnections()
+}
+
+const openServer = (settings: Settings, logger: FastifyBaseLogger): FastifyInstance =>
+  Fastify({
+    loggerInstance: logger,
+    logController: quietRequests,
+    genReqId: makeRequestId(),
+    trustProxy: settings.trustedProxies.length > 0 ? settings.trustedProxies : false,
+    exposeHeadRoutes: false,
+    routerOptions: { maxParamLength: 512 },
+    // Longer than the edge keeps an idle connection, so that no request meets a closing one.
+    keepAliveTimeout: 95_000,
+    requestTimeout: settings.totalTimeoutMs,
+    http: { headersTimeout: 15_000, maxHeaderSize: 16 * 1024 },
+    clientErrorHandler,
+    frameworkErrors,
+  })
+
+/** Resolves when the work is done or the time is over, whichever is first. */
+const within = (ms: number, work: Promise<unknown>): Promise<void> =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms)
+    const end = (): void => {
+      clearTimeout(timer)
+      resolve()
+    }
+    work.then(end, end)
+  })

@@ -1,0 +1,38 @@
+import { insufficientQuota } from '../errors.ts'
+import { leastMicros, type RequestFacts, worstCaseMicros } from '../metering/worst-case.ts'
+import type { Step } from '../routing/plan.ts'
+import type { Hold, Token, TokenStore } from '../stores/token-store.ts'
+
+/**
+ * Sets the worst case aside before a provider is asked: the dearest of all steps that may answer. It is no hook,
+ * so that nothing can come between the hold and the request that settles it. Throws `insufficient_quota` and
+ * `store_unavailable`.
+ */
+export const holdWorstCase = async (
+  store: TokenStore,
+  who: { token: Token; requestId: string },
+  steps: readonly Step[],
+  facts: RequestFacts,
+): Promise<Hold> => {
+  let micros = 0
+  let least = 0
+  for (const { model } of steps) {
+    micros = Math.max(micros, worstCaseMicros(facts, model.price, model.maxOutput))
+    least = Math.max(least, leastMicros(facts, model.price))
+  }
+  // A limit that the client named itself must be covered: only without one may a request begin on what is left.
+  const leastWanted = facts.outputLimit === undefined ? Math.min(least, micros) : micros
+  const hold = await store.hold({
+    tokenId: who.token.id,
+    requestId: who.requestId,
+    micros,
+    leastMicros: leastWanted,
+  })
+  if (hold) return hold
+  throw insufficientQuota(
+    `Your balance does not cover this request, which may cost ${credits(micros)} credits; ` +
+      'ask for fewer tokens (max_tokens) or have your token topped up. GET /v1/token shows your balance.',
+  )
+}
+
+const credits = (micros: number): number => Math.ceil(micros / 1e6)

@@ -1,0 +1,34 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Price } from '../config/models.ts'
+import type { Endpoint } from '../routing/endpoints.ts'
+import type { Ask } from './ask.ts'
+import type { Attempt } from './attempt.ts'
+import type { Bill } from './bill.ts'
+import type { Downstream } from './downstream.ts'
+
+/** One provider's answer on its way to the client. */
+export interface Answer {
+  data(chunk: Buffer): void
+  ended(): void
+  /** The provider went away in the middle, or the gateway gives up. */
+  died(error: Error): void
+  /** The client went away. */
+  left(): void
+}
+
+/** What an answer works with. */
+export interface AnswerContext {
+  endpoint: Endpoint
+  ask: Ask
+  downstream: Downstream
+  status: number
+  headers: IncomingHttpHeaders
+  attempt: () => Attempt | undefined
+  price: Price
+  heldMicros: number
+  /** A reader that takes nothing for this long is cut. */
+  stallTimeoutMs: number
+  bill: Bill
+  /** Called when nothing more will happen. */
+  over(): void
+}

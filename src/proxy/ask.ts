@@ -1,0 +1,33 @@
+import type { Readable } from 'node:stream'
+
+/** A body on its way to a provider. */
+export interface UpstreamBody {
+  body: Buffer | Readable
+  /** Bytes, when a stream's length is known beforehand. */
+  length: number | undefined
+}
+
+/** What a request's body says that the gateway needs to know, whatever its encoding. */
+export interface Ask {
+  /** As the client named it. */
+  model: string
+  /** The client's own limit of output tokens, if it named one. */
+  outputLimit: number | undefined
+  /** How many answers it wants (`n`). */
+  choices: number
+  /** At most so many input tokens, counted from bytes. */
+  inputTokens: number
+  images: number
+  characters: number
+  seconds: number
+  /** The client asked for the stream's usage chunk itself. */
+  wantsUsage: boolean
+  /** A stream that reports its usage only when asked, and is to be asked. */
+  mustAskForUsage: boolean
+  /** JSON text for the tokenizer when nobody reports usage. */
+  text: Buffer | undefined
+  /** What goes to a provider under its own name for the model. Undefined: spent, cannot be sent again. */
+  bodyFor(upstreamModel: string, askForUsage: boolean): UpstreamBody | undefined
+  /** Lets go of what is still kept of the client's upload. */
+  discard(): void
+}

@@ -1,0 +1,48 @@
+import type { IncomingMessage } from 'node:http'
+import type { FastifyRequest } from 'fastify'
+import { bodyTooSlow, requestTooLarge } from '../errors.ts'
+
+export interface BodyLimits {
+  maxBytes: number
+  /** How long the whole body may take to arrive. */
+  timeoutMs: number
+}
+
+type Done = (error: Error | null, body?: Buffer) => void
+
+/** Gathers a body; refuses one that says or turns out to be too large, or that does not arrive in time. */
+export const collectBody = (
+  request: FastifyRequest,
+  stream: IncomingMessage,
+  limits: BodyLimits,
+  done: Done,
+): void => {
+  const announced = Number(request.headers['content-length'] ?? 0)
+  if (announced > limits.maxBytes) return done(tooLarge(limits.maxBytes))
+  const chunks: Buffer[] = []
+  let size = 0
+  const finish = (error: Error | null): void => {
+    clearTimeout(timer)
+    stream.off('data', onData).off('end', onEnd).off('error', finish).off('close', onClose)
+    if (error) {
+      stream.resume()
+      done(error)
+    } else done(null, chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks, size))
+  }
+  const onData = (chunk: Buffer): void => {
+    size += chunk.length
+    if (size > limits.maxBytes) finish(tooLarge(limits.maxBytes))
+    else chunks.push(chunk)
+  }
+  const onEnd = (): void => finish(null)
+  const onClose = (): void => finish(bodyTooSlow('The connection closed before the body was complete'))
+  const timer = setTimeout(
+    () =>
+      finish(bodyTooSlow(`The body did not arrive within ${limits.timeoutMs / 1000} seconds; send it again`)),
+    limits.timeoutMs,
+  )
+  stream.on('data', onData).on('end', onEnd).on('error', finish).on('close', onClose)
+}
+
+export const tooLarge = (maxBytes: number) =>
+  requestTooLarge(`The body is larger than ${Math.floor(maxBytes / 1024 / 1024)} MiB; send less at once`)

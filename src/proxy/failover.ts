@@ -1,0 +1,52 @@
+/** Why one attempt came to nothing. */
+export interface Failure {
+  kind: 'status' | 'timeout' | 'network'
+  /** The provider's status, when it gave one. */
+  status: number
+  /** For the log: the status or the error's code. */
+  reason: string
+  /** The provider's own `Retry-After`, in milliseconds. */
+  retryAfterMs: number | undefined
+}
+
+/** Whether this status of a provider sends the request to the next one of the plan (contract, section 4). */
+export const isProviderFailure = (status: number): boolean =>
+  status >= 500 ||
+  status === 429 ||
+  (status >= 300 && status < 400) ||
+  (status >= 401 && status <= 404 && status !== 400) ||
+  status === 408
+
+/** A model that a provider does not know says nothing about the provider's health. */
+export const isUnhealthy = (failure: Failure): boolean => failure.status !== 404
+
+const TIMEOUTS = new Set([
+  'UND_ERR_HEADERS_TIMEOUT',
+  'UND_ERR_BODY_TIMEOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'GW_TOTAL_TIMEOUT',
+])
+
+/** What went wrong on the wire, for failover and for the log. */
+export const readNetworkFailure = (error: Error): Failure => {
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : error.name
+  return {
+    kind: TIMEOUTS.has(code) ? 'timeout' : 'network',
+    status: 0,
+    reason: code,
+    retryAfterMs: undefined,
+  }
+}
+
+/** `Retry-After` (RFC 9110 section 10.2.3: seconds or a date) or `retry-after-ms`, in milliseconds. */
+export const readRetryAfter = (headers: Headerish, now: number): number | undefined => {
+  const milliseconds = Number(headers['retry-after-ms'] ?? Number.NaN)
+  if (milliseconds > 0) return milliseconds
+  const value = headers['retry-after']
+  if (typeof value !== 'string') return undefined
+  const seconds = Number(value)
+  const ms = Number.isNaN(seconds) ? Date.parse(value) - now : seconds * 1000
+  return ms > 0 ? ms : undefined
+}
+
+type Headerish = Readonly<{ [name: string]: string | string[] | undefined }>

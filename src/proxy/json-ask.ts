@@ -1,0 +1,170 @@
+import { invalidJson, invalidRequest, missingModel } from '../errors.ts'
+import { inputBound } from '../metering/worst-case.ts'
+import type { Endpoint } from '../routing/endpoints.ts'
+import type { Ask } from './ask.ts'
+import { type Member, scanMembers } from './json-scan.ts'
+
+const MAX_MODEL_LENGTH = 256
+/** One request's answers multiply its price: more than this is a mistake. */
+const MAX_CHOICES = 128
+const LIMIT_FIELDS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens']
+
+/** Reads a JSON body. Throws `invalid_json`, `missing_model` and `invalid_request`. */
+export const readJsonAsk = (endpoint: Endpoint, body: Buffer): Ask => {
+  const fields = new Fields(body)
+  const model = readModel(fields)
+  const options = fields.object('stream_options')
+  if (fields.flag('background')) {
+    throw invalidRequest('"background" is not served here: its result could not be fetched', {
+      param: 'background',
+    })
+  }
+  const choices = fields.count('n') ?? 1
+  if (choices < 1 || choices > MAX_CHOICES)
+    throw invalidRequest(`"n" must be from 1 to ${MAX_CHOICES}`, { param: 'n' })
+  const stream = fields.flag('stream')
+  const wantsUsage = options?.include_usage === true
+  const limits = LIMIT_FIELDS.map((name) => fields.count(name)).filter((limit) => limit !== undefined)
+  return {
+    model,
+    outputLimit: limits.length > 0 ? Math.max(...limits) : undefined,
+    choices,
+    inputTokens: inputBound(body),
+    images: endpoint.kind === 'images' ? choices : 0,
+    characters: endpoint.kind === 'speech' ? [...fields.text('input')].length : 0,
+    seconds: 0,
+    wantsUsage,
+    mustAskForUsage: endpoint.asksForUsage && stream && !wantsUsage,
+    text: body,
+    bodyFor: (upstreamModel, askForUsage) => ({
+      body: rewrite(body, fields, upstreamModel, askForUsage),
+      length: undefined,
+    }),
+    discard: () => {},
+  }
+}
+
+const readModel = (fields: Fields): string => {
+  const model = fields.value('model')
+  if (model === undefined || model === null || model === '') {
+    throw missingModel('Name a "model" in the body; GET /v1/models lists what your token may use', {
+      param: 'model',
+    })
+  }
+  if (typeof model !== 'string' || model.length > MAX_MODEL_LENGTH || hasControl(model)) {
+    throw invalidRequest(`"model" must be a string of at most ${MAX_MODEL_LENGTH} printable characters`, {
+      param: 'model',
+    })
+  }
+  return model
+}
+
+const hasControl = (text: string): boolean => {
+  for (let i = 0; i < text.length; i++)
+    if (text.charCodeAt(i) < 0x20 || text.charCodeAt(i) === 0x7f) return true
+  return false
+}
+
+/** Top-level fields by name, each parsed only when asked for. The last of duplicates counts, as in every JSON parser. */
+class Fields {
+  readonly members: readonly Member[]
+  readonly #body: Buffer
+
+  constructor(body: Buffer) {
+    this.#body = body
+    this.members = scanMembers(body)
+    if (body.includes('"__proto__"') && this.members.some((member) => member.key === '__proto__')) {
+      throw invalidJson('The body may not have a "__proto__" field', { param: '__proto__' })
+    }
+  }
+
+  find(name: string): Member | undefined {
+    return this.members.findLast((member) => member.key === name)
+  }
+
+  value(name: string): unknown {
+    const member = this.find(name)
+    if (!member) return undefined
+    try {
+      return JSON.parse(this.#body.toString('utf8', member.start, member.end))
+    } catch {
+      throw invalidJson(`"${name}" is not valid JSON`, { param: name })
+    }
+  }
+
+  flag(name: string): boolean {
+    const value = this.value(name) ?? false
+    if (typeof value !== 'boolean') throw invalidRequest(`"${name}" must be true or false`, { param: name })
+    return value
+  }
+
+  count(name: string): number | undefined {
+    const value = this.value(name) ?? undefined
+    if (value === undefined) return undefined
+    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
+    throw invalidRequest(`"${name}" must be a whole number, 0 or more`, { param: name })
+  }
+
+  text(name: string): string {
+    const value = this.value(name) ?? ''
+    if (typeof value === 'string') return value
+    throw invalidRequest(`"${name}" must be a string`, { param: name })
+  }
+
+  object(name: string): Record<string, unknown> | undefined {
+    const value = this.value(name) ?? undefined
+    if (value === undefined) return undefined
+    if (isRecord(value)) return value
+    throw invalidRequest(`"${name}" must be an object`, { param: name })
+  }
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+interface Splice {
+  start: number
+  end: number
+  text: string
+}
+
+/**
+ * The same bytes but for two things: every top-level `model` names the provider's model (all of them, so that a parser
+ * that takes the first of duplicates sees what was authorised), and the usage chunk is asked for.
+ */
+const rewrite = (body: Buffer, fields: Fields, upstreamModel: string, askForUsage: boolean): Buffer => {
+  const wanted = JSON.stringify(upstreamModel)
+  const splices: Splice[] = []
+  for (const { key, start, end } of fields.members) {
+    if (key !== 'model') continue
+    if (end - start === wanted.length && body.toString('latin1', start, end) === wanted) continue
+    splices.push({ start, end, text: wanted })
+  }
+  if (askForUsage) splices.push(usageSplice(body, fields))
+  return splices.length === 0 ? body : spliceBytes(body, splices)
+}
+
+const usageSplice = (body: Buffer, fields: Fields): Splice => {
+  const options = fields.find('stream_options')
+  if (!options) {
+    const start = body.indexOf(0x7b) + 1
+    return { start, end: start, text: '"stream_options":{"include_usage":true},' }
+  }
+  const text = body.toString('utf8', options.start, options.end)
+  if (text === 'null') return { ...options, text: '{"include_usage":true}' }
+  const close = options.end - 1
+  const comma = Object.keys(JSON.parse(text)).length > 0 ? ',' : ''
+  return { start: close, end: close, text: `${comma}"include_usage":true` }
+}
+
+const spliceBytes = (body: Buffer, splices: Splice[]): Buffer => {
+  splices.sort((a, b) => a.start - b.start)
+  const parts: Buffer[] = []
+  let at = 0
+  for (const { start, end, text } of splices) {
+    parts.push(body.subarray(at, start), Buffer.from(text))
+    at = end
+  }
+  parts.push(body.subarray(at))
+  return Buffer.concat(parts)
+}

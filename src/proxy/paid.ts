@@ -1,0 +1,108 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Catalog } from '../config/models.ts'
+import { unsupportedMedia } from '../errors.ts'
+import { createSettler } from '../metering/settle.ts'
+import type { RequestFacts } from '../metering/worst-case.ts'
+import type { Endpoint } from '../routing/endpoints.ts'
+import { planSteps, type Step } from '../routing/plan.ts'
+import type { Hold, Token, TokenStore } from '../stores/token-store.ts'
+import type { Ask } from './ask.ts'
+import { collectBody } from './body.ts'
+import { createDownstream, type ErrorWriter } from './downstream.ts'
+import { Exchange, type ExchangeTools } from './exchange.ts'
+import { readJsonAsk } from './json-ask.ts'
+import { readMultipartAsk } from './multipart-ask.ts'
+
+const MAX_JSON_BYTES = 10 * 1024 * 1024
+const MAX_UPLOAD_BYTES = 300 * 1024 * 1024
+
+interface Payer {
+  token: Token
+  requestId: string
+}
+
+export interface PaidOptions {
+  endpoints: readonly Endpoint[]
+  catalog(): Catalog
+  tokens: TokenStore
+  /** Sets the worst case aside, or turns the request away. */
+  hold(store: TokenStore, who: Payer, steps: readonly Step[], facts: RequestFacts): Promise<Hold>
+  errors: ErrorWriter
+  tools: ExchangeTools
+  /** How long a JSON body may take to arrive. */
+  bodyTimeoutMs: number
+}
+
+/** The endpoints that cost: body in, plan, hold, and then the exchange with the providers. */
+export const paidRoutes = async (app: FastifyInstance, options: PaidOptions): Promise<void> => {
+  app.removeAllContentTypeParsers()
+  const limits = { maxBytes: MAX_JSON_BYTES, timeoutMs: options.bodyTimeoutMs }
+  app.addContentTypeParser('application/json', (request, payload, done) => {
+    collectBody(request, payload, limits, done)
+  })
+  app.addContentTypeParser('multipart/form-data', (_request, payload, done) => done(null, payload))
+  for (const endpoint of options.endpoints) {
+    app.post(endpoint.path, { bodyLimit: MAX_UPLOAD_BYTES }, (request, reply) =>
+      relay(request, reply, endpoint, options),
+    )
+  }
+}
+
+const relay = async (
+  request: FastifyRequest,
+  reply: FastifyReply,
+  endpoint: Endpoint,
+  options: PaidOptions,
+): Promise<void> => {
+  const startedMs = performance.now() - reply.elapsedTime
+  const at = options.tools.now()
+  const ask = await readAsk(request, endpoint)
+  const { token } = request
+  request.line.model = ask.model
+  try {
+    const steps = planSteps({
+      catalog: options.catalog(),
+      model: ask.model,
+      allowed: token.models,
+      dialect: endpoint.dialect,
+    })
+    options.tools.budget.earn()
+    const hold = await options.hold(options.tokens, { token, requestId: request.id }, steps, {
+      ...ask,
+      kind: endpoint.kind,
+    })
+    const settle = createSettler(options.tokens.settle, hold.id)
+    const markAnswered = (row: Parameters<typeof settle>[0]): void => {
+      options.tokens.markAnswered(hold.id, Math.min(row.costMicros, hold.micros), row)
+    }
+    reply.hijack()
+    const downstream = createDownstream(request, reply, endpoint, options.errors)
+    const deal = {
+      request,
+      token,
+      endpoint,
+      ask,
+      steps,
+      hold,
+      downstream,
+      settle,
+      markAnswered,
+      at,
+      startedMs,
+    }
+    new Exchange(deal, options.tools).start()
+  } catch (error) {
+    ask.discard()
+    throw error
+  }
+}
+
+const readAsk = (request: FastifyRequest, endpoint: Endpoint): Ask | Promise<Ask> => {
+  if (Buffer.isBuffer(request.body)) {
+    if (endpoint.takes !== 'multipart') return readJsonAsk(endpoint, request.body)
+    throw unsupportedMedia('Send this as multipart/form-data')
+  }
+  if (request.body === undefined || endpoint.takes === 'json')
+    throw unsupportedMedia('Send this as application/json')
+  return readMultipartAsk(endpoint, request.raw, MAX_UPLOAD_BYTES)
+}

@@ -1,0 +1,28 @@
+import type { AnswerContext } from './answer.ts'
+
+/** Back-pressure from a slow reader to its provider. */
+export interface Pressure {
+  /** The client's buffer is full: the provider waits until it has drained; a reader that stalls for good is cut. */
+  hold(): void
+  end(): void
+}
+
+export const createPressure = ({ downstream, attempt, stallTimeoutMs }: AnswerContext): Pressure => {
+  let stall: NodeJS.Timeout | undefined
+  const end = (): void => {
+    clearTimeout(stall)
+    stall = undefined
+  }
+  return {
+    hold() {
+      if (stall) return
+      attempt()?.pause()
+      stall = setTimeout(() => downstream.response.destroy(), stallTimeoutMs)
+      downstream.response.once('drain', () => {
+        end()
+        attempt()?.resume()
+      })
+    },
+    end,
+  }
+}

@@ -1,0 +1,69 @@
+/** Failures in a row before a provider rests. */
+const TOLERATED_FAILURES = 5
+const FIRST_REST_MS = 1_000
+const LONGEST_REST_MS = 30_000
+/** A provider's own `Retry-After` is believed up to here. */
+const LONGEST_ASKED_REST_MS = 300_000
+/** Wildcard models make names without end: the oldest are forgotten. */
+const MAX_NAMES = 10_000
+
+interface Record {
+  failures: number
+  restMs: number
+  until: number
+}
+
+/** Which providers rest after failing, and until when; one per app. A name is `provider/model`. */
+export interface ProviderHealth {
+  isResting(name: string, now: number): boolean
+  /** Milliseconds until it may be asked again; 0 when it may be asked now. */
+  restsFor(name: string, now: number): number
+  /** To be called right before asking. A provider whose rest is over is probed by one request alone. */
+  admit(name: string, now: number): boolean
+  /** `askedRestMs`: what the provider's own `Retry-After` said. */
+  failed(name: string, now: number, askedRestMs?: number): void
+  succeeded(name: string): void
+}
+
+export const createProviderHealth = (): ProviderHealth => {
+  const records = new Map<string, Record>()
+
+  const recordOf = (name: string): Record => {
+    const known = records.get(name)
+    if (known) return known
+    if (records.size >= MAX_NAMES) {
+      for (const oldest of records.keys()) {
+        records.delete(oldest)
+        break
+      }
+    }
+    const fresh = { failures: 0, restMs: 0, until: 0 }
+    records.set(name, fresh)
+    return fresh
+  }
+
+  return {
+    isResting: (name, now) => (records.get(name)?.until ?? 0) > now,
+    restsFor: (name, now) => Math.max(0, (records.get(name)?.until ?? 0) - now),
+    admit(name, now) {
+      const record = records.get(name)
+      if (!record || record.until === 0) return true
+      if (record.until > now) return false
+      record.until = now + Math.max(record.restMs, FIRST_REST_MS)
+      return true
+    },
+    failed(name, now, askedRestMs) {
+      const record = recordOf(name)
+      record.failures += 1
+      if (record.failures >= TOLERATED_FAILURES) {
+        record.restMs = Math.min(LONGEST_REST_MS, Math.max(FIRST_REST_MS, record.restMs * 2))
+        record.until = now + record.restMs
+      }
+      if (askedRestMs)
+        record.until = Math.max(record.until, now + Math.min(askedRestMs, LONGEST_ASKED_REST_MS))
+    },
+    succeeded(name) {
+      if (records.size > 0) records.delete(name)
+    },
+  }
+}

@@ -1,0 +1,63 @@
+import type { Catalog, Dialect, Model, Provider } from '../config/models.ts'
+import { modelNotAllowed, modelNotFound } from '../errors.ts'
+import { isModelAllowed } from './access.ts'
+
+/** One provider to ask, and what its answer costs. */
+export interface Step {
+  provider: Provider
+  /** The provider's own name for the model. */
+  upstreamModel: string
+  /** The entry whose price applies: the asked model's or a fallback's. */
+  model: Model
+  /** Name in `ProviderHealth`. */
+  health: string
+}
+
+export interface PlanRequest {
+  catalog: Catalog
+  /** As the client asked for it. */
+  model: string
+  /** What the token may use (empty: all). */
+  allowed: readonly string[]
+  dialect: Dialect
+}
+
+/**
+ * The providers to ask, best first: the model's plan, then its fallbacks' plans.
+ * Throws `model_not_found` and `model_not_allowed`.
+ */
+export const planSteps = (ask: PlanRequest): Step[] => {
+  const model = ask.catalog.models.get(ask.model) ?? ask.catalog.wildcard
+  if (!isModelAllowed(ask.allowed, ask.model)) {
+    throw modelNotAllowed('Your token may not use this model; GET /v1/models lists what it may use', {
+      param: 'model',
+    })
+  }
+  if (!model) {
+    throw modelNotFound('This model does not exist here; GET /v1/models lists what your token may use', {
+      param: 'model',
+    })
+  }
+  const steps = stepsOf(model, ask.model, ask.dialect)
+  for (const name of model.fallbacks) {
+    const fallback = ask.catalog.models.get(name)
+    if (fallback && isModelAllowed(ask.allowed, name)) steps.push(...stepsOf(fallback, name, ask.dialect))
+  }
+  if (steps.length > 0) return steps
+  throw modelNotFound(
+    ask.dialect === 'anthropic'
+      ? 'No provider of this model speaks the Messages API; use /v1/chat/completions'
+      : 'No provider of this model speaks the OpenAI API; use /v1/messages',
+    { param: 'model' },
+  )
+}
+
+const stepsOf = (model: Model, asked: string, dialect: Dialect): Step[] => {
+  const steps: Step[] = []
+  for (const { provider, model: own } of model.plan) {
+    if (!provider.dialects.includes(dialect)) continue
+    const upstreamModel = own ?? asked
+    steps.push({ provider, upstreamModel, model, health: `${provider.name}/${upstreamModel}` })
+  }
+  return steps
+}
