@@ -1,6 +1,9 @@
 import { openFileStore } from './file/store.ts'
 import type { TokenStore } from './token-store.ts'
 
+// biome-ignore lint/performance/noBarrelFile: callers know one door; its own file keeps the drivers from a circle.
+export { StoreError } from './store-error.ts'
+
 /** Everything that outlives a request. */
 export interface Stores {
   tokens: TokenStore

@@ -10,7 +10,9 @@ export interface OpenedStore {
   reopen(): Promise<TokenStore>
 }
 
-type Test = Parameters<Parameters<typeof t.test>[1]>[0]
+interface Owner {
+  teardown(close: () => unknown): unknown
+}
 
 /** A token to be made, with a secret of its own. */
 export function newToken(creditedMicros: number, special: Partial<NewToken> = {}): NewToken {
@@ -52,7 +54,7 @@ const ask = (tokenId: string, micros: number, leastMicros = micros) => ({
 })
 
 /** What every driver must do; `open` gives each test a store of its own and closes it afterwards. */
-export function tokenStoreContract(name: string, open: (test: Test) => Promise<OpenedStore>): void {
+export function tokenStoreContract(name: string, open: (test: Owner) => Promise<OpenedStore>): void {
   t.test(`${name}: a hundred requests at once on a balance for ten: exactly ten are let in`, async (test) => {
     const { store } = await open(test)
     const { id } = await store.mint(newToken(1000))

@@ -1,0 +1,89 @@
+import { type IncomingMessage, request } from 'node:http'
+import { json } from 'node:stream/consumers'
+import { openDoorPath } from '../../src/admin/door-path.ts'
+import type { TokenView } from '../../src/admin/token-schemas.ts'
+import type { NewToken } from '../../src/stores/token-store.ts'
+import { Failure } from './misuse.ts'
+
+const TIMEOUT_MS = 10_000
+
+/** What the command needs of a store, whether a server stands before it or not. */
+export interface Tokens {
+  mint(token: NewToken): Promise<TokenView>
+  list(): Promise<TokenView[]>
+  revoke(id: string): Promise<TokenView>
+  close(): Promise<void>
+}
+
+/** Nobody listens: there is no socket, or an earlier server has left it behind. */
+export class NoServer extends Error {}
+
+interface Ask {
+  method: string
+  path: string
+  body?: unknown
+}
+
+/** The tokens through the running server. */
+export function tokensOfServer(dbDir: string): Tokens {
+  const ask = (what: Ask) => askDoor(dbDir, what)
+  return {
+    mint: async (token) => (await ask({ method: 'POST', path: '/tokens', body: token })) as TokenView,
+    list: async () => ((await ask({ method: 'GET', path: '/tokens' })) as { tokens: TokenView[] }).tokens,
+    revoke: async (id) =>
+      (await ask({ method: 'DELETE', path: `/tokens/${encodeURIComponent(id)}` })) as TokenView,
+    close: async () => undefined,
+  }
+}
+
+async function askDoor(dbDir: string, ask: Ask): Promise<unknown> {
+  const door = openPath(dbDir)
+  try {
+    const answer = await send(door.path, ask)
+    if (answer.headers['x-gateway-door'] === undefined) {
+      answer.destroy()
+      throw foreign(dbDir)
+    }
+    const body: unknown = await json(answer)
+    if (answer.statusCode !== undefined && answer.statusCode < 300) return body
+    throw new Failure((body as { error: { message: string } }).error.message)
+  } catch (error) {
+    throw explain(error, dbDir)
+  } finally {
+    door.release()
+  }
+}
+
+function openPath(dbDir: string) {
+  try {
+    const door = openDoorPath(dbDir)
+    if (door !== undefined) return door
+  } catch {
+    // No folder: no server.
+  }
+  throw new NoServer()
+}
+
+const send = (socketPath: string, { method, path, body }: Ask): Promise<IncomingMessage> =>
+  new Promise((resolve, reject) => {
+    const text = body === undefined ? undefined : JSON.stringify(body)
+    const headers = text === undefined ? {} : { 'content-type': 'application/json' }
+    const signal = AbortSignal.timeout(TIMEOUT_MS)
+    request({ socketPath, method, path, headers, signal, agent: false }, resolve)
+      .on('error', reject)
+      .end(text)
+  })
+
+const foreign = (dbDir: string): Failure =>
+  new Failure(`What listens on gateway.sock in "${dbDir}" is no gateway of this kind: nothing was changed`)
+
+function explain(error: unknown, dbDir: string): unknown {
+  if (error instanceof Failure || !(error instanceof Error)) return error
+  const code = 'code' in error ? String(error.code) : ''
+  if (['ENOENT', 'ECONNREFUSED', 'ENOTDIR'].includes(code)) return new NoServer()
+  if (code === 'EACCES') return new Failure(`The server's socket in "${dbDir}" is another user's`)
+  if (code.startsWith('HPE_')) return foreign(dbDir)
+  return new Failure(
+    `The server in "${dbDir}" did not answer (${error.message}): look at --list before trying again`,
+  )
+}

@@ -1,0 +1,86 @@
+import { Misuse } from './misuse.ts'
+
+const MICROS = 1_000_000
+const MOST_CREDITS = 9_000_000_000
+const MOST_CHARACTERS = 64
+const UNIT_MS = { d: 86_400_000, h: 3_600_000 }
+// The last moment that a Date can say.
+const LATEST_MS = 8_640_000_000_000_000
+
+/** Credits as people write them (`10000`, `0.25`) in whole micro-credits. */
+export function readCredits(text: string): number {
+  const match = /^(\d{1,12})(?:\.(\d{1,6}))?$/.exec(text)
+  if (match === null)
+    throw new Misuse(`--token must be a number of credits such as 10000 or 0.25, not "${shown(text)}"`)
+  const [, whole = '', fraction = ''] = match
+  const micros = Number(whole) * MICROS + Number(fraction.padEnd(6, '0'))
+  if (micros <= MOST_CREDITS * MICROS) return micros
+  throw new Misuse(`--token must be at most ${MOST_CREDITS} credits`)
+}
+
+/** A name for people: some characters that can be seen, and none that cannot. */
+export function readName(flag: string, text: string): string {
+  if (text.trim() === '') throw new Misuse(`${flag} must not be empty`)
+  if ([...text].length > MOST_CHARACTERS)
+    throw new Misuse(`${flag} must be at most ${MOST_CHARACTERS} characters long`)
+  if (/[\p{Cc}\p{Zl}\p{Zp}\p{Cs}]/u.test(text))
+    throw new Misuse(`${flag} must not contain control characters`)
+  return text
+}
+
+export function readType(text: string): 'user' | 'admin' {
+  if (text === 'user' || text === 'admin') return text
+  throw new Misuse(`--type must be "user" or "admin", not "${shown(text)}"`)
+}
+
+/** `30d`, `12h`, or a date with or without a time (UTC unless it says otherwise). */
+export function readExpiry(text: string, now: number): number {
+  const at = readSpan(text, now) ?? readDate(text)
+  if (at === undefined || at > LATEST_MS)
+    throw new Misuse(
+      `--expires must be a date such as 2030-12-31 or a span such as 30d or 12h, not "${shown(text)}"`,
+    )
+  if (at <= now) throw new Misuse(`--expires "${text}" is in the past`)
+  return at
+}
+
+function readSpan(text: string, now: number): number | undefined {
+  const match = /^(\d{1,9})([dh])$/.exec(text)
+  if (match === null) return undefined
+  return now + Number(match[1]) * UNIT_MS[match[2] === 'd' ? 'd' : 'h']
+}
+
+function readDate(text: string): number | undefined {
+  const match = /^(\d{4}-\d\d-\d\d)(T\d\d:\d\d(:\d\d(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d)?)?$/.exec(text)
+  const day = match?.[1]
+  // Date would take 30 February for 2 March.
+  if (day === undefined || !isDay(day)) return undefined
+  const at = Date.parse(match?.[2] === undefined || match[5] !== undefined ? text : `${text}Z`)
+  return Number.isNaN(at) ? undefined : at
+}
+
+function isDay(day: string): boolean {
+  const at = Date.parse(day)
+  return !Number.isNaN(at) && new Date(at).toISOString().startsWith(day)
+}
+
+/** `a,b,gpt-*`. */
+export function readModels(text: string): string[] {
+  const models = text.split(',').map((model) => readModel(model.trim()))
+  if (models.length > 100) throw new Misuse('--models must name at most 100 models')
+  return models
+}
+
+function readModel(model: string): string {
+  if (/^[^\p{Cc}\p{Zl}\p{Zp}\p{Cs}]{1,128}$/u.test(model)) return model
+  throw new Misuse('--models must be names such as gpt-4o,gpt-*')
+}
+
+export function readLimit(flag: string, text: string): number {
+  const count = /^\d{1,10}$/.test(text) ? Number(text) : 0
+  if (count >= 1 && count <= 1_000_000_000) return count
+  throw new Misuse(`${flag} must be a whole number from 1 to 1000000000, not "${shown(text)}"`)
+}
+
+/** Fit for a line on a terminal. */
+const shown = (text: string): string => text.slice(0, 40).replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Cs}]/gu, '?')

@@ -1,0 +1,62 @@
+import type { TokenView } from '../../src/admin/token-schemas.ts'
+
+const MICROS = 1_000_000
+
+/** Micro-credits as people write credits: `0.25`. */
+export function showCredits(micros: number): string {
+  const fraction = String(micros % MICROS)
+    .padStart(6, '0')
+    .replace(/0+$/, '')
+  const whole = Math.floor(micros / MICROS)
+  return fraction === '' ? String(whole) : `${whole}.${fraction}`
+}
+
+const dateOf = (at: number | undefined): string =>
+  at === undefined ? '-' : new Date(at).toISOString().slice(0, 10)
+
+function stateOf({ revokedAt, expiresAt }: TokenView, now: number): string {
+  if (revokedAt !== undefined) return 'revoked'
+  return expiresAt !== undefined && expiresAt <= now ? 'expired' : 'valid'
+}
+
+/** One line for each token, in columns. */
+export function showTable(tokens: readonly TokenView[], now: number): string {
+  const rows = tokens.map((token) => [
+    token.id,
+    token.prefix,
+    token.type,
+    token.user,
+    token.name || '-',
+    showCredits(token.credits.balanceMicros),
+    showCredits(token.credits.creditedMicros),
+    dateOf(token.expiresAt),
+    stateOf(token, now),
+  ])
+  const lines = [['ID', 'PREFIX', 'TYPE', 'USER', 'NAME', 'BALANCE', 'CREDITED', 'EXPIRES', 'STATE'], ...rows]
+  const widths =
+    lines[0]?.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0))) ?? []
+  const show = (line: string[]) =>
+    line
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd()
+  return lines.map(show).join('\n')
+}
+
+/** The token as scripts read it: credits as numbers, times as ISO text. */
+export function toJson(token: TokenView): object {
+  const { credits, createdAt, expiresAt, revokedAt, ...rest } = token
+  const iso = (at: number | undefined) => (at === undefined ? undefined : new Date(at).toISOString())
+  return {
+    ...rest,
+    createdAt: iso(createdAt),
+    expiresAt: iso(expiresAt),
+    revokedAt: iso(revokedAt),
+    credits: {
+      credited: credits.creditedMicros / MICROS,
+      balance: credits.balanceMicros / MICROS,
+      held: credits.heldMicros / MICROS,
+      charged: credits.chargedMicros / MICROS,
+    },
+  }
+}

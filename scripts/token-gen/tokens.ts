@@ -1,0 +1,48 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { viewToken, viewTokens } from '../../src/admin/tokens.ts'
+import { openStores, StoreError, type Stores } from '../../src/stores/open.ts'
+import { NoServer, type Tokens, tokensOfServer } from './door.ts'
+import { Failure } from './misuse.ts'
+
+const START_MS = 5_000
+const RETRY_MS = 100
+
+/** Does `work` through the running server, else over the store itself. */
+export async function withTokens<T>(dbDir: string, work: (tokens: Tokens) => Promise<T>): Promise<T> {
+  const giveUpAt = Date.now() + START_MS
+  for (;;) {
+    try {
+      return await work(tokensOfServer(dbDir))
+    } catch (error) {
+      if (!(error instanceof NoServer)) throw error
+    }
+    const tokens = await tokensOfStore(dbDir)
+    if (tokens !== undefined) return work(tokens).finally(() => tokens.close())
+    if (Date.now() > giveUpAt)
+      throw new Failure(`A process uses "${dbDir}" and does not answer on gateway.sock: try again or stop it`)
+    // A server that has just started takes the store first and opens its door then.
+    await wait(RETRY_MS)
+  }
+}
+
+/** Undefined while another process has the store. */
+async function tokensOfStore(dbDir: string): Promise<Tokens | undefined> {
+  let stores: Stores
+  try {
+    stores = await openStores({ dbDir })
+  } catch (error) {
+    if (error instanceof StoreError && error.reason === 'locked') return undefined
+    throw error instanceof StoreError ? new Failure(error.message) : error
+  }
+  const { tokens } = stores
+  return {
+    mint: async (token) => viewToken(tokens, await tokens.mint(token)),
+    list: () => viewTokens(tokens),
+    revoke: async (id) => {
+      const token = await tokens.revoke(id, Date.now())
+      if (token === undefined) throw new Failure(`There is no token with the id "${id}"`)
+      return viewToken(tokens, token)
+    },
+    close: () => stores.close(),
+  }
+}

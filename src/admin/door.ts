@@ -1,0 +1,101 @@
+import { chmodSync, lstatSync, rmSync } from 'node:fs'
+import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance } from 'fastify'
+import { GatewayError, internalError, invalidRequest, notFound } from '../errors.ts'
+import type { TokenStore } from '../stores/token-store.ts'
+import { type DoorPath, openDoorPath } from './door-path.ts'
+import { adminTokens } from './tokens.ts'
+
+/** In every answer, so that the token command never takes another server for this one. */
+export const DOOR_HEADER = 'x-gateway-door'
+
+const MAX_BODY_BYTES = 64 * 1024
+
+export interface DoorOptions {
+  tokens: TokenStore
+  /** The folder of the store, whose lock this process holds. */
+  dbDir: string
+  logger: FastifyBaseLogger
+}
+
+export interface Door {
+  close(): Promise<void>
+}
+
+/** The token command's way in: a socket beside the store, which only its owner may open. */
+export async function openAdminDoor({ tokens, dbDir, logger }: DoorOptions): Promise<Door> {
+  const door = openDoorPath(dbDir)
+  if (door === undefined) {
+    logger.warn(
+      { dbDir },
+      'DB_DIR is too long a path for a socket: the token command works only while the server is down',
+    )
+    return { close: async () => undefined }
+  }
+  const app = buildDoor(tokens, logger)
+  try {
+    await listen(app, door)
+  } catch (error) {
+    door.release()
+    // A folder on a network disk may not carry sockets; paid requests do not need this one.
+    logger.warn(
+      { err: error, dbDir },
+      'no socket for the token command: it works only while the server is down',
+    )
+    return { close: () => app.close() }
+  }
+  return {
+    close: async () => {
+      await app.close()
+      door.release()
+    },
+  }
+}
+
+async function listen(app: FastifyInstance, { path }: DoorPath): Promise<void> {
+  removeStale(path)
+  await app.ready()
+  // Not app.listen(): it logs an address, and this one is no address that anybody could call.
+  await new Promise<void>((resolve, reject) => {
+    app.server.once('error', reject).listen(path, resolve)
+  })
+  chmodSync(path, 0o600)
+}
+
+/** Whoever holds the store's lock knows that nobody listens on what an earlier process has left. */
+function removeStale(path: string): void {
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  if (found === undefined) return
+  if (!found.isSocket()) throw new Error('something that is no socket stands in its place')
+  rmSync(path)
+}
+
+function buildDoor(tokens: TokenStore, loggerInstance: FastifyBaseLogger): FastifyInstance {
+  const app = Fastify({
+    loggerInstance,
+    disableRequestLogging: true,
+    forceCloseConnections: true,
+    bodyLimit: MAX_BODY_BYTES,
+    // What is wrong is refused, not made right.
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
+  })
+  app.addHook('onSend', async (_request, reply) => {
+    reply.header(DOOR_HEADER, '1')
+  })
+  app.setNotFoundHandler(() => {
+    throw notFound('The door has no such route')
+  })
+  app.setErrorHandler<FastifyError>((cause, request, reply) => {
+    const error = known(cause)
+    if (error.statusCode >= 500) request.log.error({ err: cause }, 'the token command failed')
+    const { message, type, param, code } = error
+    return reply.code(error.statusCode).send({ error: { message, type, param, code } })
+  })
+  app.register(adminTokens, { tokens })
+  return app
+}
+
+function known(cause: FastifyError): GatewayError {
+  if (cause instanceof GatewayError) return cause
+  const isCallers = cause.statusCode !== undefined && cause.statusCode < 500
+  return isCallers ? invalidRequest(cause.message) : internalError('The gateway failed', { cause })
+}
