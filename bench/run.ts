@@ -1,0 +1,122 @@
+// `npm run bench [-- --quick] [-- --only plain,sse]`: nginx, a bare @fastify/http-proxy and this gateway, side by side.
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import type { Candidate } from './candidates.ts'
+import { bareCandidate, gatewayCandidate, nginxCandidate } from './candidates.ts'
+import { endAllWithProcess, endChild, OTHER_CORE, startPinned } from './children.ts'
+import type { LoadShape } from './scenarios.ts'
+import { measureLoad, measureMemory, measurePaced, measureStart } from './scenarios.ts'
+import { figureTable, loadTable, pacedTable } from './table.ts'
+
+const LOADS: Record<string, LoadShape & { title: string; bar?: number }> = {
+  plain: { title: 'Plain JSON, 500 B', model: 'bench', bytes: 500, stream: false, connections: 64, bar: 1.1 },
+  '8k': { title: 'Plain JSON, 8 KB', model: 'bench', bytes: 8192, stream: false, connections: 64 },
+  '200k': {
+    title: 'Plain JSON, 200 KB, model renamed',
+    model: 'renamed',
+    bytes: 204_800,
+    stream: false,
+    connections: 16,
+    bar: 1.3,
+  },
+  sse: {
+    title: 'SSE, a burst of 50 events',
+    model: 'sse-50-0ms',
+    bytes: 500,
+    stream: true,
+    connections: 64,
+    bar: 0.6,
+  },
+}
+const OTHERS = ['paced', 'memory', 'start']
+
+const { values: flags } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    only: { type: 'string' },
+    rounds: { type: 'string' },
+  },
+})
+const wanted = flags.only?.split(',') ?? [...Object.keys(LOADS), ...OTHERS]
+const unknown = wanted.filter((name) => !(name in LOADS) && !OTHERS.includes(name))
+if (unknown.length > 0) {
+  console.error(`unknown: ${unknown.join(', ')}; there are ${[...Object.keys(LOADS), ...OTHERS].join(', ')}`)
+  process.exit(2)
+}
+const rounds = Number(flags.rounds ?? (flags.quick ? 2 : 4))
+const timing = flags.quick ? { warmMs: 800, windowMs: 1000 } : { warmMs: 1500, windowMs: 2500 }
+
+/** Runs `measure` on every candidate in turn, there and back again; one that fails is named and left out. */
+async function alternate<T>(
+  title: string,
+  candidates: readonly Candidate[],
+  count: number,
+  measure: (each: Candidate) => Promise<T>,
+) {
+  const results = new Map<string, T[]>(candidates.map(({ name }) => [name, []]))
+  for (let round = 0; round < count; round += 1) {
+    for (const candidate of round % 2 === 0 ? candidates : candidates.toReversed()) {
+      console.error(`${title}: round ${round + 1} of ${count}, ${candidate.name}`)
+      try {
+        results.get(candidate.name)?.push(await measure(candidate))
+      } catch (error) {
+        console.error(`${title}: ${candidate.name} failed: ${error instanceof Error ? error.message : error}`)
+      }
+    }
+  }
+  return new Map([...results].filter(([, all]) => all.length > 0))
+}
+
+async function runLoads(candidates: readonly Candidate[]): Promise<string[]> {
+  const lines: string[] = []
+  for (const [name, { title, bar, ...shape }] of Object.entries(LOADS)) {
+    if (!wanted.includes(name)) continue
+    const windows = await alternate(title, candidates, rounds, (each) => measureLoad(each, shape, timing))
+    lines.push(...loadTable(title, windows, bar))
+  }
+  return lines
+}
+
+async function runOthers(candidates: readonly Candidate[], upstreamPort: number): Promise<string[]> {
+  const nodes = candidates.filter(({ name }) => name !== 'nginx')
+  const [few, seconds] = flags.quick ? [1, 3] : [3, 5]
+  const lines: string[] = []
+  if (wanted.includes('paced')) {
+    lines.push(...pacedTable(await alternate('paced', nodes, few, (each) => measurePaced(each, seconds))))
+  }
+  if (wanted.includes('memory')) {
+    const kb = await alternate('memory', nodes, few, async (each) => (await measureMemory(each)) / 1024)
+    lines.push(...figureTable('Memory of each of 1,000 open streams', kb, { unit: 'kB', atMost: 32 }))
+  }
+  if (wanted.includes('start')) {
+    const loaded = await gatewayCandidate(upstreamPort, 10_000)
+    const ms = await alternate('start', [loaded], few + 2, measureStart)
+    lines.push(
+      ...figureTable('Start to first answer, 10,000 tokens on disk', ms, { unit: 'ms', atMost: 500 }),
+    )
+    loaded.close()
+  }
+  return lines
+}
+
+endAllWithProcess()
+const upstream = startPinned({
+  core: OTHER_CORE,
+  command: process.execPath,
+  args: [join(import.meta.dirname, 'upstream.ts')],
+  ipc: true,
+})
+const [{ port: upstreamPort }] = await once(upstream, 'message')
+const nginx = nginxCandidate(upstreamPort)
+if (!nginx) console.error('nginx is not installed: its rows are left out')
+const candidates = [
+  ...(nginx ? [nginx] : []),
+  bareCandidate(upstreamPort),
+  await gatewayCandidate(upstreamPort),
+]
+const lines = [...(await runLoads(candidates)), ...(await runOthers(candidates, upstreamPort))]
+console.log(`# Bench, Node ${process.version}, ${rounds} rounds with restarts${flags.quick ? ', quick' : ''}`)
+console.log(lines.join('\n'))
+for (const candidate of candidates) candidate.close()
+await endChild(upstream)
