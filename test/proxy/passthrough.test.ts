@@ -33,7 +33,9 @@ const openGateway = async (t: Test, routes: PassthroughRoute[]): Promise<string>
   await app.register(errorReply)
   const scope: FastifyPluginAsync = async (paid) => {
     // The enclosing scope may hold whole bodies; what is handed through must not be held.
-    paid.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+    for (const type of ['*', 'application/json', 'application/octet-stream']) {
+      paid.addContentTypeParser(type, { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+    }
     await paid.register(passthrough, { routes, timeouts: TIMEOUTS })
   }
   await app.register(scope)
