@@ -27,9 +27,11 @@ export interface Log {
 const LEVEL = Symbol.for('level')
 const MESSAGE = Symbol.for('message')
 
+const ignore = (): void => undefined
+
 /** The same lines on stdout; a closed pipe ends them, not the process. */
 const openStdout = (stream: NodeJS.WritableStream): winston.transport => {
-  stream.on('error', () => undefined)
+  stream.on('error', ignore)
   return new winston.transports.Stream({ stream, eol: '\n' })
 }
 
@@ -46,7 +48,7 @@ const openWinston = (transports: winston.transport[]): winston.Logger => {
     level: 'info',
     transports,
   })
-  logger.on('error', () => undefined)
+  logger.on('error', ignore)
   return logger
 }
 
@@ -87,6 +89,7 @@ export const openLog = ({ dir, level, stdout, secrets = [], now = Date.now }: Lo
       const finished = new Promise((resolve) => files.once('finish', resolve))
       sink.end()
       await finished
+      stream?.off('error', ignore)
     },
   }
 }
