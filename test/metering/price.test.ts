@@ -131,6 +131,7 @@ t.test('text counts as a token a byte, whatever it looks like', async (t) => {
     ask(`;base64,${'word '.repeat(5000)}`),
     ask(`data:text/plain;base64,${'a long story without end, '.repeat(500)}`),
     Buffer.from(JSON.stringify({ input: Array.from({ length: 20_000 }, (_, i) => i) })),
+    ask(`data:text/plain;base64,${long.slice(0, 2503)} ${long.slice(2503, 5507)} ${long.slice(5507, 8000)}`),
     Buffer.from('{"data":"'),
     Buffer.alloc(0),
   ]) {

@@ -249,6 +249,8 @@ t.test('a report that the client smuggled into the answer is not believed', asyn
   for (const body of [Buffer.from(JSON.stringify(echo)), padded(echo)]) {
     t.match(readUsage('responses', body), { inputTokens: 7, outputTokens: 9 })
   }
+  const key = chat({ prompt_tokens: 1, completion_tokens: 2 }, { 'x"usage': fake })
+  t.match(readUsage('chat', padded(key)), { inputTokens: 1, outputTokens: 2 })
   const said = chat(
     { prompt_tokens: 1, completion_tokens: 2 },
     { note: `\\" "usage": ${JSON.stringify(fake)}` },
@@ -341,6 +343,12 @@ const streams: [name: string, kind: UsageKind, events: unknown[], used: Partial<
       ...stop({ input_tokens: 40, cache_read_input_tokens: null, output_tokens: 15 }),
     ],
     { inputTokens: 40, outputTokens: 15 },
+  ],
+  [
+    'Anthropic, an empty input at the end',
+    'messages',
+    [start({ input_tokens: 25, output_tokens: 1 }), ...stop({ input_tokens: 0, output_tokens: 0 })],
+    { inputTokens: 25, outputTokens: 0 },
   ],
   [
     'Anthropic, cut before its end',
