@@ -8,7 +8,7 @@ const MAX_CHOICES = 10_000
 const RUN_LEAST_TOKENS = 4096
 const RUN_BYTES_PER_TOKEN = 8
 const IMAGE_TOKENS = 2048
-/** Fewer bytes are never one token on average in any language or tokenizer we hold credits for. */
+/** A common average of text: the least is enough to begin with, no bound. */
 const BYTES_PER_TOKEN = 4
 
 /** What can be known about a request's price before anybody answers it. */
