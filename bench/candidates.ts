@@ -49,7 +49,12 @@ export function nginxCandidate(upstreamPort: number): Candidate | undefined {
       startPinned({ core: CANDIDATE_CORE, command, args: ['-p', cwd, '-c', 'nginx.conf'], cwd }),
     )
   }
-  return { name: 'nginx', headers: {}, start, close: () => rmSync(cwd, { recursive: true, force: true }) }
+  return {
+    name: 'nginx',
+    headers: {},
+    start,
+    close: () => rmSync(cwd, { recursive: true, force: true, maxRetries: 3 }),
+  }
 }
 
 /** A bare @fastify/http-proxy. */
@@ -75,7 +80,7 @@ export async function gatewayCandidate(upstreamPort: number, tokenCount = 1): Pr
       startPinned({ core: CANDIDATE_CORE, command: process.execPath, args, env: all, cwd }),
     )
   }
-  const close = () => rmSync(cwd, { recursive: true, force: true })
+  const close = () => rmSync(cwd, { recursive: true, force: true, maxRetries: 3 })
   return { name: 'gateway', headers: { authorization: `Bearer ${secret}` }, start, close }
 }
 

@@ -45,7 +45,7 @@ if (unknown.length > 0) {
   process.exit(2)
 }
 const rounds = Number(flags.rounds ?? (flags.quick ? 2 : 4))
-const timing = flags.quick ? { warmMs: 800, windowMs: 1000 } : { warmMs: 1500, windowMs: 2500 }
+const timing = flags.quick ? { warmMs: 600, windowMs: 800 } : { warmMs: 1500, windowMs: 2500 }
 
 /** Runs `measure` on every candidate in turn, there and back again; one that fails is named and left out. */
 async function alternate<T>(
@@ -115,8 +115,10 @@ const candidates = [
   bareCandidate(upstreamPort),
   await gatewayCandidate(upstreamPort),
 ]
+process.on('exit', () => {
+  for (const candidate of candidates) candidate.close()
+})
 const lines = [...(await runLoads(candidates)), ...(await runOthers(candidates, upstreamPort))]
 console.log(`# Bench, Node ${process.version}, ${rounds} rounds with restarts${flags.quick ? ', quick' : ''}`)
 console.log(lines.join('\n'))
-for (const candidate of candidates) candidate.close()
 await endChild(upstream)

@@ -153,7 +153,10 @@ export async function measurePaced(candidate: Candidate, seconds: number): Promi
   }
 }
 
-/** Bytes of memory that each of 1,000 open streams adds to a warm, idle process. */
+/**
+ * Bytes of memory that each of 1,000 open streams adds to a warm, idle process. The growth of the young heap is
+ * in it: an upper bound, since a process that has carried heavier traffic would show less.
+ */
 export async function measureMemory(candidate: Candidate): Promise<number> {
   const running = await candidate.start()
   await warmStreams(candidate, running, 200)
