@@ -18,5 +18,11 @@ export function openDoorPath(dbDir: string): DoorPath | undefined {
   if (Buffer.byteLength(path) <= MOST_BYTES) return { path, release: () => undefined }
   if (process.platform !== 'linux') return undefined
   const fd = openSync(dbDir, constants.O_RDONLY | constants.O_DIRECTORY)
-  return { path: `/proc/self/fd/${fd}/${SOCKET}`, release: () => closeSync(fd) }
+  let isOpen = true
+  const release = () => {
+    // Closed twice, the number may be somebody else's file by then.
+    if (isOpen) closeSync(fd)
+    isOpen = false
+  }
+  return { path: `/proc/self/fd/${fd}/${SOCKET}`, release }
 }

@@ -1,5 +1,10 @@
 import { chmodSync, lstatSync, rmSync } from 'node:fs'
-import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance } from 'fastify'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyError,
+  type FastifyInstance,
+  LogController,
+} from 'fastify'
 import { GatewayError, internalError, invalidRequest, notFound } from '../errors.ts'
 import type { TokenStore } from '../stores/token-store.ts'
 import { type DoorPath, openDoorPath } from './door-path.ts'
@@ -8,6 +13,7 @@ import { adminTokens } from './tokens.ts'
 /** In every answer, so that the token command never takes another server for this one. */
 export const DOOR_HEADER = 'x-gateway-door'
 
+const NO_DOOR: Door = { close: async () => undefined }
 const MAX_BODY_BYTES = 64 * 1024
 
 export interface DoorOptions {
@@ -17,6 +23,7 @@ export interface DoorOptions {
   logger: FastifyBaseLogger
 }
 
+/** Open until it is closed. */
 export interface Door {
   close(): Promise<void>
 }
@@ -29,19 +36,20 @@ export async function openAdminDoor({ tokens, dbDir, logger }: DoorOptions): Pro
       { dbDir },
       'DB_DIR is too long a path for a socket: the token command works only while the server is down',
     )
-    return { close: async () => undefined }
+    return NO_DOOR
   }
   const app = buildDoor(tokens, logger)
   try {
     await listen(app, door)
   } catch (error) {
+    await app.close()
     door.release()
     // A folder on a network disk may not carry sockets; paid requests do not need this one.
     logger.warn(
       { err: error, dbDir },
       'no socket for the token command: it works only while the server is down',
     )
-    return { close: () => app.close() }
+    return NO_DOOR
   }
   return {
     close: async () => {
@@ -72,7 +80,7 @@ function removeStale(path: string): void {
 function buildDoor(tokens: TokenStore, loggerInstance: FastifyBaseLogger): FastifyInstance {
   const app = Fastify({
     loggerInstance,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,
     bodyLimit: MAX_BODY_BYTES,
     // What is wrong is refused, not made right.

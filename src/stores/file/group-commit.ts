@@ -1,6 +1,6 @@
 import { storeUnavailable } from '../../errors.ts'
 import type { Sqlite } from './sqlite.ts'
-import { inTransaction } from './sqlite.ts'
+import { prepareTransaction } from './sqlite.ts'
 
 const RETRY_AFTER_MS = 1000
 const MOST_KEPT = 10_000
@@ -42,6 +42,7 @@ interface Options {
 }
 
 export function openGroupCommit({ db, begin, finish, probe, onCommit }: Options): GroupCommit {
+  const transact = prepareTransaction(db)
   let queue: Write[] = []
   let immediate: NodeJS.Immediate | undefined
   let retry: NodeJS.Timeout | undefined
@@ -53,7 +54,7 @@ export function openGroupCommit({ db, begin, finish, probe, onCommit }: Options)
     queue = []
     begin()
     try {
-      inTransaction(db, () => {
+      transact(() => {
         for (const write of batch) write.apply()
         if (!isReady) probe()
         finish()

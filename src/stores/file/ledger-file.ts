@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { StoreError } from '../store-error.ts'
 import { createTables, LEDGER_VERSION } from './ledger-schema.ts'
 import type { Sqlite } from './sqlite.ts'
-import { inTransaction, openSqlite } from './sqlite.ts'
+import { openSqlite, prepareTransaction } from './sqlite.ts'
 
 export const LEDGER_FILE = 'usage.sqlite'
 
@@ -42,7 +42,7 @@ function readLedgerFile(db: Sqlite, path: string, storeId: string | undefined): 
   db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL')
   const isEmpty = db.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').get() === undefined
   if (isEmpty && storeId === undefined) {
-    inTransaction(db, () => createTables(db, randomUUID()))
+    prepareTransaction(db)(() => createTables(db, randomUUID()))
     // On the disk before tokens.json is, else a power cut right now would look like a lost ledger.
     db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
   }

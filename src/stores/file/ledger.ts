@@ -23,6 +23,7 @@ interface OpenHold {
 }
 
 interface Ended {
+  holdId: number
   tokenId: string
   chargedMicros: number
 }
@@ -35,7 +36,8 @@ export class Ledger {
   readonly #walSync: WalSync
   readonly #accounts: Accounts = buildAccounts()
   readonly #open = new Map<number, OpenHold>()
-  readonly #ended = new Map<number, Ended>()
+  // A ring: a Map that forgets its oldest key slows down with each key it has forgotten.
+  readonly #ended: (Ended | undefined)[] = []
   /** What the turn's settlements charge, by token. */
   readonly #charges = new Map<string, number>()
   #nextId = 1
@@ -126,7 +128,7 @@ export class Ledger {
     const chargedMicros = this.#accounts.charge(tokenId, micros, row.costMicros)
     const settlement = { chargedMicros, balanceMicros: this.#accounts.balanceMicros(tokenId) }
     this.#open.delete(holdId)
-    this.#remember(holdId, { tokenId, chargedMicros })
+    this.#remember({ holdId, tokenId, chargedMicros })
     const values = usageValues({ ...row, tokenId }, chargedMicros)
     return new Promise((resolve, reject) => {
       this.#commits.add({
@@ -155,13 +157,15 @@ export class Ledger {
   }
 
   #settledBefore(holdId: number, row: UsageRow): Settlement {
-    const { tokenId, chargedMicros } = this.#ended.get(holdId) ?? { tokenId: row.tokenId, chargedMicros: 0 }
-    return { chargedMicros, balanceMicros: this.#accounts.balanceMicros(tokenId) }
+    const ended = this.#ended[holdId % MOST_REMEMBERED]
+    const isKnown = ended?.holdId === holdId
+    return {
+      chargedMicros: isKnown ? ended.chargedMicros : 0,
+      balanceMicros: this.#accounts.balanceMicros(isKnown ? ended.tokenId : row.tokenId),
+    }
   }
 
-  #remember(holdId: number, ended: Ended): void {
-    this.#ended.set(holdId, ended)
-    const [oldest] = this.#ended.size > MOST_REMEMBERED ? this.#ended.keys() : []
-    if (oldest !== undefined) this.#ended.delete(oldest)
+  #remember(ended: Ended): void {
+    this.#ended[ended.holdId % MOST_REMEMBERED] = ended
   }
 }

@@ -2,7 +2,7 @@ import type { UsageRow } from '../token-store.ts'
 import type { Writes } from './ledger-schema.ts'
 import { usageValues } from './ledger-schema.ts'
 import type { Sqlite } from './sqlite.ts'
-import { inTransaction } from './sqlite.ts'
+import { prepareTransaction } from './sqlite.ts'
 import type { TokenRecord } from './token-record.ts'
 
 /** What every token was charged so far, once the holds of a dead process are settled. */
@@ -27,7 +27,7 @@ interface Books {
 function settleLeftHolds(db: Sqlite, writes: Writes, { charged, credited }: Books): void {
   const holds = db.prepare('SELECT token_id, least_micros, row FROM holds ORDER BY id').all()
   if (holds.length === 0) return
-  inTransaction(db, () => {
+  prepareTransaction(db)(() => {
     for (const hold of holds) {
       if (hold.row === null) continue
       const tokenId = String(hold.token_id)

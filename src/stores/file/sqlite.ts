@@ -13,15 +13,21 @@ export const openSqlite = (path: string): Sqlite => new DatabaseSync(path, { tim
 export const isBusy = (error: unknown): boolean =>
   error instanceof Error && 'errcode' in error && (Number(error.errcode) & 0xff) === SQLITE_BUSY
 
-/** Runs `work` as one transaction: all of it, or nothing and a throw. */
-export function inTransaction(db: Sqlite, work: () => void): void {
-  db.exec('BEGIN IMMEDIATE')
-  try {
-    work()
-    db.exec('COMMIT')
-  } catch (error) {
-    // SQLite has rolled back by itself after some errors, and a second ROLLBACK would hide the first cause.
-    if (db.isTransaction) db.exec('ROLLBACK')
-    throw error
+/** Runs work as one transaction: all of it, or nothing and a throw. */
+export type Transaction = (work: () => void) => void
+
+export function prepareTransaction(db: Sqlite): Transaction {
+  const begin = db.prepare('BEGIN IMMEDIATE')
+  const commit = db.prepare('COMMIT')
+  return (work) => {
+    begin.run()
+    try {
+      work()
+      commit.run()
+    } catch (error) {
+      // SQLite has rolled back by itself after some errors, and a second ROLLBACK would hide the first cause.
+      if (db.isTransaction) db.exec('ROLLBACK')
+      throw error
+    }
   }
 }

@@ -1,0 +1,215 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, existsSync, writeFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer as createHttp } from 'node:http'
+import { createServer, type Server } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import Fastify from 'fastify'
+import t from 'tap'
+import { readCredits, readExpiry, readLimit, readModels, readName } from '../../scripts/token-gen/flags.ts'
+import { openAdminDoor } from '../../src/admin/door.ts'
+import { hashSecret } from '../../src/auth/secret.ts'
+import { openStores } from '../../src/stores/open.ts'
+
+const SCRIPT = join(import.meta.dirname, '..', '..', 'scripts', 'token-gen.js')
+const SECRET = /^gw-[A-Za-z0-9_-]{43}\n$/
+
+type Owner = { teardown(close: () => unknown): unknown }
+
+async function folder(test: Owner): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'gateway-token-gen-'))
+  test.teardown(() => rm(path, { recursive: true, force: true }))
+  return path
+}
+
+interface Result {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+/** Runs the command; from a foreign folder, as a user may. */
+async function run(dbDir: string, args: string[], node = process.execPath, script = SCRIPT): Promise<Result> {
+  const env = { PATH: process.env.PATH ?? '', DB_DIR: dbDir }
+  const child = spawn(node, [script, ...args], { cwd: tmpdir(), env, stdio: ['ignore', 'pipe', 'pipe'] })
+  let [stdout, stderr] = ['', '']
+  child.stdout.setEncoding('utf8').on('data', (piece: string) => {
+    stdout += piece
+  })
+  child.stderr.setEncoding('utf8').on('data', (piece: string) => {
+    stderr += piece
+  })
+  const [code] = await once(child, 'close')
+  return { code, stdout, stderr }
+}
+
+const FIRST = ['--type', 'user', '--userName', 'testuser', '--token', '10000']
+
+/** A running server's store and door. */
+async function openServer(test: Owner, dbDir: string) {
+  const { tokens } = await openStores({ dbDir })
+  const door = await openAdminDoor({ tokens, dbDir, logger: Fastify().log })
+  test.teardown(async () => {
+    await door.close()
+    await tokens.close()
+  })
+  return tokens
+}
+
+t.test('a token made before the first start is known to the server', async (test) => {
+  const dbDir = join(await folder(test), 'new')
+  const made = await run(dbDir, FIRST)
+  test.equal(made.code, 0, made.stderr)
+  test.match(made.stdout, SECRET)
+  test.notOk(made.stderr.includes(made.stdout.trim()), 'the secret is shown once')
+  const tokens = await openServer(test, dbDir)
+  const token = await tokens.find(hashSecret(made.stdout.trim()))
+  test.match(token, { user: 'testuser', type: 'user', models: [], prefix: made.stdout.slice(0, 7) })
+  test.equal((await tokens.credits(token?.id ?? '')).balanceMicros, 10_000_000_000)
+})
+
+t.test('beside the running server tokens are made, listed and revoked through it', async (test) => {
+  const dbDir = await folder(test)
+  const tokens = await openServer(test, dbDir)
+  const wish = ['--userName', 'bob', '--token', '0.000001', '--name', 'ci', '--models', 'gpt-4o, gpt-*']
+  const made = await run(dbDir, [...wish, '--expires', '30d', '--perMinute', '7', '--perDay', '9', '--json'])
+  test.equal(made.code, 0, made.stderr)
+  const { secret, ...shown } = JSON.parse(made.stdout)
+  const token = await tokens.find(hashSecret(secret))
+  test.match(shown, { id: token?.id, user: 'bob', name: 'ci', credits: { credited: 0.000001 } })
+  test.match(token, { models: ['gpt-4o', 'gpt-*'], requestsPerMinute: 7, requestsPerDay: 9 })
+  test.ok(Math.abs((token?.expiresAt ?? 0) - Date.now() - 30 * 86_400_000) < 60_000)
+  test.match(await run(dbDir, ['--type', 'admin']), { code: 0, stdout: SECRET })
+  const taken = await run(dbDir, wish)
+  test.match(taken, { code: 1, stdout: '', stderr: /^token-gen: .*bob.* has a token named "ci" already\n$/ })
+  const [table, json] = [await run(dbDir, ['--list']), await run(dbDir, ['--list', '--json'])]
+  test.match(table.stdout, /bob +ci +0\.000001 +0\.000001 .*valid\n.*admin +admin +- +1000000000/)
+  test.match(JSON.parse(json.stdout), [{ user: 'bob' }, { type: 'admin' }])
+  for (const { stdout } of [table, json]) test.notMatch(stdout, new RegExp(`${secret}|${token?.hash}|"hash"`))
+  test.match(await run(dbDir, ['--revoke', token?.id ?? '']), { code: 0 })
+  test.type((await tokens.find(hashSecret(secret)))?.revokedAt, 'number')
+  test.match(await run(dbDir, ['--revoke', 'nobody']), { code: 1, stderr: /no token with the id "nobody"/ })
+})
+
+const MISUSES: readonly (readonly string[])[] = [
+  ['--nope'],
+  ['--userName', 'x'],
+  ['--token', '5'],
+  [...FIRST, '--type', 'root'],
+  ['--userName', 'x', '--token', '-5'],
+  ['--userName', 'a\nb', '--token', '5'],
+  [...FIRST, '--expires', '2020-01-01'],
+  ['--list', '--token', '5'],
+]
+
+t.test('a misused command says so in one line, exits with 2 and makes nothing', async (test) => {
+  const dbDir = join(await folder(test), 'never')
+  for (const args of MISUSES) {
+    const { code, stdout, stderr } = await run(dbDir, [...args])
+    test.same({ code, stdout }, { code: 2, stdout: '' }, JSON.stringify(args))
+    test.match(stderr, /^token-gen: [\P{Cc}]+\n$/u, JSON.stringify(args))
+  }
+  test.notOk(existsSync(dbDir))
+  const help = await run(dbDir, ['--help'])
+  test.match(help, { code: 0, stdout: /--userName <name>/, stderr: '' })
+})
+
+t.test('amounts, names, dates, models and limits are taken as written or refused', async (test) => {
+  const now = Date.UTC(2026, 0, 1)
+  test.equal(readCredits('9000000000.000000'), 9e15)
+  test.equal(readCredits('0.000001'), 1)
+  test.equal(readExpiry('12h', now), now + 43_200_000)
+  test.equal(readExpiry('2028-02-29', now), Date.UTC(2028, 1, 29))
+  test.equal(readExpiry('2027-01-01T10:00', now), Date.UTC(2027, 0, 1, 10))
+  test.equal(readExpiry('2027-01-01T10:00+02:00', now), Date.UTC(2027, 0, 1, 8))
+  test.equal(readName('--name', 'é'.repeat(64)).length, 64)
+  for (const text of [
+    '',
+    ' 5',
+    '-5',
+    '+5',
+    'NaN',
+    'Infinity',
+    '1e9',
+    '0x10',
+    '1.0000001',
+    '9000000000.000001',
+    '9'.repeat(20),
+  ])
+    test.throws(() => readCredits(text), { message: /^--/ }, text)
+  for (const text of ['', '   ', 'x'.repeat(65), 'a\nb', 'a\u001b[31m', 'a\u0000', 'a\ud800', 'a\u2028'])
+    test.throws(() => readName('--name', text), { message: /^--/ })
+  for (const text of [
+    '',
+    '0d',
+    '2027-02-30',
+    '2027-13-01',
+    'soon',
+    '5',
+    '-3d',
+    '999999999d',
+    '2025-12-31',
+    '2027-01-01T25:00',
+  ])
+    test.throws(() => readExpiry(text, now), { message: /^--/ }, text)
+  for (const text of ['', 'a,,b', 'a\nb', 'x'.repeat(129), Array(101).fill('m').join()])
+    test.throws(() => readModels(text), { message: /^--/ }, text)
+  for (const text of ['0', '-1', '1.5', '', '1000000001'])
+    test.throws(() => readLimit('--perDay', text), { message: /^--/ }, text)
+})
+
+const listen = async (test: Owner, server: Server, path: string) => {
+  server.listen(path)
+  await once(server, 'listening')
+  test.teardown(() => server.close())
+}
+
+t.test('a foreign server behind the socket is told apart, and nothing is made', async (test) => {
+  const [http, raw] = [await folder(test), await folder(test)]
+  const foreign = createHttp((_request, reply) => reply.end('{}'))
+  await listen(test, foreign, join(http, 'gateway.sock'))
+  const echo = createServer((socket) => socket.on('error', () => undefined).end('hello\r\n\r\n'))
+  await listen(test, echo, join(raw, 'gateway.sock'))
+  for (const dbDir of [http, raw]) {
+    const made = await run(dbDir, FIRST)
+    test.match(made, { code: 1, stdout: '', stderr: /^token-gen: .*no gateway of this kind.*\n$/ })
+    test.notOk(existsSync(join(dbDir, 'tokens.json')))
+  }
+})
+
+t.test('a store that cannot be used is one line and exit 1', async (test) => {
+  const dbDir = await folder(test)
+  writeFileSync(join(dbDir, 'tokens.json'), 'null')
+  test.match(await run(dbDir, FIRST), {
+    code: 1,
+    stdout: '',
+    stderr: /^token-gen: .*tokens\.json.*backup\n$/,
+  })
+  const { tokens } = await openStores({ dbDir: join(dbDir, 'taken') })
+  test.teardown(() => tokens.close())
+  const started = performance.now()
+  const { code, stderr } = await run(join(dbDir, 'taken'), FIRST)
+  test.match({ code, stderr }, { code: 1, stderr: /does not answer on gateway\.sock/ })
+  test.ok(performance.now() - started > 4000, 'a server that is just starting gets its time')
+})
+
+/** The first Node of the PATH that cannot run the sources itself. */
+const olderNode = (): string | undefined => {
+  const probe = 'process.exit(process.features.typescript ? 1 : 0)'
+  const paths = (process.env.PATH ?? '').split(':').map((path) => join(path, 'node'))
+  return paths.find((path) => existsSync(path) && spawnSync(path, ['-e', probe]).status === 0)
+}
+
+t.test('the command works under an older Node by the one that came with npm ci', async (test) => {
+  const older = olderNode()
+  if (older === undefined) return test.comment('left out: no Node on the PATH is old enough')
+  const dbDir = await folder(test)
+  test.match(await run(dbDir, FIRST, older), { code: 0, stdout: SECRET })
+  test.match(await run(dbDir, ['--token', '-5', '--userName', 'x'], older), { code: 2, stdout: '' })
+  const alone = await folder(test)
+  cpSync(SCRIPT, join(alone, 'token-gen.mjs'))
+  const lost = await run(dbDir, FIRST, older, join(alone, 'token-gen.mjs'))
+  test.match(lost, { code: 1, stdout: '', stderr: /^This needs Node 24 or later .*npm ci.*\n$/ })
+})
