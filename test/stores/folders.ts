@@ -1,0 +1,41 @@
+import { randomUUID } from 'node:crypto'
+import { cpSync, mkdirSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { openStores } from '../../src/stores/open.ts'
+import type { HoldRequest, TokenStore } from '../../src/stores/token-store.ts'
+
+export interface Owner {
+  teardown(close: () => unknown): unknown
+}
+
+/** A folder that is gone after the test. */
+export async function folder(test: Owner): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'gateway-stores-'))
+  test.teardown(() => rm(path, { recursive: true, force: true }))
+  return path
+}
+
+/** Its store, closed after the test. */
+export async function openIn(test: Owner, dbDir: string): Promise<TokenStore> {
+  const { tokens } = await openStores({ dbDir })
+  test.teardown(() => tokens.close())
+  return tokens
+}
+
+/** A request that needs all of `micros`. */
+export const askOf = (tokenId: string, micros: number): HoldRequest => ({
+  tokenId,
+  requestId: randomUUID(),
+  micros,
+  leastMicros: micros,
+})
+
+/** What a machine that dies right now leaves on its disk: the files as they are, without a goodbye. */
+export function crashedCopy(dbDir: string, to: string): string {
+  mkdirSync(to, { recursive: true })
+  for (const name of ['tokens.json', 'usage.sqlite', 'usage.sqlite-wal'])
+    cpSync(join(dbDir, name), join(to, name))
+  return to
+}
