@@ -20,8 +20,9 @@ export class StreamAnswer implements Answer {
   readonly #decoder: Transform | undefined
   readonly #splitter: EventSplitter | undefined
   readonly #isOverdrawn: (then: () => void) => void
-  /** What came in this turn of the event loop; goes out as one write at its end. */
+  /** What came in this turn of the event loop: read and sent on as one at its end. */
   #pending: Buffer[] = []
+  #isScheduled = false
   #isOver = false
   /** The last bytes end an event, so that an error event may follow. */
   #isAtBoundary = true
@@ -40,90 +41,127 @@ export class StreamAnswer implements Answer {
       'cache-control': 'no-cache',
       'x-accel-buffering': 'no',
     })
-    downstream.response.flushHeaders()
+    this.#schedule()
   }
 
   data(chunk: Buffer): void {
     if (this.#isOver) return
-    if (this.#decoder) this.#decoder.write(chunk)
-    else this.#meter.push(chunk)
-    try {
-      this.#forward(chunk)
-    } catch {
-      return this.#breakOff(upstreamFailed('The provider sent an event that is too large'), 502)
+    this.#pending.push(chunk)
+    this.#schedule()
+  }
+
+  ended(): void {
+    if (this.#isOver) return
+    const last = this.#takeSafely()
+    if (!last) return
+    const { headers, endpoint, status } = this.#context
+    // Without a length or chunks, a connection that breaks looks like one that ends: the protocol's end must be there.
+    const isFramed = 'content-length' in headers || 'transfer-encoding' in headers
+    if (!isFramed && !this.#decoder && !sawEnd(endpoint.kind, this.#meter.tail())) {
+      this.#write(last)
+      return this.#breakOff(upstreamFailed('The provider broke off its answer'), 502)
     }
+    const rest = this.#splitter?.rest()
+    this.#finish(status, rest && rest.length > 0 ? Buffer.concat([last, rest]) : last)
+  }
+
+  died(error: Error): void {
+    this.#flush()
+    this.#breakOff(error, 502)
+  }
+
+  left(): void {
+    this.#takeSafely()
+    this.#finish(499, undefined)
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    process.nextTick(() => this.#flush())
+  }
+
+  #flush(): void {
+    this.#isScheduled = false
+    if (this.#isOver) return
+    const bytes = this.#takeSafely()
+    if (!bytes) return
+    if (bytes.length > 0) this.#write(bytes)
+    else this.#context.downstream.response.flushHeaders()
     this.#isOverdrawn(() =>
       this.#breakOff(insufficientQuota('Your balance is used up: this answer was cut here'), 429),
     )
   }
 
-  ended(): void {
-    if (this.#isOver) return
-    const rest = this.#splitter?.rest()
-    if (rest && rest.length > 0) this.#send(rest)
-    const { headers, endpoint, status } = this.#context
-    // Without a length or chunks, a connection that breaks looks like one that ends: the protocol's end must be there.
-    const isFramed = 'content-length' in headers || 'transfer-encoding' in headers
-    if (isFramed || this.#decoder || sawEnd(endpoint.kind, this.#meter.tail())) this.#finish(status, true)
-    else this.#breakOff(upstreamFailed('The provider broke off its answer'), 502)
-  }
-
-  died(error: Error): void {
-    this.#breakOff(error, 502)
-  }
-
-  left(): void {
-    this.#finish(499, false)
-  }
-
-  #forward(chunk: Buffer): void {
-    const splitter = this.#splitter
-    if (!splitter || (splitter.rest().length === 0 && isPlainlyWhole(chunk))) return this.#send(chunk)
-    for (const event of splitter.push(chunk)) if (!isUsageOnlyEvent(event)) this.#send(event)
-  }
-
-  #send(bytes: Buffer): void {
-    this.#pending.push(bytes)
-    if (this.#pending.length === 1) process.nextTick(() => this.#flush())
-  }
-
-  #flush(): void {
-    const [first] = this.#pending
-    if (this.#isOver || !first) return
-    const bytes = this.#pending.length === 1 ? first : Buffer.concat(this.#pending)
-    this.#pending = []
+  #write(bytes: Buffer): void {
+    if (bytes.length === 0) return
     this.#isAtBoundary = endsEvent(bytes)
     if (!this.#context.downstream.write(bytes)) this.#pressure.hold()
+  }
+
+  /** What is pending, counted, without what is not for the client; undefined: the stream was broken off. */
+  #takeSafely(): Buffer | undefined {
+    const [first] = this.#pending
+    if (!first) return NOTHING
+    const bytes = this.#pending.length === 1 ? first : Buffer.concat(this.#pending)
+    this.#pending = []
+    if (this.#decoder) this.#decoder.write(bytes)
+    else this.#meter.push(bytes)
+    if (!this.#splitter) return bytes
+    try {
+      return withoutUsage(bytes, this.#splitter)
+    } catch {
+      this.#breakOff(upstreamFailed('The provider sent an event that is too large'), 502)
+      return undefined
+    }
   }
 
   #breakOff(error: Error, status: number): void {
     if (this.#isOver) return
     const { attempt, downstream } = this.#context
     attempt()?.abort()
-    this.#flush()
     if (!this.#isAtBoundary) downstream.write(Buffer.from('\n\n'))
     downstream.fail(error, {})
-    this.#finish(status, false)
+    this.#finish(status, undefined)
   }
 
-  #finish(status: number, isComplete: boolean): void {
+  /** Settles; the last bytes of a whole answer leave when the charge is on record. */
+  #finish(status: number, last: Buffer | undefined): void {
     if (this.#isOver) return
-    this.#flush()
     this.#isOver = true
     this.#pressure.end()
     this.#decoder?.destroy()
     const { bill, downstream, over } = this.#context
     const settle = async (): Promise<void> => {
-      await bill.settle(status, await usageOf(this.#context, this.#meter, isComplete))
-      if (isComplete) downstream.end()
+      await bill.settle(status, await usageOf(this.#context, this.#meter, last !== undefined))
+      if (last) downstream.end(last)
     }
     settle().catch(downstream.cut).finally(over)
   }
 }
 
-/** Most chunks are whole events that cannot be the usage chunk: they pass as they are. */
-const isPlainlyWhole = (chunk: Buffer): boolean =>
-  endsEvent(chunk) && !chunk.includes('[]') && !chunk.includes('[ ]')
+const NOTHING = Buffer.alloc(0)
+
+/** Only an event with an empty list can be the usage chunk: whole events before it pass as they are. */
+const withoutUsage = (bytes: Buffer, splitter: EventSplitter): Buffer => {
+  let from = 0
+  if (splitter.rest().length === 0) {
+    const empty = firstEmptyList(bytes)
+    if (empty === -1 && endsEvent(bytes)) return bytes
+    const boundary = bytes.lastIndexOf('\n\n', empty === -1 ? undefined : empty)
+    from = boundary === -1 ? 0 : boundary + 2
+  }
+  const kept = [bytes.subarray(0, from)]
+  for (const event of splitter.push(bytes.subarray(from))) if (!isUsageOnlyEvent(event)) kept.push(event)
+  return Buffer.concat(kept)
+}
+
+const firstEmptyList = (bytes: Buffer): number => {
+  const tight = bytes.indexOf('[]')
+  const wide = bytes.indexOf('[ ]')
+  if (tight === -1 || wide === -1) return Math.max(tight, wide)
+  return Math.min(tight, wide)
+}
 
 const endsEvent = (bytes: Buffer): boolean => {
   const { length } = bytes
