@@ -58,6 +58,8 @@ t.test(`after ${CYCLES} kill -9 all that was acknowledged is there, and no hold 
   test.teardown(() => db.close())
   test.same({ ...db.prepare('PRAGMA integrity_check').get() }, { integrity_check: 'ok' })
   test.equal(db.prepare('SELECT count(*) AS n FROM holds').get()?.n, 0)
+  const twice = 'SELECT count(*) - count(DISTINCT request_id) AS n FROM usage'
+  test.equal(db.prepare(twice).get()?.n, 0, 'no request is charged twice')
   const [sums, accounts] = [
     'SELECT sum(charged_micros) AS n FROM usage',
     'SELECT sum(charged_micros) AS n FROM accounts',

@@ -10,8 +10,9 @@ const spend = async (tokenId: string) => {
   for (;;) {
     const hold = await tokens.hold({ tokenId, requestId: randomUUID(), micros: 10, leastMicros: 10 })
     if (hold === undefined) return
-    tokens.markAnswered(hold.id, 2, usageOf(tokenId, 2))
-    await tokens.settle(hold.id, usageOf(tokenId, 3))
+    const row = usageOf(tokenId, 3)
+    tokens.markAnswered(hold.id, 2, row)
+    await tokens.settle(hold.id, row)
     say(`charged ${tokenId}`)
   }
 }
