@@ -34,14 +34,13 @@ export function createTables(db: Sqlite, storeId: string): void {
 /** Every statement that writes. */
 export function prepareWrites(db: Sqlite) {
   const meta = db.prepare('INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value')
-  const hold = db.prepare('INSERT INTO holds VALUES (?, ?, ?, ?, 0, NULL, ?)')
-  const mark = db.prepare('UPDATE holds SET least_micros = ?, row = ? WHERE id = ?')
+  const mark = db.prepare('INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?, ?, ?)')
   const unhold = db.prepare('DELETE FROM holds WHERE id = ?')
   const usage = db.prepare(`INSERT INTO usage VALUES (${Array(22).fill('?').join(', ')})`)
   const charge = db.prepare(
     'INSERT INTO accounts VALUES (?, ?) ON CONFLICT DO UPDATE SET charged_micros = charged_micros + excluded.charged_micros',
   )
-  return { meta, hold, mark, unhold, usage, charge }
+  return { meta, mark, unhold, usage, charge }
 }
 
 export type Writes = ReturnType<typeof prepareWrites>

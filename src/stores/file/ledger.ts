@@ -20,6 +20,8 @@ const MOST_REMEMBERED = 10_000
 interface OpenHold {
   tokenId: string
   micros: number
+  /** It stands in the database: its answer has begun. */
+  isMarked: boolean
 }
 
 interface Ended {
@@ -80,38 +82,38 @@ export class Ledger {
     return this.#accounts.credits(tokenId)
   }
 
-  async hold({ tokenId, requestId, micros, leastMicros }: HoldRequest): Promise<Hold | undefined> {
+  /** In memory alone: until an answer begins there is nothing that a crash could leave unpaid. */
+  async hold({ tokenId, micros, leastMicros }: HoldRequest): Promise<Hold | undefined> {
     checkMicros('micros', micros)
     checkMicros('leastMicros', leastMicros)
     if (!this.isReady()) throw storeUnavailable('The balance cannot be written just now: try again')
     const granted = this.#accounts.hold(tokenId, micros, leastMicros)
     if (granted === undefined) return undefined
     const id = this.#nextId++
-    this.#open.set(id, { tokenId, micros: granted })
-    const hold = { id, tokenId, micros: granted, balanceMicros: this.#accounts.balanceMicros(tokenId) }
-    const at = Date.now()
-    return new Promise((resolve, reject) => {
-      this.#commits.add({
-        isKept: false,
-        apply: () => this.#writes.hold.run(id, tokenId, requestId, granted, at),
-        done: () => resolve(hold),
-        drop: (cause) => {
-          this.#open.delete(id)
-          this.#accounts.release(tokenId, granted)
-          reject(storeUnavailable('The balance cannot be written just now: try again', { cause }))
-        },
-      })
-    })
+    this.#open.set(id, { tokenId, micros: granted, isMarked: false })
+    return { id, tokenId, micros: granted, balanceMicros: this.#accounts.balanceMicros(tokenId) }
   }
 
   markAnswered(holdId: number, leastMicros: number, row: UsageRow): void {
     checkMicros('leastMicros', leastMicros)
-    if (!this.#open.has(holdId) || this.#isClosed || this.#commits.isFull()) return
+    const hold = this.#open.get(holdId)
+    if (!hold || hold.isMarked || this.#isClosed || this.#commits.isFull()) return
     this.#commits.add({
       isKept: true,
       apply: () => {
-        // Settled in the same turn: the hold is about to go, and its usage row is the real one.
-        if (this.#open.has(holdId)) this.#writes.mark.run(leastMicros, JSON.stringify(row), holdId)
+        // Settled in the same turn: its usage row is the real one.
+        if (!this.#open.has(holdId)) return
+        const { tokenId, micros } = hold
+        this.#writes.mark.run(
+          holdId,
+          tokenId,
+          row.requestId,
+          micros,
+          leastMicros,
+          JSON.stringify(row),
+          row.at,
+        )
+        hold.isMarked = true
       },
       done: () => undefined,
       drop: () => undefined,
@@ -134,7 +136,7 @@ export class Ledger {
       this.#commits.add({
         isKept: true,
         apply: () => {
-          this.#writes.unhold.run(holdId)
+          if (hold.isMarked) this.#writes.unhold.run(holdId)
           this.#writes.usage.run(...values)
           if (chargedMicros > 0) this.#charges.set(tokenId, (this.#charges.get(tokenId) ?? 0) + chargedMicros)
         },
