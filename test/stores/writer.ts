@@ -12,6 +12,8 @@ const spend = async (tokenId: string) => {
     if (hold === undefined) return
     const row = usageOf(tokenId, 3)
     tokens.markAnswered(hold.id, 2, row)
+    // An answer takes its time: settled in the same turn, the mark would never be written.
+    await new Promise((resolve) => setImmediate(resolve))
     await tokens.settle(hold.id, row)
     say(`charged ${tokenId}`)
   }
