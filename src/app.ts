@@ -87,6 +87,7 @@ export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds):
     )
   })
 
+  const { live } = tools
   return {
     app,
     running: () => live.size,

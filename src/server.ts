@@ -5,6 +5,7 @@ import { buildApp, type Gateway } from './app.ts'
 import { hashSecret, makeSecret, prefixOf } from './auth/secret.ts'
 import { openCatalog } from './config/catalog-source.ts'
 import { readSettings, type Settings, SettingsError } from './config/env.ts'
+import type { Catalog } from './config/models.ts'
 import { isDemoOn } from './config/models-file.ts'
 import { openDemoProvider } from './proxy/demo.ts'
 import { openStores, StoreError, type Stores } from './stores/open.ts'
@@ -12,6 +13,8 @@ import { type Log, openLog } from './telemetry/logger.ts'
 
 /** Wrong settings or a store that cannot be trusted (sysexits.h EX_CONFIG): starting again will not help. */
 const EXIT_CONFIG = 78
+/** What may be otherwise at the next start. */
+const EXIT_FAILED = 1
 /** The master token may spend this many credits: in effect, without end. */
 const MASTER_CREDITS = 1_000_000_000
 /** After the drain, cut streams get this long to settle. */
@@ -19,9 +22,9 @@ const LAST_SETTLEMENTS_MS = 5_000
 /** Security fixes of October 2026: below these, a provider could attack the runtime's decoder. */
 const SAFE_NODE: Readonly<Record<string, string>> = { 24: '24.22.1', 26: '26.12.1' }
 
-const fail = (text: string): never => {
+const fail = (text: string, code = EXIT_CONFIG): never => {
   process.stderr.write(`${text}\n`)
-  process.exit(EXIT_CONFIG)
+  process.exit(code)
 }
 
 const readEnvironment = (): Settings => {
@@ -108,7 +111,7 @@ const handleSignals = (running: Running, reload: () => void): void => {
   process.on('SIGHUP', reload)
   process.on('uncaughtException', (error) => {
     running.log.logger.fatal({ err: error }, 'unexpected error: the process ends and is to be started again')
-    running.log.flush().finally(() => process.exit(1))
+    void running.log.flush().finally(() => process.exit(1))
   })
 }
 
@@ -135,6 +138,7 @@ const start = async (): Promise<void> => {
   const settings = readEnvironment()
   const stores = await openStoresOrFail(settings)
   const log = openLog({ dir: settings.logDir, level: settings.logLevel })
+  log.hide(settings.adminFirst === undefined ? [] : [settings.adminFirst])
   const { logger } = log
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined
   const catalog = openCatalogOrFail(settings, demo?.provider, log)
@@ -147,7 +151,7 @@ const start = async (): Promise<void> => {
     await demo?.close()
   }
   handleSignals({ gateway, settings, stores, log, closeRest }, catalog.reload)
-  await gateway.app.listen({ port: settings.port, host: settings.host })
+  await listenOrFail(gateway, settings)
   const { port } = gateway.app.server.address() as AddressInfo
   logger.info(
     { port, host: settings.host, models: catalog.current().models.size, node: process.versions.node },
@@ -157,15 +161,34 @@ const start = async (): Promise<void> => {
   if (shownSecret) showFirstSteps(shownSecret, port, catalog.current().models.keys().next().value ?? 'gpt-4o')
 }
 
+const listenOrFail = async ({ app }: Gateway, { port, host }: Settings): Promise<void> => {
+  try {
+    await app.listen({ port, host })
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
+    const way =
+      code === 'EADDRINUSE' ? 'stop what uses that port, or set another PORT' : 'check PORT and HOST'
+    fail(`The gateway cannot listen on ${host}:${port} (${code}): ${way}`, EXIT_FAILED)
+  }
+}
+
+const keysOf = ({ providers }: Catalog): string[] =>
+  [...providers.values()].flatMap(({ key }) => (key === undefined ? [] : [key]))
+
 const openCatalogOrFail = (settings: Settings, demo: Parameters<typeof openCatalog>[0]['demo'], log: Log) => {
   try {
-    return openCatalog({
+    const source = openCatalog({
       settings,
       demo,
-      onChange: () => log.logger.info('models file re-read'),
+      onChange: () => {
+        log.hide(keysOf(source.current()))
+        log.logger.info('models file re-read')
+      },
       onMistake: (error) =>
         log.logger.error({ mistakes: error.message }, 'models file refused: the old one stays'),
     })
+    log.hide(keysOf(source.current()))
+    return source
   } catch (error) {
     if (error instanceof SettingsError)
       fail(`The gateway cannot start with this models file:\n${error.message}`)

@@ -96,6 +96,7 @@ const tellLine = ({ line }: FastifyRequest, row: UsageRow, step: Step | undefine
   line.provider = step?.provider.name
   line.modelUsed = step?.upstreamModel
   line.attempts = row.attempts
+  line.status = row.status
   line.inputTokens = row.inputTokens
   line.cachedTokens = row.cachedTokens
   line.outputTokens = row.outputTokens

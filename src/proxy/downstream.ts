@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Dialect } from '../config/models.ts'
+import { GatewayError } from '../errors.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
 import { copyDownward } from './headers.ts'
 
@@ -66,6 +67,7 @@ export const createDownstream = (
     end: (bytes) => response.end(bytes),
     cut,
     fail(error, extra) {
+      request.line.error ??= error instanceof GatewayError ? error.code : 'internal_error'
       if (response.destroyed) return
       if (!response.headersSent) {
         const { status, headers, body } = errors.body(error, endpoint.dialect, request.id)

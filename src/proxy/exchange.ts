@@ -56,6 +56,7 @@ export class Exchange implements AttemptListener {
   #attempt: Attempt | undefined
   #answer: Answer | undefined
   #isOver = false
+  #billed = (): void => {}
 
   constructor(deal: ExchangeRequest, tools: ExchangeTools) {
     this.#deal = deal
@@ -63,6 +64,9 @@ export class Exchange implements AttemptListener {
     this.#bill = openBill(deal)
     this.#total = setTimeout(() => this.#runOut(), tools.timeouts.totalTimeoutMs)
     tools.live.add(this)
+    deal.request.billing = new Promise((resolve) => {
+      this.#billed = resolve
+    })
   }
 
   start(): void {
@@ -115,10 +119,9 @@ export class Exchange implements AttemptListener {
   #left(): void {
     if (this.#isOver) return
     this.#attempt?.abort()
-    this.#deal.request.line.error = 'client_left'
+    this.#deal.request.line.error ??= 'client_left'
     if (this.#answer) return this.#answer.left()
-    this.#over()
-    this.#bill.settle(499, undefined).catch(() => {})
+    this.#over(this.#bill.settle(499, undefined))
   }
 
   #runOut(): void {
@@ -186,11 +189,10 @@ export class Exchange implements AttemptListener {
 
   #refuse(error: GatewayError): void {
     if (this.#isOver) return
-    this.#over()
     this.#attempt?.abort()
     this.#deal.request.line.error = error.code
     const tell = (): void => this.#deal.downstream.fail(error, this.#bill.headers())
-    this.#bill.settle(error.statusCode, undefined).then(tell, tell)
+    this.#over(this.#bill.settle(error.statusCode, undefined).then(tell, tell))
   }
 
   #openAnswer(step: Step, status: number, headers: IncomingHttpHeaders): Answer {
@@ -213,10 +215,16 @@ export class Exchange implements AttemptListener {
     return new StreamAnswer(context, ask.mustAskForUsage && step.provider.usageOption)
   }
 
-  #over(): void {
+  /** Nothing more will happen but for the bill, when it is still on its way. */
+  #over(bill?: Promise<unknown>): void {
     this.#isOver = true
     clearTimeout(this.#total)
-    this.#tools.live.delete(this)
     this.#deal.ask.discard()
+    const leave = (): void => {
+      this.#tools.live.delete(this)
+      this.#billed()
+    }
+    if (bill) bill.then(leave, leave)
+    else leave()
   }
 }

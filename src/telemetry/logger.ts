@@ -19,6 +19,8 @@ export interface LogOptions {
 
 export interface Log {
   logger: FastifyBaseLogger
+  /** From here on these exact secrets, too, are in no line. */
+  hide(secrets: readonly string[]): void
   /** Resolves when every line so far is written, or cannot be. */
   flush(): Promise<void>
   close(): Promise<void>
@@ -54,7 +56,9 @@ const openWinston = (transports: winston.transport[]): winston.Logger => {
 
 /** Never throws and never stops the process, whatever happens to the directory; to be closed by whoever opened it. */
 export const openLog = ({ dir, level, stdout, secrets = [], now = Date.now }: LogOptions): Log => {
-  const redact = buildRedactor(secrets)
+  const hidden = new Set(secrets)
+  let clean = buildRedactor([...hidden])
+  const redact = (text: string): string => clean(text)
   const write = buildLineWriter({ redact })
   const files = new DailyFiles({
     dir,
@@ -78,6 +82,10 @@ export const openLog = ({ dir, level, stdout, secrets = [], now = Date.now }: Lo
   })
   return {
     logger: new RecordLogger({ write, batch }, level),
+    hide(more) {
+      for (const secret of more) hidden.add(secret)
+      clean = buildRedactor([...hidden])
+    },
     async flush() {
       batch.flush()
       await files.drained()

@@ -16,6 +16,8 @@ export interface RequestLine {
   chargedMicros?: number | undefined
   firstByteMs?: number | undefined
   stream?: boolean | undefined
+  /** The status on the bill, for answers that broke off after their head. */
+  status?: number | undefined
   /** Our own error code. */
   error?: string | undefined
   /** The code of the failure behind it. */
@@ -25,6 +27,8 @@ export interface RequestLine {
 declare module 'fastify' {
   interface FastifyRequest {
     line: RequestLine
+    /** Set while a request is paid for: resolves when its charge is in `line`. */
+    billing: Promise<void> | undefined
   }
 }
 
@@ -42,11 +46,18 @@ const openLine = (): RequestLine => ({
   chargedMicros: undefined,
   firstByteMs: undefined,
   stream: undefined,
+  status: undefined,
   error: undefined,
   cause: undefined,
 })
 
 const CLIENT_LEFT = 499
+
+/** What the client saw, or why it did not see the end. */
+const readStatus = ({ line }: FastifyRequest, { raw }: FastifyReply): number => {
+  if (raw.writableFinished) return raw.statusCode
+  return line.status !== undefined && line.status >= 400 ? line.status : CLIENT_LEFT
+}
 
 const writeLine = (request: FastifyRequest, reply: FastifyReply): void => {
   // The pattern, never the URL: a path can hold what somebody typed into it.
@@ -57,12 +68,12 @@ const writeLine = (request: FastifyRequest, reply: FastifyReply): void => {
     requestId: request.id,
     method: request.method,
     route,
-    status: reply.raw.writableFinished ? reply.raw.statusCode : CLIENT_LEFT,
     latencyMs: Math.round(reply.elapsedTime * 10) / 10,
     tokenId: token?.id,
     user: token?.user,
     address: request.ip,
     ...request.line,
+    status: readStatus(request, reply),
   }
   if (route === '/health' || route === '/ready') request.server.log.debug(fields, 'request')
   else request.server.log.info(fields, 'request')
@@ -72,10 +83,15 @@ const writeLine = (request: FastifyRequest, reply: FastifyReply): void => {
 export const requestLine = fp(
   async (app) => {
     app.decorateRequest('line')
+    app.decorateRequest('billing')
     app.addHook('onRequest', (request, reply, done) => {
       request.line = openLine()
       // Not `onResponse`: Fastify does not call it for a client that left.
-      reply.raw.once('close', () => writeLine(request, reply))
+      reply.raw.once('close', () => {
+        // A client that left is charged a moment later, and the line says how much.
+        if (request.billing) void request.billing.then(() => writeLine(request, reply))
+        else writeLine(request, reply)
+      })
       done()
     })
   },
