@@ -92,10 +92,19 @@ const skipSpace = (body: Buffer, from: number): number => {
 
 const readKey = (body: Buffer, start: number, end: number): string => {
   const text = body.toString('utf8', start + 1, end - 1)
-  return text.includes('\\') ? String(JSON.parse(`"${text}"`)) : text
+  if (!text.includes('\\')) return text
+  try {
+    return String(JSON.parse(`"${text}"`))
+  } catch {
+    throw malformed(start)
+  }
 }
 
-const ESCAPES = new Set([...'"\\/bfnrtu'].map((letter) => letter.charCodeAt(0)))
+const ESCAPES = new Set([...'"\\/bfnrt'].map((letter) => letter.charCodeAt(0)))
+const HEX = /^u[0-9a-f]{4}$/i
+
+const isEscape = (body: Buffer, at: number): boolean =>
+  ESCAPES.has(body[at] ?? 0) || HEX.test(body.toString('latin1', at, at + 5))
 
 /** The byte after the closing quote. */
 const stringEnd = (body: Buffer, start: number): number => {
@@ -107,7 +116,7 @@ const stringEnd = (body: Buffer, start: number): number => {
       if (byte === QUOTE) return at + 1
       if (byte === undefined || byte < 0x20) throw malformed(at)
       if (byte === BACKSLASH) {
-        if (!ESCAPES.has(body[at + 1] ?? 0)) throw malformed(at)
+        if (!isEscape(body, at + 1)) throw malformed(at)
         at += 1
       }
       at += 1

@@ -1,0 +1,69 @@
+import t from 'tap'
+import {
+  type Failure,
+  isProviderFailure,
+  isUnhealthy,
+  readNetworkFailure,
+  readRetryAfter,
+} from '../../src/proxy/failover.ts'
+import { judgeFailures } from '../../src/proxy/verdict.ts'
+
+const failure = (rest: Partial<Failure>): Failure => ({
+  kind: 'status',
+  status: 500,
+  reason: '',
+  retryAfterMs: undefined,
+  ...rest,
+})
+
+t.test('the next provider is asked after our own faults and its own, not after the client’s', (t) => {
+  for (const status of [301, 302, 307, 308, 401, 402, 403, 404, 408, 429, 500, 502, 503, 504, 529, 599])
+    t.ok(isProviderFailure(status), String(status))
+  for (const status of [200, 201, 204, 400, 405, 406, 409, 410, 413, 415, 418, 422, 431, 451])
+    t.notOk(isProviderFailure(status), String(status))
+  t.end()
+})
+
+t.test('a model that a provider does not know says nothing about its health', (t) => {
+  t.notOk(isUnhealthy(failure({ status: 404 })))
+  t.ok(isUnhealthy(failure({ status: 401 })))
+  t.ok(isUnhealthy(failure({ kind: 'network', status: 0 })))
+  t.end()
+})
+
+t.test('timeouts are told from other network failures', (t) => {
+  for (const code of ['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT'])
+    t.match(readNetworkFailure(Object.assign(new Error(), { code })), { kind: 'timeout', reason: code })
+  t.match(readNetworkFailure(Object.assign(new Error(), { code: 'ECONNREFUSED' })), { kind: 'network' })
+  t.match(readNetworkFailure(new TypeError('x')), { kind: 'network', reason: 'TypeError' })
+  t.end()
+})
+
+t.test('Retry-After is read as seconds, as a date and in milliseconds; nonsense is none', (t) => {
+  const now = Date.parse('2026-11-21T08:00:00Z')
+  t.equal(readRetryAfter({ 'retry-after': '7' }, now), 7000)
+  t.equal(readRetryAfter({ 'retry-after': '0.5' }, now), 500)
+  t.equal(readRetryAfter({ 'retry-after': 'Sat, 21 Nov 2026 08:00:30 GMT' }, now), 30_000)
+  t.equal(readRetryAfter({ 'retry-after-ms': '1500', 'retry-after': '9' }, now), 1500)
+  for (const value of ['', '0', '-3', 'soon', 'Sat, 21 Nov 2020 08:00:30 GMT'])
+    t.equal(readRetryAfter({ 'retry-after': value }, now), undefined, value)
+  t.equal(readRetryAfter({}, now), undefined)
+  t.end()
+})
+
+t.test('one error stands for all attempts, and says when to come again', (t) => {
+  const table: [Partial<Failure>[], number, string][] = [
+    [[{ status: 404 }, { status: 404 }], 404, 'model_not_found'],
+    [[{ status: 404 }, { status: 500 }], 502, 'upstream_failed'],
+    [[{ status: 500 }, { status: 404 }], 502, 'upstream_failed'],
+    [[{ status: 500 }, { kind: 'timeout', status: 0 }], 504, 'upstream_timeout'],
+    [[{ status: 504 }], 504, 'upstream_timeout'],
+    [[], 502, 'upstream_failed'],
+  ]
+  for (const [failures, statusCode, code] of table)
+    t.match(judgeFailures('m', failures.map(failure), [0]), { statusCode, code })
+  t.match(judgeFailures('m', [failure({})], [9000, 4000]), { retryAfterMs: 4000, passing: true })
+  t.match(judgeFailures('m', [failure({})], [0, 4000]), { retryAfterMs: 1000 })
+  t.equal(judgeFailures('m'.repeat(256), [failure({})], [0]).message.length < 200, true)
+  t.end()
+})

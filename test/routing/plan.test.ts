@@ -1,0 +1,110 @@
+import t from 'tap'
+import type { Catalog, Dialect, Model, Provider } from '../../src/config/models.ts'
+import { isModelAllowed } from '../../src/routing/access.ts'
+import { planSteps } from '../../src/routing/plan.ts'
+
+const provider = (name: string, dialects: Dialect[] = ['openai']): Provider => ({
+  name,
+  origin: `https://${name}.example`,
+  basePath: '/v1',
+  key: name,
+  dialects,
+  usageOption: true,
+})
+const price = {
+  inputMicros: 1,
+  cachedInputMicros: 1,
+  outputMicros: 1,
+  perSecondMicros: 0,
+  perCharacterMicros: 0,
+  perImageMicros: 0,
+}
+const model = (name: string, plan: Model['plan'], fallbacks: string[] = []): Model => ({
+  name,
+  plan,
+  price,
+  maxOutput: 100,
+  fallbacks,
+})
+const [one, two, claude] = [provider('one'), provider('two'), provider('claude', ['anthropic'])]
+const plain = (each: Provider, own?: string) => ({ provider: each, model: own })
+
+const catalog: Catalog = {
+  models: new Map(
+    [
+      model('big', [plain(one), plain(two, 'big-at-two')], ['small', 'missing', 'secret']),
+      model('small', [plain(two)], ['never-of-a-fallback']),
+      model('secret', [plain(one)]),
+      model('never-of-a-fallback', [plain(one)]),
+      model('sonnet', [plain(claude), plain(one)]),
+      model('haiku', [plain(claude)]),
+    ].map((each) => [each.name, each]),
+  ),
+  wildcard: model('*', [plain(one), plain(two, 'anything')]),
+  providers: new Map(),
+}
+const plan = (
+  asked: string,
+  { allowed = [] as string[], dialect = 'openai' as Dialect, from = catalog } = {},
+) =>
+  planSteps({ catalog: from, model: asked, allowed, dialect }).map(
+    (step) => `${step.health} at ${step.model.name}`,
+  )
+
+t.test('the plan comes in order, then its fallbacks, each at its own price', (t) => {
+  t.same(plan('big'), [
+    'one/big at big',
+    'two/big-at-two at big',
+    'two/small at small',
+    'one/secret at secret',
+  ])
+  t.end()
+})
+
+t.test('a token does not fall back to a model that it may not use', (t) => {
+  t.same(plan('big', { allowed: ['big', 'small'] }), [
+    'one/big at big',
+    'two/big-at-two at big',
+    'two/small at small',
+  ])
+  t.throws(() => plan('big', { allowed: ['small'] }), { code: 'model_not_allowed', statusCode: 403 })
+  t.end()
+})
+
+t.test('any other name goes to the wildcard’s plan unchanged; without one it does not exist', (t) => {
+  t.same(plan('new/model:free'), ['one/new/model:free at *', 'two/anything at *'])
+  const bare = { ...catalog, wildcard: undefined }
+  t.throws(() => plan('new', { from: bare }), { code: 'model_not_found', statusCode: 404 })
+  t.throws(() => plan('new', { from: bare, allowed: ['big'] }), { code: 'model_not_allowed' })
+  for (const name of ['__proto__', 'constructor', 'toString'])
+    t.throws(() => plan(name, { from: bare }), { code: 'model_not_found' })
+  t.end()
+})
+
+t.test('only providers that speak the endpoint’s dialect are asked', (t) => {
+  t.same(plan('sonnet', { dialect: 'anthropic' }), ['claude/sonnet at sonnet'])
+  t.same(plan('sonnet'), ['one/sonnet at sonnet'])
+  t.throws(() => plan('haiku'), { code: 'model_not_found', message: /messages/ })
+  t.throws(() => plan('big', { dialect: 'anthropic' }), { code: 'model_not_found', message: /chat/ })
+  t.end()
+})
+
+t.test('names and patterns decide what a token may use', (t) => {
+  const table: [string[], string, boolean][] = [
+    [[], 'anything', true],
+    [['gpt-4o'], 'gpt-4o', true],
+    [['gpt-4o'], 'gpt-4o-mini', false],
+    [['gpt-4o'], 'GPT-4o', false],
+    [['gpt-*'], 'gpt-4o', true],
+    [['gpt-*'], 'agpt-4o', false],
+    [['*-mini'], 'gpt-4o-mini', true],
+    [['gpt*mini'], 'gpt-4o-mini', true],
+    [['ab*ba'], 'aba', false],
+    [['*'], 'x', true],
+    [['a.c'], 'abc', false],
+    [['a', 'b*'], 'bc', true],
+  ]
+  for (const [patterns, name, may] of table)
+    t.equal(isModelAllowed(patterns, name), may, `${patterns} ${name}`)
+  t.end()
+})
