@@ -4,7 +4,7 @@ import { bodyTooSlow, requestTooLarge } from '../errors.ts'
 
 export interface BodyLimits {
   maxBytes: number
-  /** How long the whole body may take to arrive. */
+  /** How long a JSON body may take to arrive as a whole; how long an upload may pause. */
   timeoutMs: number
 }
 
@@ -23,7 +23,7 @@ export const collectBody = (
   let size = 0
   const finish = (error: Error | null): void => {
     clearTimeout(timer)
-    stream.off('data', onData).off('end', onEnd).off('error', finish).off('close', onClose)
+    stream.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose)
     if (error) {
       stream.resume()
       done(error)
@@ -35,13 +35,14 @@ export const collectBody = (
     else chunks.push(chunk)
   }
   const onEnd = (): void => finish(null)
-  const onClose = (): void => finish(bodyTooSlow('The connection closed before the body was complete'))
+  const onClose = (cause?: Error): void =>
+    finish(bodyTooSlow('The connection closed before the body was complete', { cause }))
   const timer = setTimeout(
     () =>
       finish(bodyTooSlow(`The body did not arrive within ${limits.timeoutMs / 1000} seconds; send it again`)),
     limits.timeoutMs,
   )
-  stream.on('data', onData).on('end', onEnd).on('error', finish).on('close', onClose)
+  stream.on('data', onData).on('end', onEnd).on('error', onClose).on('close', onClose)
 }
 
 export const tooLarge = (maxBytes: number) =>

@@ -59,12 +59,10 @@ const readModel = (fields: Fields): string => {
   return model
 }
 
-/** Control characters have no place in a name that goes into headers and logs. */
-export const hasControl = (text: string): boolean => {
-  for (let i = 0; i < text.length; i++)
-    if (text.charCodeAt(i) < 0x20 || text.charCodeAt(i) === 0x7f) return true
-  return false
-}
+const UNPRINTABLE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u
+
+/** Control characters, line ends and halves of letters have no place in a name that goes into headers and logs. */
+export const hasControl = (text: string): boolean => UNPRINTABLE.test(text)
 
 /** Top-level fields by name, each parsed only when asked for. The last of duplicates counts, as in every JSON parser. */
 class Fields {

@@ -1,4 +1,5 @@
 import { invalidRequest } from '../errors.ts'
+import { readPartHead } from './multipart-headers.ts'
 
 /** A plain field of a form, and where its value stands in the body's bytes. */
 export interface FormField {
@@ -20,15 +21,10 @@ export interface MultipartReader {
 const MAX_FIELD_BYTES = 64 * 1024
 const MAX_FIELDS = 100
 const MAX_PART_HEADERS = 8 * 1024
+const TOO_LONG = 'A form field is longer than 64 KiB'
 const HEADER_END = Buffer.from('\r\n\r\n')
-
-/** The boundary of a `multipart/form-data` content type (RFC 2046 section 5.1.1). Throws `invalid_request`. */
-export const readBoundary = (contentType: string): string => {
-  const match = /;\s*boundary=(?:"([^"\r\n]{1,70})"|([^\s;,"]{1,70}))/i.exec(contentType)
-  const boundary = match?.[1] ?? match?.[2]
-  if (!boundary) throw invalidRequest('The content-type of a form upload must name its boundary')
-  return boundary
-}
+/** Fields that decide who answers and what it costs: parsers differ in which of two they take. */
+const ONLY_ONCE = ['model', 'n']
 
 /** RFC 7578, part by part, wherever the chunks break. Throws `invalid_request`. */
 export const createMultipartReader = (boundary: string): MultipartReader => new PartReader(boundary)
@@ -41,6 +37,7 @@ class PartReader implements MultipartReader {
   #base = -2
   #inside: 'preamble' | 'headers' | 'field' | 'file' | 'end' = 'preamble'
   #fieldName = ''
+  #parts = 0
   #sawFile = false
 
   constructor(boundary: string) {
@@ -63,15 +60,14 @@ class PartReader implements MultipartReader {
 
   /** Up to the next delimiter; false: more bytes are needed, or there is nothing more. */
   #readContent(): boolean {
-    const found = this.#window.indexOf(this.#delimiter)
+    const found = this.#findDelimiter()
     const afterDelimiter = found + this.#delimiter.length
     if (found === -1 || this.#window.length < afterDelimiter + 2) {
       this.#keepWindowSmall(found)
       return false
     }
     if (this.#inside === 'field') {
-      if (this.fields.length >= MAX_FIELDS)
-        throw invalidRequest(`The form has more than ${MAX_FIELDS} fields`)
+      if (found > MAX_FIELD_BYTES) throw invalidRequest(TOO_LONG)
       const value = this.#window.toString('utf8', 0, found)
       this.fields.push({ name: this.#fieldName, value, start: this.#base, end: this.#base + found })
     }
@@ -80,25 +76,38 @@ class PartReader implements MultipartReader {
     return !this.complete
   }
 
+  /** A boundary that goes on, as in `--abcd` for `abc`, is content; where parsers would disagree it is refused. */
+  #findDelimiter(): number {
+    for (let found = -1; ; ) {
+      found = this.#window.indexOf(this.#delimiter, found + 1)
+      const after = found + this.#delimiter.length
+      if (found === -1 || this.#window.length < after + 2) return found
+      const next = this.#window.toString('latin1', after, after + 2)
+      if (next === '\r\n' || next === '--') return found
+      if (/^[\s-]/.test(next)) throw invalidRequest('A boundary of the form is not on a line of its own')
+    }
+  }
+
   #keepWindowSmall(found: number): void {
-    if (this.#inside === 'field' && this.#window.length > MAX_FIELD_BYTES)
-      throw invalidRequest('A form field is too long')
+    if (this.#inside === 'field' && this.#window.length > MAX_FIELD_BYTES + this.#delimiter.length + 2)
+      throw invalidRequest(TOO_LONG)
     if (this.#inside === 'field' || found !== -1) return
     this.#consume(Math.max(0, this.#window.length - this.#delimiter.length - 2))
   }
 
   #readHeaders(): boolean {
     const end = this.#window.indexOf(HEADER_END)
-    if (end === -1) {
-      if (this.#window.length > MAX_PART_HEADERS)
-        throw invalidRequest('The headers of a form part are too long')
-      return false
-    }
-    const headers = this.#window.toString('latin1', 0, end)
-    this.#inside = /;\s*filename\*?=/i.test(headers) ? 'file' : 'field'
-    this.#sawFile ||= this.#inside === 'file'
-    const name = /[;\s]name=(?:"([^"]*)"|([^\s;]+))/i.exec(headers)
-    this.#fieldName = name?.[1] ?? name?.[2] ?? ''
+    if (end > MAX_PART_HEADERS || (end === -1 && this.#window.length > MAX_PART_HEADERS))
+      throw invalidRequest('The headers of a form part are too long')
+    if (end === -1) return false
+    const { name, isFile } = readPartHead(this.#window.toString('latin1', 0, end))
+    this.#parts += 1
+    if (this.#parts > MAX_FIELDS) throw invalidRequest(`The form has more than ${MAX_FIELDS} parts`)
+    if (ONLY_ONCE.includes(name) && (isFile || this.fields.some((field) => field.name === name)))
+      throw invalidRequest(`The form field "${name}" must be there once, as text`, { param: name })
+    this.#inside = isFile ? 'file' : 'field'
+    this.#sawFile ||= isFile
+    this.#fieldName = name
     this.#consume(end + HEADER_END.length)
     return true
   }

@@ -29,7 +29,7 @@ export interface PaidOptions {
   hold(store: TokenStore, who: Payer, steps: readonly Step[], facts: RequestFacts): Promise<Hold>
   errors: ErrorWriter
   tools: ExchangeTools
-  /** How long a JSON body may take to arrive. */
+  /** How long a JSON body may take to arrive, and an upload may pause. */
   bodyTimeoutMs: number
 }
 
@@ -56,7 +56,7 @@ const relay = async (
 ): Promise<void> => {
   const startedMs = performance.now() - reply.elapsedTime
   const at = options.tools.now()
-  const ask = await readAsk(request, endpoint)
+  const ask = await readAsk(request, endpoint, options.bodyTimeoutMs)
   const { token } = request
   request.line.model = ask.model
   try {
@@ -97,12 +97,12 @@ const relay = async (
   }
 }
 
-const readAsk = (request: FastifyRequest, endpoint: Endpoint): Ask | Promise<Ask> => {
+const readAsk = (request: FastifyRequest, endpoint: Endpoint, timeoutMs: number): Ask | Promise<Ask> => {
   if (Buffer.isBuffer(request.body)) {
     if (endpoint.takes !== 'multipart') return readJsonAsk(endpoint, request.body)
     throw unsupportedMedia('Send this as multipart/form-data')
   }
   if (request.body === undefined || endpoint.takes === 'json')
     throw unsupportedMedia('Send this as application/json')
-  return readMultipartAsk(endpoint, request.raw, MAX_UPLOAD_BYTES)
+  return readMultipartAsk(endpoint, request.raw, { maxBytes: MAX_UPLOAD_BYTES, timeoutMs })
 }
