@@ -35,7 +35,7 @@ export async function adminTokens(app: FastifyInstance, { tokens }: { tokens: To
     { schema: { body: mintBody, response: { 201: tokenAnswer } } },
     async (request, reply) => {
       const token = await tokens.mint(request.body)
-      request.log.info({ token: token.id, user: token.user, type: token.type }, 'token minted')
+      request.log.info({ tokenId: token.id, user: token.user, type: token.type }, 'token minted')
       return reply.code(201).send(await viewToken(tokens, token))
     },
   )
@@ -50,7 +50,7 @@ export async function adminTokens(app: FastifyInstance, { tokens }: { tokens: To
     async (request) => {
       const token = await tokens.revoke(request.params.id, Date.now())
       if (token === undefined) throw notFound(`There is no token with the id "${request.params.id}"`)
-      request.log.info({ token: token.id, user: token.user }, 'token revoked')
+      request.log.info({ tokenId: token.id, user: token.user }, 'token revoked')
       return viewToken(tokens, token)
     },
   )
