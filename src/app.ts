@@ -8,6 +8,7 @@ import {
   clientErrorHandler,
   errorReply,
   frameworkErrors,
+  refuseTunnel,
   streamErrorEvent,
   writeErrorBody,
 } from './entrance/error-reply.ts'
@@ -122,8 +123,8 @@ const drainApp = async (
   app.server.closeAllConnections()
 }
 
-const openServer = (settings: Settings, logger: FastifyBaseLogger): FastifyInstance =>
-  Fastify({
+const openServer = (settings: Settings, logger: FastifyBaseLogger): FastifyInstance => {
+  const app = Fastify({
     loggerInstance: logger,
     logController: quietRequests,
     genReqId: makeRequestId(),
@@ -133,10 +134,22 @@ const openServer = (settings: Settings, logger: FastifyBaseLogger): FastifyInsta
     // Longer than the edge keeps an idle connection, so that no request meets a closing one.
     keepAliveTimeout: 95_000,
     requestTimeout: settings.totalTimeoutMs,
-    http: { headersTimeout: 15_000, maxHeaderSize: 16 * 1024 },
+    http: {
+      headersTimeout: 15_000,
+      // Every 30 s, as usual, the timeout above would be twice as long.
+      connectionsCheckingInterval: 5_000,
+      maxHeaderSize: 16 * 1024,
+      // The guard refuses those without one, in words that clients parse.
+      requireHostHeader: false,
+    },
     clientErrorHandler,
     frameworkErrors,
   })
+  app.server.on('connect', refuseTunnel)
+  // An expectation nobody knows is no reason to refuse: Node's own 417 has no body that clients parse.
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
+  return app
+}
 
 /** Resolves when the work is done or the time is over, whichever is first. */
 const within = (ms: number, work: Promise<unknown>): Promise<void> =>

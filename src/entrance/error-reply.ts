@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto'
-import { STATUS_CODES } from 'node:http'
-import type { Socket } from 'node:net'
+import { type IncomingMessage, STATUS_CODES } from 'node:http'
+import { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Dialect } from '../config/models.ts'
 import { type GatewayError, internalError, invalidRequest, notFound } from '../errors.ts'
 import { readError } from './known-errors.ts'
+import { hearOut } from './unread-body.ts'
 
 export interface ErrorAnswer {
   status: number
@@ -109,6 +111,12 @@ export const clientErrorHandler = (failure: Error, socket: Socket): void => {
   socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${head}\r\n${body}`, () => socket.destroySoon())
 }
 
+/** For the server's event `connect`, which Node would answer by hanging up. */
+export const refuseTunnel = (_request: IncomingMessage, socket: Duplex): void => {
+  if (socket instanceof Socket) clientErrorHandler(invalidRequest('CONNECT is not served here.'), socket)
+  else socket.destroy()
+}
+
 const readCode = (cause: unknown): string | undefined => {
   const code: unknown = cause instanceof Error ? Reflect.get(cause, 'code') : undefined
   return typeof code === 'string' ? code : undefined
@@ -128,6 +136,7 @@ const report = (error: unknown, request: FastifyRequest): void => {
 const sendError = (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
   report(error, request)
   const { status, headers, body } = writeErrorBody(error, readDialect(request.raw.url ?? ''), request.id)
+  hearOut(request, reply)
   return reply.code(status).headers(headers).send(body)
 }
 

@@ -72,13 +72,18 @@ const findTwice = (rawHeaders: readonly string[]): string | undefined => {
 
 /** Why a request is turned away before anybody asks whose it is. */
 export const checkRequest = (
-  request: Pick<IncomingMessage, 'url' | 'rawHeaders' | 'headers'>,
+  request: Pick<IncomingMessage, 'url' | 'rawHeaders' | 'headers' | 'httpVersion'>,
 ): GatewayError | undefined => {
   const { rawHeaders, headers, url = '' } = request
   if (rawHeaders.length > MOST_HEADERS * 2)
     return headersTooLarge(`Send at most ${MOST_HEADERS} headers with a request.`)
+  if (headers.host === undefined && request.httpVersion === '1.1')
+    return invalidRequest('Send the header "host".')
   const twice = findTwice(rawHeaders)
   if (twice) return invalidRequest(`Send the header "${twice}" only once.`)
+  const coding = headers['transfer-encoding']
+  if (coding !== undefined && coding.toLowerCase() !== 'chunked')
+    return invalidRequest('Send the body with "Transfer-Encoding: chunked" alone, or with "Content-Length".')
   const encoding = headers['content-encoding']
   if (encoding !== undefined && encoding.toLowerCase() !== 'identity')
     return unsupportedMedia('Send the body uncompressed, without "Content-Encoding".')
