@@ -83,11 +83,13 @@ const closerOf = (kind: number | undefined): number => (kind === OBJECT ? 0x7d :
 
 const skipSpace = (body: Buffer, from: number): number => {
   let at = from
-  for (;;) {
+  // One look past the end would make every later scan three times as slow.
+  while (at < body.length) {
     const byte = body[at]
     if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return at
     at += 1
   }
+  return at
 }
 
 const readKey = (body: Buffer, start: number, end: number): string => {
