@@ -1,16 +1,13 @@
 import type { Transform } from 'node:stream'
-import { createGunzip, createInflate } from 'node:zlib'
 import { insufficientQuota, upstreamFailed } from '../errors.ts'
-import { countTokens, estimateUsage } from '../metering/estimate.ts'
+import { estimateUsage } from '../metering/estimate.ts'
 import { createEventSplitter, type EventSplitter, isUsageOnlyEvent, sawEnd } from '../metering/sse.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import type { Usage } from '../metering/usage-kinds.ts'
 import type { Answer, AnswerContext } from './answer.ts'
+import { openDecoder, readOut } from './decoder.ts'
+import { createHoldGuard } from './hold-guard.ts'
 import { createPressure, type Pressure } from './pressure.ts'
-
-/** A stream is weighed against its hold first after so many bytes per output token that the hold covers. */
-const BYTES_PER_COVERED_TOKEN = 4
-const LEAST_BYTES_BETWEEN_WEIGHINGS = 2_048
 
 /** Server-sent events: each leaves at once; read by the meter, touched only to take the usage chunk out. */
 export class StreamAnswer implements Answer {
@@ -130,9 +127,9 @@ export class StreamAnswer implements Answer {
     if (this.#isOver) return
     this.#isOver = true
     this.#pressure.end()
-    this.#decoder?.destroy()
     const { bill, downstream, over } = this.#context
     const settle = async (): Promise<void> => {
+      if (this.#decoder) await readOut(this.#decoder)
       await bill.settle(status, await usageOf(this.#context, this.#meter, last !== undefined))
       if (last) downstream.end(last)
     }
@@ -169,16 +166,6 @@ const endsEvent = (bytes: Buffer): boolean => {
   return bytes[length - 2] === 0x0a || (bytes[length - 2] === 0x0d && bytes[length - 3] === 0x0a)
 }
 
-const openDecoder = (
-  encoding: string | undefined,
-  onPlain: (plain: Buffer) => void,
-): Transform | undefined => {
-  if (!encoding || encoding === 'identity') return undefined
-  const decoder = encoding === 'deflate' ? createInflate() : createGunzip()
-  // Bytes that cannot be read are counted by estimate; they pass to the client as they came.
-  return decoder.on('data', onPlain).on('error', () => {})
-}
-
 /** The provider's count; where it is missing or cut short, ours. */
 const usageOf = async (context: AnswerContext, meter: StreamMeter, isComplete: boolean): Promise<Usage> => {
   const { kind } = context.endpoint
@@ -196,26 +183,4 @@ const usageOf = async (context: AnswerContext, meter: StreamMeter, isComplete: b
   if (!reported) return own
   const outputTokens = Math.max(reported.outputTokens, own.outputTokens)
   return { ...reported, outputTokens, estimated: true }
-}
-
-/** Tells when what has passed costs more than was set aside; cheap until a stream comes near. */
-const createHoldGuard = (context: AnswerContext, meter: StreamMeter): ((cut: () => void) => void) => {
-  const { price, ask, heldMicros } = context
-  if (price.outputMicros <= 0 || context.endpoint.kind === 'free') return () => {}
-  const inputMicros = Math.ceil(ask.inputTokens / 4) * price.inputMicros
-  const covered = Math.max(0, heldMicros - inputMicros) / price.outputMicros
-  // A limit that the client named is kept by the provider: such a stream is only watched for one that runs away.
-  const perToken = ask.outputLimit === undefined ? BYTES_PER_COVERED_TOKEN : BYTES_PER_COVERED_TOKEN * 150
-  let nextAt = covered * perToken
-  let isWeighing = false
-  return (cut) => {
-    if (meter.bytes < nextAt || isWeighing) return
-    isWeighing = true
-    const { text, share } = meter.outputText()
-    countTokens(text).then((tokens) => {
-      isWeighing = false
-      nextAt = meter.bytes + Math.max(LEAST_BYTES_BETWEEN_WEIGHINGS, meter.bytes / 10)
-      if (share > 0 && tokens / share > covered) cut()
-    }, cut)
-  }
 }

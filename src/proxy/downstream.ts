@@ -48,7 +48,8 @@ export const createDownstream = (
   const cut = (): void => {
     const { socket } = response
     if (!socket || socket.destroyed) return
-    socket.destroySoon()
+    // A turn later: what was written just now is still corked in the response and would be lost.
+    process.nextTick(() => socket.destroySoon())
     setTimeout(() => socket.destroy(), LAST_WORDS_MS).unref()
   }
 

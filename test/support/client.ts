@@ -110,14 +110,14 @@ export async function openStream(target: Target, sent: Sent): Promise<OpenStream
   }
 }
 
-async function readRest(incoming: IncomingMessage): Promise<{ text: string; cut: boolean }> {
+function readRest(incoming: IncomingMessage): Promise<{ text: string; cut: boolean }> {
   const pieces: Buffer[] = []
-  try {
-    for await (const piece of incoming) pieces.push(piece)
-  } catch {
-    // How it ended is what the caller asks for.
-  }
-  return { text: Buffer.concat(pieces).toString(), cut: !incoming.complete }
+  // An iterator would lose what came together with the cut.
+  incoming.on('data', (piece: Buffer) => pieces.push(piece))
+  incoming.on('error', () => undefined)
+  return new Promise((resolve) => {
+    incoming.once('close', () => resolve({ text: Buffer.concat(pieces).toString(), cut: !incoming.complete }))
+  })
 }
 
 /** Writes these very bytes to the port and returns what comes back until the close or a silence. */
