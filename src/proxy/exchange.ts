@@ -55,6 +55,7 @@ export class Exchange implements AttemptListener {
   #next = 0
   #attempt: Attempt | undefined
   #answer: Answer | undefined
+  slot = -1
   #isOver = false
   #billed = (): void => {}
 

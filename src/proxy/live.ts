@@ -1,5 +1,7 @@
 /** Something that runs and can be told that the gateway must go. */
 export interface Cuttable {
+  /** Its place among all that run; `Live` alone writes it. */
+  slot: number
   cut(): void
 }
 
@@ -13,21 +15,32 @@ export interface Live {
   empty(): Promise<void>
 }
 
+/**
+ * An array and not a Set: when a Set outgrows its table, V8 leaves a link from the old table to the new one, and along
+ * such links every request would survive until the next full garbage collection (measured: a third of all GC time).
+ */
 export const createLive = (): Live => {
-  const running = new Set<Cuttable>()
+  const running: Cuttable[] = []
   const waiting: (() => void)[] = []
   return {
     get size() {
-      return running.size
+      return running.length
     },
-    add: (one) => void running.add(one),
+    add(one) {
+      one.slot = running.push(one) - 1
+    },
     delete(one) {
-      running.delete(one)
-      if (running.size === 0) for (const resolve of waiting.splice(0)) resolve()
+      if (running[one.slot] !== one) return
+      const last = running.pop()
+      if (last && last !== one) {
+        running[one.slot] = last
+        last.slot = one.slot
+      }
+      if (running.length === 0) for (const resolve of waiting.splice(0)) resolve()
     },
     cutAll() {
       for (const one of [...running]) one.cut()
     },
-    empty: () => new Promise((resolve) => (running.size === 0 ? resolve() : waiting.push(resolve))),
+    empty: () => new Promise((resolve) => (running.length === 0 ? resolve() : waiting.push(resolve))),
   }
 }
