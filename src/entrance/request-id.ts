@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import fp from 'fastify-plugin'
+import { readDialect } from './error-reply.ts'
 
 const SAFE_ID = /^[A-Za-z0-9._:-]{1,128}$/
 
@@ -15,11 +16,16 @@ export const makeRequestId = (): ((request: Pick<IncomingMessage, 'headers'>) =>
   }
 }
 
+/** Anthropic's clients look for the id under another name. */
+const isAnthropic = ({ headers, url = '' }: IncomingMessage): boolean =>
+  headers['anthropic-version'] !== undefined || readDialect(url) === 'anthropic'
+
 /** `x-request-id` on every answer that goes through `reply`. */
 export const requestId = fp(
   async (app) => {
     app.addHook('onRequest', (request, reply, done) => {
       reply.header('x-request-id', request.id)
+      if (isAnthropic(request.raw)) reply.header('request-id', request.id)
       done()
     })
   },

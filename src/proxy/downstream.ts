@@ -41,8 +41,6 @@ export const createDownstream = (
 ): Downstream => {
   const response = reply.raw
   const own = { ...reply.getHeaders(), 'x-request-id': request.id } as OutgoingHttpHeaders
-  // Where Anthropic's SDKs look for it.
-  if (endpoint.dialect === 'anthropic') own['request-id'] = request.id
   let isEventStream = false
 
   const cut = (): void => {
