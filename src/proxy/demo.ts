@@ -57,6 +57,8 @@ const answer = async (request: IncomingMessage, response: ServerResponse): Promi
     return asked.stream === true
       ? streamMessage(response, asked, text)
       : reply(response, 200, message(asked, text))
+  if (request.url === '/v1/messages/count_tokens')
+    return reply(response, 200, { input_tokens: usage(asked, text).prompt_tokens })
   const message404 = 'The demo provider answers /v1/chat/completions and /v1/messages'
   reply(response, 404, {
     error: { message: message404, type: 'invalid_request_error', param: null, code: 'not_found' },
