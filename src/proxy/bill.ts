@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { buildRow } from '../metering/settle.ts'
+import { buildRow, type Outcome } from '../metering/settle.ts'
 import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
 import type { Step } from '../routing/plan.ts'
@@ -23,9 +23,11 @@ export interface BillRequest {
 
 /** Counts attempts and times, writes the row and tells the log line. */
 export interface Bill {
-  attempts: number
-  /** Who is being asked, and whether an answer of it has begun. */
-  step: Step | undefined
+  readonly attempts: number
+  /** Who is being asked. */
+  readonly step: Step | undefined
+  /** Whatever came of the attempts before: nothing of it is in the row. */
+  beginAttempt(step: Step): void
   noteFirstByte(): void
   /** From here on a crash charges what is known to be used. */
   markAnswered(status: number): void
@@ -34,54 +36,69 @@ export interface Bill {
   headers(): Record<string, string>
 }
 
+/** How far a request has come. */
+interface Progress {
+  attempts: number
+  step: Step | undefined
+  /** 0 until an answer has begun. */
+  firstByteMs: number
+}
+
 export const openBill = (ask: BillRequest): Bill => {
-  let firstByteMs = 0
-
-  const rowOf = (status: number, usage: Usage | undefined): UsageRow => {
-    const facts = {
-      requestId: ask.request.id,
-      tokenId: ask.token.id,
-      user: ask.token.user,
-      model: ask.ask.model,
-      endpoint: ask.endpoint.path,
-      at: ask.at,
-    }
-    const timing = { attempts: bill.attempts, latencyMs: performance.now() - ask.startedMs, firstByteMs }
-    const step = firstByteMs > 0 ? bill.step : undefined
-    const answerer = step && {
-      provider: step.provider.name,
-      modelUsed: step.upstreamModel,
-      price: step.model.price,
-    }
-    return buildRow(facts, timing, { status, usage }, answerer)
-  }
-
-  const bill: Bill = {
-    attempts: 0,
-    step: undefined,
+  const progress: Progress = { attempts: 0, step: undefined, firstByteMs: 0 }
+  return {
+    get attempts() {
+      return progress.attempts
+    },
+    get step() {
+      return progress.step
+    },
+    beginAttempt(step) {
+      progress.step = step
+      progress.attempts += 1
+      progress.firstByteMs = 0
+    },
     noteFirstByte() {
-      firstByteMs = performance.now() - ask.startedMs
+      progress.firstByteMs = performance.now() - ask.startedMs
     },
     markAnswered(status) {
-      ask.markAnswered(rowOf(status, leastUsage(ask.ask)))
+      ask.markAnswered(rowOf(ask, progress, { status, usage: leastUsage(ask.ask) }))
     },
     async settle(status, usage) {
-      const row = rowOf(status, usage)
-      tellLine(ask.request, row, bill.step)
+      const row = rowOf(ask, progress, { status, usage })
+      tellLine(ask.request, row, progress.step)
       const settlement = await ask.settle(row)
       ask.request.line.chargedMicros = settlement.chargedMicros
       return settlement
     },
-    headers: () => ({
-      'x-gateway-attempts': String(bill.attempts),
-      'x-gateway-credits-remaining': String(ask.hold.balanceMicros / 1e6),
-      ...(bill.step
-        ? { 'x-gateway-provider': bill.step.provider.name, 'x-gateway-model': bill.step.upstreamModel }
-        : {}),
-    }),
+    headers: () => headersOf(ask, progress),
   }
-  return bill
 }
+
+const rowOf = (ask: BillRequest, { step, attempts, firstByteMs }: Progress, outcome: Outcome): UsageRow => {
+  const facts = {
+    requestId: ask.request.id,
+    tokenId: ask.token.id,
+    user: ask.token.user,
+    model: ask.ask.model,
+    endpoint: ask.endpoint.path,
+    at: ask.at,
+  }
+  const timing = { attempts, latencyMs: performance.now() - ask.startedMs, firstByteMs }
+  if (!step || firstByteMs === 0) return buildRow(facts, timing, outcome)
+  const { provider, upstreamModel, model } = step
+  return buildRow(facts, timing, outcome, {
+    provider: provider.name,
+    modelUsed: upstreamModel,
+    price: model.price,
+  })
+}
+
+const headersOf = ({ hold }: BillRequest, { step, attempts }: Progress): Record<string, string> => ({
+  'x-gateway-attempts': String(attempts),
+  'x-gateway-credits-remaining': String(hold.balanceMicros / 1e6),
+  ...(step ? { 'x-gateway-provider': step.provider.name, 'x-gateway-model': step.upstreamModel } : {}),
+})
 
 /** What is known to be used once an answer has begun. */
 const leastUsage = ({ inputTokens, images, characters }: Ask): Usage => ({

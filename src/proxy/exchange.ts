@@ -147,8 +147,7 @@ export class Exchange implements AttemptListener {
       if (this.#bill.attempts > 0 && !budget.spend()) break
       const body = ask.bodyFor(step.upstreamModel, ask.mustAskForUsage && step.provider.usageOption)
       if (!body) break
-      this.#bill.step = step
-      this.#bill.attempts += 1
+      this.#bill.beginAttempt(step)
       this.#answer = undefined
       const { provider } = step
       const headers = upstreamHeaders(request.headers, provider, endpoint.dialect)

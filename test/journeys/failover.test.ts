@@ -1,0 +1,293 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
+import t from 'tap'
+import { chat, chatStream } from '../support/answers.ts'
+import { type Behaviour, json, status } from '../support/behaviour.ts'
+import { bearer, credits, post } from '../support/client.ts'
+import * as faults from '../support/faults.ts'
+import { mintToken } from '../support/gateway.ts'
+import { readRows, startJourney, waitForRow, waitUntil } from '../support/journey.ts'
+import { chatBody, SOME_COUNTS } from '../support/openai-wire.ts'
+import { refusedPort, startProvider } from '../support/provider.ts'
+
+const CHAT = '/v1/chat/completions'
+const price = { input: 1, output: 2 }
+const plan = (...names: string[]) => names.map((provider) => ({ provider }))
+const nobody = `http://127.0.0.1:${await refusedPort()}/v1`
+const { gateway, providers, token } = await startJourney(t, {
+  providers: ['one', 'two', 'gone'],
+  entries: { gone: { baseUrl: nobody } },
+  models: {
+    calm: { plan: plan('two'), price },
+    refused: { plan: plan('gone', 'two'), price },
+    first: { plan: plan('one'), price, fallbacks: ['second'] },
+    second: { plan: [{ provider: 'two', model: 'second-at-two' }], price: { input: 10, output: 20 } },
+    three: { plan: plan('one', 'gone', 'two'), price },
+    // Rests are kept by provider and model: a name of its own for each test keeps them apart.
+    '*': { plan: plan('one', 'two'), price },
+  },
+  env: { FIRST_BYTE_TIMEOUT_MS: '2000', IDLE_TIMEOUT_MS: '2000' },
+})
+const { one, two } = providers
+const ask = (model: string, { secret = token, ...body }: { secret?: string; stream?: boolean } = {}) =>
+  post(gateway, CHAT, { model, ...body }, bearer(secret))
+/** What ten retries need: each request adds a fifth of one. */
+const earnRetries = () => Promise.all(Array.from({ length: 50 }, () => ask('calm')))
+t.beforeEach(async () => {
+  one.answer(chat())
+  two.answer(chat())
+  await earnRetries()
+})
+
+const failing: Record<string, Behaviour> = {
+  reset: faults.resetBeforeAnswer(),
+  'first byte timeout': faults.hang(),
+  'body timeout': faults.hangAfterHeaders(),
+  garbage: faults.garbage(),
+  'bad chunk': faults.badChunk(),
+  'wrong length': faults.wrongLength(),
+  'huge header': faults.hugeHeader(),
+  redirect: faults.redirect('http://127.0.0.1:1/v1/chat/completions', 307),
+  'html page': faults.html200(),
+  'reset in the head': faults.resetAtByte(20, chat()),
+  'reset in the body': faults.resetAtBodyByte(40, chat()),
+}
+
+t.test('whatever goes wrong with a provider before the first byte, the next one answers', async (t) => {
+  const statuses = [401, 402, 403, 404, 408, 429, 500, 502, 503, 504, 529].map(
+    (code) => [`status ${code}`, status(code, { 'openai-model': 'of-the-failed' })] as const,
+  )
+  const kinds = [...Object.entries(failing), ...statuses]
+  for (const chunk of [kinds.slice(0, 8), kinds.slice(8, 16), kinds.slice(16)]) {
+    await earnRetries()
+    const outcomes = chunk.map(async ([kind, fault]) => {
+      const model = `kind ${kind}`
+      one.answer((seen) => chunk.find(([name]) => seen.json().model === `kind ${name}`)?.[1] ?? fault)
+      const reply = await ask(model)
+      t.match(
+        reply,
+        { status: 200, headers: { 'x-gateway-provider': 'two', 'x-gateway-attempts': '2' } },
+        kind,
+      )
+      t.equal(reply.headers['openai-model'], undefined, 'no header of the failed attempt')
+      t.equal(reply.json().object, 'chat.completion')
+      const row = await waitForRow(gateway, String(reply.headers['x-request-id']))
+      t.match(row, { provider: 'two', attempts: 2, status: 200, charged_micros: 26e6 }, kind)
+    })
+    await Promise.all(outcomes)
+  }
+  t.match(await ask('refused'), { status: 200, headers: { 'x-gateway-attempts': '2' } })
+})
+
+t.test('a refusal of the request itself is nobody else’s to answer', async (t) => {
+  const asked = two.requests.length
+  for (const code of [400, 405, 409, 413, 415, 422]) {
+    one.answer(status(code))
+    t.match(await ask(`refusal ${code}`), { status: code, headers: { 'x-gateway-attempts': '1' } })
+  }
+  t.equal(two.requests.length, asked)
+})
+
+t.test('each provider sees its own key and its own name for the model alone', async (t) => {
+  one.answer(status(500))
+  await ask('first')
+  await ask('keys')
+  for (const [provider, own, other] of [
+    [one, 'key-of-one', 'key-of-two'],
+    [two, 'key-of-two', 'key-of-one'],
+  ] as const) {
+    for (const { headers, rawHeaders } of provider.requests) {
+      t.equal(headers.authorization, `Bearer ${own}`)
+      t.notMatch(rawHeaders.join(), new RegExp(`${other}|${token}`))
+    }
+  }
+})
+
+t.test('a fallback answers at its own price, for tokens that may use it', async (t) => {
+  one.answer(status(500))
+  const reply = await ask('first')
+  t.match(reply.headers, { 'x-gateway-provider': 'two', 'x-gateway-model': 'second-at-two' })
+  t.equal(reply.headers['x-gateway-credits-charged'], '260')
+  t.match(await waitForRow(gateway, String(reply.headers['x-request-id'])), {
+    model: 'first',
+    provider: 'two',
+    model_used: 'second-at-two',
+    cost_micros: 260e6,
+  })
+  const limited = await mintToken(t, gateway, { user: 'limited', models: 'first' })
+  const asked = two.requests.length
+  t.match(await ask('first', { secret: limited }), { status: 502 })
+  t.equal(two.requests.length, asked)
+})
+
+t.test('when all have failed the answer says so in one error, and nothing is charged', async (t) => {
+  const before = await credits(gateway, token)
+  const table = [
+    [[500, 503], 502, 'upstream_failed', 'true'],
+    [[401, 403], 502, 'upstream_failed', 'true'],
+    [[404, 404], 404, 'model_not_found', 'false'],
+    [[404, 500], 502, 'upstream_failed', 'true'],
+    [[500, 504], 504, 'upstream_timeout', 'true'],
+  ] as const
+  for (const [[first, second], code, name, retry] of table) {
+    one.answer(status(first))
+    two.answer(status(second))
+    const reply = await ask(`all ${first} ${second}`)
+    t.match(reply, { status: code, headers: { 'x-should-retry': retry, 'x-gateway-attempts': '2' } })
+    t.match(reply.json(), { error: { code: name, message: String, type: String } })
+    t.notMatch(reply.text, /provider says|127\.0\.0\.1|key-of/)
+    const row = await waitForRow(gateway, String(reply.headers['x-request-id']))
+    t.match(row, { status: code, attempts: 2, provider: '', cost_micros: 0, charged_micros: 0 })
+  }
+  one.answer(faults.resetAtBodyByte(40, chat()))
+  const half = await ask('all, one in the middle')
+  const row = await waitForRow(gateway, String(half.headers['x-request-id']))
+  t.match(row, { status: 504, provider: '', model_used: '', first_byte_ms: 0, charged_micros: 0 })
+  t.same(await credits(gateway, token), before)
+})
+
+t.test('Retry-After is honoured: the provider rests, and a client is told how long', async (t) => {
+  one.answer(status(429, { 'retry-after': '60' }))
+  await ask('rested')
+  const asked = one.requests.length
+  one.answer(chat())
+  t.match((await ask('rested')).headers, { 'x-gateway-provider': 'two', 'x-gateway-attempts': '1' })
+  t.equal(one.requests.length, asked)
+  t.match(
+    (await ask('not rested')).headers,
+    { 'x-gateway-provider': 'one' },
+    'another model is not concerned',
+  )
+  two.answer(status(503, { 'retry-after-ms': '30000' }))
+  await ask('rested')
+  const refused = await ask('rested')
+  t.match(refused, { status: 502, headers: { 'retry-after': /^(30|29)$/, 'x-gateway-attempts': '0' } })
+})
+
+t.test('a provider that fails five times rests, and one request probes it afterwards', async (t) => {
+  one.answer(status(500))
+  const tired = (n: number) => Promise.all(Array.from({ length: n }, () => ask('tired')))
+  await tired(5)
+  const asked = one.requests.length
+  for (const reply of await tired(5)) t.match(reply.headers, { 'x-gateway-attempts': '1' })
+  t.equal(one.requests.length, asked, 'it rests')
+  const { promise: held, resolve: release } = Promise.withResolvers<void>()
+  one.answer({ act: (call) => held.then(() => chat().act(call)) })
+  const probes: Promise<unknown>[] = []
+  await waitUntil(
+    () => {
+      probes.push(ask('tired'))
+      return one.requests.length
+    },
+    (count) => count > asked,
+  )
+  for (const reply of await Promise.all([ask('tired'), ask('tired'), ask('tired')]))
+    t.match(reply.headers, { 'x-gateway-provider': 'two' })
+  t.equal(one.requests.length, asked + 1, 'one request alone')
+  release()
+  await Promise.all(probes)
+  t.match((await ask('tired')).headers, { 'x-gateway-provider': 'one' })
+})
+
+t.test('a probe that ends in a success or in the client’s own mistake ends the rest', async (t) => {
+  one.answer(status(500))
+  for (let i = 0; i < 5; i++) await ask('mistaken')
+  one.answer(status(400))
+  await waitUntil(
+    () => ask('mistaken'),
+    (reply) => reply.status === 400,
+  )
+  t.match(await ask('mistaken'), { status: 400 })
+})
+
+t.test('in a storm retries add at most a fifth to the traffic', async (t) => {
+  const asked = one.requests.length + two.requests.length
+  let seed = 42
+  const flaky = () => {
+    seed = (seed * 1103515245 + 12345) % 2 ** 31
+    return seed % 10 < 8 ? status(500) : chat()
+  }
+  one.answer(flaky)
+  two.answer(flaky)
+  const replies = await Promise.all(
+    Array.from({ length: 300 }, (_, i) => ask(`storm ${i % 150}`, { secret: gateway.masterToken })),
+  )
+  const attempts = one.requests.length + two.requests.length - asked
+  t.ok(attempts <= 300 * 1.2 + 10, `${attempts} attempts`)
+  t.ok(attempts > 300, 'some were tried again')
+  const told = replies.reduce((sum, reply) => sum + Number(reply.headers['x-gateway-attempts']), 0)
+  t.equal(told, attempts)
+  for (const reply of replies) t.ok([200, 502].includes(reply.status))
+})
+
+t.test('a failed attempt leaves no trace in the answer of the next, streamed or not', async (t) => {
+  one.answer(status(500, { 'content-encoding': 'gzip', 'content-language': 'xx' }))
+  two.answer(chatStream())
+  const reply = await ask('traces', { stream: true })
+  t.equal(reply.headers['content-encoding'], undefined)
+  t.equal(reply.headers['content-language'], undefined)
+  t.match(reply.text, /\[DONE\]/)
+  one.answer(faults.resetAtBodyByte(100, json(chatBody('m', 'of-the-failed', SOME_COUNTS))))
+  two.answer(chat({ content: 'of the second' }))
+  t.match((await ask('half an answer')).json().choices[0].message.content, /^of the second$/)
+})
+
+t.test('each timeout ends a call in its own time', async (t) => {
+  const silent = createServer((socket) => socket.on('error', () => undefined)).listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  t.teardown(() => silent.close())
+  const timed = await startJourney(t, {
+    providers: ['slow', 'tls'],
+    // A server that never shakes hands: connecting ends with the TLS handshake.
+    entries: { tls: { baseUrl: `https://127.0.0.1:${(silent.address() as AddressInfo).port}/v1` } },
+    models: { connect: 'tls', '*': 'slow' },
+    env: {
+      CONNECT_TIMEOUT_MS: '300',
+      FIRST_BYTE_TIMEOUT_MS: '600',
+      IDLE_TIMEOUT_MS: '900',
+      TOTAL_TIMEOUT_MS: '2500',
+    },
+  })
+  const { slow } = timed.providers
+  slow.answer((seen) => {
+    const { model } = seen.json()
+    if (model === 'first byte') return faults.hang()
+    return model === 'idle' ? faults.hangAfterHeaders() : faults.slowBody(100, { id: 'x'.repeat(100) })
+  })
+  const table = [
+    ['connect', 300],
+    ['first byte', 600],
+    ['idle', 900],
+    ['total', 2500],
+  ] as const
+  const measured = table.map(async ([model, afterMs]) => {
+    const from = performance.now()
+    const reply = await post(timed.gateway, CHAT, { model }, bearer(timed.token))
+    const ms = performance.now() - from
+    t.match(reply, { status: 504, headers: { 'x-should-retry': 'true' } }, model)
+    t.match(reply.json(), { error: { code: 'upstream_timeout' } })
+    t.ok(ms >= afterMs - 20 && ms < afterMs + 1500, `${model}: ${Math.round(ms)} ms`)
+    const row = await waitForRow(timed.gateway, String(reply.headers['x-request-id']))
+    t.match(row, { status: 504, charged_micros: 0, attempts: 1 })
+  })
+  await Promise.all(measured)
+  t.equal((await credits(timed.gateway, timed.token)).held, 0)
+  t.equal(readRows(timed.gateway).length, table.length)
+  await waitUntil(
+    () => slow.requests.filter((seen) => seen.aborted).length,
+    (aborted) => aborted === 3,
+  )
+})
+
+t.test('a provider that comes back between two requests is not asked on a dead connection', async (t) => {
+  const provider = await startProvider(t)
+  const { gateway: other, token: secret } = await startJourney(t, {
+    providers: ['own'],
+    entries: { own: { baseUrl: provider.url } },
+    models: { m: 'own' },
+  })
+  for (let i = 0; i < 5; i++) {
+    provider.queue(json(chatBody('m', 'hi', SOME_COUNTS), { headers: { connection: 'close' } }))
+    t.match(await post(other, CHAT, { model: 'm' }, bearer(secret)), { status: 200 })
+  }
+})
