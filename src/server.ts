@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { openAdminDoor } from './admin/door.ts'
 import { buildApp, type Gateway } from './app.ts'
-import { hashSecret, makeSecret, prefixOf } from './auth/secret.ts'
+import { makeMaster, putMaster } from './auth/master.ts'
 import { openCatalog } from './config/catalog-source.ts'
 import { readSettings, type Settings, SettingsError } from './config/env.ts'
 import type { Catalog } from './config/models.ts'
@@ -15,8 +15,6 @@ import { type Log, openLog } from './telemetry/logger.ts'
 const EXIT_CONFIG = 78
 /** What may be otherwise at the next start. */
 const EXIT_FAILED = 1
-/** The master token may spend this many credits: in effect, without end. */
-const MASTER_CREDITS = 1_000_000_000
 /** After the drain, cut streams get this long to settle. */
 const LAST_SETTLEMENTS_MS = 5_000
 /** Security fixes of October 2026: below these, a provider could attack the runtime's decoder. */
@@ -36,25 +34,6 @@ const readEnvironment = (): Settings => {
       fail(`The gateway cannot start with these settings:\n${error.message}`)
     throw error
   }
-}
-
-/** The operator's token: `ADMIN_FIRST`, or one made on the very first start, which is returned to be shown once. */
-const prepareMaster = async (
-  { tokens }: Stores,
-  adminFirst: string | undefined,
-): Promise<string | undefined> => {
-  if (adminFirst === undefined && (await tokens.master())) return undefined
-  const secret = adminFirst ?? makeSecret()
-  await tokens.putMaster({
-    hash: hashSecret(secret),
-    prefix: prefixOf(secret),
-    type: 'admin',
-    user: 'master',
-    name: 'master',
-    models: [],
-    creditedMicros: MASTER_CREDITS * 1e6,
-  })
-  return adminFirst === undefined ? secret : undefined
 }
 
 const showFirstSteps = (secret: string, port: number, model: string): void => {
@@ -142,7 +121,7 @@ const start = async (): Promise<void> => {
   const { logger } = log
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined
   const catalog = openCatalogOrFail(settings, demo?.provider, log)
-  const shownSecret = await prepareMaster(stores, settings.adminFirst)
+  if (settings.adminFirst !== undefined) await putMaster(stores.tokens, settings.adminFirst)
   const gateway = await buildApp({ settings, tokens: stores.tokens, catalog: catalog.current, logger })
   const door = await openAdminDoor({ tokens: stores.tokens, dbDir: settings.dbDir, logger })
   const closeRest = async (): Promise<void> => {
@@ -152,6 +131,8 @@ const start = async (): Promise<void> => {
   }
   handleSignals({ gateway, settings, stores, log, closeRest }, catalog.reload)
   await listenOrFail(gateway, settings)
+  // Kept only when the start can no longer fail: a token that was never shown would be lost for good.
+  const shownSecret = settings.adminFirst === undefined ? await makeMaster(stores.tokens) : undefined
   const { port } = gateway.app.server.address() as AddressInfo
   logger.info(
     { port, host: settings.host, models: catalog.current().models.size, node: process.versions.node },

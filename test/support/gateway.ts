@@ -48,6 +48,8 @@ export interface GatewayOptions {
   /** To start again on what an earlier gateway left; otherwise fresh, removed with the test. */
   dbDir?: string
   logDir?: string
+  /** Where it is started; an empty folder unless given. */
+  cwd?: string
 }
 
 /** A folder of its own under the system's temporary one, removed with the test. */
@@ -97,7 +99,7 @@ export const failGateway = (t: Owner, options: GatewayOptions = {}): Promise<Exi
 
 function spawnGateway(t: Owner, options: GatewayOptions) {
   // An empty folder: the server reads `.env` from where it is started.
-  const cwd = temporaryFolder(t, 'gw-cwd-')
+  const cwd = options.cwd ?? temporaryFolder(t, 'gw-cwd-')
   const dbDir = options.dbDir ?? join(temporaryFolder(t, 'gw-db-'), 'db')
   const logDir = options.logDir ?? join(temporaryFolder(t, 'gw-log-'), 'logs')
   const env: Record<string, string> = {

@@ -1,6 +1,8 @@
 import type { ChildProcess } from 'node:child_process'
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
 import type { Owner } from './waiting.ts'
 
 export interface Exit {
@@ -64,3 +66,11 @@ export function startProcess(t: Owner, { args, env, cwd }: Start): RunningProces
 
 /** Runs this very Node with `args` to its end. */
 export const runProcess = (t: Owner, start: Start): Promise<Exit> => startProcess(t, start).exited
+
+/** A Node of the PATH that cannot run the sources itself, when the machine has one; else this one. */
+export function systemNode(): string {
+  const probe = 'process.exit(process.features.typescript ? 1 : 0)'
+  const all = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'node'))
+  const older = all.find((path) => existsSync(path) && spawnSync(path, ['-e', probe]).status === 0)
+  return older ?? process.execPath
+}
