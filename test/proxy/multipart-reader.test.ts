@@ -1,0 +1,108 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { readBoundary } from '../../src/proxy/multipart-headers.ts'
+import { createMultipartReader } from '../../src/proxy/multipart-reader.ts'
+
+const BOUNDARY = '----form'
+const field = (name: string, value: string) =>
+  `--${BOUNDARY}\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`
+const file = (name: string, bytes: string, filename = 'a.wav') =>
+  `--${BOUNDARY}\r\nContent-Disposition: form-data; name="${name}"; filename="${filename}"\r\n` +
+  `Content-Type: audio/wav\r\n\r\n${bytes}\r\n`
+const END = `--${BOUNDARY}--\r\n`
+
+const read = (body: string | Buffer, sizes: readonly number[] = []) => {
+  const reader = createMultipartReader(BOUNDARY)
+  const bytes = Buffer.from(body)
+  let at = 0
+  for (const size of sizes) {
+    reader.push(bytes.subarray(at, at + size))
+    at = Math.min(bytes.length, at + size)
+  }
+  reader.push(bytes.subarray(at))
+  return reader
+}
+
+t.test('fields are found at their very bytes, wherever the chunks break', (t) => {
+  const nearMiss = `\r\n--${BOUNDARY.slice(0, -1)}\r\n-\r\n--${BOUNDARY.toUpperCase()}`
+  const body =
+    `preamble\r\n${field('model', 'whisper-é-1')}${field('empty', '')}` +
+    `${file('file', `RIFF${nearMiss}\0\r\n\r\n`, 'ö; name=model; .wav')}${field('prompt', `a${nearMiss}b`)}${END}epilogue`
+  const bytes = Buffer.from(body)
+  const check = (sizes: readonly number[]) => {
+    const reader = read(body, sizes)
+    t.same(
+      reader.fields.map(({ name, value }) => [name, value]),
+      [
+        ['model', 'whisper-é-1'],
+        ['empty', ''],
+        ['prompt', `a${nearMiss}b`],
+      ],
+    )
+    for (const { value, start, end } of reader.fields) t.equal(bytes.toString('utf8', start, end), value)
+    t.ok(reader.complete && reader.pastHead)
+  }
+  check([])
+  check(bytes.length > 0 ? Array.from(bytes, () => 1) : [])
+  fc.assert(fc.property(fc.array(fc.integer({ min: 1, max: 60 }), { maxLength: 30 }), check), { numRuns: 60 })
+  t.end()
+})
+
+t.test('the head ends where the first file begins, and nothing of a file is kept', (t) => {
+  const reader = createMultipartReader(BOUNDARY)
+  reader.push(Buffer.from(field('model', 'm')))
+  t.notOk(reader.pastHead)
+  reader.push(Buffer.from(`${file('file', 'x').slice(0, -2)}`))
+  t.ok(reader.pastHead)
+  for (let i = 0; i < 200; i++) reader.push(Buffer.alloc(64 * 1024, '-'))
+  t.equal(reader.fields.length, 1)
+  t.notOk(reader.complete)
+  reader.push(Buffer.from(`\r\n${END}`))
+  t.ok(reader.complete)
+  t.end()
+})
+
+t.test('only the disposition names a part: other headers cannot pass a field off as another', (t) => {
+  const odd = (headers: string) => read(`--${BOUNDARY}\r\n${headers}\r\n\r\nv\r\n${END}`).fields[0]?.name
+  t.equal(odd('X-Note: ; name="prompt"\r\nContent-Disposition: form-data; name="model"'), 'model')
+  t.equal(odd('content-disposition:form-data;name=model'), 'model')
+  t.equal(odd('X-Note: ; filename="x"\r\nContent-Disposition: form-data; name="model"'), 'model')
+  for (const headers of [
+    'X-Note: name="model"',
+    'Content-Disposition: form-data; name="a"; name="model"',
+    'Content-Disposition: form-data; name="a"\r\nContent-Disposition: form-data; name="model"',
+    'Content-Disposition: form-data;\r\n name="model"',
+    'Content-Disposition: form-data; name="a"; name*=utf-8\'\'model',
+  ])
+    t.throws(() => odd(headers), { code: 'invalid_request', statusCode: 400 }, JSON.stringify(headers))
+  t.end()
+})
+
+t.test('the model stands in a form once: a second one could be the one that a provider takes', (t) => {
+  const invalid = { code: 'invalid_request', param: 'model' }
+  t.throws(() => read(field('model', 'allowed') + field('model', 'forbidden') + END), invalid)
+  t.throws(
+    () => read(field('model', 'allowed') + file('f', 'x') + field('model', 'forbidden') + END),
+    invalid,
+  )
+  t.throws(() => read(field('model', 'allowed') + file('model', 'forbidden') + END), invalid)
+  t.end()
+})
+
+t.test('what is no form is refused, what is endless is cut', (t) => {
+  const invalid = { code: 'invalid_request', statusCode: 400 }
+  t.throws(() => readBoundary('multipart/form-data'), invalid)
+  t.throws(() => readBoundary(`multipart/form-data; boundary=${'b'.repeat(71)}`), invalid)
+  t.throws(() => read(`--${BOUNDARY}\r\n${'x'.repeat(9000)}`), invalid)
+  t.throws(() => read(field('a', 'x'.repeat(70_000)).slice(0, -2)), invalid)
+  t.throws(() => read(field('a', 'v').repeat(101) + END), invalid)
+  t.notOk(read(field('a', 'v')).complete)
+  t.end()
+})
+
+t.test('boundaries are read as RFC 2046 writes them', (t) => {
+  t.equal(readBoundary('multipart/form-data; boundary=abc'), 'abc')
+  t.equal(readBoundary('multipart/form-data; charset=utf-8; Boundary="a b:c"'), 'a b:c')
+  t.equal(readBoundary('multipart/form-data;boundary=abc;x=y'), 'abc')
+  t.end()
+})
