@@ -1,6 +1,8 @@
+import { createHash, randomBytes } from 'node:crypto'
 import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import { request as openRequest } from 'node:http'
 import { text } from 'node:stream/consumers'
+import type { Behaviour, SeenRequest } from './behaviour.ts'
 
 /** One part of a form: a plain field, or a file with its name and bytes. */
 export type FormPart = [name: string, value: string] | [name: string, filename: string, bytes: Buffer]
@@ -69,3 +71,34 @@ function replyOf(sending: ClientRequest): Promise<UploadReply> {
     })
   })
 }
+
+/** What a provider answers to a recording. */
+export const TRANSCRIPT = { text: 'hello', usage: { type: 'duration', seconds: 3 } }
+
+/** A recording to upload. */
+export const audio = (name = 'a.mp3', bytes = randomBytes(5_000)): FormPart => ['file', name, bytes]
+
+/** Reads an upload as it comes: its hash, and a word when so many bytes are there. */
+export function listening(bytes = 0) {
+  const reached = Promise.withResolvers<SeenRequest>()
+  const whole = Promise.withResolvers<string>()
+  const behaviour: Behaviour = {
+    early: true,
+    act({ seen, req, res }) {
+      const hash = createHash('sha256')
+      req.on('data', (piece: Buffer) => {
+        hash.update(piece)
+        if (seen.bodyBytes >= bytes) reached.resolve(seen)
+      })
+      req.on('end', () => {
+        whole.resolve(hash.digest('hex'))
+        res.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(TRANSCRIPT))
+      })
+    },
+  }
+  return { behaviour, reached: reached.promise, hash: whole.promise }
+}
+
+/** The hash of such a body. */
+export const hashOf = (parts: readonly FormPart[], boundary = BOUNDARY): string =>
+  createHash('sha256').update(formBody(parts, boundary)).digest('hex')
