@@ -143,10 +143,11 @@ export class Exchange implements AttemptListener {
     while (this.#next < steps.length) {
       const step = steps[this.#next]
       this.#next += 1
-      if (!step || !health.admit(step.health, now())) continue
-      if (this.#bill.attempts > 0 && !budget.spend()) break
+      if (!step || health.isResting(step.health, now())) continue
       const body = ask.bodyFor(step.upstreamModel, ask.mustAskForUsage && step.provider.usageOption)
-      if (!body) break
+      if (!body || (this.#bill.attempts > 0 && !budget.spend())) break
+      // Only now, for it may take the one probe of a provider whose rest is over.
+      health.admit(step.health, now())
       this.#bill.beginAttempt(step)
       this.#answer = undefined
       const { provider } = step

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { chat, chatStream } from '../support/answers.ts'
 import { type Behaviour, json, status } from '../support/behaviour.ts'
@@ -23,6 +24,8 @@ const { gateway, providers, token } = await startJourney(t, {
     first: { plan: plan('one'), price, fallbacks: ['second'] },
     second: { plan: [{ provider: 'two', model: 'second-at-two' }], price: { input: 10, output: 20 } },
     three: { plan: plan('one', 'gone', 'two'), price },
+    spare: { plan: [{ provider: 'one' }, { provider: 'two', model: 'shared' }], price },
+    shared: { plan: plan('two'), price },
     // Rests are kept by provider and model: a name of its own for each test keeps them apart.
     '*': { plan: plan('one', 'two'), price },
   },
@@ -198,6 +201,20 @@ t.test('a probe that ends in a success or in the client’s own mistake ends the
     (reply) => reply.status === 400,
   )
   t.match(await ask('mistaken'), { status: 400 })
+})
+
+t.test('a retry that there is no budget for does not use up a rested provider’s probe', async (t) => {
+  one.answer(status(500))
+  two.answer((seen) => (seen.json().model === 'shared' ? status(503, { 'retry-after-ms': '1200' }) : chat()))
+  for (let i = 0; i < 5; i++) await ask('shared')
+  const attempts: (string | string[] | undefined)[] = []
+  while (attempts.at(-1) !== '1')
+    attempts.push((await ask(`spend ${attempts.length}`)).headers['x-gateway-attempts'])
+  const refused = await ask('shared')
+  two.answer(chat())
+  await setTimeout(Number(refused.headers['retry-after-ms']) + 20)
+  t.match(await ask('spare'), { status: 502, headers: { 'x-gateway-attempts': '1' } })
+  t.match(await ask('shared'), { status: 200 })
 })
 
 t.test('in a storm retries add at most a fifth to the traffic', async (t) => {
