@@ -105,6 +105,8 @@ export class Exchange implements AttemptListener {
   }
 
   ended(): void {
+    // The answer is whole: counting it must not turn it into a timeout.
+    clearTimeout(this.#total)
     this.#answer?.ended()
   }
 
