@@ -59,7 +59,7 @@ export const createDownstream = (
     begin(status, answer, extra) {
       const headers: OutgoingHttpHeaders = { ...own, ...extra }
       copyDownward(answer, headers)
-      isEventStream = String(headers['content-type']).startsWith('text/event-stream')
+      isEventStream = /^text\/event-stream/i.test(String(headers['content-type']))
       response.writeHead(status, headers)
     },
     write: (bytes) => response.write(bytes),

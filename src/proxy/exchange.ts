@@ -88,7 +88,7 @@ export class Exchange implements AttemptListener {
     const { step } = this.#bill
     if (!step || this.#isOver) return false
     const type = String(headers['content-type'] ?? '')
-    const isPage = status < 300 && type.startsWith('text/html')
+    const isPage = status < 300 && /^text\/html/i.test(type)
     if (isProviderFailure(status) || isPage) {
       const retryAfterMs = readRetryAfter(headers, this.#tools.now())
       this.#fail({ kind: 'status', status, reason: isPage ? 'html' : String(status), retryAfterMs })
@@ -213,7 +213,7 @@ export class Exchange implements AttemptListener {
       attempt: () => this.#attempt,
       over: () => this.#over(),
     }
-    const isStream = String(headers['content-type']).startsWith('text/event-stream')
+    const isStream = /^text\/event-stream/i.test(String(headers['content-type']))
     if (status >= 300 || !isStream) return new PlainAnswer(context)
     return new StreamAnswer(context, ask.mustAskForUsage && step.provider.usageOption)
   }

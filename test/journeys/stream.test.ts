@@ -245,6 +245,8 @@ t.test('a stream that ends without its end is no whole answer', async (t) => {
   const broken = await read({})
   t.ok(broken.cut)
   t.match(broken.text, /upstream_failed/)
+  one.queue(faults.bytes(head.replace('text/event', 'Text/Event') + event('Hel')))
+  t.match((await read({})).text, /upstream_failed/, 'whatever the case of its type')
   one.queue(faults.bytes(`${head}${event('Hello')}data: [DONE]\n\n`))
   const whole = await read({})
   t.notOk(whole.cut)
