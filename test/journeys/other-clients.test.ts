@@ -5,6 +5,7 @@ import { generateText, streamText } from 'ai'
 import OpenAI from 'openai'
 import t from 'tap'
 import { json, status } from '../support/behaviour.ts'
+import { get } from '../support/client.ts'
 import { refusal, startForClients } from '../support/clients.ts'
 
 const { gateway, own, token, baseURL } = await startForClients(t)
@@ -64,6 +65,12 @@ t.test('the anthropic client lists and finds models', async (test) => {
   const models = await anthropic.models.list()
   test.match(models.data[0], { type: 'model', id: 'demo', display_name: 'demo' })
   test.equal((await anthropic.models.retrieve('claude-opus-4-5')).id, 'claude-opus-4-5')
+})
+
+t.test('a token is taken from wherever a client puts it', async (test) => {
+  const places = [{ authorization: `bearer ${token}` }, { 'x-api-key': token }, { 'api-key': token }]
+  for (const headers of places) test.match(await get(gateway, '/v1/models', headers), { status: 200 })
+  test.match(await get(gateway, `/v1/models?key=${token}`), { status: 400, text: /credential_in_url/ })
 })
 
 t.test('the AI SDK generates and streams text', async (test) => {
