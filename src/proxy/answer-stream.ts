@@ -1,13 +1,14 @@
 import type { Transform } from 'node:stream'
 import { insufficientQuota, upstreamFailed } from '../errors.ts'
 import { estimateUsage } from '../metering/estimate.ts'
-import { createEventSplitter, type EventSplitter, isUsageOnlyEvent, sawEnd } from '../metering/sse.ts'
+import { sawEnd } from '../metering/sse.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import type { Usage } from '../metering/usage-kinds.ts'
 import type { Answer, AnswerContext } from './answer.ts'
 import { openDecoder, readOut } from './decoder.ts'
 import { createHoldGuard } from './hold-guard.ts'
 import { createPressure, type Pressure } from './pressure.ts'
+import { createUsageFilter, endsEvent, type UsageFilter } from './usage-filter.ts'
 
 /** Server-sent events: each leaves at once; read by the meter, touched only to take the usage chunk out. */
 export class StreamAnswer implements Answer {
@@ -15,7 +16,7 @@ export class StreamAnswer implements Answer {
   readonly #pressure: Pressure
   readonly #meter: StreamMeter
   readonly #decoder: Transform | undefined
-  readonly #splitter: EventSplitter | undefined
+  readonly #filter: UsageFilter | undefined
   readonly #isOverdrawn: (then: () => void) => void
   /** What came in this turn of the event loop: read and sent on as one at its end. */
   #pending: Buffer[] = []
@@ -30,7 +31,7 @@ export class StreamAnswer implements Answer {
     this.#pressure = createPressure(context)
     this.#meter = createStreamMeter(endpoint.kind)
     this.#decoder = openDecoder(headers['content-encoding'], (plain) => this.#meter.push(plain))
-    this.#splitter = mustHideUsage && !this.#decoder ? createEventSplitter() : undefined
+    this.#filter = mustHideUsage && !this.#decoder ? createUsageFilter() : undefined
     this.#isOverdrawn = createHoldGuard(context, this.#meter)
     bill.markAnswered(status)
     downstream.begin(status, headers, {
@@ -58,7 +59,7 @@ export class StreamAnswer implements Answer {
       this.#write(last)
       return this.#breakOff(upstreamFailed('The provider broke off its answer'), 502)
     }
-    const rest = this.#splitter?.rest()
+    const rest = this.#filter?.rest()
     this.#finish(status, rest && rest.length > 0 ? Buffer.concat([last, rest]) : last)
   }
 
@@ -104,9 +105,9 @@ export class StreamAnswer implements Answer {
     this.#pending = []
     if (this.#decoder) this.#decoder.write(bytes)
     else this.#meter.push(bytes)
-    if (!this.#splitter) return bytes
+    if (!this.#filter) return bytes
     try {
-      return withoutUsage(bytes, this.#splitter)
+      return this.#filter.pass(bytes)
     } catch {
       this.#breakOff(upstreamFailed('The provider sent an event that is too large'), 502)
       return undefined
@@ -138,33 +139,6 @@ export class StreamAnswer implements Answer {
 }
 
 const NOTHING = Buffer.alloc(0)
-
-/** Only an event with an empty list can be the usage chunk: whole events before it pass as they are. */
-const withoutUsage = (bytes: Buffer, splitter: EventSplitter): Buffer => {
-  let from = 0
-  if (splitter.rest().length === 0) {
-    const empty = firstEmptyList(bytes)
-    if (empty === -1 && endsEvent(bytes)) return bytes
-    const boundary = bytes.lastIndexOf('\n\n', empty === -1 ? undefined : empty)
-    from = boundary === -1 ? 0 : boundary + 2
-  }
-  const kept = [bytes.subarray(0, from)]
-  for (const event of splitter.push(bytes.subarray(from))) if (!isUsageOnlyEvent(event)) kept.push(event)
-  return Buffer.concat(kept)
-}
-
-const firstEmptyList = (bytes: Buffer): number => {
-  const tight = bytes.indexOf('[]')
-  const wide = bytes.indexOf('[ ]')
-  if (tight === -1 || wide === -1) return Math.max(tight, wide)
-  return Math.min(tight, wide)
-}
-
-const endsEvent = (bytes: Buffer): boolean => {
-  const { length } = bytes
-  if (bytes[length - 1] !== 0x0a) return false
-  return bytes[length - 2] === 0x0a || (bytes[length - 2] === 0x0d && bytes[length - 3] === 0x0a)
-}
 
 /** The provider's count; where it is missing or cut short, ours. */
 const usageOf = async (context: AnswerContext, meter: StreamMeter, isComplete: boolean): Promise<Usage> => {
