@@ -97,8 +97,14 @@ const rowOf = (ask: BillRequest, { step, attempts, firstByteMs }: Progress, outc
 const headersOf = ({ hold }: BillRequest, { step, attempts }: Progress): Record<string, string> => ({
   'x-gateway-attempts': String(attempts),
   'x-gateway-credits-remaining': String(hold.balanceMicros / 1e6),
-  ...(step ? { 'x-gateway-provider': step.provider.name, 'x-gateway-model': step.upstreamModel } : {}),
+  ...(step
+    ? { 'x-gateway-provider': step.provider.name, 'x-gateway-model': headerText(step.upstreamModel) }
+    : {}),
 })
+
+/** A wildcard lets clients name models in any script; a header takes ASCII, anything else would break the answer. */
+const headerText = (name: string): string =>
+  /^[\x20-\x7e]*$/.test(name) ? name : encodeURI(name.toWellFormed())
 
 /** What is known to be used once an answer has begun. */
 const leastUsage = ({ inputTokens, images, characters }: Ask): Usage => ({

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import t from 'tap'
+import { json } from '../support/behaviour.ts'
 import { bearer, post } from '../support/client.ts'
 import { audio, BOUNDARY, type FormPart, formBody, formType, hashOf, listening } from '../support/form.ts'
 import { startJourney, waitForRow } from '../support/journey.ts'
@@ -11,6 +12,7 @@ const { gateway, providers, token } = await startJourney(t, {
   providers: ['main'],
   models: {
     plain: { plan: [{ provider: 'main' }] },
+    '*': { plan: [{ provider: 'main' }] },
     image: { plan: [{ provider: 'main' }], price: { perImage: 10 } },
   },
   servers: { main: { keepBodies: false } },
@@ -142,4 +144,15 @@ t.test('a second model behind the file never reaches a provider as a whole', asy
   const reply = await post(gateway, '/v1/images/edits', images, auth)
   test.equal(reply.status, 200, reply.text)
   test.equal((await waitForRow(gateway, String(reply.headers['x-request-id']))).images, 7)
+})
+
+t.test('a model may be named in any script, in forms and in JSON', async (test) => {
+  for (const model of ['模型-β', 'gpt-é', '名 前']) {
+    main.queue(listening().behaviour, json({ choices: [] }))
+    const form = await post(gateway, PATH, formBody([['model', model], audio()]), auth)
+    const body = { model, messages: [] }
+    const chat = await post(gateway, '/v1/chat/completions', body, bearer(token))
+    const expected = { status: 200, headers: { 'x-gateway-model': encodeURI(model) } }
+    test.match([form, chat], [expected, expected], model)
+  }
 })
