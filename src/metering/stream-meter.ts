@@ -8,7 +8,7 @@ const FIRST_BYTES = 1024
 /** Reads along with a stream: keeps its first and its last 16 KiB, and looks into them only when asked. */
 export interface StreamMeter {
   push(chunk: Buffer): void
-  readonly bytes: number
+  bytes(): number
   tail(): Buffer
   usage(): Usage | undefined
   /** The input alone, which an Anthropic stream names at its start; its end may never come. */
@@ -46,9 +46,7 @@ export function createStreamMeter(kind: UsageKind): StreamMeter {
 
   return {
     push,
-    get bytes() {
-      return bytes
-    },
+    bytes: () => bytes,
     tail,
     usage: () => readStreamUsage(kind, head.bytes(), tail()),
     startInput: () => readStreamInput(kind, head.bytes()),

@@ -23,9 +23,9 @@ export interface BillRequest {
 
 /** Counts attempts and times, writes the row and tells the log line. */
 export interface Bill {
-  readonly attempts: number
+  attempts(): number
   /** Who is being asked. */
-  readonly step: Step | undefined
+  step(): Step | undefined
   /** Whatever came of the attempts before: nothing of it is in the row. */
   beginAttempt(step: Step): void
   noteFirstByte(): void
@@ -47,12 +47,8 @@ interface Progress {
 export const openBill = (ask: BillRequest): Bill => {
   const progress: Progress = { attempts: 0, step: undefined, firstByteMs: 0 }
   return {
-    get attempts() {
-      return progress.attempts
-    },
-    get step() {
-      return progress.step
-    },
+    attempts: () => progress.attempts,
+    step: () => progress.step,
     beginAttempt(step) {
       progress.step = step
       progress.attempts += 1

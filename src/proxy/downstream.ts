@@ -11,7 +11,8 @@ const LAST_WORDS_MS = 5_000
 /** The client's side of one exchange: everything that is written to it passes here. */
 export interface Downstream {
   readonly response: ServerResponse
-  readonly begun: boolean
+  /** Whether status and headers are on their way. A method: a getter per object would outlive it for long (V8). */
+  hasBegun(): boolean
   /** Status and headers; `extra` are the gateway's own. */
   begin(status: number, answer: IncomingHttpHeaders, extra: Record<string, string>): void
   write(bytes: Buffer): boolean
@@ -53,9 +54,7 @@ export const createDownstream = (
 
   return {
     response,
-    get begun() {
-      return response.headersSent
-    },
+    hasBegun: () => response.headersSent,
     begin(status, answer, extra) {
       const headers: OutgoingHttpHeaders = { ...own, ...extra }
       copyDownward(answer, headers)

@@ -85,7 +85,7 @@ export class Exchange implements AttemptListener {
   }
 
   answered(status: number, headers: IncomingHttpHeaders): boolean {
-    const { step } = this.#bill
+    const step = this.#bill.step()
     if (!step || this.#isOver) return false
     const type = String(headers['content-type'] ?? '')
     const isPage = status < 300 && /^text\/html/i.test(type)
@@ -114,7 +114,7 @@ export class Exchange implements AttemptListener {
     if (this.#isOver) return
     if (error instanceof GatewayError) return this.#refuse(error)
     const failure = readNetworkFailure(error)
-    if (!this.#deal.downstream.begun) return this.#fail(failure)
+    if (!this.#deal.downstream.hasBegun()) return this.#fail(failure)
     this.#note(failure)
     this.#answer?.died(upstreamFailed('The provider broke off its answer', { cause: error }))
   }
@@ -135,7 +135,7 @@ export class Exchange implements AttemptListener {
   #stop(error: GatewayError): void {
     if (this.#isOver) return
     this.#attempt?.abort()
-    if (this.#answer && this.#deal.downstream.begun) this.#answer.died(error)
+    if (this.#answer && this.#deal.downstream.hasBegun()) this.#answer.died(error)
     else this.#refuse(error)
   }
 
@@ -147,7 +147,7 @@ export class Exchange implements AttemptListener {
       this.#next += 1
       if (!step || health.isResting(step.health, now())) continue
       const body = ask.bodyFor(step.upstreamModel, ask.mustAskForUsage && step.provider.usageOption)
-      if (!body || (this.#bill.attempts > 0 && !budget.spend())) break
+      if (!body || (this.#bill.attempts() > 0 && !budget.spend())) break
       // Only now, for it may take the one probe of a provider whose rest is over.
       health.admit(step.health, now())
       this.#bill.beginAttempt(step)
@@ -170,7 +170,7 @@ export class Exchange implements AttemptListener {
   }
 
   #note(failure: Failure): void {
-    const { step } = this.#bill
+    const step = this.#bill.step()
     if (!step) return
     this.#failures.push(failure)
     const { health, now } = this.#tools

@@ -17,12 +17,12 @@ export const createHoldGuard = (context: AnswerContext, meter: StreamMeter): ((c
   let nextAt = covered * perToken
   let isWeighing = false
   return (cut) => {
-    if (meter.bytes < nextAt || isWeighing) return
+    if (meter.bytes() < nextAt || isWeighing) return
     isWeighing = true
     const { text, share } = meter.outputText()
     countTokens(text).then((tokens) => {
       isWeighing = false
-      nextAt = meter.bytes + Math.max(LEAST_BYTES_BETWEEN_WEIGHINGS, meter.bytes / 10)
+      nextAt = meter.bytes() + Math.max(LEAST_BYTES_BETWEEN_WEIGHINGS, meter.bytes() / 10)
       if (share > 0 && tokens / share > covered) cut()
     }, cut)
   }

@@ -22,7 +22,7 @@ t.test('the last 16 KiB are kept, however the stream is chunked', async (t) => {
     const stream = bytes.subarray(0, length)
     for (const step of [977, 5000, KEPT_BYTES, KEPT_BYTES + 3, 100_001]) {
       const meter = meterOf('chat', stream, step)
-      t.equal(meter.bytes, length)
+      t.equal(meter.bytes(), length)
       t.ok(meter.tail().equals(stream.subarray(-KEPT_BYTES)), `${length} in steps of ${step}`)
     }
   }
