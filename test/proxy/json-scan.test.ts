@@ -76,7 +76,8 @@ t.test('what JSON.parse refuses is refused with invalid_json, what it accepts is
     '{"a":1//\n}',
     '{"a":1\u00a0}',
   ]
-  for (const text of texts) t.equal(accepts(text), isObjectText(text), JSON.stringify(text))
+  // Quoted down to ASCII: a line separator in a name would break the report in two.
+  for (const text of texts) t.equal(accepts(text), isObjectText(text), encodeURI(text))
 })
 
 t.test('it accepts exactly what JSON.parse accepts, however a text is mutilated', async () => {
