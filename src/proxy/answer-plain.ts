@@ -128,7 +128,14 @@ const completeUsage = (
   }
   if (reported) return reported
   const seconds = Math.ceil(ask.seconds * AUDIO_BYTES_PER_SECOND_SHARE)
-  return estimateUsage({ kind, requestBody: ask.text, answer, characters: ask.characters, seconds, images })
+  return estimateUsage({
+    kind,
+    requestBody: ask.text?.(),
+    answer,
+    characters: ask.characters,
+    seconds,
+    images,
+  })
 }
 
 const decode = (body: Buffer, encoding: string | undefined): Buffer | undefined => {

@@ -148,7 +148,7 @@ const usageOf = async (context: AnswerContext, meter: StreamMeter, isComplete: b
   const { ask } = context
   const own = await estimateUsage({
     kind,
-    requestBody: ask.text,
+    requestBody: ask.text?.(),
     meter,
     characters: ask.characters,
     seconds: ask.seconds,

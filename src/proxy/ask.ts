@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream'
 
 /** A body on its way to a provider. */
 export interface UpstreamBody {
-  body: Buffer | Readable
+  body: Buffer | Readable | readonly Buffer[]
   /** Bytes, when a stream's length is known beforehand. */
   length: number | undefined
 }
@@ -25,7 +25,7 @@ export interface Ask {
   /** A stream that reports its usage only when asked, and is to be asked. */
   mustAskForUsage: boolean
   /** JSON text for the tokenizer when nobody reports usage. */
-  text: Buffer | undefined
+  text: (() => Buffer) | undefined
   /** What goes to a provider under its own name for the model. Undefined: spent, cannot be sent again. */
   bodyFor(upstreamModel: string, askForUsage: boolean): UpstreamBody | undefined
   /** Lets go of what is still kept of the client's upload. */

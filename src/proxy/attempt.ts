@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
+import { Readable } from 'node:stream'
 import type { Dispatcher, Pool } from 'undici'
 import type { UpstreamBody } from './ask.ts'
 import type { UpstreamTimeouts } from './upstreams.ts'
@@ -39,17 +40,17 @@ export const startAttempt = (ask: AttemptRequest, listener: AttemptListener): At
   const call = new Call(listener)
   const { body, length } = ask.body
   if (length !== undefined) ask.headers.push('content-length', String(length))
-  ask.pool.dispatch(
-    {
-      path: ask.path,
-      method: 'POST',
-      headers: ask.headers,
-      body,
-      headersTimeout: ask.timeouts.firstByteTimeoutMs,
-      bodyTimeout: ask.timeouts.idleTimeoutMs,
-    },
-    call,
-  )
+  const options: Dispatcher.DispatchOptions = {
+    path: ask.path,
+    method: 'POST',
+    headers: ask.headers,
+    headersTimeout: ask.timeouts.firstByteTimeoutMs,
+    bodyTimeout: ask.timeouts.idleTimeoutMs,
+  }
+  // undici sends any iterable of buffers piece by piece (its documentation says so, its types do not).
+  if (Array.isArray(body)) Reflect.set(options, 'body', body)
+  else if (Buffer.isBuffer(body) || body instanceof Readable) options.body = body
+  ask.pool.dispatch(options, call)
   return call
 }
 

@@ -8,9 +8,9 @@ export interface BodyLimits {
   timeoutMs: number
 }
 
-type Done = (error: Error | null, body?: Buffer) => void
+type Done = (error: Error | null, body?: Buffer[]) => void
 
-/** Gathers a body; refuses one that says or turns out to be too large, or that does not arrive in time. */
+/** Gathers a body's chunks; refuses one that says or turns out to be too large, or that does not arrive in time. */
 export const collectBody = (
   request: FastifyRequest,
   stream: IncomingMessage,
@@ -27,7 +27,7 @@ export const collectBody = (
     if (error) {
       stream.resume()
       done(error)
-    } else done(null, chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks, size))
+    } else done(null, chunks)
   }
   const onData = (chunk: Buffer): void => {
     size += chunk.length

@@ -1,8 +1,9 @@
 import { invalidJson, invalidRequest, missingModel } from '../errors.ts'
 import { inputBound } from '../metering/worst-case.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
-import type { Ask } from './ask.ts'
+import type { Ask, UpstreamBody } from './ask.ts'
 import { type Member, scanMembers } from './json-scan.ts'
+import { type Splice, sizeOf, spliceChunks, type WholeBody } from './whole.ts'
 
 const MAX_MODEL_LENGTH = 256
 /** One request's answers multiply its price: more than this is a mistake. */
@@ -10,8 +11,8 @@ const MAX_CHOICES = 128
 const LIMIT_FIELDS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens']
 
 /** Reads a JSON body. Throws `invalid_json`, `missing_model` and `invalid_request`. */
-export const readJsonAsk = (endpoint: Endpoint, body: Buffer): Ask => {
-  const fields = new Fields(body)
+export const readJsonAsk = (endpoint: Endpoint, { view, chunks }: WholeBody): Ask => {
+  const fields = new Fields(view)
   const model = readModel(fields)
   const options = fields.object('stream_options')
   if (fields.flag('background')) {
@@ -24,22 +25,21 @@ export const readJsonAsk = (endpoint: Endpoint, body: Buffer): Ask => {
     throw invalidRequest(`"n" must be from 1 to ${MAX_CHOICES}`, { param: 'n' })
   const stream = fields.flag('stream')
   const wantsUsage = options?.include_usage === true
+  const mustAskForUsage = endpoint.asksForUsage && stream && !wantsUsage
+  const places = findPlaces(view, fields, mustAskForUsage)
   const limits = LIMIT_FIELDS.map((name) => fields.count(name)).filter((limit) => limit !== undefined)
   return {
     model,
     outputLimit: limits.length > 0 ? Math.max(...limits) : undefined,
     choices,
-    inputTokens: inputBound(body),
+    inputTokens: inputBound(view),
     images: endpoint.kind === 'images' ? choices : 0,
     characters: endpoint.kind === 'speech' ? [...fields.text('input')].length : 0,
     seconds: 0,
     wantsUsage,
-    mustAskForUsage: endpoint.asksForUsage && stream && !wantsUsage,
-    text: body,
-    bodyFor: (upstreamModel, askForUsage) => ({
-      body: rewrite(body, fields, upstreamModel, askForUsage),
-      length: undefined,
-    }),
+    mustAskForUsage,
+    text: () => Buffer.concat(chunks),
+    bodyFor: (upstreamModel, askForUsage) => rewrite(chunks, places, upstreamModel, askForUsage),
     discard: () => {},
   }
 }
@@ -121,49 +121,51 @@ class Fields {
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-interface Splice {
-  start: number
-  end: number
-  text: string
+/** Where a body is rewritten. */
+interface Places {
+  /** Every top-level `model`, with its spelling. */
+  models: readonly Splice[]
+  usage: Splice | undefined
+}
+
+const findPlaces = (view: Buffer, fields: Fields, mustAskForUsage: boolean): Places => {
+  const models: Splice[] = []
+  for (const { key, start, end } of fields.members) {
+    if (key === 'model') models.push({ start, end, text: view.toString('utf8', start, end) })
+  }
+  return { models, usage: mustAskForUsage ? usageSplice(view, fields) : undefined }
 }
 
 /**
  * The same bytes but for two things: every top-level `model` names the provider's model (all of them, so that a parser
  * that takes the first of duplicates sees what was authorised), and the usage chunk is asked for.
  */
-const rewrite = (body: Buffer, fields: Fields, upstreamModel: string, askForUsage: boolean): Buffer => {
-  const wanted = JSON.stringify(upstreamModel)
-  const splices: Splice[] = []
-  for (const { key, start, end } of fields.members) {
-    if (key !== 'model') continue
-    if (end - start === wanted.length && body.toString('latin1', start, end) === wanted) continue
-    splices.push({ start, end, text: wanted })
-  }
-  if (askForUsage) splices.push(usageSplice(body, fields))
-  return splices.length === 0 ? body : spliceBytes(body, splices)
+const rewrite = (
+  chunks: readonly Buffer[],
+  { models, usage }: Places,
+  upstreamModel: string,
+  askForUsage: boolean,
+): UpstreamBody => {
+  const text = JSON.stringify(upstreamModel)
+  const splices = models
+    .filter((place) => place.text !== text)
+    .map(({ start, end }) => ({ start, end, text }))
+  if (askForUsage && usage) splices.push(usage)
+  const pieces = spliceChunks(chunks, splices)
+  const [only] = pieces
+  if (pieces.length === 1 && only) return { body: only, length: undefined }
+  return { body: pieces, length: sizeOf(pieces) }
 }
 
-const usageSplice = (body: Buffer, fields: Fields): Splice => {
+const usageSplice = (view: Buffer, fields: Fields): Splice => {
   const options = fields.find('stream_options')
   if (!options) {
-    const start = body.indexOf(0x7b) + 1
+    const start = view.indexOf(0x7b) + 1
     return { start, end: start, text: '"stream_options":{"include_usage":true},' }
   }
-  const text = body.toString('utf8', options.start, options.end)
+  const text = view.toString('utf8', options.start, options.end)
   if (text === 'null') return { ...options, text: '{"include_usage":true}' }
   const close = options.end - 1
   const comma = Object.keys(JSON.parse(text)).length > 0 ? ',' : ''
   return { start: close, end: close, text: `${comma}"include_usage":true` }
-}
-
-const spliceBytes = (body: Buffer, splices: Splice[]): Buffer => {
-  splices.sort((a, b) => a.start - b.start)
-  const parts: Buffer[] = []
-  let at = 0
-  for (const { start, end, text } of splices) {
-    parts.push(body.subarray(at, start), Buffer.from(text))
-    at = end
-  }
-  parts.push(body.subarray(at))
-  return Buffer.concat(parts)
 }

@@ -74,7 +74,7 @@ const buildAsk = (
     seconds: endpoint.kind === 'transcription' ? Math.ceil(bytes / MIN_AUDIO_BYTES_PER_SECOND) : 0,
     wantsUsage: false,
     mustAskForUsage: false,
-    text: prompt === undefined ? undefined : Buffer.from(JSON.stringify({ prompt })),
+    text: prompt === undefined ? undefined : () => Buffer.from(JSON.stringify({ prompt })),
     bodyFor(upstreamModel) {
       if (isSpent) return undefined
       const onStart = (): void => {

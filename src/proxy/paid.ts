@@ -12,6 +12,7 @@ import { createDownstream, type ErrorWriter } from './downstream.ts'
 import { Exchange, type ExchangeTools } from './exchange.ts'
 import { readJsonAsk } from './json-ask.ts'
 import { readMultipartAsk } from './multipart-ask.ts'
+import { createJoiner } from './whole.ts'
 
 const MAX_JSON_BYTES = 10 * 1024 * 1024
 const MAX_UPLOAD_BYTES = 300 * 1024 * 1024
@@ -41,9 +42,10 @@ export const paidRoutes = async (app: FastifyInstance, options: PaidOptions): Pr
     collectBody(request, payload, limits, done)
   })
   app.addContentTypeParser('multipart/form-data', (_request, payload, done) => done(null, payload))
+  const means = { ...options, join: createJoiner() }
   for (const endpoint of options.endpoints) {
     app.post(endpoint.path, { bodyLimit: MAX_UPLOAD_BYTES }, (request, reply) =>
-      relay(request, reply, endpoint, options),
+      relay(request, reply, endpoint, means),
     )
   }
 }
@@ -52,11 +54,11 @@ const relay = async (
   request: FastifyRequest,
   reply: FastifyReply,
   endpoint: Endpoint,
-  options: PaidOptions,
+  options: Means,
 ): Promise<void> => {
   const startedMs = performance.now() - reply.elapsedTime
   const at = options.tools.now()
-  const ask = await readAsk(request, endpoint, options.bodyTimeoutMs)
+  const ask = await readAsk(request, endpoint, options)
   const { token } = request
   request.line.model = ask.model
   try {
@@ -97,12 +99,20 @@ const relay = async (
   }
 }
 
-const readAsk = (request: FastifyRequest, endpoint: Endpoint, timeoutMs: number): Ask | Promise<Ask> => {
-  if (Buffer.isBuffer(request.body)) {
-    if (endpoint.takes !== 'multipart') return readJsonAsk(endpoint, request.body)
+interface Means extends PaidOptions {
+  join: ReturnType<typeof createJoiner>
+}
+
+const readAsk = (request: FastifyRequest, endpoint: Endpoint, means: Means): Ask | Promise<Ask> => {
+  const { body } = request
+  if (isChunks(body)) {
+    if (endpoint.takes !== 'multipart') return readJsonAsk(endpoint, means.join(body))
     throw unsupportedMedia('Send this as multipart/form-data')
   }
-  if (request.body === undefined || endpoint.takes === 'json')
-    throw unsupportedMedia('Send this as application/json')
-  return readMultipartAsk(endpoint, request.raw, { maxBytes: MAX_UPLOAD_BYTES, timeoutMs })
+  if (body === undefined || endpoint.takes === 'json') throw unsupportedMedia('Send this as application/json')
+  const limits = { maxBytes: MAX_UPLOAD_BYTES, timeoutMs: means.bodyTimeoutMs }
+  return readMultipartAsk(endpoint, request.raw, limits)
 }
+
+/** What `collectBody` leaves; a form upload is its stream. */
+const isChunks = (body: unknown): body is Buffer[] => Array.isArray(body)

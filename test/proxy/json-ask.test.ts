@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { readJsonAsk } from '../../src/proxy/json-ask.ts'
+import { createJoiner } from '../../src/proxy/whole.ts'
 import { ENDPOINTS } from '../../src/routing/endpoints.ts'
 
 const at = (path: string) => {
@@ -9,7 +10,8 @@ const at = (path: string) => {
   return endpoint
 }
 const CHAT = at('/chat/completions')
-const read = (body: string, path = '/chat/completions') => readJsonAsk(at(path), Buffer.from(body))
+const whole = (body: Buffer) => createJoiner()([body])
+const read = (body: string, path = '/chat/completions') => readJsonAsk(at(path), whole(Buffer.from(body)))
 const rewritten = (body: string, model: string, askForUsage = false): string =>
   String(read(body).bodyFor(model, askForUsage)?.body)
 
@@ -25,7 +27,26 @@ t.test('the model is renamed, and no other byte is touched', (t) => {
 
 t.test('a name that equals the wanted one is not even copied', (t) => {
   const body = Buffer.from('{"model":"m"}')
-  t.equal(readJsonAsk(CHAT, body).bodyFor('m', false)?.body, body)
+  t.equal(readJsonAsk(CHAT, whole(body)).bodyFor('m', false)?.body, body)
+  t.end()
+})
+
+t.test('a large body in any number of chunks is sent as it came, also after the next one has come', (t) => {
+  const join = createJoiner()
+  const bodyOf = (letter: string, model: string) =>
+    Buffer.from(`{"stream":true,"messages":"${letter.repeat(200_000)}","model":"${model}"}`)
+  const chunksOf = (body: Buffer, size: number) =>
+    Array.from({ length: Math.ceil(body.length / size) }, (_, i) => body.subarray(i * size, (i + 1) * size))
+  for (const size of [1, 7_919, 65_536, 100_000]) {
+    const first = readJsonAsk(CHAT, join(chunksOf(bodyOf('a', 'asked'), size)))
+    readJsonAsk(CHAT, join(chunksOf(bodyOf('b', 'other'), 65_536)))
+    const sent = first.bodyFor('wanted', true)
+    const bytes = Array.isArray(sent?.body) ? Buffer.concat(sent.body) : Buffer.alloc(0)
+    const wanted = `{"stream_options":{"include_usage":true},${bodyOf('a', 'wanted').toString().slice(1)}`
+    t.ok(bytes.equals(Buffer.from(wanted)), `chunks of ${size}`)
+    t.equal(sent?.length, wanted.length)
+    t.ok(first.text?.().equals(bodyOf('a', 'asked')))
+  }
   t.end()
 })
 

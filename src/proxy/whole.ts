@@ -1,0 +1,70 @@
+/** Bodies up to here are joined by copying: it costs less than sending several pieces. */
+const SMALL_BYTES = 64 * 1024
+/** A scratch of this size is kept for the next body; a larger one is given back. */
+const KEPT_BYTES = 1024 * 1024
+
+/** A body in one piece to read, and in the pieces in which it is sent on. */
+export interface WholeBody {
+  /** To be read at once: for large bodies the bytes are another request's a moment later. */
+  view: Buffer
+  chunks: readonly Buffer[]
+}
+
+/**
+ * Joins chunks for reading. Large bodies are copied into one scratch that is used again and again: a buffer of their
+ * own for each would cost a full garbage collection every few requests. Only the chunks themselves are ever sent.
+ */
+export const createJoiner = (): ((chunks: readonly Buffer[]) => WholeBody) => {
+  let scratch = Buffer.alloc(0)
+  return (chunks) => {
+    const [only] = chunks
+    if (chunks.length === 1 && only) return { view: only, chunks }
+    const size = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
+    if (size <= SMALL_BYTES) {
+      const view = Buffer.concat(chunks, size)
+      return { view, chunks: [view] }
+    }
+    if (size > KEPT_BYTES) return { view: Buffer.concat(chunks, size), chunks }
+    if (scratch.length < size) scratch = Buffer.allocUnsafeSlow(KEPT_BYTES)
+    let at = 0
+    for (const chunk of chunks) at += chunk.copy(scratch, at)
+    return { view: scratch.subarray(0, size), chunks }
+  }
+}
+
+/** Bytes to put in the place of others. */
+export interface Splice {
+  start: number
+  end: number
+  text: string
+}
+
+/** The chunks with the splices in them, in as few pieces as there are; nothing is copied but small bodies. */
+export const spliceChunks = (chunks: readonly Buffer[], splices: readonly Splice[]): readonly Buffer[] => {
+  if (splices.length === 0) return chunks
+  const pieces: Buffer[] = []
+  let from = 0
+  for (const { start, end, text } of splices.toSorted((a, b) => a.start - b.start)) {
+    pushRange(pieces, chunks, from, start)
+    pieces.push(Buffer.from(text))
+    from = end
+  }
+  pushRange(pieces, chunks, from, Number.POSITIVE_INFINITY)
+  const size = sizeOf(pieces)
+  return size <= SMALL_BYTES ? [Buffer.concat(pieces, size)] : pieces
+}
+
+export const sizeOf = (chunks: readonly Buffer[]): number => {
+  let size = 0
+  for (const chunk of chunks) size += chunk.length
+  return size
+}
+
+const pushRange = (pieces: Buffer[], chunks: readonly Buffer[], from: number, to: number): void => {
+  let at = 0
+  for (const chunk of chunks) {
+    const [start, end] = [Math.max(from - at, 0), Math.min(to - at, chunk.length)]
+    if (start < end) pieces.push(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end))
+    at += chunk.length
+  }
+}
