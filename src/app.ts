@@ -39,7 +39,7 @@ export interface AppNeeds {
   logger: FastifyBaseLogger
 }
 
-/** The HTTP service: built here, listening and draining by order of `server.ts`. */
+/** The HTTP service: built here, listening and draining by order of `process.ts`. */
 export interface Gateway {
   app: FastifyInstance
   /** Refuses new work, waits `graceMs` for what runs, cuts the rest and waits `settleMs` for its bills. */

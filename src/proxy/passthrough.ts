@@ -1,5 +1,4 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import httpProxy from '@fastify/http-proxy'
 import type { FastifyPluginAsync } from 'fastify'
 import type { Settings } from '../config/env.ts'
 import type { Catalog, Dialect } from '../config/models.ts'
@@ -80,6 +79,9 @@ export const planPassthrough = (
 
 /** Auth and limits are the enclosing scope's. */
 export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (app, { routes, timeouts }) => {
+  if (routes.length === 0) return
+  // Loaded when it is used: it would take a tenth of the start.
+  const { default: httpProxy } = await import('@fastify/http-proxy')
   // The proxy streams bodies as they come: parsers of the enclosing scope would hold them.
   app.removeAllContentTypeParsers()
   const agent = openVerifyingAgent(timeouts)

@@ -1,0 +1,202 @@
+import { existsSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import type { FastifyBaseLogger } from 'fastify'
+import { type Door, openAdminDoor } from './admin/door.ts'
+import { buildApp, type Gateway } from './app.ts'
+import { makeMaster, putMaster } from './auth/master.ts'
+import { openCatalog } from './config/catalog-source.ts'
+import { readSettings, type Settings, SettingsError } from './config/env.ts'
+import type { Catalog } from './config/models.ts'
+import { isDemoOn } from './config/models-file.ts'
+import { openDemoProvider } from './proxy/demo.ts'
+import { openStores, StoreError, type Stores } from './stores/open.ts'
+import { type Log, openLog } from './telemetry/logger.ts'
+
+/** Wrong settings or a store that cannot be trusted (sysexits.h EX_CONFIG): starting again will not help. */
+const EXIT_CONFIG = 78
+/** What may be otherwise at the next start. */
+const EXIT_FAILED = 1
+/** The token command's socket takes a tenth of the start: it comes after the first answers. */
+const DOOR_AFTER_MS = 50
+/** After the drain, cut streams get this long to settle. */
+const LAST_SETTLEMENTS_MS = 5_000
+/** Security fixes of October 2026: below these, a provider could attack the runtime's decoder. */
+const SAFE_NODE: Readonly<Record<string, string>> = { 24: '24.22.1', 26: '26.12.1' }
+
+const fail = (text: string, code = EXIT_CONFIG): never => {
+  process.stderr.write(`${text}\n`)
+  process.exit(code)
+}
+
+const readEnvironment = (): Settings => {
+  try {
+    if (existsSync('.env')) process.loadEnvFile('.env')
+    return readSettings(process.env)
+  } catch (error) {
+    if (error instanceof SettingsError)
+      fail(`The gateway cannot start with these settings:\n${error.message}`)
+    throw error
+  }
+}
+
+const showFirstSteps = (secret: string, port: number, model: string): void => {
+  const call = `curl http://localhost:${port}/v1/chat/completions \\
+  -H "Authorization: Bearer ${secret}" \\
+  -H "Content-Type: application/json" \\
+  -d '{"model": "${model}", "messages": [{"role": "user", "content": "Hello!"}]}'`
+  process.stdout.write(`
+Your master token, shown this once (only its hash is kept):
+
+  ${secret}
+
+Try it:
+
+${call}
+
+`)
+}
+
+interface Running {
+  gateway: Gateway
+  settings: Settings
+  stores: Stores
+  log: Log
+  closeRest(): Promise<void>
+}
+
+/** Lets running requests end, cuts what is left, settles, and leaves with 0. */
+const drain = async ({ gateway, settings, stores, log, closeRest }: Running): Promise<void> => {
+  log.logger.info({ running: gateway.running() }, 'draining')
+  await gateway.drain(settings.drainTimeoutMs, LAST_SETTLEMENTS_MS)
+  await closeRest()
+  await gateway.app.close()
+  await stores.close()
+  log.logger.info('stopped')
+  await log.close()
+}
+
+const handleSignals = (running: Running, reload: () => void): void => {
+  let isStopping = false
+  const stop = (): void => {
+    if (isStopping) process.exit(1)
+    isStopping = true
+    drain(running).then(
+      () => process.exit(0),
+      (error) => {
+        running.log.logger.fatal({ err: error }, 'drain failed')
+        process.exit(1)
+      },
+    )
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+  process.on('SIGHUP', reload)
+  process.on('uncaughtException', (error) => {
+    running.log.logger.fatal({ err: error }, 'unexpected error: the process ends and is to be started again')
+    void running.log.flush().finally(() => process.exit(1))
+  })
+}
+
+const warnOfOldNode = (log: Log): void => {
+  const safe = SAFE_NODE[process.versions.node.split('.')[0] ?? '']
+  if (safe && process.versions.node.localeCompare(safe, undefined, { numeric: true }) < 0) {
+    log.logger.warn(
+      { node: process.versions.node, safe },
+      'this Node.js lacks security fixes: use the safe one in production',
+    )
+  }
+}
+
+const openStoresOrFail = async (settings: Settings): Promise<Stores> => {
+  try {
+    return await openStores({ dbDir: settings.dbDir })
+  } catch (error) {
+    if (error instanceof StoreError) fail(error.message)
+    throw error
+  }
+}
+
+const start = async (): Promise<void> => {
+  const settings = readEnvironment()
+  const stores = await openStoresOrFail(settings)
+  const log = openLog({ dir: settings.logDir, level: settings.logLevel })
+  log.hide(settings.adminFirst === undefined ? [] : [settings.adminFirst])
+  const { logger } = log
+  const demo = isDemoOn(settings) ? await openDemoProvider() : undefined
+  const catalog = openCatalogOrFail(settings, demo?.provider, log)
+  if (settings.adminFirst !== undefined) await putMaster(stores.tokens, settings.adminFirst)
+  const gateway = await buildApp({ settings, tokens: stores.tokens, catalog: catalog.current, logger })
+  let door: Promise<Door | undefined> | undefined
+  const closeRest = async (): Promise<void> => {
+    catalog.close()
+    const opened = await door
+    await opened?.close()
+    await demo?.close()
+  }
+  handleSignals({ gateway, settings, stores, log, closeRest }, catalog.reload)
+  await listenOrFail(gateway, settings)
+  // Kept only when the start can no longer fail: a token that was never shown would be lost for good.
+  const shownSecret = settings.adminFirst === undefined ? await makeMaster(stores.tokens) : undefined
+  const { port } = gateway.app.server.address() as AddressInfo
+  logger.info(
+    { port, host: settings.host, models: catalog.current().models.size, node: process.versions.node },
+    'listening',
+  )
+  warnOfOldNode(log)
+  // A moment after the first requests, which need no door; the token command waits for it.
+  setTimeout(() => {
+    door = openDoor(stores, settings, logger)
+  }, DOOR_AFTER_MS)
+  if (shownSecret) showFirstSteps(shownSecret, port, catalog.current().models.keys().next().value ?? 'gpt-4o')
+}
+
+/** Without it the gateway serves all the same: only tokens cannot be made beside it. */
+const openDoor = async (
+  { tokens }: Stores,
+  { dbDir }: Settings,
+  logger: FastifyBaseLogger,
+): Promise<Door | undefined> => {
+  try {
+    return await openAdminDoor({ tokens, dbDir, logger })
+  } catch (error) {
+    logger.error({ err: error }, 'the token command cannot reach this server: its socket could not be opened')
+    return undefined
+  }
+}
+
+const listenOrFail = async ({ app }: Gateway, { port, host }: Settings): Promise<void> => {
+  try {
+    await app.listen({ port, host })
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
+    const way =
+      code === 'EADDRINUSE' ? 'stop what uses that port, or set another PORT' : 'check PORT and HOST'
+    fail(`The gateway cannot listen on ${host}:${port} (${code}): ${way}`, EXIT_FAILED)
+  }
+}
+
+const keysOf = ({ providers }: Catalog): string[] =>
+  [...providers.values()].flatMap(({ key }) => (key === undefined ? [] : [key]))
+
+const openCatalogOrFail = (settings: Settings, demo: Parameters<typeof openCatalog>[0]['demo'], log: Log) => {
+  try {
+    const source = openCatalog({
+      settings,
+      demo,
+      onChange: () => {
+        log.hide(keysOf(source.current()))
+        log.logger.info('models file re-read')
+      },
+      onMistake: (error) =>
+        log.logger.error({ mistakes: error.message }, 'models file refused: the old one stays'),
+    })
+    log.hide(keysOf(source.current()))
+    return source
+  } catch (error) {
+    if (error instanceof SettingsError)
+      fail(`The gateway cannot start with this models file:\n${error.message}`)
+    throw error
+  }
+}
+
+await start()
