@@ -117,12 +117,15 @@ const streamJob = (
   ...job,
 })
 
-/** Short streams first: code that has just been compiled says little about a running service. */
-async function warmStreams(candidate: Candidate, running: Running, streams: number): Promise<void> {
-  const load = startLoad(
-    'load-stream.ts',
-    streamJob(candidate, running, { streams, events: 20, everyMs: 20 }),
-  )
+/** Thousands of short streams first: code that has just been compiled says little about a running service. */
+async function warmStreams(candidate: Candidate, running: Running, warmMs = 4000): Promise<void> {
+  const load = startLoad('load-plain.ts', {
+    port: running.port,
+    request: { model: 'sse-50-0ms', bytes: 500, stream: true, headers: candidate.headers },
+    connections: 64,
+    warmMs,
+    windowMs: 100,
+  })
   await nextReport(load)
   await nextReport(load)
   await endChild(load)
@@ -131,7 +134,7 @@ async function warmStreams(candidate: Candidate, running: Running, streams: numb
 /** How 500 streams of 50 events a second fare side by side. */
 export async function measurePaced(candidate: Candidate, seconds: number): Promise<Paced> {
   const running = await candidate.start()
-  await warmStreams(candidate, running, 200)
+  await warmStreams(candidate, running)
   const load = startLoad(
     'load-stream.ts',
     streamJob(candidate, running, { streams: 500, events: seconds * 50, everyMs: 20 }),
@@ -159,7 +162,7 @@ export async function measurePaced(candidate: Candidate, seconds: number): Promi
  */
 export async function measureMemory(candidate: Candidate): Promise<number> {
   const running = await candidate.start()
-  await warmStreams(candidate, running, 200)
+  await warmStreams(candidate, running, 300)
   await new Promise((calm) => setTimeout(calm, 1000))
   const idle = memoryBytes(running.pid)
   const load = startLoad(

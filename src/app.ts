@@ -123,6 +123,8 @@ const drainApp = async (
   app.server.closeAllConnections()
 }
 
+const IDLE_MARGIN_MS = 60_000
+
 const openServer = (settings: Settings, logger: FastifyBaseLogger): FastifyInstance => {
   const app = Fastify({
     loggerInstance: logger,
@@ -134,6 +136,8 @@ const openServer = (settings: Settings, logger: FastifyBaseLogger): FastifyInsta
     // Longer than the edge keeps an idle connection, so that no request meets a closing one.
     keepAliveTimeout: 95_000,
     requestTimeout: settings.totalTimeoutMs,
+    // A socket on which nothing moves in either direction for longer than any request may last.
+    connectionTimeout: settings.totalTimeoutMs + IDLE_MARGIN_MS,
     http: {
       headersTimeout: 15_000,
       // Every 30 s, as usual, the timeout above would be twice as long.

@@ -11,6 +11,7 @@ import { isDemoOn } from './config/models-file.ts'
 import { openDemoProvider } from './proxy/demo.ts'
 import { openStores, StoreError, type Stores } from './stores/open.ts'
 import { type Log, openLog } from './telemetry/logger.ts'
+import { showFirstSteps, warnOfOldNode } from './welcome.ts'
 
 /** Wrong settings or a store that cannot be trusted (sysexits.h EX_CONFIG): starting again will not help. */
 const EXIT_CONFIG = 78
@@ -20,8 +21,6 @@ const EXIT_FAILED = 1
 const DOOR_AFTER_MS = 50
 /** After the drain, cut streams get this long to settle. */
 const LAST_SETTLEMENTS_MS = 5_000
-/** Security fixes of October 2026: below these, a provider could attack the runtime's decoder. */
-const SAFE_NODE: Readonly<Record<string, string>> = { 24: '24.22.1', 26: '26.12.1' }
 
 const fail = (text: string, code = EXIT_CONFIG): never => {
   process.stderr.write(`${text}\n`)
@@ -37,23 +36,6 @@ const readEnvironment = (): Settings => {
       fail(`The gateway cannot start with these settings:\n${error.message}`)
     throw error
   }
-}
-
-const showFirstSteps = (secret: string, port: number, model: string): void => {
-  const call = `curl http://localhost:${port}/v1/chat/completions \\
-  -H "Authorization: Bearer ${secret}" \\
-  -H "Content-Type: application/json" \\
-  -d '{"model": "${model}", "messages": [{"role": "user", "content": "Hello!"}]}'`
-  process.stdout.write(`
-Your master token, shown this once (only its hash is kept):
-
-  ${secret}
-
-Try it:
-
-${call}
-
-`)
 }
 
 interface Running {
@@ -95,16 +77,6 @@ const handleSignals = (running: Running, reload: () => void): void => {
     running.log.logger.fatal({ err: error }, 'unexpected error: the process ends and is to be started again')
     void running.log.flush().finally(() => process.exit(1))
   })
-}
-
-const warnOfOldNode = (log: Log): void => {
-  const safe = SAFE_NODE[process.versions.node.split('.')[0] ?? '']
-  if (safe && process.versions.node.localeCompare(safe, undefined, { numeric: true }) < 0) {
-    log.logger.warn(
-      { node: process.versions.node, safe },
-      'this Node.js lacks security fixes: use the safe one in production',
-    )
-  }
 }
 
 const openStoresOrFail = async (settings: Settings): Promise<Stores> => {

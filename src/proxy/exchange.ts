@@ -12,14 +12,14 @@ import type { Downstream } from './downstream.ts'
 import {
   type Failure,
   isProviderFailure,
-  isUnhealthy,
   readNetworkFailure,
   readRetryAfter,
+  TOTAL_TIMEOUT,
 } from './failover.ts'
 import { upstreamHeaders } from './headers.ts'
 import type { Live } from './live.ts'
+import { PlanWalk } from './plan-walk.ts'
 import type { Upstreams, UpstreamTimeouts } from './upstreams.ts'
-import { judgeFailures } from './verdict.ts'
 
 /** One paid request, held and planned, about to be asked. */
 export interface ExchangeRequest extends BillRequest {
@@ -38,24 +38,18 @@ export interface ExchangeTools {
   live: Live
 }
 
-const TOTAL_TIMEOUT: Failure = {
-  kind: 'timeout',
-  status: 0,
-  reason: 'total timeout',
-  retryAfterMs: undefined,
-}
-
 /** From the first ask of a provider to the settled bill: failover before the first byte, one answer, one settlement. */
 export class Exchange implements AttemptListener {
   readonly #deal: ExchangeRequest
   readonly #tools: ExchangeTools
   readonly #bill: Bill
-  readonly #failures: Failure[] = []
+  readonly #walk: PlanWalk
   readonly #total: NodeJS.Timeout
-  #next = 0
   #attempt: Attempt | undefined
   #answer: Answer | undefined
   slot = -1
+  /** The whole answer is here: only its bill and its last bytes are on their way. */
+  #isWhole = false
   #isOver = false
   #billed = (): void => {}
 
@@ -63,6 +57,7 @@ export class Exchange implements AttemptListener {
     this.#deal = deal
     this.#tools = tools
     this.#bill = openBill(deal)
+    this.#walk = new PlanWalk(deal.steps, tools)
     this.#total = setTimeout(() => this.#runOut(), tools.timeouts.totalTimeoutMs)
     tools.live.add(this)
     deal.request.billing = new Promise((resolve) => {
@@ -105,7 +100,8 @@ export class Exchange implements AttemptListener {
   }
 
   ended(): void {
-    // The answer is whole: counting it must not turn it into a timeout.
+    // Counting it must not turn it into a timeout, nor a restart into an error that was charged.
+    this.#isWhole = true
     clearTimeout(this.#total)
     this.#answer?.ended()
   }
@@ -129,39 +125,29 @@ export class Exchange implements AttemptListener {
 
   #runOut(): void {
     this.#note(TOTAL_TIMEOUT)
-    this.#stop(this.#verdict())
+    this.#stop(this.#walk.verdict(this.#deal.ask.model))
   }
 
   #stop(error: GatewayError): void {
-    if (this.#isOver) return
+    if (this.#isOver || this.#isWhole) return
     this.#attempt?.abort()
     if (this.#answer && this.#deal.downstream.hasBegun()) this.#answer.died(error)
     else this.#refuse(error)
   }
 
   #askNext(): void {
-    const { steps, ask, endpoint, request } = this.#deal
-    const { health, budget, upstreams, timeouts, now } = this.#tools
-    while (this.#next < steps.length) {
-      const step = steps[this.#next]
-      this.#next += 1
-      if (!step || health.isResting(step.health, now())) continue
-      const body = ask.bodyFor(step.upstreamModel, ask.mustAskForUsage && step.provider.usageOption)
-      if (!body || (this.#bill.attempts() > 0 && !budget.spend())) break
-      // Only now, for it may take the one probe of a provider whose rest is over.
-      health.admit(step.health, now())
-      this.#bill.beginAttempt(step)
-      this.#answer = undefined
-      const { provider } = step
-      const headers = upstreamHeaders(request.headers, provider, endpoint.dialect)
-      const pool = upstreams.pool(provider.origin)
-      this.#attempt = startAttempt(
-        { pool, path: provider.basePath + endpoint.path, headers, body, timeouts },
-        this,
-      )
-      return
-    }
-    this.#refuse(this.#verdict())
+    const { ask, endpoint, request } = this.#deal
+    const { upstreams, timeouts } = this.#tools
+    const step = this.#walk.next()
+    const body = step && ask.bodyFor(step.upstreamModel, ask.mustAskForUsage && step.provider.usageOption)
+    if (!body || !this.#walk.mayAsk(step)) return this.#refuse(this.#walk.verdict(ask.model))
+    this.#bill.beginAttempt(step)
+    this.#answer = undefined
+    const { provider } = step
+    const headers = upstreamHeaders(request.headers, provider, endpoint.dialect)
+    const pool = upstreams.pool(provider.origin)
+    const path = provider.basePath + endpoint.path
+    this.#attempt = startAttempt({ pool, path, headers, body, timeouts }, this)
   }
 
   #fail(failure: Failure): void {
@@ -172,22 +158,11 @@ export class Exchange implements AttemptListener {
   #note(failure: Failure): void {
     const step = this.#bill.step()
     if (!step) return
-    this.#failures.push(failure)
-    const { health, now } = this.#tools
-    if (isUnhealthy(failure)) health.failed(step.health, now(), failure.retryAfterMs)
+    this.#walk.note(step, failure)
     const { reason } = failure
-    this.#deal.request.line.cause = reason
-    this.#deal.request.log.warn(
-      { provider: step.provider.name, model: step.upstreamModel, reason },
-      'provider failed',
-    )
-  }
-
-  #verdict(): GatewayError {
-    const { steps, ask } = this.#deal
-    const { health, now } = this.#tools
-    const rests = steps.map((step) => health.restsFor(step.health, now()))
-    return judgeFailures(ask.model, this.#failures, rests)
+    const { line, log } = this.#deal.request
+    line.cause = reason
+    log.warn({ provider: step.provider.name, model: step.upstreamModel, reason }, 'provider failed')
   }
 
   #refuse(error: GatewayError): void {

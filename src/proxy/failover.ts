@@ -9,6 +9,14 @@ export interface Failure {
   retryAfterMs: number | undefined
 }
 
+/** The request has taken as long as one may, whoever was asked. */
+export const TOTAL_TIMEOUT: Failure = {
+  kind: 'timeout',
+  status: 0,
+  reason: 'total timeout',
+  retryAfterMs: undefined,
+}
+
 /** Whether this status of a provider sends the request to the next one of the plan (contract, section 4). */
 export const isProviderFailure = (status: number): boolean =>
   status >= 500 ||

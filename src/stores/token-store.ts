@@ -62,7 +62,7 @@ export interface UsageRow {
   provider: string
   modelUsed: string
   endpoint: string
-  /** The HTTP status that the client saw (499 when it left first). */
+  /** The HTTP status; 499 when the client left first, an error's when an answer that had begun was cut. */
   status: number
   inputTokens: number
   cachedTokens: number

@@ -8,6 +8,8 @@ import { modelsFile, providerKeys } from '../support/models.ts'
 import { startProvider } from '../support/provider.ts'
 
 const MIB = 1024 * 1024
+/** Far above what is measured alone (50 ms), for a machine that runs other tests; a full parse takes seconds. */
+const MOST_STALL_MS = 1000
 const CHAT = '/v1/chat/completions'
 
 const provider = await startProvider(t)
@@ -123,7 +125,7 @@ t.test('odd bodies either pass byte for byte or are refused as JSON', async (t) 
   for (const [name, body] of cases) {
     const asked = provider.requests.length
     const { result, stallMs } = await stallDuring(post(gateway, CHAT, body, bearer(token)))
-    t.ok(stallMs < 200, `${name}: stalled ${Math.round(stallMs)} ms`)
+    t.ok(stallMs < MOST_STALL_MS, `${name}: stalled ${Math.round(stallMs)} ms`)
     if (result.status !== 200) {
       t.match([result.status, codeOf(result.text)], [400, 'invalid_json'], name)
       t.equal(provider.requests.length, asked, name)
@@ -142,11 +144,11 @@ t.test('10 MiB pass, one byte more does not, announced or not', async (t) => {
   const rich = await mintToken(t, gateway, { credits: 1_000_000_000 })
   const whole = await stallDuring(post(gateway, CHAT, most, bearer(rich)))
   t.equal(whole.result.status, 200, whole.result.text)
-  t.ok(whole.stallMs < 200, `stalled ${Math.round(whole.stallMs)} ms`)
+  t.ok(whole.stallMs < MOST_STALL_MS, `stalled ${Math.round(whole.stallMs)} ms`)
   const lists = `{"model":"m","a":[${'[],'.repeat((10 * MIB - 50) / 3)}[]]}`
   const many = await stallDuring(post(gateway, CHAT, lists, bearer(rich)))
   t.ok(many.result.status < 500, many.result.text.slice(0, 200))
-  t.ok(many.stallMs < 200, `stalled ${Math.round(many.stallMs)} ms by lists`)
+  t.ok(many.stallMs < MOST_STALL_MS, `stalled ${Math.round(many.stallMs)} ms by lists`)
   const passed = provider.requests.length
   t.equal(passed, asked + 2)
 

@@ -210,10 +210,13 @@ t.test(
   },
 )
 
-t.test('a read-only directory: stdout goes on', { skip: process.getuid?.() === 0 }, async (t) => {
-  const dir = t.testdir()
-  chmodSync(dir, 0o500)
-  t.teardown(() => chmodSync(dir, 0o700))
+t.test('a read-only directory: stdout goes on', async (t) => {
+  // Modes do not bind root, but the kernel's own tree takes nobody's files.
+  const dir = process.getuid?.() === 0 ? '/proc/sys/kernel' : t.testdir()
+  if (!dir.startsWith('/proc')) {
+    chmodSync(dir, 0o500)
+    t.teardown(() => chmodSync(dir, 0o700))
+  }
   const { stream, lines } = collect()
   const log = openLog({ dir, level: 'info', stdout: stream })
   log.logger.info('one')

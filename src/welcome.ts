@@ -1,0 +1,33 @@
+import type { Log } from './telemetry/logger.ts'
+
+/** Security fixes of October 2026: below these, a provider could attack the runtime's decoder. */
+const SAFE_NODE: Readonly<Record<string, string>> = { 24: '24.22.1', 26: '26.12.1' }
+
+/** The master token, this once, and a call that works when pasted. */
+export const showFirstSteps = (secret: string, port: number, model: string): void => {
+  const call = `curl http://localhost:${port}/v1/chat/completions \\
+  -H "Authorization: Bearer ${secret}" \\
+  -H "Content-Type: application/json" \\
+  -d '{"model": "${model}", "messages": [{"role": "user", "content": "Hello!"}]}'`
+  process.stdout.write(`
+Your master token, shown this once (only its hash is kept):
+
+  ${secret}
+
+Try it:
+
+${call}
+
+`)
+}
+
+/** A runtime without the latest security fixes is named in the log. */
+export const warnOfOldNode = (log: Log): void => {
+  const safe = SAFE_NODE[process.versions.node.split('.')[0] ?? '']
+  if (safe && process.versions.node.localeCompare(safe, undefined, { numeric: true }) < 0) {
+    log.logger.warn(
+      { node: process.versions.node, safe },
+      'this Node.js lacks security fixes: use the safe one in production',
+    )
+  }
+}
