@@ -73,7 +73,8 @@ export async function gatewayCandidate(upstreamPort: number, tokenCount = 1): Pr
   const { env, cwd, secret } = await prepareGateway(upstreamPort, tokenCount)
   const start = async () => {
     const port = await freePort()
-    const args = [join(import.meta.dirname, '..', 'src', 'server.ts')]
+    // As `npm start` does: a small young heap halves the memory of a thousand open streams.
+    const args = ['--max-semi-space-size=8', join(import.meta.dirname, '..', 'src', 'server.ts')]
     const all = { ...env, PORT: String(port) }
     return started(
       port,

@@ -1,14 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
-import type { ProviderHealth } from '../routing/health.ts'
 import type { Step } from '../routing/plan.ts'
-import type { RetryBudget } from '../routing/retry-budget.ts'
 import type { Answer } from './answer.ts'
-import { PlainAnswer } from './answer-plain.ts'
-import { StreamAnswer } from './answer-stream.ts'
 import { type Attempt, type AttemptListener, startAttempt } from './attempt.ts'
-import { type Bill, type BillRequest, openBill } from './bill.ts'
-import type { Downstream } from './downstream.ts'
+import { type Bill, openBill } from './bill.ts'
+import type { ExchangeRequest, ExchangeTools } from './deal.ts'
 import {
   type Failure,
   isProviderFailure,
@@ -17,26 +13,8 @@ import {
   TOTAL_TIMEOUT,
 } from './failover.ts'
 import { upstreamHeaders } from './headers.ts'
-import type { Live } from './live.ts'
+import { openAnswer } from './open-answer.ts'
 import { PlanWalk } from './plan-walk.ts'
-import type { Upstreams, UpstreamTimeouts } from './upstreams.ts'
-
-/** One paid request, held and planned, about to be asked. */
-export interface ExchangeRequest extends BillRequest {
-  steps: readonly Step[]
-  downstream: Downstream
-}
-
-/** What all exchanges of one app share. */
-export interface ExchangeTools {
-  upstreams: Upstreams
-  timeouts: UpstreamTimeouts
-  health: ProviderHealth
-  budget: RetryBudget
-  now(): number
-  /** Everything that runs, for the drain. */
-  live: Live
-}
 
 /** From the first ask of a provider to the settled bill: failover before the first byte, one answer, one settlement. */
 export class Exchange implements AttemptListener {
@@ -188,9 +166,7 @@ export class Exchange implements AttemptListener {
       attempt: () => this.#attempt,
       over: () => this.#over(),
     }
-    const isStream = /^text\/event-stream/i.test(String(headers['content-type']))
-    if (status >= 300 || !isStream) return new PlainAnswer(context)
-    return new StreamAnswer(context, ask.mustAskForUsage && step.provider.usageOption)
+    return openAnswer(context, ask.mustAskForUsage && step.provider.usageOption)
   }
 
   /** Nothing more will happen but for the bill, when it is still on its way. */

@@ -11,10 +11,8 @@ export interface Write {
   apply(): void
   /** After the commit. */
   done(): void
-  /** The commit failed: the change is dropped. */
+  /** The ledger closes and could not write it; until then a failed commit is tried again. */
   drop(cause: unknown): void
-  /** Kept and tried again after a failed commit; dropped only when the ledger closes. */
-  isKept: boolean
 }
 
 /** All changes of one turn of the event loop in one transaction. */
@@ -22,7 +20,7 @@ export interface GroupCommit {
   add(write: Write): void
   /** Whether the last commit succeeded. */
   isReady(): boolean
-  /** Whether there is no room for one more kept write. */
+  /** Whether there is no room for one more write. */
   isFull(): boolean
   /** Takes the ledger out of service until a commit succeeds. */
   fail(): void
@@ -59,10 +57,9 @@ export function openGroupCommit({ db, begin, finish, probe, onCommit }: Options)
         if (!isReady) probe()
         finish()
       })
-    } catch (cause) {
-      queue = batch.filter(({ isKept }) => isKept)
+    } catch {
+      queue = batch
       fail()
-      for (const write of batch) if (!write.isKept) write.drop(cause)
       return
     }
     isReady = true

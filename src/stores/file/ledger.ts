@@ -99,7 +99,6 @@ export class Ledger {
     const hold = this.#open.get(holdId)
     if (!hold || hold.isMarked || this.#isClosed || this.#commits.isFull()) return
     this.#commits.add({
-      isKept: true,
       apply: () => {
         // Settled in the same turn: its usage row is the real one.
         if (!this.#open.has(holdId)) return
@@ -134,7 +133,6 @@ export class Ledger {
     const values = usageValues({ ...row, tokenId }, chargedMicros)
     return new Promise((resolve, reject) => {
       this.#commits.add({
-        isKept: true,
         apply: () => {
           if (hold.isMarked) this.#writes.unhold.run(holdId)
           this.#writes.usage.run(...values)
