@@ -1,34 +1,15 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import { join } from 'node:path'
 import t from 'tap'
 import { chatStream } from '../support/answers.ts'
 import { bearer, credits, get, openStream, post } from '../support/client.ts'
 import { hang } from '../support/faults.ts'
-import { mintToken, startGateway, temporaryFolder } from '../support/gateway.ts'
-import { modelsFile, providerKeys } from '../support/models.ts'
-import { startProvider } from '../support/provider.ts'
+import { mintToken, startGateway } from '../support/gateway.ts'
+import { ask, openScene } from '../support/scene.ts'
 import { controlled, endless } from '../support/stream-behaviours.ts'
-import type { Owner } from '../support/waiting.ts'
 
 const CHAT = '/v1/chat/completions'
 const event = (content: string) => `data: {"choices":[{"index":0,"delta":{"content":"${content}"}}]}\n\n`
-const ask = (stream: boolean) => ({
-  model: 'm',
-  stream,
-  max_tokens: 50,
-  messages: [{ role: 'user', content: 'hi' }],
-})
-
-/** A provider and the settings of a gateway that asks it. */
-async function openScene(t: Owner) {
-  const provider = await startProvider(t)
-  const path = modelsFile(t, { providers: { main: provider.url }, models: { m: 'main' } })
-  const folders = { dbDir: join(temporaryFolder(t), 'db'), logDir: join(temporaryFolder(t), 'logs') }
-  const env = { ...providerKeys('main'), RATE_LIMIT_PER_MINUTE: '100000' }
-  return { provider, path, options: { modelsFile: path, env, ...folders } }
-}
-
 t.test('going down: a running stream ends by itself, new work is refused, and the exit is 0', async (t) => {
   const { provider, options } = await openScene(t)
   const gateway = await startGateway(t, options)

@@ -5,27 +5,10 @@ import { join } from 'node:path'
 import t from 'tap'
 import { bearer, get, post } from '../support/client.ts'
 import { failGateway, mintToken, startGateway, temporaryFolder } from '../support/gateway.ts'
-import { modelsFile, modelsText, providerKeys } from '../support/models.ts'
-import { startProvider } from '../support/provider.ts'
-import type { Owner } from '../support/waiting.ts'
+import { modelsFile, modelsText } from '../support/models.ts'
+import { ask, openScene } from '../support/scene.ts'
 
 const CHAT = '/v1/chat/completions'
-const ask = (stream: boolean) => ({
-  model: 'm',
-  stream,
-  max_tokens: 50,
-  messages: [{ role: 'user', content: 'hi' }],
-})
-
-/** A provider and the settings of a gateway that asks it. */
-async function openScene(t: Owner) {
-  const provider = await startProvider(t)
-  const path = modelsFile(t, { providers: { main: provider.url }, models: { m: 'main' } })
-  const folders = { dbDir: join(temporaryFolder(t), 'db'), logDir: join(temporaryFolder(t), 'logs') }
-  const env = { ...providerKeys('main'), RATE_LIMIT_PER_MINUTE: '100000' }
-  return { provider, path, options: { modelsFile: path, env, ...folders } }
-}
-
 t.test('a second server on the same folder refuses at once, the first goes on', async (t) => {
   const { options } = await openScene(t)
   const gateway = await startGateway(t, options)
