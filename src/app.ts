@@ -24,13 +24,13 @@ import { createLive, type Live } from './proxy/live.ts'
 import { modelRoutes } from './proxy/models.ts'
 import { paidRoutes } from './proxy/paid.ts'
 import { passthrough, planPassthrough } from './proxy/passthrough.ts'
-import { openUpstreams } from './proxy/upstreams.ts'
 import { ENDPOINTS } from './routing/endpoints.ts'
 import { createProviderHealth } from './routing/health.ts'
 import { createRetryBudget } from './routing/retry-budget.ts'
 import type { TokenStore } from './stores/token-store.ts'
 import { quietRequests } from './telemetry/quiet-requests.ts'
 import { requestLine } from './telemetry/request-line.ts'
+import { openUpstreams } from './upstream/upstreams.ts'
 
 export interface AppNeeds {
   settings: Settings

@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Price } from '../config/models.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
+import type { Attempt } from '../upstream/upstreams.ts'
 import type { Ask } from './ask.ts'
-import type { Attempt } from './attempt.ts'
 import type { Bill } from './bill.ts'
 import type { Downstream } from './downstream.ts'
 

@@ -1,11 +1,4 @@
-import type { Readable } from 'node:stream'
-
-/** A body on its way to a provider. */
-export interface UpstreamBody {
-  body: Buffer | Readable | readonly Buffer[]
-  /** Bytes, when a stream's length is known beforehand. */
-  length: number | undefined
-}
+import type { RequestBody } from '../upstream/request-body.ts'
 
 /** What a request's body says that the gateway needs to know, whatever its encoding. */
 export interface Ask {
@@ -27,7 +20,7 @@ export interface Ask {
   /** JSON text for the tokenizer when nobody reports usage. */
   text: (() => Buffer) | undefined
   /** What goes to a provider under its own name for the model. Undefined: spent, cannot be sent again. */
-  bodyFor(upstreamModel: string, askForUsage: boolean): UpstreamBody | undefined
+  bodyFor(upstreamModel: string, askForUsage: boolean): RequestBody | undefined
   /** Lets go of what is still kept of the client's upload. */
   discard(): void
 }

@@ -1,10 +1,10 @@
 import type { ProviderHealth } from '../routing/health.ts'
 import type { Step } from '../routing/plan.ts'
 import type { RetryBudget } from '../routing/retry-budget.ts'
+import type { Upstreams, UpstreamTimeouts } from '../upstream/upstreams.ts'
 import type { BillRequest } from './bill.ts'
 import type { Downstream } from './downstream.ts'
 import type { Live } from './live.ts'
-import type { Upstreams, UpstreamTimeouts } from './upstreams.ts'
 
 /** One paid request, held and planned, about to be asked. */
 export interface ExchangeRequest extends BillRequest {

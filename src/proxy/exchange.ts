@@ -1,8 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
 import type { Step } from '../routing/plan.ts'
+import type { CallListener } from '../upstream/call.ts'
+import type { Attempt } from '../upstream/upstreams.ts'
 import type { Answer } from './answer.ts'
-import { type Attempt, type AttemptListener, startAttempt } from './attempt.ts'
 import { type Bill, openBill } from './bill.ts'
 import type { ExchangeRequest, ExchangeTools } from './deal.ts'
 import {
@@ -17,7 +18,7 @@ import { openAnswer } from './open-answer.ts'
 import { PlanWalk } from './plan-walk.ts'
 
 /** From the first ask of a provider to the settled bill: failover before the first byte, one answer, one settlement. */
-export class Exchange implements AttemptListener {
+export class Exchange implements CallListener {
   readonly #deal: ExchangeRequest
   readonly #tools: ExchangeTools
   readonly #bill: Bill
@@ -123,9 +124,10 @@ export class Exchange implements AttemptListener {
     this.#answer = undefined
     const { provider } = step
     const headers = upstreamHeaders(request.headers, provider, endpoint.dialect)
-    const pool = upstreams.pool(provider.origin)
     const path = provider.basePath + endpoint.path
-    this.#attempt = startAttempt({ pool, path, headers, body, timeouts }, this)
+    const { firstByteTimeoutMs, idleTimeoutMs } = timeouts
+    const call = { path, headers, body, firstByteTimeoutMs, idleTimeoutMs }
+    this.#attempt = upstreams.ask(provider.origin, call, this)
   }
 
   #fail(failure: Failure): void {

@@ -28,12 +28,7 @@ export const isProviderFailure = (status: number): boolean =>
 /** A model that a provider does not know says nothing about the provider's health. */
 export const isUnhealthy = (failure: Failure): boolean => failure.status !== 404
 
-const TIMEOUTS = new Set([
-  'UND_ERR_HEADERS_TIMEOUT',
-  'UND_ERR_BODY_TIMEOUT',
-  'UND_ERR_CONNECT_TIMEOUT',
-  'GW_TOTAL_TIMEOUT',
-])
+const TIMEOUTS = new Set(['CONNECT_TIMEOUT', 'FIRST_BYTE_TIMEOUT', 'IDLE_TIMEOUT'])
 
 /** What went wrong on the wire, for failover and for the log. */
 export const readNetworkFailure = (error: Error): Failure => {

@@ -1,7 +1,8 @@
 import { invalidJson, invalidRequest, missingModel } from '../errors.ts'
 import { inputBound } from '../metering/worst-case.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
-import type { Ask, UpstreamBody } from './ask.ts'
+import type { RequestBody } from '../upstream/request-body.ts'
+import type { Ask } from './ask.ts'
 import { type Member, scanMembers } from './json-scan.ts'
 import { type Splice, sizeOf, spliceChunks, type WholeBody } from './whole.ts'
 
@@ -145,7 +146,7 @@ const rewrite = (
   { models, usage }: Places,
   upstreamModel: string,
   askForUsage: boolean,
-): UpstreamBody => {
+): RequestBody => {
   const text = JSON.stringify(upstreamModel)
   const splices = models
     .filter((place) => place.text !== text)

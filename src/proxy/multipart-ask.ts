@@ -2,7 +2,8 @@ import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { invalidRequest, missingModel } from '../errors.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
-import type { Ask, UpstreamBody } from './ask.ts'
+import type { RequestBody } from '../upstream/request-body.ts'
+import type { Ask } from './ask.ts'
 import type { BodyLimits } from './body.ts'
 import { hasControl } from './json-ask.ts'
 import { readBoundary } from './multipart-headers.ts'
@@ -93,7 +94,7 @@ const sendable = (
   { start, end }: FormField,
   upstreamModel: string,
   onStart: () => void,
-): UpstreamBody => {
+): RequestBody => {
   const { spool } = upload
   const name = Buffer.from(upstreamModel)
   const kept = Buffer.concat(upload.memory)

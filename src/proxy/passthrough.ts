@@ -3,8 +3,8 @@ import type { FastifyPluginAsync } from 'fastify'
 import type { Settings } from '../config/env.ts'
 import type { Catalog, Dialect } from '../config/models.ts'
 import { type GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
+import type { UpstreamTimeouts } from '../upstream/upstreams.ts'
 import { copyDownward, upstreamHeaders } from './headers.ts'
-import { openVerifyingAgent, type UpstreamTimeouts } from './upstreams.ts'
 
 /** One public path handed to a provider as it is, unmetered. */
 export interface PassthroughRoute {
@@ -22,6 +22,8 @@ export interface PassthroughOptions {
   timeouts: UpstreamTimeouts
 }
 
+/** An idle connection is dropped before most servers drop it, so that no request meets a closing one. */
+const KEEP_ALIVE_MS = 4_000
 const TIMEOUT_CODES = new Set([
   'UND_ERR_HEADERS_TIMEOUT',
   'UND_ERR_BODY_TIMEOUT',
@@ -77,6 +79,20 @@ export const planPassthrough = (
     return [{ prefix, origin: target.origin, basePath: target.basePath + rest, key: target.key, dialect }]
   })
 
+/** The package's own agent would verify no certificate, and let a stream wait for another stream's end. */
+const openVerifyingAgent = async (timeouts: UpstreamTimeouts) => {
+  const { Agent } = await import('undici')
+  return new Agent({
+    connect: { timeout: timeouts.connectTimeoutMs, rejectUnauthorized: true },
+    connections: null,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    pipelining: 1,
+    maxHeaderSize: 16 * 1024,
+    headersTimeout: timeouts.firstByteTimeoutMs,
+    bodyTimeout: timeouts.idleTimeoutMs,
+  })
+}
+
 /** Auth and limits are the enclosing scope's. */
 export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (app, { routes, timeouts }) => {
   if (routes.length === 0) return
@@ -84,7 +100,7 @@ export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (app, {
   const { default: httpProxy } = await import('@fastify/http-proxy')
   // The proxy streams bodies as they come: parsers of the enclosing scope would hold them.
   app.removeAllContentTypeParsers()
-  const agent = openVerifyingAgent(timeouts)
+  const agent = await openVerifyingAgent(timeouts)
   app.addHook('onClose', () => agent.destroy())
   for (const route of routes) {
     await app.register(httpProxy, {

@@ -119,5 +119,5 @@ t.test('whoever leaves, and whatever breaks off, stands in its line with what it
   provider.answer(hangAfterHeaders('text/event-stream'))
   const silent = await open('silent')
   t.ok((await silent.rest()).cut)
-  t.match(await lineOf(gateway, 'silent'), { status: 502, cause: 'UND_ERR_BODY_TIMEOUT' })
+  t.match(await lineOf(gateway, 'silent'), { status: 502, cause: 'IDLE_TIMEOUT' })
 })

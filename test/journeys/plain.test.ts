@@ -133,7 +133,6 @@ t.test('of a client’s headers a provider sees the allow-list and its own key',
   const { host, ...seen } = lastSeen()?.headers ?? {}
   t.equal(host, new URL(one.origin).host)
   t.same(seen, {
-    connection: 'keep-alive',
     'accept-encoding': 'identity',
     'user-agent': 'llm-api-gateway',
     'content-type': 'application/json',

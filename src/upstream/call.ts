@@ -1,0 +1,200 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Socket } from 'node:net'
+import { Readable } from 'node:stream'
+import { type RequestBody, type Sending, type SendListener, sendRequest } from './request-body.ts'
+import { type BodyReader, createBodyReader } from './response-body.ts'
+import { type ResponseHead, readResponseHead } from './response-head.ts'
+import { UpstreamError, type UpstreamErrorCode } from './upstream-error.ts'
+
+/** What becomes of one ask of a provider: `answered` at most once, then exactly one of `ended` and `failed`. */
+export interface CallListener {
+  /** The head of an answer is here. False: it is not wanted; the rest is thrown away, nothing more is reported. */
+  answered(status: number, headers: IncomingHttpHeaders): boolean
+  data(bytes: Buffer): void
+  ended(): void
+  failed(error: Error): void
+}
+
+export interface CallRequest {
+  path: string
+  /** Names and values in turn; `host` and the body's length are added. */
+  headers: readonly string[]
+  body: RequestBody
+  firstByteTimeoutMs: number
+  /** Between two reads of the answer. */
+  idleTimeoutMs: number
+}
+
+const HEAD_END = '\r\n\r\n'
+const MAX_HEAD_BYTES = 16 * 1024
+const MAX_INTERIM_HEADS = 10
+/** A refused answer up to this size is read to its end, so that the connection can be used again. */
+const MAX_DRAINED_BYTES = 64 * 1024
+const UNSAFE = /[^\t\x20-\x7e\x80-\xff]/
+
+/** One POST and its answer on one connection: never follows a redirect, never repeats itself. */
+export class Call implements SendListener {
+  readonly #request: CallRequest
+  readonly #listener: CallListener
+  readonly #keepAliveMs: number
+  #socket: Socket | undefined
+  #sending: Sending | undefined
+  #timer: NodeJS.Timeout | undefined
+  #state: 'waiting' | 'wanted' | 'drained' | 'over' = 'waiting'
+  #headBytes: Buffer | undefined
+  #interimHeads = 0
+  #head: ResponseHead | undefined
+  #body: BodyReader | undefined
+  #drainedBytes = 0
+
+  constructor(request: CallRequest, listener: CallListener, keepAliveMs: number) {
+    this.#request = request
+    this.#listener = listener
+    this.#keepAliveMs = keepAliveMs
+  }
+
+  /** The connection stands: the request leaves. */
+  send(socket: Socket, authority: string): void {
+    const { path, headers, body, firstByteTimeoutMs } = this.#request
+    this.#socket = socket
+    let head = `POST ${path} HTTP/1.1\r\nhost: ${authority}\r\n`
+    for (let index = 0; index < headers.length; index += 2) {
+      const value = headers[index + 1] ?? ''
+      if (UNSAFE.test(value))
+        return this.fail(new Error(`The header ${headers[index]} holds a control character`))
+      head += `${headers[index]}: ${value}\r\n`
+    }
+    this.#arm('FIRST_BYTE_TIMEOUT', firstByteTimeoutMs)
+    this.#sending = sendRequest(socket, head, body, this)
+  }
+
+  /** A piece of the body has left: the provider's time to answer begins again. */
+  progress(): void {
+    if (!this.#head) this.#timer?.refresh()
+  }
+
+  failed(error: Error): void {
+    this.fail(error)
+  }
+
+  /** Nothing more is reported. */
+  abandon(): void {
+    this.#stop()
+    this.#socket?.destroy()
+  }
+
+  fail(error: Error): void {
+    const isReported = this.#state === 'waiting' || this.#state === 'wanted'
+    this.#stop()
+    this.#socket?.destroy()
+    if (isReported) this.#listener.failed(error)
+  }
+
+  pause(): void {
+    if (this.#state === 'over') return
+    clearTimeout(this.#timer)
+    this.#socket?.pause()
+  }
+
+  resume(): void {
+    if (this.#state === 'over') return
+    this.#arm('IDLE_TIMEOUT', this.#request.idleTimeoutMs)
+    this.#socket?.resume()
+  }
+
+  isOver(): boolean {
+    return this.#state === 'over'
+  }
+
+  /** Bytes of the answer; how long the connection may wait for its next request once they end it, else undefined. */
+  read(bytes: Buffer): number | undefined {
+    try {
+      const rest = this.#body ? bytes : this.#readHead(bytes)
+      if (!rest || !this.#body) return undefined
+      return this.#readBody(this.#body, rest)
+    } catch (error) {
+      this.fail(error instanceof Error ? error : new Error(String(error)))
+      return undefined
+    }
+  }
+
+  /** The provider has closed its side. */
+  hungUp(): void {
+    if (this.#head?.framing === 'close') this.#end()
+    else this.fail(new UpstreamError('CLOSED_EARLY', 'The provider hung up before its answer was whole'))
+  }
+
+  #readHead(bytes: Buffer): Buffer | undefined {
+    let rest = this.#headBytes ? Buffer.concat([this.#headBytes, bytes]) : bytes
+    for (;;) {
+      const end = rest.indexOf(HEAD_END)
+      if ((end === -1 ? rest.length : end) > MAX_HEAD_BYTES)
+        throw badAnswer('The head of the answer is too large')
+      if (end === -1) {
+        this.#headBytes = rest
+        return undefined
+      }
+      const head = readResponseHead(rest.toString('latin1', 0, end), this.#keepAliveMs)
+      rest = rest.subarray(end + HEAD_END.length)
+      if (head.status >= 200) {
+        this.#begin(head)
+        return rest
+      }
+      // 101 was not asked for; of the others a provider has no reason to send many (RFC 9110 section 15.2).
+      this.#interimHeads += 1
+      if (head.status === 101 || this.#interimHeads > MAX_INTERIM_HEADS)
+        throw badAnswer('Unexpected interim answers')
+    }
+  }
+
+  #begin(head: ResponseHead): void {
+    this.#headBytes = undefined
+    this.#head = head
+    this.#body = createBodyReader(head.framing)
+    this.#arm('IDLE_TIMEOUT', this.#request.idleTimeoutMs)
+    this.#state = 'wanted'
+    if (!this.#listener.answered(head.status, head.headers) && this.#state === 'wanted')
+      this.#state = 'drained'
+  }
+
+  #readBody(body: BodyReader, bytes: Buffer): number | undefined {
+    this.#timer?.refresh()
+    const payload = bytes.length > 0 ? body.read(bytes) : bytes
+    if (payload.length > 0) this.#pass(payload)
+    if (this.#state === 'over' || !body.isComplete()) return undefined
+    const canKeep = this.#sending?.isDone() && !body.hasSurplus()
+    const keepMs = canKeep ? (this.#head?.keepMs ?? 0) : 0
+    this.#end()
+    return keepMs
+  }
+
+  #pass(payload: Buffer): void {
+    if (this.#state === 'wanted') return this.#listener.data(payload)
+    this.#drainedBytes += payload.length
+    if (this.#drainedBytes > MAX_DRAINED_BYTES) this.abandon()
+  }
+
+  #end(): void {
+    const isReported = this.#state === 'wanted'
+    this.#stop()
+    if (isReported) this.#listener.ended()
+  }
+
+  #stop(): void {
+    this.#state = 'over'
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    if (this.#sending) this.#sending.stop()
+    else if (this.#request.body.body instanceof Readable) this.#request.body.body.destroy()
+  }
+
+  #arm(code: UpstreamErrorCode, ms: number): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(
+      () => this.fail(new UpstreamError(code, 'The provider did not answer in time')),
+      ms,
+    )
+  }
+}
+
+const badAnswer = (text: string) => new UpstreamError('BAD_ANSWER', text)

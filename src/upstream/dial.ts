@@ -1,0 +1,71 @@
+import { connect, isIP, type Socket } from 'node:net'
+import { connect as connectTls, type TLSSocket } from 'node:tls'
+import { UpstreamError } from './upstream-error.ts'
+
+/** Where a provider listens. */
+export interface Origin {
+  /** For the `host` header: with the port, when it is not the scheme's own. */
+  authority: string
+  host: string
+  port: number
+  isTls: boolean
+  /** Of the last connection (RFC 8446 section 2.2): the next handshake is shorter. */
+  session: Buffer | undefined
+}
+
+/** Probes of an idle connection by the kernel: a firewall that forgot it is noticed before a request is lost in it. */
+const KEEP_ALIVE_PROBE_MS = 30_000
+
+export const readOrigin = (origin: string): Origin => {
+  const { host, hostname, port, protocol } = new URL(origin)
+  const isTls = protocol === 'https:'
+  return {
+    authority: host,
+    host: hostname.replace(/^\[|\]$/g, ''),
+    port: port === '' ? (isTls ? 443 : 80) : Number(port),
+    isTls,
+    session: undefined,
+  }
+}
+
+/**
+ * Opens a connection. `ready` is called when it may be written to: over TLS not before the certificate is verified, so
+ * that no key meets a server that could not prove its name. What goes wrong arrives as the socket's error.
+ */
+export const dial = (origin: Origin, timeoutMs: number, ready: () => void): Socket => {
+  const socket = origin.isTls ? openTls(origin) : connect({ host: origin.host, port: origin.port })
+  socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_PROBE_MS)
+  const timer = setTimeout(() => {
+    socket.destroy(new UpstreamError('CONNECT_TIMEOUT', 'The provider could not be reached in time'))
+  }, timeoutMs)
+  socket.once(origin.isTls ? 'secureConnect' : 'connect', () => {
+    clearTimeout(timer)
+    ready()
+  })
+  return socket.once('close', () => clearTimeout(timer))
+}
+
+const openTls = (origin: Origin): TLSSocket => {
+  const { host, port, session } = origin
+  const socket = connectTls({
+    host,
+    port,
+    ...(isIP(host) ? {} : { servername: host }),
+    ...(session ? { session } : {}),
+    ALPNProtocols: ['http/1.1'],
+    // Node's default, stated because it decides who gets the keys; no environment variable can undo it.
+    rejectUnauthorized: true,
+  })
+  // A resumed handshake is not asked for its name again: only sessions of a server that has proven it are kept.
+  let ticket: Buffer | undefined
+  let isProven = false
+  origin.session = undefined
+  socket.on('session', (fresh) => {
+    ticket = fresh
+    if (isProven) origin.session = fresh
+  })
+  return socket.once('secureConnect', () => {
+    isProven = true
+    origin.session = ticket ?? session
+  })
+}

@@ -1,0 +1,145 @@
+import type { Socket } from 'node:net'
+import { Readable } from 'node:stream'
+import { UpstreamError } from './upstream-error.ts'
+
+/** What is sent: bytes, pieces of bytes, or a stream, whose length is known or not. */
+export interface RequestBody {
+  body: Buffer | Readable | readonly Buffer[]
+  /** Bytes; needed for pieces, and for a stream that is to go without chunks. */
+  length: number | undefined
+}
+
+/** Up to here head and body leave as one buffer: copying costs less than a second piece. */
+const ONE_PIECE_BYTES = 16 * 1024
+
+/** A body on its way. */
+export interface Sending {
+  /** Everything is handed to the socket. */
+  isDone(): boolean
+  /** Lets go of a stream that is no longer wanted. */
+  stop(): void
+}
+
+const DONE: Sending = { isDone: () => true, stop: () => {} }
+
+/** Called at each piece that leaves, and with the error of a stream that fails. */
+export interface SendListener {
+  progress(): void
+  failed(error: Error): void
+}
+
+/** Sends a head, whose last line is still open, and its body. */
+export const sendRequest = (
+  socket: Socket,
+  head: string,
+  { body, length }: RequestBody,
+  listener: SendListener,
+): Sending => {
+  if (body instanceof Readable) return new StreamSender(socket, head, { body, length, listener })
+  if (Buffer.isBuffer(body)) {
+    const whole = `${head}content-length: ${body.length}\r\n\r\n`
+    if (body.length > ONE_PIECE_BYTES) sendPieces(socket, whole, [body])
+    else {
+      const bytes = Buffer.allocUnsafe(whole.length + body.length)
+      bytes.write(whole, 0, 'latin1')
+      body.copy(bytes, whole.length)
+      socket.write(bytes)
+    }
+    return DONE
+  }
+  sendPieces(socket, `${head}content-length: ${length ?? 0}\r\n\r\n`, body)
+  return DONE
+}
+
+const sendPieces = (socket: Socket, head: string, pieces: readonly Buffer[]): void => {
+  socket.cork()
+  socket.write(head, 'latin1')
+  for (const piece of pieces) socket.write(piece)
+  socket.uncork()
+}
+
+interface Source {
+  body: Readable
+  length: number | undefined
+  listener: SendListener
+}
+
+/** A stream, as fast as the provider takes it; without a length it goes in chunks. */
+class StreamSender implements Sending {
+  readonly #socket: Socket
+  readonly #source: Source
+  #sent = 0
+  #isDone = false
+
+  constructor(socket: Socket, head: string, source: Source) {
+    this.#socket = socket
+    this.#source = source
+    const { body, length } = source
+    const framing = length === undefined ? 'transfer-encoding: chunked' : `content-length: ${length}`
+    socket.write(`${head}${framing}\r\n\r\n`, 'latin1')
+    socket.on('drain', this.#resume)
+    body.on('data', this.#send).once('end', this.#end).once('error', this.#fail).once('close', this.#closed)
+  }
+
+  isDone(): boolean {
+    return this.#isDone
+  }
+
+  stop(): void {
+    this.#leave()
+    this.#source.body.destroy()
+  }
+
+  readonly #resume = (): void => {
+    this.#source.body.resume()
+    this.#source.listener.progress()
+  }
+
+  readonly #send = (chunk: Buffer): void => {
+    const { body, length, listener } = this.#source
+    this.#sent += chunk.length
+    if (length !== undefined && this.#sent > length) return this.#fail(mismatch())
+    listener.progress()
+    if (!this.#write(chunk)) body.pause()
+  }
+
+  #write(chunk: Buffer): boolean {
+    const socket = this.#socket
+    if (this.#source.length !== undefined) return socket.write(chunk)
+    socket.cork()
+    socket.write(`${chunk.length.toString(16)}\r\n`, 'latin1')
+    socket.write(chunk)
+    const hasRoom = socket.write('\r\n', 'latin1')
+    socket.uncork()
+    return hasRoom
+  }
+
+  readonly #end = (): void => {
+    const { length, listener } = this.#source
+    if (length !== undefined && this.#sent !== length) return this.#fail(mismatch())
+    if (length === undefined) this.#socket.write('0\r\n\r\n', 'latin1')
+    this.#isDone = true
+    this.#leave()
+    listener.progress()
+  }
+
+  readonly #closed = (): void => {
+    if (!this.#isDone) this.#fail(new UpstreamError('BODY_MISMATCH', 'The body to send ended early'))
+  }
+
+  readonly #fail = (error: Error): void => {
+    this.#leave()
+    this.#source.body.destroy()
+    this.#source.listener.failed(error)
+  }
+
+  #leave(): void {
+    const { body } = this.#source
+    this.#socket.off('drain', this.#resume)
+    body.off('data', this.#send).off('end', this.#end).off('close', this.#closed).off('error', this.#fail)
+    // A stream that was let go of may still fail.
+    body.on('error', () => {})
+  }
+}
+
+const mismatch = () => new UpstreamError('BODY_MISMATCH', 'The body to send is not as long as announced')

@@ -1,0 +1,127 @@
+import { Call, type CallListener, type CallRequest } from './call.ts'
+import { Connection, type Keeper } from './connection.ts'
+import { type Origin, readOrigin } from './dial.ts'
+
+export interface UpstreamTimeouts {
+  connectTimeoutMs: number
+  /** Until the provider's first byte; `idleTimeoutMs` between two. */
+  firstByteTimeoutMs: number
+  idleTimeoutMs: number
+  totalTimeoutMs: number
+}
+
+/** One ask on its way. */
+export interface Attempt {
+  /** Gives it up; nothing more is reported. */
+  abort(): void
+  /** The reader is slow: the provider waits, and its idle timeout too. */
+  pause(): void
+  resume(): void
+}
+
+/** Kept connections to the providers, by origin. */
+export interface Upstreams {
+  /** Sends one POST to `https://host:port` and reports to `listener`, never before this has returned. */
+  ask(origin: string, request: CallRequest, listener: CallListener): Attempt
+  /** Running calls fail. */
+  close(): void
+}
+
+/** An idle connection is dropped before most servers drop it, so that no request meets a closing one. */
+const KEEP_ALIVE_MS = 4_000
+const SWEEP_MS = 1_000
+
+/** To be closed by whoever opened it. There is no cap: with one, a stream would wait for another stream's end. */
+export const openUpstreams = (connectTimeoutMs: number): Upstreams => {
+  const pools = new Map<string, Pool>()
+  const poolOf = (origin: string): Pool => {
+    const known = pools.get(origin)
+    if (known) return known
+    const pool = new Pool(readOrigin(origin), connectTimeoutMs)
+    pools.set(origin, pool)
+    return pool
+  }
+  return {
+    ask(origin, request, listener) {
+      const call = new Call(request, listener, KEEP_ALIVE_MS)
+      const connection = poolOf(origin).take()
+      connection.carry(call)
+      return new Asked(connection, call)
+    },
+    close() {
+      for (const pool of pools.values()) pool.close()
+    },
+  }
+}
+
+class Asked implements Attempt {
+  readonly #connection: Connection
+  readonly #call: Call
+
+  constructor(connection: Connection, call: Call) {
+    this.#connection = connection
+    this.#call = call
+  }
+
+  abort(): void {
+    this.#connection.abandon(this.#call)
+  }
+
+  pause(): void {
+    this.#call.pause()
+  }
+
+  resume(): void {
+    this.#call.resume()
+  }
+}
+
+/** The connections of one origin; the one used last is used next, so that the others can go. */
+class Pool implements Keeper {
+  readonly #origin: Origin
+  readonly #connectTimeoutMs: number
+  readonly #all = new Set<Connection>()
+  readonly #idle: Connection[] = []
+  #sweeper: NodeJS.Timeout | undefined
+
+  constructor(origin: Origin, connectTimeoutMs: number) {
+    this.#origin = origin
+    this.#connectTimeoutMs = connectTimeoutMs
+  }
+
+  take(): Connection {
+    const now = performance.now()
+    for (let kept = this.#idle.pop(); kept; kept = this.#idle.pop()) {
+      if (kept.keptUntilMs > now) return kept
+      kept.close()
+    }
+    const connection = new Connection(this.#origin, this.#connectTimeoutMs, this)
+    this.#all.add(connection)
+    return connection
+  }
+
+  keep(connection: Connection, forMs: number): void {
+    connection.keptUntilMs = performance.now() + forMs
+    this.#idle.push(connection)
+    this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS).unref()
+  }
+
+  forget(connection: Connection): void {
+    this.#all.delete(connection)
+    const at = this.#idle.lastIndexOf(connection)
+    if (at !== -1) this.#idle.splice(at, 1)
+  }
+
+  close(): void {
+    clearInterval(this.#sweeper)
+    for (const connection of [...this.#all]) connection.close()
+  }
+
+  #sweep(): void {
+    const now = performance.now()
+    for (const kept of this.#idle.filter(({ keptUntilMs }) => keptUntilMs <= now)) kept.close()
+    if (this.#idle.length > 0) return
+    clearInterval(this.#sweeper)
+    this.#sweeper = undefined
+  }
+}

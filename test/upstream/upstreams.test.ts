@@ -1,0 +1,303 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { Readable } from 'node:stream'
+import { createServer as createTlsServer } from 'node:tls'
+import t from 'tap'
+import type { CallRequest } from '../../src/upstream/call.ts'
+import { openUpstreams } from '../../src/upstream/upstreams.ts'
+import { makeCertificates } from '../support/certificates.ts'
+
+interface Owner {
+  teardown(close: () => unknown): void
+}
+/** What one connection of the server does with what it has read so far. */
+type Script = (socket: Socket, seen: string, connection: number) => void
+
+const OK = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok'
+const isWhole = (seen: string) => seen.endsWith('\r\n\r\nhello')
+
+/** A raw server that runs `script` whenever a whole request is there. */
+async function serve(t: Owner, script: Script, isRequest = isWhole) {
+  const sockets: Socket[] = []
+  const server = createServer((socket) => {
+    const connection = sockets.push(socket)
+    let seen = ''
+    socket
+      .on('error', () => undefined)
+      .on('data', (bytes) => {
+        seen += bytes.toString('latin1')
+        if (!isRequest(seen)) return
+        const whole = seen
+        seen = ''
+        script(socket, whole, connection)
+      })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, sockets }
+}
+
+interface Outcome {
+  status?: number
+  text: string
+  error?: Error & { code?: string }
+}
+
+function open(t: Owner, connectTimeoutMs = 5000) {
+  const upstreams = openUpstreams(connectTimeoutMs)
+  t.teardown(() => upstreams.close())
+  const ask = (origin: string, special: Partial<CallRequest> = {}, wants = true) => {
+    const outcome: Outcome = { text: '' }
+    const { promise, resolve } = Promise.withResolvers<Outcome>()
+    const answered = Promise.withResolvers<void>()
+    const request: CallRequest = {
+      path: '/v1/x',
+      headers: ['x-a', '1'],
+      body: { body: Buffer.from('hello'), length: undefined },
+      firstByteTimeoutMs: 5000,
+      idleTimeoutMs: 5000,
+      ...special,
+    }
+    const attempt = upstreams.ask(origin, request, {
+      answered(status) {
+        outcome.status = status
+        answered.resolve()
+        return wants
+      },
+      data(bytes) {
+        outcome.text += bytes.toString()
+      },
+      ended: () => resolve(outcome),
+      failed(error) {
+        outcome.error = error
+        resolve(outcome)
+      },
+    })
+    return { attempt, outcome, done: promise, answered: answered.promise }
+  }
+  return { upstreams, ask }
+}
+
+t.test(
+  'a connection is used again after a whole answer, and a request leaves as it was asked for',
+  async (t) => {
+    const seen: string[] = []
+    const { origin, sockets } = await serve(t, (socket, text) => {
+      seen.push(text)
+      socket.write(OK)
+    })
+    const { ask } = open(t)
+    for (let i = 0; i < 3; i++) t.match(await ask(origin).done, { status: 200, text: 'ok' })
+    t.equal(sockets.length, 1)
+    const host = new URL(origin).host
+    t.equal(seen[0], `POST /v1/x HTTP/1.1\r\nhost: ${host}\r\nx-a: 1\r\ncontent-length: 5\r\n\r\nhello`)
+  },
+)
+
+t.test('a connection that cannot be trusted carries no second request', async (t) => {
+  const answers: Record<string, string> = {
+    'says so': 'HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok',
+    'is of HTTP/1.0': 'HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok',
+    'has more behind its end': `${OK}HTTP/1.1 200 OK\r\n`,
+    'asks to be left soon': 'HTTP/1.1 200 OK\r\nkeep-alive: timeout=1\r\ncontent-length: 2\r\n\r\nok',
+  }
+  for (const [name, answer] of Object.entries(answers)) {
+    const { origin, sockets } = await serve(t, (socket) => void socket.write(answer))
+    const { ask } = open(t)
+    for (let i = 0; i < 2; i++)
+      t.match(await ask(origin).done, { status: 200, text: 'ok', error: undefined }, name)
+    t.equal(sockets.length, 2, name)
+  }
+})
+
+t.test('bytes that nobody asked for, or a hang-up while idle, cost no request', async (t) => {
+  for (const spoil of [(socket: Socket) => void socket.write(OK), (socket: Socket) => void socket.end()]) {
+    const { origin, sockets } = await serve(t, (socket) => void socket.write(OK))
+    const { ask } = open(t)
+    await ask(origin).done
+    const [first] = sockets
+    if (!first) throw new Error('no connection')
+    const closed = once(first, 'close')
+    spoil(first)
+    await closed
+    t.match(await ask(origin).done, { status: 200, text: 'ok' })
+    t.equal(sockets.length, 2)
+  }
+})
+
+t.test('interim answers are passed over; a switch of protocols is not followed', async (t) => {
+  const last = OK.replace('content-length', 'connection: close\r\ncontent-length')
+  const early = 'HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n'
+  const { origin } = await serve(t, (socket, _seen, connection) => {
+    socket.write(
+      connection === 1 ? `HTTP/1.1 100 Continue\r\n\r\n${early}${last}` : 'HTTP/1.1 101 Switching\r\n\r\n',
+    )
+  })
+  const { ask } = open(t)
+  t.match(await ask(origin).done, { status: 200, text: 'ok' })
+  t.match(await ask(origin).done, { status: undefined, error: { code: 'BAD_ANSWER' } })
+  const flood = await serve(t, (socket) => void socket.write(early.repeat(20)))
+  t.match(await ask(flood.origin).done, { error: { code: 'BAD_ANSWER' } })
+})
+
+t.test('an answer cut short is a failure, one that ends with its connection is not', async (t) => {
+  const { origin } = await serve(t, (socket, _seen, connection) => {
+    if (connection === 1) socket.end('HTTP/1.1 200 OK\r\n\r\nuntil the end')
+    else if (connection === 2) socket.end('HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nok')
+    else if (connection === 3) socket.end('HTTP/1.1 200 O')
+    else {
+      socket.write('HTTP/1.1 200 OK\r\n\r\nreset')
+      setImmediate(() => socket.resetAndDestroy())
+    }
+  })
+  const { ask } = open(t)
+  t.match(await ask(origin).done, { status: 200, text: 'until the end', error: undefined })
+  t.match(await ask(origin).done, { status: 200, text: 'ok', error: { code: 'CLOSED_EARLY' } })
+  t.match(await ask(origin).done, { status: undefined, error: { code: 'CLOSED_EARLY' } })
+  t.match((await ask(origin).done).error, { code: 'ECONNRESET' })
+})
+
+t.test('each patience has its own end, and a paused answer none', async (t) => {
+  const { origin } = await serve(t, (socket, _seen, connection) => {
+    if (connection === 1) return
+    socket.write('HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab')
+  })
+  const { ask } = open(t)
+  t.match(await ask(origin, { firstByteTimeoutMs: 30 }).done, { error: { code: 'FIRST_BYTE_TIMEOUT' } })
+  t.match(await ask(origin, { idleTimeoutMs: 30 }).done, { text: 'ab', error: { code: 'IDLE_TIMEOUT' } })
+  const paused = ask(origin, { idleTimeoutMs: 30 })
+  await paused.answered
+  paused.attempt.pause()
+  const patience = new Promise((resolve) => setTimeout(resolve, 120, 'still waiting'))
+  t.equal(await Promise.race([paused.done, patience]), 'still waiting')
+  paused.attempt.resume()
+  t.match(await paused.done, { error: { code: 'IDLE_TIMEOUT' } })
+  // Over TLS a server that accepts and says nothing is not reached.
+  const tls = origin.replace('http:', 'https:')
+  t.match(await open(t, 50).ask(tls).done, { error: { code: 'CONNECT_TIMEOUT' } })
+  t.match((await ask('http://127.0.0.1:1').done).error, { code: 'ECONNREFUSED' })
+})
+
+t.test('an aborted call closes its connection at once and reports nothing more', async (t) => {
+  const { origin, sockets } = await serve(t, (socket) => void socket.write('HTTP/1.1 200 OK\r\n\r\nbegun'))
+  const { ask, upstreams } = open(t)
+  const call = ask(origin)
+  await call.answered
+  const [first] = sockets
+  if (!first) throw new Error('no connection')
+  const closed = once(first, 'close')
+  call.attempt.abort()
+  await closed
+  t.equal(call.outcome.error, undefined)
+  call.attempt.abort()
+  // Ended long ago: its connection is another call's now.
+  const whole = await serve(t, (socket) => void socket.write(OK))
+  const ended = ask(whole.origin)
+  await ended.done
+  const next = ask(whole.origin)
+  ended.attempt.abort()
+  t.match(await next.done, { status: 200, text: 'ok' })
+  const running = ask(origin)
+  await running.answered
+  upstreams.close()
+  t.match((await running.done).error, { code: 'CLOSED_EARLY' })
+})
+
+t.test('an unwanted answer is read to its end when it is short, and cut when it is not', async (t) => {
+  const refuse =
+    (length: number): Script =>
+    (socket) =>
+      void socket.write(`HTTP/1.1 500 No\r\ncontent-length: ${length}\r\n\r\n${'x'.repeat(length)}`)
+  const { ask } = open(t)
+  const short = await serve(t, refuse(1000))
+  for (let i = 0; i < 3; i++) {
+    const { answered, outcome } = ask(short.origin, {}, false)
+    await answered
+    t.same(outcome, { status: 500, text: '' })
+  }
+  t.equal(short.sockets.length, 1)
+  const long = await serve(t, refuse(10_000_000))
+  await ask(long.origin, {}, false).answered
+  await new Promise((resolve) => long.sockets[0]?.once('close', resolve))
+  t.ok((long.sockets[0]?.bytesWritten ?? 0) > 0)
+})
+
+t.test('a streamed body goes with its length, or in chunks, and never shorter than announced', async (t) => {
+  const seen: string[] = []
+  const { origin } = await serve(
+    t,
+    (socket, text) => {
+      seen.push(text)
+      socket.write(OK)
+    },
+    (text) => text.endsWith('c') || text.endsWith('0\r\n\r\n'),
+  )
+  const { ask } = open(t)
+  const stream = () => Readable.from([Buffer.from('a'), Buffer.from('bc')], { objectMode: false })
+  t.match(await ask(origin, { body: { body: stream(), length: 3 } }).done, { status: 200 })
+  t.match(await ask(origin, { body: { body: stream(), length: undefined } }).done, { status: 200 })
+  t.match(seen[0], /content-length: 3\r\n\r\nabc$/)
+  t.match(seen[1], /transfer-encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n$/)
+  for (const length of [2, 4]) {
+    const { error } = await ask(origin, { body: { body: stream(), length } }).done
+    t.match(error, { code: 'BODY_MISMATCH' })
+  }
+  const broken = Readable.from(
+    (async function* () {
+      yield Buffer.from('a')
+      throw new Error('the client left')
+    })(),
+  )
+  t.match((await ask(origin, { body: { body: broken, length: 5 } }).done).error, {
+    message: 'the client left',
+  })
+})
+
+t.test('a refusal that comes before the upload’s end is passed on, and the upload let go', async (t) => {
+  const { origin, sockets } = await serve(
+    t,
+    (socket) => void socket.write('HTTP/1.1 401 No\r\ncontent-length: 2\r\n\r\nno'),
+    (text) => text.endsWith('begin'),
+  )
+  const { ask } = open(t)
+  const endless = new Readable({ read: () => undefined })
+  endless.push('begin')
+  t.match(await ask(origin, { body: { body: endless, length: 1000 } }).done, { status: 401, text: 'no' })
+  t.ok(endless.destroyed)
+  const [socket] = sockets
+  if (socket && !socket.closed) await once(socket, 'close')
+  t.pass('a connection with half a request on it is not used again')
+})
+
+t.test('a header with a line end never leaves', async (t) => {
+  const { origin } = await serve(
+    t,
+    () => t.fail('it left'),
+    () => true,
+  )
+  const { error } = await open(t).ask(origin, { headers: ['x-a', 'b\r\nx-injected: 1'] }).done
+  t.match(error, { message: /control character/ })
+})
+
+t.test('a session of a server that could not prove its name is not resumed', async (t) => {
+  const { wrongName } = await makeCertificates()
+  let resumed = 0
+  const server = createTlsServer({ ...wrongName, maxVersion: 'TLSv1.2' }, (socket) => {
+    socket.on('error', () => undefined)
+    if (socket.isSessionReused()) resumed += 1
+  }).on('tlsClientError', () => undefined)
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const { ask } = open(t)
+  const origin = `https://localhost:${(server.address() as AddressInfo).port}`
+  for (let i = 0; i < 3; i++) {
+    const { error, status } = await ask(origin).done
+    t.ok(error)
+    t.equal(status, undefined)
+  }
+  t.equal(resumed, 0)
+})
