@@ -13,6 +13,7 @@ export interface LoadShape {
 
 export interface Timing {
   warmMs: number
+  warmRequests: number
   windowMs: number
 }
 
@@ -124,6 +125,7 @@ async function warmStreams(candidate: Candidate, running: Running, warmMs = 4000
     request: { model: 'sse-50-0ms', bytes: 500, stream: true, headers: candidate.headers },
     connections: 64,
     warmMs,
+    warmRequests: warmMs > 1000 ? 10_000 : 0,
     windowMs: 100,
   })
   await nextReport(load)

@@ -1,5 +1,5 @@
 import { createHeldBytes } from './held-bytes.ts'
-import { isRecord, lastObject, parseJson } from './json.ts'
+import { isRecord, type JsonRecord, lastObject, parseJson } from './json.ts'
 import { lineStart } from './lines.ts'
 import type { UsageKind } from './usage-kinds.ts'
 
@@ -91,12 +91,12 @@ const COLON = 0x3a
 const OPEN_BRACKET = 0x5b
 const CLOSE_BRACKET = 0x5d
 
-/** Whether this is Chat's extra last chunk, which exists only because the usage was asked for. */
-export function isUsageOnlyEvent(event: Buffer): boolean {
-  if (!hasEmptyChoices(event)) return false
+/** The report of Chat's extra last chunk, which exists only because it was asked for; undefined for other events. */
+export function readUsageOnlyEvent(event: Buffer): JsonRecord | undefined {
+  if (!hasEmptyChoices(event)) return undefined
   const parsed = parseJson(dataOf(event) ?? '')
-  if (!isRecord(parsed) || !Array.isArray(parsed.choices) || parsed.choices.length > 0) return false
-  return isRecord(parsed.usage) && !parsed.error
+  if (!isRecord(parsed) || !Array.isArray(parsed.choices) || parsed.choices.length > 0) return undefined
+  return isRecord(parsed.usage) && !parsed.error ? parsed.usage : undefined
 }
 
 /** Only bytes are compared: nearly every event ends here, unparsed. */

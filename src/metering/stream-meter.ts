@@ -4,6 +4,8 @@ import type { Usage, UsageKind } from './usage-kinds.ts'
 
 const KEPT_BYTES = 16 * 1024
 const FIRST_BYTES = 1024
+/** Above Node's pool a chunk has a buffer of its own: keeping it costs no more than a copy. */
+const LARGE_BYTES = 4096
 
 /** Reads along with a stream: keeps its first and its last 16 KiB, and looks into them only when asked. */
 export interface StreamMeter {
@@ -17,7 +19,7 @@ export interface StreamMeter {
   outputText(): { text: string; share: number }
 }
 
-/** Bytes are copied: a kept reference costs more memory than the few hundred bytes of an event. */
+/** Small chunks are copied: a kept reference costs more memory than the few hundred bytes of an event. */
 export function createStreamMeter(kind: UsageKind): StreamMeter {
   const head = createHead()
   const ring = createRing(head.bytes)
@@ -56,7 +58,7 @@ export function createStreamMeter(kind: UsageKind): StreamMeter {
 
 /** Grows as needed: most streams are short, and thousands are open at once. */
 function createHead() {
-  let store = Buffer.alloc(0)
+  let store: Buffer = Buffer.alloc(0)
   let used = 0
   return {
     bytes: () => store.subarray(0, used),
@@ -64,6 +66,11 @@ function createHead() {
     take(chunk: Buffer): number {
       const taken = Math.min(chunk.length, KEPT_BYTES - used)
       if (taken === 0) return 0
+      if (used === 0 && chunk.length >= LARGE_BYTES) {
+        store = chunk.subarray(0, taken)
+        used = taken
+        return taken
+      }
       if (used + taken > store.length) {
         const wanted = Math.max(FIRST_BYTES, store.length * 2, used + taken)
         const larger = Buffer.allocUnsafeSlow(Math.min(wanted, KEPT_BYTES))

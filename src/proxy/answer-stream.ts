@@ -4,6 +4,7 @@ import { estimateUsage } from '../metering/estimate.ts'
 import { sawEnd } from '../metering/sse.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import type { Usage } from '../metering/usage-kinds.ts'
+import { readReport } from '../metering/usage-report.ts'
 import type { Answer, AnswerContext } from './answer.ts'
 import { openDecoder, readOut } from './decoder.ts'
 import { createHoldGuard } from './hold-guard.ts'
@@ -131,21 +132,29 @@ export class StreamAnswer implements Answer {
     const { bill, downstream, over } = this.#context
     const settle = async (): Promise<void> => {
       if (this.#decoder) await readOut(this.#decoder)
-      await bill.settle(status, await usageOf(this.#context, this.#meter, last !== undefined))
+      await bill.settle(status, await this.#usage(last !== undefined))
       if (last) downstream.end(last)
     }
     settle().catch(downstream.cut).finally(over)
+  }
+
+  /** The provider's count; where it is missing or cut short, ours. */
+  #usage(isComplete: boolean): Usage | Promise<Usage> {
+    const { kind } = this.#context.endpoint
+    const hidden = this.#filter?.report()
+    const reported = (hidden && readReport(kind, hidden)) ?? this.#meter.usage()
+    if (reported && (isComplete || sawEnd(kind, this.#meter.tail()))) return reported
+    return estimateRest(this.#context, this.#meter, reported)
   }
 }
 
 const NOTHING = Buffer.alloc(0)
 
-/** The provider's count; where it is missing or cut short, ours. */
-const usageOf = async (context: AnswerContext, meter: StreamMeter, isComplete: boolean): Promise<Usage> => {
-  const { kind } = context.endpoint
-  const reported = meter.usage()
-  if (reported && (isComplete || sawEnd(kind, meter.tail()))) return reported
-  const { ask } = context
+const estimateRest = async (
+  { ask, endpoint: { kind } }: AnswerContext,
+  meter: StreamMeter,
+  reported: Usage | undefined,
+): Promise<Usage> => {
   const own = await estimateUsage({
     kind,
     requestBody: ask.text?.(),

@@ -1,4 +1,5 @@
-import { createEventSplitter, isUsageOnlyEvent } from '../metering/sse.ts'
+import type { JsonRecord } from '../metering/json.ts'
+import { createEventSplitter, readUsageOnlyEvent } from '../metering/sse.ts'
 
 const LF = 0x0a
 const CR = 0x0d
@@ -9,12 +10,15 @@ export interface UsageFilter {
   pass(bytes: Buffer): Buffer
   /** The begun event that has not ended. */
   rest(): Buffer
+  /** What the hidden chunk reports. */
+  report(): JsonRecord | undefined
 }
 
 export const createUsageFilter = (): UsageFilter => {
   const splitter = createEventSplitter()
   /** The last byte so far was the CR of a hidden event: an LF right behind it belongs to that event. */
   let owesLf = false
+  let report: JsonRecord | undefined
 
   const pass = (bytes: Buffer): Buffer => {
     const isLf = owesLf && bytes[0] === LF
@@ -30,14 +34,16 @@ export const createUsageFilter = (): UsageFilter => {
     const kept = [bytes.subarray(0, from)]
     let isHidden = false
     for (const event of splitter.push(bytes.subarray(from))) {
-      isHidden = isUsageOnlyEvent(event)
-      if (!isHidden) kept.push(event)
+      const hidden = readUsageOnlyEvent(event)
+      isHidden = hidden !== undefined
+      if (hidden) report = hidden
+      else kept.push(event)
     }
     owesLf = isHidden && splitter.rest().length === 0 && bytes[bytes.length - 1] === CR
     return Buffer.concat(kept)
   }
 
-  return { pass, rest: splitter.rest }
+  return { pass, rest: splitter.rest, report: () => report }
 }
 
 /** Only an event with an empty list can be the usage chunk: whole events before it pass as they are. */

@@ -106,7 +106,7 @@ export class Call implements SendListener {
     return this.#state === 'over'
   }
 
-  /** Bytes of the answer; how long the connection may wait for its next request once they end it, else undefined. */
+  /** Bytes of the answer, the caller's again afterwards; how long the connection may wait for its next request once they end it, else undefined. */
   read(bytes: Buffer): number | undefined {
     try {
       const rest = this.#body ? bytes : this.#readHead(bytes)
@@ -126,12 +126,13 @@ export class Call implements SendListener {
 
   #readHead(bytes: Buffer): Buffer | undefined {
     let rest = this.#headBytes ? Buffer.concat([this.#headBytes, bytes]) : bytes
+    this.#headBytes = undefined
     for (;;) {
       const end = rest.indexOf(HEAD_END)
       if ((end === -1 ? rest.length : end) > MAX_HEAD_BYTES)
         throw badAnswer('The head of the answer is too large')
       if (end === -1) {
-        this.#headBytes = rest
+        this.#headBytes = Buffer.from(rest)
         return undefined
       }
       const head = readResponseHead(rest.toString('latin1', 0, end), this.#keepAliveMs)
@@ -148,7 +149,6 @@ export class Call implements SendListener {
   }
 
   #begin(head: ResponseHead): void {
-    this.#headBytes = undefined
     this.#head = head
     this.#body = createBodyReader(head.framing)
     this.#arm('IDLE_TIMEOUT', this.#request.idleTimeoutMs)
@@ -169,7 +169,8 @@ export class Call implements SendListener {
   }
 
   #pass(payload: Buffer): void {
-    if (this.#state === 'wanted') return this.#listener.data(payload)
+    // A copy of its own: the next read, of whatever connection, overwrites the bytes.
+    if (this.#state === 'wanted') return this.#listener.data(Buffer.from(payload))
     this.#drainedBytes += payload.length
     if (this.#drainedBytes > MAX_DRAINED_BYTES) this.abandon()
   }

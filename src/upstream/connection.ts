@@ -5,6 +5,9 @@ import { UpstreamError } from './upstream-error.ts'
 
 /** Who keeps connections between two calls. */
 export interface Keeper {
+  readonly connectTimeoutMs: number
+  /** As of `dial`. */
+  readonly scratch: Uint8Array
   keep(connection: Connection, forMs: number): void
   forget(connection: Connection): void
 }
@@ -19,16 +22,20 @@ export class Connection {
   /** On the monotonic clock; the keeper's. */
   keptUntilMs = 0
 
-  constructor(origin: Origin, connectTimeoutMs: number, keeper: Keeper) {
+  constructor(origin: Origin, keeper: Keeper) {
     this.#origin = origin
     this.#keeper = keeper
-    this.#socket = dial(origin, connectTimeoutMs, () => {
-      this.#isReady = true
-      this.#call?.send(this.#socket, this.#origin.authority)
+    this.#socket = dial(origin, {
+      timeoutMs: keeper.connectTimeoutMs,
+      scratch: keeper.scratch,
+      ready: () => {
+        this.#isReady = true
+        this.#call?.send(this.#socket, this.#origin.authority)
+      },
+      read: (bytes) => this.#read(bytes),
     })
     let reason: Error | undefined
     this.#socket
-      .on('data', (bytes: Buffer) => this.#read(bytes))
       .once('end', () => this.#hungUp())
       .once('error', (error) => {
         reason = error

@@ -1,5 +1,5 @@
-import { connect, isIP, type Socket } from 'node:net'
-import { connect as connectTls, type TLSSocket } from 'node:tls'
+import { connect, isIP, type OnReadOpts, type Socket } from 'node:net'
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
 import { UpstreamError } from './upstream-error.ts'
 
 /** Where a provider listens. */
@@ -28,12 +28,31 @@ export const readOrigin = (origin: string): Origin => {
   }
 }
 
+/** What becomes of a connection. */
+export interface Dialled {
+  timeoutMs: number
+  /** Where every read of every connection lands: without it each would have a new 64 KiB buffer. */
+  scratch: Uint8Array
+  ready(): void
+  /** The bytes are `scratch`: they must be used or copied before this returns. */
+  read(bytes: Buffer): void
+}
+
 /**
  * Opens a connection. `ready` is called when it may be written to: over TLS not before the certificate is verified, so
  * that no key meets a server that could not prove its name. What goes wrong arrives as the socket's error.
  */
-export const dial = (origin: Origin, timeoutMs: number, ready: () => void): Socket => {
-  const socket = origin.isTls ? openTls(origin) : connect({ host: origin.host, port: origin.port })
+export const dial = (origin: Origin, { timeoutMs, scratch, ready, read }: Dialled): Socket => {
+  const onread = {
+    buffer: scratch,
+    callback(length: number, bytes: Uint8Array): boolean {
+      read(Buffer.from(bytes.buffer, bytes.byteOffset, length))
+      return true
+    },
+  }
+  const socket = origin.isTls
+    ? openTls(origin, onread)
+    : connect({ host: origin.host, port: origin.port, onread })
   socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_PROBE_MS)
   const timer = setTimeout(() => {
     socket.destroy(new UpstreamError('CONNECT_TIMEOUT', 'The provider could not be reached in time'))
@@ -45,17 +64,20 @@ export const dial = (origin: Origin, timeoutMs: number, ready: () => void): Sock
   return socket.once('close', () => clearTimeout(timer))
 }
 
-const openTls = (origin: Origin): TLSSocket => {
+const openTls = (origin: Origin, onread: OnReadOpts): TLSSocket => {
   const { host, port, session } = origin
-  const socket = connectTls({
+  // The types of `tls.connect` do not know the option that its documentation has.
+  const options: ConnectionOptions & { onread: OnReadOpts } = {
     host,
     port,
+    onread,
     ...(isIP(host) ? {} : { servername: host }),
     ...(session ? { session } : {}),
     ALPNProtocols: ['http/1.1'],
     // Node's default, stated because it decides who gets the keys; no environment variable can undo it.
     rejectUnauthorized: true,
-  })
+  }
+  const socket = connectTls(options)
   // A resumed handshake is not asked for its name again: only sessions of a server that has proven it are kept.
   let ticket: Buffer | undefined
   let isProven = false

@@ -3,7 +3,7 @@ import { UpstreamError } from './upstream-error.ts'
 
 /** Takes the framing off a body, whatever the pieces it comes in. */
 export interface BodyReader {
-  /** The payload of these bytes: they are the reader's from then on. Throws `BAD_ANSWER`. */
+  /** The payload of these bytes, moved together inside them. Throws `BAD_ANSWER`. */
   read(bytes: Buffer): Buffer
   isComplete(): boolean
   /** Something came behind the end: the connection cannot be trusted with another request. */

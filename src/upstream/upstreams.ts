@@ -30,14 +30,16 @@ export interface Upstreams {
 /** An idle connection is dropped before most servers drop it, so that no request meets a closing one. */
 const KEEP_ALIVE_MS = 4_000
 const SWEEP_MS = 1_000
+const SCRATCH_BYTES = 64 * 1024
 
 /** To be closed by whoever opened it. There is no cap: with one, a stream would wait for another stream's end. */
 export const openUpstreams = (connectTimeoutMs: number): Upstreams => {
   const pools = new Map<string, Pool>()
+  const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)
   const poolOf = (origin: string): Pool => {
     const known = pools.get(origin)
     if (known) return known
-    const pool = new Pool(readOrigin(origin), connectTimeoutMs)
+    const pool = new Pool(readOrigin(origin), { connectTimeoutMs, scratch })
     pools.set(origin, pool)
     return pool
   }
@@ -78,15 +80,17 @@ class Asked implements Attempt {
 
 /** The connections of one origin; the one used last is used next, so that the others can go. */
 class Pool implements Keeper {
+  readonly connectTimeoutMs: number
+  readonly scratch: Uint8Array
   readonly #origin: Origin
-  readonly #connectTimeoutMs: number
   readonly #all = new Set<Connection>()
   readonly #idle: Connection[] = []
   #sweeper: NodeJS.Timeout | undefined
 
-  constructor(origin: Origin, connectTimeoutMs: number) {
+  constructor(origin: Origin, shared: { connectTimeoutMs: number; scratch: Uint8Array }) {
     this.#origin = origin
-    this.#connectTimeoutMs = connectTimeoutMs
+    this.connectTimeoutMs = shared.connectTimeoutMs
+    this.scratch = shared.scratch
   }
 
   take(): Connection {
@@ -95,7 +99,7 @@ class Pool implements Keeper {
       if (kept.keptUntilMs > now) return kept
       kept.close()
     }
-    const connection = new Connection(this.#origin, this.#connectTimeoutMs, this)
+    const connection = new Connection(this.#origin, this)
     this.#all.add(connection)
     return connection
   }

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { createEventSplitter, dataOf, isUsageOnlyEvent, sawEnd } from '../../src/metering/sse.ts'
+import { createEventSplitter, dataOf, readUsageOnlyEvent, sawEnd } from '../../src/metering/sse.ts'
 
 const lineEnd = fc.constantFrom('\n', '\r\n', '\r')
 const line = fc.oneof(
@@ -115,7 +115,7 @@ t.test('the extra usage chunk is told from all that a client must see', async (t
     ['{"choices":[],"usage":', false],
     ['[DONE]', false],
   ] as const) {
-    t.equal(isUsageOnlyEvent(Buffer.from(`data: ${data}\n\n`)), isExtra, data)
+    t.equal(readUsageOnlyEvent(Buffer.from(`data: ${data}\n\n`)) !== undefined, isExtra, data)
   }
 })
 
