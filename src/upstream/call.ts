@@ -73,10 +73,6 @@ export class Call implements SendListener {
     if (!this.#head) this.#timer?.refresh()
   }
 
-  failed(error: Error): void {
-    this.fail(error)
-  }
-
   /** Nothing more is reported. */
   abandon(): void {
     this.#stop()

@@ -25,7 +25,7 @@ const DONE: Sending = { isDone: () => true, stop: () => {} }
 /** Called at each piece that leaves, and with the error of a stream that fails. */
 export interface SendListener {
   progress(): void
-  failed(error: Error): void
+  fail(error: Error): void
 }
 
 /** Sends a head, whose last line is still open, and its body. */
@@ -130,7 +130,7 @@ class StreamSender implements Sending {
   readonly #fail = (error: Error): void => {
     this.#leave()
     this.#source.body.destroy()
-    this.#source.listener.failed(error)
+    this.#source.listener.fail(error)
   }
 
   #leave(): void {

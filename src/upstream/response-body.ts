@@ -81,8 +81,7 @@ class ChunkedReader implements BodyReader {
     let [at, base, used] = [0, 0, 0]
     while (at < bytes.length && this.#place !== 'done') {
       if (this.#place !== 'payload') {
-        this.#step(bytes[at] ?? 0)
-        at += 1
+        at = this.#readBetween(bytes, at)
         continue
       }
       const length = Math.min(this.#left, bytes.length - at)
@@ -103,6 +102,27 @@ class ChunkedReader implements BodyReader {
 
   hasSurplus(): boolean {
     return this.#hasSurplus
+  }
+
+  /** One byte of what stands between two payloads; all of it when it is there and as plain as it nearly always is. */
+  #readBetween(bytes: Buffer, at: number): number {
+    if (this.#place !== 'payload-cr' || bytes[at] !== CR || bytes[at + 1] !== LF) {
+      this.#step(bytes[at] ?? 0)
+      return at + 1
+    }
+    this.#place = 'size'
+    this.#digits = 0
+    let [next, size] = [at + 2, 0]
+    for (let digit = hexDigit(bytes[next] ?? 0); digit !== -1; digit = hexDigit(bytes[next] ?? 0)) {
+      size = size * 16 + digit
+      next += 1
+    }
+    const isPlain =
+      next - at - 2 <= MAX_SIZE_DIGITS && size > 0 && bytes[next] === CR && bytes[next + 1] === LF
+    if (!isPlain) return at + 2
+    this.#left = size
+    this.#place = 'payload'
+    return next + 2
   }
 
   #step(byte: number): void {

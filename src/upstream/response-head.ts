@@ -17,7 +17,6 @@ export interface ResponseHead {
 const HEAD =
   /^HTTP\/1\.([01]) ([1-5]\d\d)(?: [^\r\n\0]*)?((?:\r\n[\w!#$%&'*+.^`|~-]+:[\t\x20-\x7e\x80-\xff]*)*)$/
 const DIGITS = /^\d{1,15}$/
-const BLANK_ENDS = /^[\t ]+|[\t ]+$/g
 
 /** Reads a response head without its empty line, as Latin-1. Throws `BAD_ANSWER`. */
 export const readResponseHead = (text: string, keepAliveMs: number): ResponseHead => {
@@ -37,7 +36,7 @@ const readFields = (text: string): IncomingHttpHeaders => {
     const end = next === -1 ? text.length : next
     const colon = text.indexOf(':', at)
     const name = text.slice(at, colon).toLowerCase()
-    const value = text.slice(colon + 1, end).replace(BLANK_ENDS, '')
+    const value = sliceTrimmed(text, colon + 1, end)
     // No client sees `set-cookie`: it needs no list here.
     const before = name === 'set-cookie' ? undefined : headers[name]
     if (name !== 'set-cookie' && name !== '__proto__')
@@ -46,6 +45,16 @@ const readFields = (text: string): IncomingHttpHeaders => {
   }
   return headers
 }
+
+/** Without the optional white space around it: blanks and tabs, nothing else (RFC 9110 section 5.6.3). */
+const sliceTrimmed = (text: string, start: number, end: number): string => {
+  let [from, to] = [start, end]
+  while (from < to && isBlank(text.charCodeAt(from))) from += 1
+  while (to > from && isBlank(text.charCodeAt(to - 1))) to -= 1
+  return text.slice(from, to)
+}
+
+const isBlank = (code: number): boolean => code === 0x20 || code === 0x09
 
 const readFraming = (status: number, headers: IncomingHttpHeaders): Framing => {
   const coding = headers['transfer-encoding']
