@@ -1,0 +1,266 @@
+import type { Duplex } from 'node:stream'
+import { FrameHead, findViolation, OPCODES, readCloseCode, unmask, type Violation } from './frames.ts'
+import { MessageCopy, type MessageInspector } from './message-copy.ts'
+import { OwnFrames } from './own-frames.ts'
+
+export interface LaneListener {
+  /** The sender broke a rule; nothing more of it passes. */
+  broken(code: Violation): void
+  /** A close frame is about to pass. */
+  closing(code: number): void
+  /** Whether this pong answers a ping of the gateway's own. */
+  isOwnPong(payload: Buffer): boolean
+}
+
+export interface LaneOptions {
+  from: Duplex
+  to: Duplex
+  /** From a client: its frames are masked. */
+  isMasked: boolean
+  maxMessageBytes: number
+  listener: LaneListener
+  inspector?: MessageInspector | undefined
+}
+
+const EMPTY: Buffer = Buffer.alloc(0)
+
+/**
+ * One direction of a relay. Bytes pass as they came; only heads are read, so that frames of our own fall between
+ * frames. Nothing of a frame passes before its head is whole and right.
+ */
+export class Lane {
+  messages = 0
+  bytes = 0
+  readonly #options: LaneOptions
+  readonly #head = new FrameHead()
+  readonly #copy: MessageCopy | undefined
+  readonly #mask = Buffer.alloc(4)
+  #chunk = EMPTY
+  /** In the chunk: what is read, what is written, and where the current frame began. */
+  #at = 0
+  #written = 0
+  #frameAt = 0
+  /** Bytes of the current frame that came with earlier chunks and may not pass yet. */
+  #held: Buffer[] = []
+  #isInFrame = false
+  #mayPass = false
+  #left = 0
+  #control: Buffer = EMPTY
+  #isFragmented = false
+  #messageBytes = 0
+  #isWaiting = false
+  #isCut = false
+  #isWalking = false
+  readonly #own = new OwnFrames()
+
+  constructor(options: LaneOptions) {
+    this.#options = options
+    if (options.inspector) this.#copy = new MessageCopy(options.inspector)
+    options.to.on('drain', () => this.#flow())
+  }
+
+  /** Whether it holds its sender back at the moment. */
+  get isPaused(): boolean {
+    return this.#isWaiting || this.#options.to.writableNeedDrain
+  }
+
+  push(chunk: Buffer): void {
+    this.bytes += chunk.length
+    this.#walk(chunk)
+    this.#flow()
+  }
+
+  /** Puts a control frame of our own between two frames. */
+  insert(frame: Buffer): void {
+    if (this.#isCut) return
+    this.#own.add(frame)
+    this.#writeOwn()
+  }
+
+  /** The last that passes: after the current frame, or after the current message when it holds one itself. */
+  finish(frame: Buffer, isMessage: boolean, done: () => void): void {
+    if (this.#isCut) return
+    this.#own.addLast(frame, isMessage, done)
+    this.#writeOwn()
+  }
+
+  #walk(chunk: Buffer): void {
+    this.#chunk = chunk
+    this.#at = 0
+    this.#written = 0
+    this.#frameAt = 0
+    this.#isWalking = true
+    while (this.#at < chunk.length && !this.#isWaiting && !this.#isCut) {
+      if (this.#isInFrame) this.#readPayload()
+      else if (!this.#readHead()) break
+    }
+    if (!this.#isCut && !this.#isWaiting) this.#writeChunk()
+    this.#isWalking = false
+    this.#chunk = EMPTY
+    this.#writeOwn()
+  }
+
+  #writeChunk(): void {
+    const end = this.#chunk.length
+    const isOpen = this.#isInFrame ? !this.#mayPass : this.#frameAt < end && this.#at < end
+    this.#writeUpTo(isOpen ? this.#frameAt : end)
+    if (isOpen) this.#held.push(this.#chunk.subarray(this.#frameAt))
+  }
+
+  /** False: some of it is still to come. */
+  #readHead(): boolean {
+    this.#frameAt = this.#at
+    const early = this.#held.length > 0 ? Buffer.concat(this.#held) : EMPTY
+    const bytes = early.length > 0 ? Buffer.concat([early, this.#chunk.subarray(0, 14)]) : this.#chunk
+    const size = this.#head.read(bytes, early.length > 0 ? 0 : this.#at)
+    if (size === 0) return false
+    const code = findViolation(this.#head, {
+      mustBeMasked: this.#options.isMasked,
+      isFragmented: this.#isFragmented,
+      bytes: this.#messageBytes,
+      maxBytes: this.#options.maxMessageBytes,
+    })
+    if (code) return this.#break(code)
+    if (this.#head.isMasked) bytes.copy(this.#mask, 0, this.#head.maskAt, this.#head.maskAt + 4)
+    this.#at += size - early.length
+    this.#beginFrame()
+    return true
+  }
+
+  #beginFrame(): void {
+    const { isControl, length, opcode } = this.#head
+    this.#isInFrame = true
+    this.#left = length
+    this.#control = EMPTY
+    this.#mayPass = false
+    if (!isControl) {
+      if (opcode !== OPCODES.continuation) this.#copy?.begin(opcode === OPCODES.text)
+      this.#messageBytes += length
+      if (!this.#copy?.mustAsk) this.#pass()
+    }
+    if (length === 0) this.#endPayload()
+  }
+
+  #readPayload(): void {
+    const size = Math.min(this.#left, this.#chunk.length - this.#at)
+    const offset = this.#head.length - this.#left
+    const bytes = this.#chunk.subarray(this.#at, this.#at + size)
+    this.#at += size
+    this.#left -= size
+    if (this.#head.isControl) this.#control = Buffer.concat([this.#control, this.#clear(bytes, offset)])
+    else if (this.#copy?.isCopying) this.#copy.add(bytes, (part, skip) => this.#clear(part, offset + skip))
+    if (this.#left === 0) this.#endPayload()
+    else if (this.#copy?.isFull && !this.#mayPass && !this.#head.isControl) this.#ask()
+  }
+
+  #clear(bytes: Buffer, offset: number): Buffer {
+    return this.#head.isMasked ? unmask(bytes, this.#mask, offset) : bytes
+  }
+
+  #endPayload(): void {
+    if (this.#head.isControl) return this.#endControl()
+    if (!this.#mayPass && !this.#ask()) return
+    this.#endFrame()
+  }
+
+  #endControl(): void {
+    const { opcode } = this.#head
+    const { listener } = this.#options
+    if (opcode === OPCODES.pong && listener.isOwnPong(this.#control)) {
+      this.#writeUpTo(this.#frameAt)
+      this.#held = []
+      this.#written = this.#at
+    } else this.#pass()
+    if (opcode === OPCODES.close) listener.closing(readCloseCode(this.#control))
+    this.#endFrame()
+  }
+
+  #endFrame(): void {
+    const { isControl, isFinal } = this.#head
+    this.#isInFrame = false
+    this.#frameAt = this.#at
+    if (!isControl) {
+      this.#isFragmented = !isFinal
+      if (isFinal) {
+        this.#messageBytes = 0
+        this.messages += 1
+        this.#copy?.end()
+      }
+    }
+    if (this.#own.isEmpty) return
+    this.#writeUpTo(this.#at)
+    this.#putOwn()
+  }
+
+  /** Asks the inspector whether the message may pass; false: it takes a moment, the rest of the chunk waits. */
+  #ask(): boolean {
+    const answer = this.#copy?.ask()
+    if (!answer) {
+      this.#pass()
+      return true
+    }
+    this.#writeUpTo(this.#frameAt)
+    this.#held.push(this.#chunk.subarray(this.#frameAt, this.#at))
+    const rest = this.#chunk.subarray(this.#at)
+    this.#isWaiting = true
+    const go = (): void => this.#goOn(rest)
+    answer.then(go, go)
+    return false
+  }
+
+  #goOn(rest: Buffer): void {
+    this.#isWaiting = false
+    if (!this.#isCut) {
+      this.#at = 0
+      this.#written = 0
+      this.#pass()
+      if (this.#left === 0) this.#endFrame()
+      this.#walk(rest)
+    }
+    this.#flow()
+  }
+
+  #pass(): void {
+    this.#mayPass = true
+    for (const bytes of this.#held) this.#write(bytes)
+    this.#held = []
+  }
+
+  #break(code: Violation): false {
+    this.#writeUpTo(this.#frameAt)
+    this.#cut()
+    this.#options.listener.broken(code)
+    return false
+  }
+
+  #cut(): void {
+    this.#isCut = true
+    this.#held = []
+  }
+
+  /** At once where nothing is open; else when the current frame ends. */
+  #writeOwn(): void {
+    const isOpen = this.#isInFrame && this.#mayPass
+    if (!this.#own.isEmpty && !this.#isWalking && !isOpen && !this.#isCut) this.#putOwn()
+  }
+
+  #putOwn(): void {
+    if (this.#own.write(this.#isFragmented, (bytes) => this.#write(bytes))) this.#cut()
+  }
+
+  #writeUpTo(end: number): void {
+    if (end > this.#written) this.#write(this.#chunk.subarray(this.#written, end))
+    this.#written = Math.max(end, this.#written)
+  }
+
+  #write(bytes: Buffer): void {
+    if (bytes.length > 0 && this.#options.to.writable) this.#options.to.write(bytes)
+  }
+
+  /** The sender waits while the receiver does not take what was sent. */
+  #flow(): void {
+    const { from } = this.#options
+    if (this.isPaused && !this.#isCut) from.pause()
+    else if (from.isPaused()) from.resume()
+  }
+}
