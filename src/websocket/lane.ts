@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { ChunkWriter } from './chunk-writer.ts'
 import { FrameHead, findViolation, OPCODES, readCloseCode, unmask, type Violation } from './frames.ts'
 import { MessageCopy, type MessageInspector } from './message-copy.ts'
 import { OwnFrames } from './own-frames.ts'
@@ -32,16 +33,14 @@ export class Lane {
   messages = 0
   bytes = 0
   readonly #options: LaneOptions
+  readonly #out: ChunkWriter
   readonly #head = new FrameHead()
   readonly #copy: MessageCopy | undefined
   readonly #mask = Buffer.alloc(4)
   #chunk = EMPTY
-  /** In the chunk: what is read, what is written, and where the current frame began. */
+  /** In the chunk: what is read, and where the current frame began. */
   #at = 0
-  #written = 0
   #frameAt = 0
-  /** Bytes of the current frame that came with earlier chunks and may not pass yet. */
-  #held: Buffer[] = []
   #isInFrame = false
   #mayPass = false
   #left = 0
@@ -55,6 +54,7 @@ export class Lane {
 
   constructor(options: LaneOptions) {
     this.#options = options
+    this.#out = new ChunkWriter(options.to)
     if (options.inspector) this.#copy = new MessageCopy(options.inspector)
     options.to.on('drain', () => this.#flow())
   }
@@ -87,8 +87,8 @@ export class Lane {
   #walk(chunk: Buffer): void {
     this.#chunk = chunk
     this.#at = 0
-    this.#written = 0
     this.#frameAt = 0
+    this.#out.begin(chunk)
     this.#isWalking = true
     while (this.#at < chunk.length && !this.#isWaiting && !this.#isCut) {
       if (this.#isInFrame) this.#readPayload()
@@ -97,20 +97,21 @@ export class Lane {
     if (!this.#isCut && !this.#isWaiting) this.#writeChunk()
     this.#isWalking = false
     this.#chunk = EMPTY
+    this.#out.end()
     this.#writeOwn()
   }
 
   #writeChunk(): void {
     const end = this.#chunk.length
     const isOpen = this.#isInFrame ? !this.#mayPass : this.#frameAt < end && this.#at < end
-    this.#writeUpTo(isOpen ? this.#frameAt : end)
-    if (isOpen) this.#held.push(this.#chunk.subarray(this.#frameAt))
+    if (isOpen) this.#out.hold(this.#frameAt, end)
+    else this.#out.writeUpTo(end)
   }
 
   /** False: some of it is still to come. */
   #readHead(): boolean {
     this.#frameAt = this.#at
-    const early = this.#held.length > 0 ? Buffer.concat(this.#held) : EMPTY
+    const early = this.#out.heldBytes()
     const bytes = early.length > 0 ? Buffer.concat([early, this.#chunk.subarray(0, 14)]) : this.#chunk
     const size = this.#head.read(bytes, early.length > 0 ? 0 : this.#at)
     if (size === 0) return false
@@ -167,9 +168,7 @@ export class Lane {
     const { opcode } = this.#head
     const { listener } = this.#options
     if (opcode === OPCODES.pong && listener.isOwnPong(this.#control)) {
-      this.#writeUpTo(this.#frameAt)
-      this.#held = []
-      this.#written = this.#at
+      this.#out.leaveOut(this.#frameAt, this.#at)
     } else this.#pass()
     if (opcode === OPCODES.close) listener.closing(readCloseCode(this.#control))
     this.#endFrame()
@@ -188,7 +187,7 @@ export class Lane {
       }
     }
     if (this.#own.isEmpty) return
-    this.#writeUpTo(this.#at)
+    this.#out.writeUpTo(this.#at)
     this.#putOwn()
   }
 
@@ -199,8 +198,7 @@ export class Lane {
       this.#pass()
       return true
     }
-    this.#writeUpTo(this.#frameAt)
-    this.#held.push(this.#chunk.subarray(this.#frameAt, this.#at))
+    this.#out.hold(this.#frameAt, this.#at)
     const rest = this.#chunk.subarray(this.#at)
     this.#isWaiting = true
     const go = (): void => this.#goOn(rest)
@@ -212,7 +210,6 @@ export class Lane {
     this.#isWaiting = false
     if (!this.#isCut) {
       this.#at = 0
-      this.#written = 0
       this.#pass()
       if (this.#left === 0) this.#endFrame()
       this.#walk(rest)
@@ -222,12 +219,11 @@ export class Lane {
 
   #pass(): void {
     this.#mayPass = true
-    for (const bytes of this.#held) this.#write(bytes)
-    this.#held = []
+    this.#out.release()
   }
 
   #break(code: Violation): false {
-    this.#writeUpTo(this.#frameAt)
+    this.#out.writeUpTo(this.#frameAt)
     this.#cut()
     this.#options.listener.broken(code)
     return false
@@ -235,7 +231,7 @@ export class Lane {
 
   #cut(): void {
     this.#isCut = true
-    this.#held = []
+    this.#out.forget()
   }
 
   /** At once where nothing is open; else when the current frame ends. */
@@ -245,16 +241,7 @@ export class Lane {
   }
 
   #putOwn(): void {
-    if (this.#own.write(this.#isFragmented, (bytes) => this.#write(bytes))) this.#cut()
-  }
-
-  #writeUpTo(end: number): void {
-    if (end > this.#written) this.#write(this.#chunk.subarray(this.#written, end))
-    this.#written = Math.max(end, this.#written)
-  }
-
-  #write(bytes: Buffer): void {
-    if (bytes.length > 0 && this.#options.to.writable) this.#options.to.write(bytes)
+    if (this.#own.write(this.#isFragmented, (bytes) => this.#out.write(bytes))) this.#cut()
   }
 
   /** The sender waits while the receiver does not take what was sent. */
