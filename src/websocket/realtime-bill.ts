@@ -1,10 +1,10 @@
 import type { FastifyRequest } from 'fastify'
 import { costMicros } from '../metering/price.ts'
 import { createTally } from '../metering/realtime.ts'
-import { buildRow } from '../metering/settle.ts'
 import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Hold, Token, TokenStore, UsageRow } from '../stores/token-store.ts'
+import { addToLine, buildRealtimeRow, type Place } from './realtime-row.ts'
 
 export interface RealtimeBillOptions {
   request: FastifyRequest
@@ -15,14 +15,6 @@ export interface RealtimeBillOptions {
   /** Sets one response aside; rejects when the balance does not cover it. */
   hold(requestId: string, contextTokens: number): Promise<Hold>
   now(): number
-}
-
-/** One response's place: what is set aside for it, and the name of its row. */
-interface Place {
-  requestId: string
-  /** Undefined: it began without one (a provider that reports out of order). */
-  hold: Hold | undefined
-  startedMs: number
 }
 
 /** One socket's way through many responses: each has a hold before it begins and a row of its own when it ends. */
@@ -39,6 +31,7 @@ export class RealtimeBill {
   #work: Promise<void> = Promise.resolve()
   #isWorking = false
   #isClosed = false
+  #weighedMicros = 0
 
   constructor(options: RealtimeBillOptions) {
     this.#options = options
@@ -62,14 +55,22 @@ export class RealtimeBill {
     this.#tally.received(type, bytes)
   }
 
-  /** Whether what runs costs more than was set aside for it. */
-  isUsedUp(): boolean {
+  /** Calls `runDry` when what runs costs more than was set aside for it and is left besides. */
+  weigh(runDry: () => void): void {
+    const cost = this.#cost(this.#tally.estimate())
     const held = this.#running.reduce((sum, { hold }) => sum + (hold?.micros ?? 0), 0)
-    return this.#running.length > 0 && this.#cost(this.#tally.estimate()) > held
+    if (this.#running.length === 0 || cost <= Math.max(held, this.#weighedMicros)) return
+    // Looked at again when it has grown by a tenth.
+    this.#weighedMicros = cost * 1.1
+    const { store, token } = this.#options
+    const judge = ({ balanceMicros }: { balanceMicros: number }): void => {
+      if (cost > held + balanceMicros && this.#running.length > 0) runDry()
+    }
+    store.credits(token.id).then(judge, () => {})
   }
 
-  /** Whether a next response is paid for; undefined: it is, at once. */
-  cover(): Promise<boolean> | undefined {
+  /** Why a next response is not paid for; undefined at once: it is. */
+  cover(): Promise<unknown> | undefined {
     if (this.#free && !this.#isWorking) return undefined
     return this.#work.then(() => this.#refill())
   }
@@ -87,6 +88,7 @@ export class RealtimeBill {
   end(usage: Usage | undefined): void {
     const used = usage ?? this.#tally.estimate()
     this.#tally.reported(used)
+    this.#weighedMicros = 0
     this.#bill(this.#running.shift() ?? this.#takeFree(), used)
   }
 
@@ -146,14 +148,14 @@ export class RealtimeBill {
     })
   }
 
-  async #refill(): Promise<boolean> {
-    if (this.#isClosed) return false
+  /** Sets the next response aside; what went wrong, if it did. */
+  async #refill(): Promise<unknown> {
     try {
-      this.#free ??= await this.#take()
-    } catch {
-      return false
+      if (!this.#isClosed) this.#free ??= await this.#take()
+      return undefined
+    } catch (error) {
+      return error
     }
-    return true
   }
 
   async #take(): Promise<Place> {
@@ -170,30 +172,14 @@ export class RealtimeBill {
     const hold = place.hold ?? (await store.hold({ tokenId: token.id, requestId, micros, leastMicros: 0 }))
     if (!hold) return
     const { chargedMicros } = await store.settle(hold.id, row)
-    const { line } = request
-    line.chargedMicros = (line.chargedMicros ?? 0) + chargedMicros
-    line.inputTokens = (line.inputTokens ?? 0) + row.inputTokens
-    line.cachedTokens = (line.cachedTokens ?? 0) + row.cachedTokens
-    line.outputTokens = (line.outputTokens ?? 0) + row.outputTokens
-    if (row.estimated) line.estimated = true
+    addToLine(request, row, chargedMicros)
   }
 
   #cost(usage: Usage): number {
     return this.#step ? costMicros(usage, this.#step.model.price) : 0
   }
 
-  #rowOf({ requestId, startedMs }: Place, usage: Usage | undefined): UsageRow {
-    const { request, token, model, now } = this.#options
-    const latencyMs = performance.now() - startedMs
-    const facts = { requestId, tokenId: token.id, user: token.user, model, at: Math.round(now() - latencyMs) }
-    const step = this.#step
-    return buildRow(
-      { ...facts, endpoint: '/realtime' },
-      { attempts: this.#attempts, latencyMs, firstByteMs: 0 },
-      { status: request.line.status ?? 502, usage },
-      step && usage
-        ? { provider: step.provider.name, modelUsed: step.upstreamModel, price: step.model.price }
-        : undefined,
-    )
+  #rowOf(place: Place, usage: Usage | undefined): UsageRow {
+    return buildRealtimeRow({ ...this.#options, step: this.#step, attempts: this.#attempts }, place, usage)
   }
 }

@@ -7,12 +7,12 @@ const CLIENT_HEAD_BYTES = 1024
 const UPSTREAM_HEAD_BYTES = 64 * 1024
 const UPSTREAM_TAIL_BYTES = 16 * 1024
 
-/** The balance is used up: nothing more may pass. */
-type RunDry = () => void
+/** The next response is not paid for: nothing more may pass. */
+type RunDry = (why?: unknown) => void
 
 const coverOr = (bill: RealtimeBill, runDry: RunDry): Promise<void> | undefined =>
-  bill.cover()?.then((isCovered) => {
-    if (!isCovered) runDry()
+  bill.cover()?.then((why) => {
+    if (why !== undefined) runDry(why)
   })
 
 /** Before a client's `response.create` passes, the response is paid for. */
@@ -39,6 +39,6 @@ export const inspectUpstream = (bill: RealtimeBill, runDry: RunDry): MessageInsp
     }
     if (kind !== 'other') return
     bill.received(type, bytes)
-    if (bill.isUsedUp()) runDry()
+    bill.weigh(runDry)
   },
 })

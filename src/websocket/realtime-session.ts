@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
-import { type GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
+import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
 import { type Failure, isProviderFailure, readRetryAfter } from '../proxy/failover.ts'
 import type { Cuttable } from '../proxy/live.ts'
 import { PlanWalk } from '../proxy/plan-walk.ts'
@@ -56,7 +56,7 @@ export class RealtimeSession implements Cuttable, OpenSocket {
   /** After the 101: both sockets are joined. */
   begin(client: End, upstream: End): void {
     const { bill, request, tools } = this.#options
-    const runDry = (): void => this.#runDry()
+    const runDry = (why?: unknown): void => this.#runDry(why)
     request.line.status = 101
     this.#relay = new Relay({
       client,
@@ -137,18 +137,17 @@ export class RealtimeSession implements Cuttable, OpenSocket {
     )
   }
 
-  #runDry(): void {
-    const { request } = this.#options
-    request.line.error = 'insufficient_quota'
-    const message = 'Your balance is used up: have your token topped up and connect again.'
-    const error = {
-      type: 'insufficient_quota',
-      code: 'insufficient_quota',
-      message,
-      param: null,
-      event_id: null,
-    }
+  #runDry(why: unknown): void {
+    // A store that cannot be asked must not look like an empty purse.
+    const isPassing = why instanceof GatewayError && why.code !== 'insufficient_quota'
+    const code = isPassing ? why.code : 'insufficient_quota'
+    const message = isPassing
+      ? 'The next response could not be paid for right now. Connect again in a moment.'
+      : 'Your balance is used up: have your token topped up and connect again.'
+    this.#options.request.line.error = code
+    const type = isPassing ? why.type : 'insufficient_quota'
+    const error = { type, code, message, param: null, event_id: null }
     const event = { type: 'error', event_id: `event_${randomUUID()}`, error }
-    this.#relay?.close(1008, 'insufficient_quota: the balance is used up', JSON.stringify(event))
+    this.#relay?.close(isPassing ? 1013 : 1008, `${code}: ${message}`, JSON.stringify(event))
   }
 }

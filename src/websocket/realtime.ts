@@ -10,7 +10,7 @@ import { RealtimeBill } from './realtime-bill.ts'
 import { RealtimeSession } from './realtime-session.ts'
 import { readProtocols, realtimeProtocols } from './subprotocols.ts'
 import type { WebsocketTools } from './tools.ts'
-import { addWebsocketRoute } from './upgrade.ts'
+import { addWebsocketRoute, whenGone } from './upgrade.ts'
 
 export interface RealtimeOptions {
   catalog(): Catalog
@@ -49,7 +49,7 @@ const prepare = async (
     dialect: 'openai',
   })
   const { session, bill } = await openSession(request, { model, steps }, options)
-  request.raw.socket.once('close', () => session.over())
+  whenGone(request, () => session.over())
   try {
     const opened = await session.open()
     if ('refusal' in opened) {

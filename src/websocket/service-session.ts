@@ -33,9 +33,10 @@ export class ServiceSession implements Cuttable, OpenSocket {
     })
   }
 
-  async open(dial: Dial): Promise<Dialed> {
-    this.#dial = dial
-    const dialed = await dial.result
+  async open(start: () => Dial): Promise<Dialed> {
+    if (this.#stopped) throw this.#stopped
+    this.#dial = start()
+    const dialed = await this.#dial.result
     if (this.#stopped) throw this.#stopped
     return dialed
   }

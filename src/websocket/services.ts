@@ -7,7 +7,7 @@ import { type DialTarget, dial, type Refusal } from './dial.ts'
 import { ServiceSession } from './service-session.ts'
 import { publicProtocols, readProtocols } from './subprotocols.ts'
 import type { WebsocketTools } from './tools.ts'
-import { addWebsocketRoute } from './upgrade.ts'
+import { addWebsocketRoute, whenGone } from './upgrade.ts'
 
 export interface ServiceOptions {
   routes: readonly WsRoute[]
@@ -41,9 +41,9 @@ const relay = async (
   const token: Token | undefined = route.isOpen ? undefined : request.token
   const session = new ServiceSession(request, tools)
   session.enter({ key: token ? token.id : `address:${request.ip}`, token })
-  request.raw.socket.once('close', () => session.over())
+  whenGone(request, () => session.over())
   try {
-    const dialed = await session.open(dial(buildTarget(request, route), tools.timeouts))
+    const dialed = await session.open(() => dial(buildTarget(request, route), tools.timeouts))
     if (dialed.kind === 'refused') {
       session.over()
       await passRefusal(reply, dialed.refusal)

@@ -123,3 +123,9 @@ export const addWebsocketRoute = (
     wsHandler: () => {},
   })
 }
+
+/** Also for a client that is gone already: while its token was checked nobody listened. */
+export const whenGone = ({ raw }: FastifyRequest, gone: () => void): void => {
+  if (raw.socket.destroyed) gone()
+  else raw.socket.once('close', gone)
+}
