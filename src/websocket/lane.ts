@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { ChunkWriter } from './chunk-writer.ts'
-import { FrameHead, findViolation, OPCODES, readCloseCode, unmask, type Violation } from './frames.ts'
+import { FrameReader } from './frame-reader.ts'
+import { OPCODES, readCloseCode, type Violation } from './frames.ts'
 import { MessageCopy, type MessageInspector } from './message-copy.ts'
 import { OwnFrames } from './own-frames.ts'
 
@@ -34,19 +35,14 @@ export class Lane {
   bytes = 0
   readonly #options: LaneOptions
   readonly #out: ChunkWriter
-  readonly #head = new FrameHead()
+  readonly #frame: FrameReader
   readonly #copy: MessageCopy | undefined
-  readonly #mask = Buffer.alloc(4)
   #chunk = EMPTY
   /** In the chunk: what is read, and where the current frame began. */
   #at = 0
   #frameAt = 0
-  #isInFrame = false
   #mayPass = false
-  #left = 0
   #control: Buffer = EMPTY
-  #isFragmented = false
-  #messageBytes = 0
   #isWaiting = false
   #isCut = false
   #isWalking = false
@@ -55,6 +51,7 @@ export class Lane {
   constructor(options: LaneOptions) {
     this.#options = options
     this.#out = new ChunkWriter(options.to)
+    this.#frame = new FrameReader(options.isMasked, options.maxMessageBytes)
     if (options.inspector) this.#copy = new MessageCopy(options.inspector)
     options.to.on('drain', () => this.#flow())
   }
@@ -91,7 +88,7 @@ export class Lane {
     this.#out.begin(chunk)
     this.#isWalking = true
     while (this.#at < chunk.length && !this.#isWaiting && !this.#isCut) {
-      if (this.#isInFrame) this.#readPayload()
+      if (this.#frame.isInFrame) this.#readPayload()
       else if (!this.#readHead()) break
     }
     if (!this.#isCut && !this.#isWaiting) this.#writeChunk()
@@ -103,7 +100,7 @@ export class Lane {
 
   #writeChunk(): void {
     const end = this.#chunk.length
-    const isOpen = this.#isInFrame ? !this.#mayPass : this.#frameAt < end && this.#at < end
+    const isOpen = this.#frame.isInFrame ? !this.#mayPass : this.#frameAt < end && this.#at < end
     if (isOpen) this.#out.hold(this.#frameAt, end)
     else this.#out.writeUpTo(end)
   }
@@ -113,59 +110,38 @@ export class Lane {
     this.#frameAt = this.#at
     const early = this.#out.heldBytes()
     const bytes = early.length > 0 ? Buffer.concat([early, this.#chunk.subarray(0, 14)]) : this.#chunk
-    const size = this.#head.read(bytes, early.length > 0 ? 0 : this.#at)
+    const { size, violation } = this.#frame.readHead(bytes, early.length > 0 ? 0 : this.#at)
     if (size === 0) return false
-    const code = findViolation(this.#head, {
-      mustBeMasked: this.#options.isMasked,
-      isFragmented: this.#isFragmented,
-      bytes: this.#messageBytes,
-      maxBytes: this.#options.maxMessageBytes,
-    })
-    if (code) return this.#break(code)
-    if (this.#head.isMasked) bytes.copy(this.#mask, 0, this.#head.maskAt, this.#head.maskAt + 4)
+    if (violation) return this.#break(violation)
     this.#at += size - early.length
-    this.#beginFrame()
+    this.#control = EMPTY
+    this.#mayPass = false
+    if (this.#frame.beginsMessage) this.#copy?.begin(this.#frame.opcode === OPCODES.text)
+    if (!this.#frame.isControl && !this.#copy?.mustAsk) this.#pass()
+    if (this.#frame.left === 0) this.#endPayload()
     return true
   }
 
-  #beginFrame(): void {
-    const { isControl, length, opcode } = this.#head
-    this.#isInFrame = true
-    this.#left = length
-    this.#control = EMPTY
-    this.#mayPass = false
-    if (!isControl) {
-      if (opcode !== OPCODES.continuation) this.#copy?.begin(opcode === OPCODES.text)
-      this.#messageBytes += length
-      if (!this.#copy?.mustAsk) this.#pass()
-    }
-    if (length === 0) this.#endPayload()
-  }
-
   #readPayload(): void {
-    const size = Math.min(this.#left, this.#chunk.length - this.#at)
-    const offset = this.#head.length - this.#left
+    const frame = this.#frame
+    const size = Math.min(frame.left, this.#chunk.length - this.#at)
     const bytes = this.#chunk.subarray(this.#at, this.#at + size)
+    const offset = frame.advance(size)
     this.#at += size
-    this.#left -= size
-    if (this.#head.isControl) this.#control = Buffer.concat([this.#control, this.#clear(bytes, offset)])
-    else if (this.#copy?.isCopying) this.#copy.add(bytes, (part, skip) => this.#clear(part, offset + skip))
-    if (this.#left === 0) this.#endPayload()
-    else if (this.#copy?.isFull && !this.#mayPass && !this.#head.isControl) this.#ask()
-  }
-
-  #clear(bytes: Buffer, offset: number): Buffer {
-    return this.#head.isMasked ? unmask(bytes, this.#mask, offset) : bytes
+    if (frame.isControl) this.#control = Buffer.concat([this.#control, frame.clear(bytes, offset)])
+    else if (this.#copy?.isCopying) this.#copy.add(bytes, (part, skip) => frame.clear(part, offset + skip))
+    if (frame.left === 0) this.#endPayload()
+    else if (this.#copy?.isFull && !this.#mayPass && !frame.isControl) this.#ask()
   }
 
   #endPayload(): void {
-    if (this.#head.isControl) return this.#endControl()
+    if (this.#frame.isControl) return this.#endControl()
     if (!this.#mayPass && !this.#ask()) return
     this.#endFrame()
   }
 
   #endControl(): void {
-    const { opcode } = this.#head
+    const { opcode } = this.#frame
     const { listener } = this.#options
     if (opcode === OPCODES.pong && listener.isOwnPong(this.#control)) {
       this.#out.leaveOut(this.#frameAt, this.#at)
@@ -175,16 +151,11 @@ export class Lane {
   }
 
   #endFrame(): void {
-    const { isControl, isFinal } = this.#head
-    this.#isInFrame = false
+    this.#frame.endFrame()
     this.#frameAt = this.#at
-    if (!isControl) {
-      this.#isFragmented = !isFinal
-      if (isFinal) {
-        this.#messageBytes = 0
-        this.messages += 1
-        this.#copy?.end()
-      }
+    if (this.#frame.isFinal) {
+      this.messages += 1
+      this.#copy?.end()
     }
     if (this.#own.isEmpty) return
     this.#out.writeUpTo(this.#at)
@@ -211,7 +182,7 @@ export class Lane {
     if (!this.#isCut) {
       this.#at = 0
       this.#pass()
-      if (this.#left === 0) this.#endFrame()
+      if (this.#frame.left === 0) this.#endFrame()
       this.#walk(rest)
     }
     this.#flow()
@@ -236,12 +207,12 @@ export class Lane {
 
   /** At once where nothing is open; else when the current frame ends. */
   #writeOwn(): void {
-    const isOpen = this.#isInFrame && this.#mayPass
+    const isOpen = this.#frame.isInFrame && this.#mayPass
     if (!this.#own.isEmpty && !this.#isWalking && !isOpen && !this.#isCut) this.#putOwn()
   }
 
   #putOwn(): void {
-    if (this.#own.write(this.#isFragmented, (bytes) => this.#out.write(bytes))) this.#cut()
+    if (this.#own.write(this.#frame.isFragmented, (bytes) => this.#out.write(bytes))) this.#cut()
   }
 
   /** The sender waits while the receiver does not take what was sent. */
