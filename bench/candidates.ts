@@ -16,7 +16,7 @@ export interface Running {
 }
 
 export interface Candidate {
-  name: 'nginx' | 'bare' | 'gateway'
+  name: 'nginx' | 'bare' | 'relay' | 'gateway'
   /** What the client sends along. */
   headers: Record<string, string>
   start(): Promise<Running>
@@ -33,6 +33,7 @@ http {
   server {
     listen 127.0.0.1:${port} backlog=4096;
     location / { proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }
+    location /ws { proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection Upgrade; proxy_set_header Upgrade websocket; }
   }
 }`
 
@@ -66,6 +67,17 @@ export function bareCandidate(upstreamPort: number): Candidate {
     return started(port, startPinned({ core: CANDIDATE_CORE, command: process.execPath, args, env }))
   }
   return { name: 'bare', headers: {}, start, close: () => undefined }
+}
+
+/** A TCP relay that knows no protocol. */
+export function relayCandidate(upstreamPort: number): Candidate {
+  const start = async () => {
+    const port = await freePort()
+    const env = { PORT: String(port), UPSTREAM_PORT: String(upstreamPort) }
+    const args = [join(import.meta.dirname, 'tcp-relay.ts')]
+    return started(port, startPinned({ core: CANDIDATE_CORE, command: process.execPath, args, env }))
+  }
+  return { name: 'relay', headers: {}, start, close: () => undefined }
 }
 
 /** This gateway with everything on. */

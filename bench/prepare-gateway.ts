@@ -20,6 +20,8 @@ export async function prepareGateway(upstreamPort: number, tokenCount: number) {
     LOG_DIR: join(cwd, 'logs'),
     MODELS_FILE: models,
     UP_KEY: 'key-of-the-upstream',
+    WS_ROUTES: `/ws=ws://127.0.0.1:${upstreamPort}/ws`,
+    WS_SOCKETS_PER_TOKEN: '10000',
   }
   return { cwd, env, secret: secrets[0] ?? '' }
 }

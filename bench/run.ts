@@ -8,6 +8,7 @@ import { endAllWithProcess, endChild, OTHER_CORE, startPinned } from './children
 import type { LoadShape } from './scenarios.ts'
 import { measureLoad, measureMemory, measurePaced, measureStart } from './scenarios.ts'
 import { figureTable, loadTable, pacedTable } from './table.ts'
+import { runWebsocket } from './websocket.ts'
 
 const LOADS: Record<string, LoadShape & { title: string; bar?: number }> = {
   plain: { title: 'Plain JSON, 500 B', model: 'bench', bytes: 500, stream: false, connections: 64, bar: 1.1 },
@@ -29,7 +30,7 @@ const LOADS: Record<string, LoadShape & { title: string; bar?: number }> = {
     bar: 0.6,
   },
 }
-const OTHERS = ['paced', 'memory', 'start']
+const OTHERS = ['paced', 'memory', 'start', 'websocket']
 
 const { values: flags } = parseArgs({
   options: {
@@ -100,6 +101,7 @@ async function runOthers(candidates: readonly Candidate[], upstreamPort: number)
     )
     loaded.close()
   }
+  if (wanted.includes('websocket')) lines.push(...(await runWebsocket(flags.quick ? 1 : 3, timing.windowMs)))
   return lines
 }
 

@@ -1,8 +1,8 @@
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
-import { clientAuth } from './auth/client.ts'
+import { clientAuth, isStillUsable } from './auth/client.ts'
 import type { Settings } from './config/env.ts'
 import type { Catalog } from './config/models.ts'
-import { cors } from './entrance/cors.ts'
+import { cors, isAllowedOrigin } from './entrance/cors.ts'
 import { drain } from './entrance/drain.ts'
 import {
   clientErrorHandler,
@@ -31,6 +31,11 @@ import type { TokenStore } from './stores/token-store.ts'
 import { quietRequests } from './telemetry/quiet-requests.ts'
 import { requestLine } from './telemetry/request-line.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
+import { createOpenSockets } from './websocket/open-sockets.ts'
+import { realtimeRoute } from './websocket/realtime.ts'
+import { serviceRoutes } from './websocket/services.ts'
+import type { WebsocketTools } from './websocket/tools.ts'
+import { shouldUpgrade, upgrade } from './websocket/upgrade.ts'
 
 export interface AppNeeds {
   settings: Settings
@@ -52,9 +57,17 @@ export interface Gateway {
 export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds): Promise<Gateway> => {
   const app = openServer(settings, logger)
   const tools = openTools(settings)
+  const websocket = openWebsocketTools(settings, tools, tokens)
+  app.addHook('onClose', () => websocket.sockets.close())
   app.addHook('onClose', () => tools.upstreams.close())
   const errors = { body: writeErrorBody, event: streamErrorEvent }
   const { requestsPerMinute, requestsPerDay, bodyTimeoutMs } = settings
+  const hold = holdWorstCase // not with an empty purse
+  const paid = { catalog, tokens, hold, errors, tools, bodyTimeoutMs }
+  const services = (isOpen: boolean) => ({
+    routes: catalog().wsRoutes.filter((route) => route.isOpen === isOpen),
+    tools: websocket,
+  })
 
   await app.register(errorReply)
   await app.register(requestId)
@@ -62,27 +75,23 @@ export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds):
   await app.register(drain) // not while the gateway goes down
   await app.register(guard) // not what no client sends
   await app.register(cors, { allowlist: settings.corsAllowlist })
+  const isAllowed = (origin: string): boolean => isAllowedOrigin(origin, settings.corsAllowlist)
+  await app.register(upgrade, { isAllowedOrigin: isAllowed }) // owns every WebSocket handshake
   await app.register(health, { isReady: () => tokens.isReady() && !app.drain.isDraining })
 
+  await app.register(serviceRoutes, services(true))
   await app.register(async (known) => {
     const onRefused = await addressLimit(known, settings)
     await known.register(clientAuth, { tokens, onRefused }) // who is asking
     await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay }) // not too often
     await known.register(passthrough, { routes: planPassthrough(settings, catalog()), timeouts: settings })
+    await known.register(serviceRoutes, services(false))
     await known.register(
       async (v1) => {
         await v1.register(accountRoute, { tokens, requestsPerMinute, requestsPerDay })
         await v1.register(modelRoutes, { catalog })
-        const hold = holdWorstCase // not with an empty purse
-        await v1.register(paidRoutes, {
-          endpoints: ENDPOINTS,
-          catalog,
-          tokens,
-          hold,
-          errors,
-          tools,
-          bodyTimeoutMs,
-        })
+        await v1.register(realtimeRoute, { catalog, tokens, hold, tools: websocket })
+        await v1.register(paidRoutes, { endpoints: ENDPOINTS, ...paid })
       },
       { prefix: '/v1' },
     )
@@ -104,6 +113,24 @@ const openTools = (settings: Settings): ExchangeTools => ({
   health: createProviderHealth(),
   budget: createRetryBudget(),
   now: Date.now,
+})
+
+/** What all WebSockets of this app share: also what HTTP requests learn about providers. */
+const openWebsocketTools = (
+  settings: Settings,
+  { live, health: providers, budget, now }: ExchangeTools,
+  tokens: TokenStore,
+): WebsocketTools => ({
+  sockets: createOpenSockets({
+    perHolder: settings.wsSocketsPerToken,
+    isUsable: (token) => isStillUsable(tokens, token, now()),
+  }),
+  live,
+  health: providers,
+  budget,
+  timeouts: settings,
+  idleTimeoutMs: settings.wsIdleTimeoutMs,
+  now,
 })
 
 const drainApp = async (
@@ -139,6 +166,7 @@ const openServer = (settings: Settings, logger: FastifyBaseLogger): FastifyInsta
     // A socket on which nothing moves in either direction for longer than any request may last.
     connectionTimeout: settings.totalTimeoutMs + IDLE_MARGIN_MS,
     http: {
+      shouldUpgradeCallback: shouldUpgrade,
       headersTimeout: 15_000,
       // Every 30 s, as usual, the timeout above would be twice as long.
       connectionsCheckingInterval: 5_000,

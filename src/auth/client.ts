@@ -26,13 +26,23 @@ const INVALID = 'The token is not valid. Ask for a new one.'
 const isUsable = (token: Token, at: number): boolean =>
   token.revokedAt === undefined && (token.expiresAt === undefined || token.expiresAt > at)
 
-const findToken = async (tokens: Pick<TokenStore, 'find'>, secret: string): Promise<Token | undefined> => {
+const findToken = async (tokens: Pick<TokenStore, 'find'>, hash: string): Promise<Token | undefined> => {
   try {
-    return await tokens.find(hashSecret(secret))
+    return await tokens.find(hash)
   } catch (cause) {
     if (cause instanceof GatewayError) throw cause
     throw storeUnavailable('Tokens cannot be checked right now. Try again in a moment.', { cause })
   }
+}
+
+/** Whether a token that was let in once still would be: for what lives longer than a request. */
+export const isStillUsable = async (
+  tokens: Pick<TokenStore, 'find'>,
+  { hash }: Token,
+  at: number,
+): Promise<boolean> => {
+  const token = await findToken(tokens, hash)
+  return token !== undefined && isUsable(token, at)
 }
 
 /** Who is asking: sets `request.token`, or turns the request away. */
@@ -41,7 +51,7 @@ export const clientAuth = fp<ClientAuthOptions>(
     app.decorateRequest('token')
     app.addHook('onRequest', async (request) => {
       const secret = readCredential(request.headers)
-      const token = secret === undefined ? undefined : await findToken(tokens, secret)
+      const token = secret === undefined ? undefined : await findToken(tokens, hashSecret(secret))
       if (token && isUsable(token, now())) {
         request.token = token
         return

@@ -66,6 +66,7 @@ const PER_SECOND = { price: { perSecond: 15 } }
 const PER_CHARACTER = { price: { perCharacter: 0.5 } }
 const PER_IMAGE = { price: { perImage: 4000 } }
 const NO_OUTPUT = { maxOutput: 1 }
+const REALTIME = { maxOutput: 4_096 }
 
 const OPENAI_CHAT: Row[] = [
   openai('gpt-6-astra', 128_000, ['gpt-6.1-sol']),
@@ -110,6 +111,10 @@ const OPENAI_OTHER: Row[] = [
   openaiOnly('tts-1', PER_CHARACTER),
   openaiOnly('tts-1-hd', { ...PER_CHARACTER, fallbacks: ['tts-1'] }),
   openaiOnly('gpt-4o-mini-tts', PER_CHARACTER),
+  openaiOnly('gpt-realtime', { ...REALTIME, fallbacks: ['gpt-realtime-mini'] }),
+  openaiOnly('gpt-realtime-mini', REALTIME),
+  openaiOnly('gpt-4o-realtime-preview', { ...REALTIME, fallbacks: ['gpt-realtime'] }),
+  openaiOnly('gpt-4o-mini-realtime-preview', { ...REALTIME, fallbacks: ['gpt-realtime-mini'] }),
   openaiOnly('dall-e-2', PER_IMAGE),
   openaiOnly('dall-e-3', PER_IMAGE),
   openaiOnly('gpt-image-1', { ...PER_IMAGE, fallbacks: ['gpt-image-1-mini'] }),

@@ -5,6 +5,7 @@ import { type ListReading, readList, readOrigin, readTrustedProxy } from './netw
 import { readPassthrough } from './passthrough.ts'
 import { KNOWN_PROVIDERS, type KnownProvider, readBaseUrl } from './providers.ts'
 import { type Environment, readSecret, readText } from './secrets.ts'
+import { readWsRoute } from './ws-routes.ts'
 
 /** Everything the operator got wrong, at once: one line each, with the variable and a way out. */
 export class SettingsError extends Error {
@@ -68,6 +69,9 @@ const plain = {
   totalTimeoutMs: milliseconds('TOTAL_TIMEOUT_MS', 900_000),
   drainTimeoutMs: milliseconds('DRAIN_TIMEOUT_MS', 25_000),
   bodyTimeoutMs: milliseconds('BODY_TIMEOUT_MS', 30_000),
+  wsIdleTimeoutMs: milliseconds('WS_IDLE_TIMEOUT_MS', 120_000),
+  /** Open at once; of routes without a token: per client address. */
+  wsSocketsPerToken: whole(['WS_SOCKETS_PER_TOKEN'], 1, 1_000_000, 32),
   demo: Type.Enum(DEMO, { env: ['DEMO_PROVIDER'], default: 'auto', expects: `one of ${DEMO.join(', ')}` }),
   modelsFile: Type.Optional(Type.String({ env: ['MODELS_FILE'], expects: 'a file' })),
 }
@@ -84,6 +88,7 @@ const settingsSchema = Type.Object({
       url: Type.Optional(Type.String()),
     }),
   ),
+  wsRoutes: Type.Array(Type.Object({ prefix: Type.String(), url: Type.String(), isOpen: Type.Boolean() })),
   /** The providers that have a key, in the order of preference. */
   providers: Type.Unsafe<readonly Provider[]>({}),
   /** A secret by its variable's name, from `NAME` or `NAME_FILE`; throws SettingsError when that file fails. */
@@ -104,6 +109,7 @@ export function readSettings(env: Environment): Settings {
     trustedProxies: list('TRUSTED_PROXIES', readTrustedProxy),
     corsAllowlist: list('CORS_ALLOWLIST', readOrigin),
     passthrough: list('PASSTHROUGH_PATHS', readPassthrough),
+    wsRoutes: list('WS_ROUTES', readWsRoute),
     providers: KNOWN_PROVIDERS.flatMap((known) => readProvider(env, known, mistakes)),
     readKey: (name: string) => readKey(env, name),
   }
@@ -171,6 +177,6 @@ function readProvider(env: Environment, known: KnownProvider, mistakes: string[]
 
 /** Settings that change where money lives or who gets in: ignoring one in silence would be worse than stopping. */
 function findUnsupported(env: Environment): string[] {
-  const names = ['REDIS_URL', 'WS_ROUTES'].filter((name) => readText(env, name) !== undefined)
+  const names = ['REDIS_URL'].filter((name) => readText(env, name) !== undefined)
   return names.map((name) => `${name} is set, but this version does not support it yet: remove it`)
 }

@@ -6,6 +6,7 @@ import type { Catalog, Model, Provider } from './models.ts'
 import { checkModels, checkPassthrough } from './models-checks.ts'
 import { type ModelEntry, type ModelsFile, readShape } from './models-schema.ts'
 import { buildPrice } from './prices.ts'
+import { buildWsRoute, findWsRouteMistakes, type WsRoute } from './ws-routes.ts'
 
 /** What a catalog is made of: the settings, the models file's text if there is one, the demo provider if it is on. */
 export interface CatalogInput {
@@ -27,9 +28,11 @@ export function buildCatalog({ settings, text, demo }: CatalogInput): Catalog {
   if (file) addProviders(providers, { entries: file.providers, settings, mistakes })
   if (file) checkModels(file, { providers, mistakes })
   if (mistakes.length === 0) checkPassthrough(settings.passthrough, providers, mistakes)
+  const wsRoutes = [...settings.wsRoutes, ...readWsRoutes(file, mistakes)]
+  mistakes.push(...findWsRouteMistakes(wsRoutes, settings.passthrough))
   if (mistakes.length > 0) throw new SettingsError(mistakes)
   const entries = file ? [...file.models] : restrictBuiltin(settings.providers)
-  return assemble(entries, { providers, margin: file?.margin ?? 0, demo })
+  return assemble(entries, { providers, margin: file?.margin ?? 0, demo, wsRoutes })
 }
 
 /** Whether the offline demo provider answers: always, never, or while there is no real one. */
@@ -68,6 +71,15 @@ function parse(text: string, mistakes: string[]): unknown {
   }
 }
 
+function readWsRoutes(file: ModelsFile | undefined, mistakes: string[]): WsRoute[] {
+  return (file?.wsRoutes ?? []).flatMap(([path, target]) => {
+    const route = buildWsRoute(path, target)
+    if (!('mistake' in route)) return [route]
+    mistakes.push(`MODELS_FILE: wsRoutes ${route.mistake}`)
+    return []
+  })
+}
+
 function restrictBuiltin(providers: readonly Provider[]): [string, ModelEntry][] {
   const names = new Set(providers.map((provider) => provider.name))
   const kept = BUILTIN_MODELS.flatMap(([name, entry]): [string, ModelEntry][] => {
@@ -87,21 +99,29 @@ interface Parts {
   providers: ReadonlyMap<string, Provider>
   margin: number
   demo: Provider | undefined
+  wsRoutes: readonly WsRoute[]
 }
 
-function assemble(entries: readonly [string, ModelEntry][], { providers, margin, demo }: Parts): Catalog {
+function assemble(
+  entries: readonly [string, ModelEntry][],
+  { providers, margin, demo, wsRoutes }: Parts,
+): Catalog {
   const all = demo ? [demoEntry(demo), ...entries] : entries
   const models = new Map(all.map(([name, entry]) => [name, buildModel(name, entry, { providers, margin })]))
   const wildcard = models.get('*')
   models.delete('*')
-  return { models, wildcard, providers }
+  return { models, wildcard, providers, wsRoutes }
 }
 
 function demoEntry(demo: Provider): [string, ModelEntry] {
   return ['demo', { plan: [{ provider: demo.name }], maxOutput: DEMO_MAX_OUTPUT }]
 }
 
-function buildModel(name: string, entry: ModelEntry, { providers, margin }: Omit<Parts, 'demo'>): Model {
+function buildModel(
+  name: string,
+  entry: ModelEntry,
+  { providers, margin }: Pick<Parts, 'providers' | 'margin'>,
+): Model {
   const plan = entry.plan.flatMap(({ provider: asked, model }) => {
     const provider = providers.get(asked)
     return provider ? [{ provider, model }] : []

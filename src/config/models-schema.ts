@@ -45,6 +45,8 @@ const modelsFileSchema = Type.Object(
   {
     margin: Type.Optional(Type.Number({ exclusiveMinimum: -1, maximum: 1000 })),
     providers: Type.Optional(Type.Record(Type.String(), providerSchema)),
+    /** `/ws: ws://backend:8000/ws!open`, as in WS_ROUTES. */
+    wsRoutes: Type.Optional(Type.Record(Type.String(), Type.String())),
     models: Type.Record(Type.String(), modelSchema, { minProperties: 1 }),
   },
   strict,
@@ -60,6 +62,7 @@ export interface ModelsFile {
   models: ReadonlyMap<string, ModelEntry>
   providerNames: ReadonlySet<string>
   modelNames: ReadonlySet<string>
+  wsRoutes: readonly (readonly [path: string, target: string])[]
 }
 
 /** Reads the file's content; what has a wrong shape is left out and added to the mistakes, with its path. */
@@ -84,6 +87,9 @@ export function readShape(content: unknown, mistakes: string[]): ModelsFile {
     models: new Map(models.filter((row): row is [string, ModelEntry] => Value.Check(modelSchema, row[1]))),
     providerNames: new Set(providers.map(([name]) => name)),
     modelNames: new Set(models.map(([name]) => name)),
+    wsRoutes: Object.entries(field(content, 'wsRoutes') ?? {}).filter(
+      (row): row is [string, string] => typeof row[1] === 'string',
+    ),
   }
 }
 

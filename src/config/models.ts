@@ -1,3 +1,5 @@
+import type { WsRoute } from './ws-routes.ts'
+
 /** The wire format of a provider's endpoints: OpenAI's (`/chat/completions`, ...) or Anthropic's (`/messages`). */
 export type Dialect = 'openai' | 'anthropic'
 
@@ -49,4 +51,6 @@ export interface Catalog {
   wildcard: Model | undefined
   /** All configured providers by name. */
   providers: ReadonlyMap<string, Provider>
+  /** Public paths whose WebSockets are handed to services, of the settings and of the file. */
+  wsRoutes: readonly WsRoute[]
 }

@@ -28,7 +28,8 @@ export function readPassthrough(entry: string): Passthrough | { mistake: string 
   return readTarget(prefix, entry.slice(equals + 1).trim())
 }
 
-function findPathMistake(prefix: string): string | undefined {
+/** For public paths that lead elsewhere: what is wrong with one. */
+export function findPathMistake(prefix: string): string | undefined {
   if (!/^(\/[A-Za-z0-9._~-]+)+$/.test(prefix) || /(^|\/)\.{1,2}(\/|$)/.test(prefix)) {
     return 'must begin with a plain path such as /v1/files: no wildcard, no "..", no query'
   }

@@ -8,6 +8,7 @@ export type UsageKind =
   | 'speech'
   | 'transcription'
   | 'images'
+  | 'realtime'
   | 'free'
 
 /** A provider's own count of what one request used, in our words. */

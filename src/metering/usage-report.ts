@@ -78,8 +78,7 @@ function readInputOutput(kind: UsageKind, report: JsonRecord): Usage | undefined
   const cacheRead = count(report.cache_read_input_tokens) ?? 0
   const cacheWritten = count(report.cache_creation_input_tokens) ?? 0
   const beside = kind === 'messages' ? cacheRead + cacheWritten : 0
-  const cached =
-    kind === 'messages' ? cacheRead : (detail(report, 'input_tokens_details', 'cached_tokens') ?? 0)
+  const cached = kind === 'messages' ? cacheRead : cachedInput(report)
   const reasoning = detail(report, 'output_tokens_details', 'reasoning_tokens') ?? 0
   return {
     ...NO_USAGE,
@@ -89,6 +88,12 @@ function readInputOutput(kind: UsageKind, report: JsonRecord): Usage | undefined
     reasoningTokens: Math.min(reasoning, outputTokens),
   }
 }
+
+/** The Realtime API writes the singular. */
+const cachedInput = (report: JsonRecord) =>
+  detail(report, 'input_tokens_details', 'cached_tokens') ??
+  detail(report, 'input_token_details', 'cached_tokens') ??
+  0
 
 function readInputOnly(report: JsonRecord): Usage | undefined {
   const named = [report.prompt_tokens, report.input_tokens, report.total_tokens]

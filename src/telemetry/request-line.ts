@@ -18,6 +18,12 @@ export interface RequestLine {
   stream?: boolean | undefined
   /** The status on the bill, for answers that broke off after their head. */
   status?: number | undefined
+  /** Of a WebSocket: what the client sent and got, and how it ended. */
+  messagesIn?: number | undefined
+  messagesOut?: number | undefined
+  bytesIn?: number | undefined
+  bytesOut?: number | undefined
+  closeCode?: number | undefined
   /** Our own error code. */
   error?: string | undefined
   /** The code of the failure behind it. */
@@ -52,10 +58,12 @@ const openLine = (): RequestLine => ({
 })
 
 const CLIENT_LEFT = 499
+const UPGRADED = 101
 
 /** What the client saw, or why it did not see the end. */
 const readStatus = ({ line }: FastifyRequest, { raw }: FastifyReply): number => {
   if (raw.writableFinished) return raw.statusCode
+  if (line.status === UPGRADED) return UPGRADED
   return line.status !== undefined && line.status >= 400 ? line.status : CLIENT_LEFT
 }
 

@@ -43,11 +43,14 @@ t.test('without any setting the gateway has every default of its contract', asyn
     totalTimeoutMs: 900_000,
     drainTimeoutMs: 25_000,
     bodyTimeoutMs: 30_000,
+    wsIdleTimeoutMs: 120_000,
+    wsSocketsPerToken: 32,
     demo: 'auto',
     adminFirst: undefined,
     trustedProxies: [],
     corsAllowlist: [],
     passthrough: [],
+    wsRoutes: [],
     providers: [],
   })
 })
@@ -59,7 +62,7 @@ t.test('.env.example may be copied as it is, and names every setting', async (t)
   const source = readFileSync(new URL('../../src/config/env.ts', import.meta.url), 'utf8')
   const asked = source.match(/'[A-Z][A-Z]+(?:_[A-Z]+)*'/g) ?? []
   const names = new Set(asked.map((name) => name.slice(1, -1)))
-  for (const later of ['REDIS_URL', 'WS_ROUTES']) names.delete(later)
+  names.delete('REDIS_URL')
   for (const known of KNOWN_PROVIDERS) names.add(known.keyVariable).add(known.baseUrlVariable)
   t.same(Object.keys(example).sort(), [...names].sort())
 })
@@ -76,6 +79,16 @@ t.test('each setting is read from its variable', async (t) => {
     [{ RATE_LIMIT_PER_DAY: '5' }, 'requestsPerDay', 5],
     [{ UNAUTHENTICATED_PER_MINUTE: '7' }, 'failuresPerMinute', 7],
     [{ MODELS_FILE: 'models.yaml' }, 'modelsFile', 'models.yaml'],
+    [
+      { WS_ROUTES: '/ws=ws://backend:8000/ws/, /open/x=wss://x.example/y!open' },
+      'wsRoutes',
+      [
+        { prefix: '/ws', url: 'http://backend:8000/ws', isOpen: false },
+        { prefix: '/open/x', url: 'https://x.example/y', isOpen: true },
+      ],
+    ],
+    [{ WS_IDLE_TIMEOUT_MS: '5' }, 'wsIdleTimeoutMs', 5],
+    [{ WS_SOCKETS_PER_TOKEN: '2' }, 'wsSocketsPerToken', 2],
     [{ DB_DIR: '/data', LOG_DIR: ' ' }, 'dbDir', '/data'],
     [{ TRUSTED_PROXIES: '10.0.0.0/8, ::1,fd00::/8,' }, 'trustedProxies', ['10.0.0.0/8', '::1', 'fd00::/8']],
     [
@@ -118,7 +131,11 @@ t.test('a value that cannot be meant is refused with the variable and a way out'
   refuses(t, { DEMO_PROVIDER: 'yes' }, /auto, on, off/)
   refuses(t, { HOST: 'http://x' }, /^HOST must be an address/)
   refuses(t, { REDIS_URL: 'redis://x' }, /^REDIS_URL .*does not support it yet/)
-  refuses(t, { WS_ROUTES: '/ws=ws://x' }, /^WS_ROUTES .*does not support it yet/)
+  refuses(t, { WS_ROUTES: '/ws' }, /^WS_ROUTES entry 1 must be a path and a URL/)
+  refuses(t, { WS_ROUTES: '/ws=http://x/y' }, /starts with ws:/)
+  refuses(t, { WS_ROUTES: '/ws=ws://me:secret@x/y' }, /without user name/)
+  refuses(t, { WS_ROUTES: '/ws=ws://x/y?a=b' }, /ends with its path/)
+  refuses(t, { WS_ROUTES: '/v1/realtime=ws://x/y' }, /answers or charges itself/)
   for (const hops of ['1', 'true', 'TRUE']) refuses(t, { TRUSTED_PROXIES: hops }, /invent its own/)
   for (const block of ['10.0.0.0/33', '::/129', '10.0.0.0/x'])
     refuses(t, { TRUSTED_PROXIES: block }, /must end in/)

@@ -42,6 +42,7 @@ const catalog: Catalog = {
   ),
   wildcard: model('*', [plain(one), plain(two, 'anything')]),
   providers: new Map(),
+  wsRoutes: [],
 }
 const plan = (
   asked: string,

@@ -1,0 +1,87 @@
+import { isRecord, type JsonRecord, lastObject, parseJson } from './json.ts'
+import { NO_USAGE, type Usage } from './usage-kinds.ts'
+import { readReport } from './usage-report.ts'
+
+/** A realtime event as far as it was kept: its first bytes, its last ones beyond those, and its length. */
+export interface RealtimeEvent {
+  head: Buffer
+  tail: Buffer
+  bytes: number
+}
+
+/** What an event means for the bill. */
+export type EventKind = 'begun' | 'done' | 'transcribed' | 'ask' | 'other'
+
+const KINDS: Readonly<Record<string, EventKind>> = {
+  'response.create': 'ask',
+  'response.created': 'begun',
+  'response.done': 'done',
+  'conversation.item.input_audio_transcription.completed': 'transcribed',
+}
+
+/** `type` before any nested value: so every provider and client writes it. */
+const LEADING_TYPE =
+  /^\s*\{(?:\s*"[^"\\]*"\s*:\s*(?:"[^"\\]*"|-?\d+|true|false|null)\s*,)*?\s*"type"\s*:\s*"([^"\\]{1,128})"/
+const LEADING_BYTES = 512
+
+/** The event's `type`; undefined when its kept bytes do not say it. */
+export const readType = (head: Buffer): string | undefined => {
+  const leading = LEADING_TYPE.exec(head.toString('latin1', 0, LEADING_BYTES))?.[1]
+  if (leading !== undefined) return leading
+  const event = parseJson(head.toString())
+  return isRecord(event) && typeof event.type === 'string' ? event.type : undefined
+}
+
+export const kindOf = (type: string | undefined): EventKind => KINDS[type ?? ''] ?? 'other'
+
+/** What a `response.done` or a transcription says was used; undefined when it says nothing credible. */
+export const readEventUsage = (kind: EventKind, { head, tail, bytes }: RealtimeEvent): Usage | undefined => {
+  const report = head.length + tail.length === bytes ? wholeReport(head, tail) : cutReport(kind, tail)
+  return report && readReport('realtime', report)
+}
+
+const wholeReport = (head: Buffer, tail: Buffer): JsonRecord | undefined => {
+  const event = parseJson(Buffer.concat([head, tail]).toString())
+  if (!isRecord(event)) return undefined
+  const holder = isRecord(event.response) ? event.response : event
+  return isRecord(holder.usage) ? holder.usage : undefined
+}
+
+const cutReport = (kind: EventKind, tail: Buffer): JsonRecord | undefined =>
+  lastObject(tail.toString('latin1'), 'usage', kind === 'done' ? 2 : 1)
+
+const TEXT_BYTES_PER_TOKEN = 4
+/** Base64 of 24 kHz PCM: 64 kB a second, which a user's 10 and a model's 20 LLM tokens a second stand for. */
+const AUDIO_IN_BYTES_PER_TOKEN = 6_400
+const AUDIO_OUT_BYTES_PER_TOKEN = 3_200
+/** Keys and ids around a delta. */
+const ENVELOPE_BYTES = 160
+
+/** Our own count of what passed since the last report, for a response that nobody reports on. */
+export const createTally = () => {
+  let [input, output, context] = [0, 0, 0]
+  return {
+    sent(type: string | undefined, bytes: number) {
+      input +=
+        bytes / (type === 'input_audio_buffer.append' ? AUDIO_IN_BYTES_PER_TOKEN : TEXT_BYTES_PER_TOKEN)
+    },
+    received(type: string | undefined, bytes: number) {
+      if (!type?.endsWith('.delta')) return
+      const isAudio = type.endsWith('audio.delta')
+      const perToken = isAudio ? AUDIO_OUT_BYTES_PER_TOKEN : TEXT_BYTES_PER_TOKEN
+      output += Math.max(1, bytes - ENVELOPE_BYTES) / perToken
+    },
+    /** A report came: what it counted is the context of the next response. */
+    reported({ inputTokens, outputTokens }: Usage) {
+      context = inputTokens + outputTokens
+      input = 0
+      output = 0
+    },
+    estimate: (): Usage => ({
+      ...NO_USAGE,
+      inputTokens: Math.ceil(context + input),
+      outputTokens: Math.ceil(output),
+      estimated: true,
+    }),
+  }
+}

@@ -1,0 +1,154 @@
+import { createHash, randomBytes } from 'node:crypto'
+import {
+  type ClientRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  request as plain,
+} from 'node:http'
+import { request as secure } from 'node:https'
+import type { Socket } from 'node:net'
+import type { Failure } from '../proxy/failover.ts'
+import { readNetworkFailure } from '../proxy/failover.ts'
+import type { End } from './relay.ts'
+
+const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+const MAX_REFUSAL_BYTES = 64 * 1024
+
+export interface DialTarget {
+  /** `http:` or `https:`, as the upstream's handshake is HTTP. */
+  url: URL
+  headers: Record<string, string>
+  /** What is offered; the upstream chooses one or none. */
+  protocols: readonly string[]
+}
+
+export interface DialTimeouts {
+  connectTimeoutMs: number
+  firstByteTimeoutMs: number
+}
+
+/** The upstream's own HTTP answer instead of an upgrade. */
+export interface Refusal {
+  status: number
+  headers: IncomingHttpHeaders
+  body: Buffer
+}
+
+export type Dialed =
+  | { kind: 'open'; end: End; protocol: string | undefined }
+  | { kind: 'refused'; refusal: Refusal }
+  | { kind: 'failed'; failure: Failure; error: Error | undefined }
+
+export interface Dial {
+  result: Promise<Dialed>
+  /** Gives it up; a socket that stands already is closed. */
+  abort(): void
+}
+
+/** The value that proves that the other side read our key (RFC 6455 section 4.2.2). */
+export const acceptOf = (key: string): string =>
+  createHash('sha1')
+    .update(key + GUID)
+    .digest('base64')
+
+/** One handshake with one upstream. Certificates are verified, redirects are not followed. */
+export const dial = (target: DialTarget, timeouts: DialTimeouts): Dial => {
+  const key = randomBytes(16).toString('base64')
+  const request = open(target, key)
+  const result = new Promise<Dialed>((resolve) => {
+    const patience = watchTime(request, timeouts)
+    const finish = (dialed: Dialed): void => {
+      patience.end()
+      resolve(dialed)
+    }
+    const fail = (error: Error): void =>
+      finish({ kind: 'failed', failure: patience.failure() ?? readNetworkFailure(error), error })
+    request.once('error', fail)
+    request.once('close', () => fail(new Error('closed')))
+    request.once('response', (answer) => {
+      readRefusal(answer).then((refusal) => finish({ kind: 'refused', refusal }), fail)
+    })
+    request.once('upgrade', (answer, socket, head) => {
+      // From here on a reset is only the end of this socket.
+      socket.on('error', () => socket.destroy())
+      const mistake = findMistake(answer, key, target.protocols)
+      if (mistake === undefined) {
+        const protocol = answer.headers['sec-websocket-protocol']
+        return finish({ kind: 'open', end: { socket: socket as Socket, head }, protocol })
+      }
+      socket.destroy()
+      fail(Object.assign(new Error(mistake), { code: 'GW_BAD_HANDSHAKE' }))
+    })
+    request.end()
+  })
+  const abort = (): void => {
+    request.destroy()
+    void result.then((dialed) => dialed.kind === 'open' && dialed.end.socket.destroy())
+  }
+  return { result, abort }
+}
+
+const open = ({ url, headers, protocols }: DialTarget, key: string): ClientRequest => {
+  const isSecure = url.protocol === 'https:'
+  const options = {
+    // A connection of its own, for as long as the socket lives.
+    agent: false as const,
+    maxHeaderSize: 16 * 1024,
+    headers: {
+      ...headers,
+      ...(protocols.length > 0 ? { 'sec-websocket-protocol': protocols.join(', ') } : {}),
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': key,
+    },
+  }
+  return isSecure ? secure(url, { ...options, rejectUnauthorized: true }) : plain(url, options)
+}
+
+/** The connection has one limit, its answer another. */
+const watchTime = (request: ClientRequest, timeouts: DialTimeouts) => {
+  let reason: string | undefined
+  const expire = (text: string) => (): void => {
+    reason = text
+    request.destroy()
+  }
+  let timer = setTimeout(expire('connect timeout'), timeouts.connectTimeoutMs)
+  const connected = (): void => {
+    if (reason !== undefined) return
+    clearTimeout(timer)
+    timer = setTimeout(expire('handshake timeout'), timeouts.firstByteTimeoutMs)
+  }
+  request.once('socket', (socket) => {
+    socket.once('encrypted' in socket ? 'secureConnect' : 'connect', connected)
+  })
+  return {
+    end: () => clearTimeout(timer),
+    failure: (): Failure | undefined =>
+      reason === undefined ? undefined : { kind: 'timeout', status: 0, reason, retryAfterMs: undefined },
+  }
+}
+
+const readRefusal = async (answer: IncomingMessage): Promise<Refusal> => {
+  const parts: Buffer[] = []
+  let bytes = 0
+  for await (const part of answer) {
+    bytes += part.length
+    if (bytes > MAX_REFUSAL_BYTES) break
+    parts.push(part)
+  }
+  return { status: answer.statusCode ?? 502, headers: answer.headers, body: Buffer.concat(parts) }
+}
+
+const findMistake = (
+  { headers, statusCode }: IncomingMessage,
+  key: string,
+  offered: readonly string[],
+): string | undefined => {
+  if (statusCode !== 101 || headers.upgrade?.toLowerCase() !== 'websocket') return 'no upgrade to websocket'
+  if (headers['sec-websocket-accept'] !== acceptOf(key)) return 'wrong Sec-WebSocket-Accept'
+  if (headers['sec-websocket-extensions'] !== undefined) return 'an extension that nobody offered'
+  const protocol = headers['sec-websocket-protocol']
+  if (protocol !== undefined && !offered.includes(protocol)) return 'a subprotocol that nobody offered'
+  return undefined
+}

@@ -1,0 +1,224 @@
+import type { Duplex } from 'node:stream'
+import { ChunkWriter } from './chunk-writer.ts'
+import { FrameReader } from './frame-reader.ts'
+import { OPCODES, readCloseCode, type Violation } from './frames.ts'
+import { MessageCopy, type MessageInspector } from './message-copy.ts'
+import { OwnFrames } from './own-frames.ts'
+
+export interface LaneListener {
+  /** The sender broke a rule; nothing more of it passes. */
+  broken(code: Violation): void
+  /** A close frame is about to pass. */
+  closing(code: number): void
+  /** Whether this pong answers a ping of the gateway's own. */
+  isOwnPong(payload: Buffer): boolean
+}
+
+export interface LaneOptions {
+  from: Duplex
+  to: Duplex
+  /** From a client: its frames are masked. */
+  isMasked: boolean
+  maxMessageBytes: number
+  listener: LaneListener
+  inspector?: MessageInspector | undefined
+}
+
+const EMPTY: Buffer = Buffer.alloc(0)
+
+/**
+ * One direction of a relay. Bytes pass as they came; only heads are read, so that frames of our own fall between
+ * frames. Nothing of a frame passes before its head is whole and right.
+ */
+export class Lane {
+  messages = 0
+  bytes = 0
+  readonly #options: LaneOptions
+  readonly #out: ChunkWriter
+  readonly #frame: FrameReader
+  readonly #copy: MessageCopy | undefined
+  #chunk = EMPTY
+  /** In the chunk: what is read, and where the current frame began. */
+  #at = 0
+  #frameAt = 0
+  #mayPass = false
+  #control: Buffer = EMPTY
+  #isWaiting = false
+  #isCut = false
+  #isWalking = false
+  readonly #own = new OwnFrames()
+
+  constructor(options: LaneOptions) {
+    this.#options = options
+    this.#out = new ChunkWriter(options.to)
+    this.#frame = new FrameReader(options.isMasked, options.maxMessageBytes)
+    if (options.inspector) this.#copy = new MessageCopy(options.inspector)
+    options.to.on('drain', () => this.#flow())
+  }
+
+  /** Whether it holds its sender back at the moment. */
+  get isPaused(): boolean {
+    return this.#isWaiting || this.#options.to.writableNeedDrain
+  }
+
+  push(chunk: Buffer): void {
+    this.bytes += chunk.length
+    this.#walk(chunk)
+    this.#flow()
+  }
+
+  /** Puts a control frame of our own between two frames. */
+  insert(frame: Buffer): void {
+    if (this.#isCut) return
+    this.#own.add(frame)
+    this.#writeOwn()
+  }
+
+  /** The last that passes: after the current frame, or after the current message when it holds one itself. */
+  finish(frame: Buffer, isMessage: boolean, done: () => void): void {
+    if (this.#isCut) return
+    this.#own.addLast(frame, isMessage, done)
+    this.#writeOwn()
+  }
+
+  #walk(chunk: Buffer): void {
+    this.#chunk = chunk
+    this.#at = 0
+    this.#frameAt = 0
+    this.#out.begin(chunk)
+    this.#isWalking = true
+    while (this.#at < chunk.length && !this.#isWaiting && !this.#isCut) {
+      if (this.#frame.isInFrame) this.#readPayload()
+      else if (!this.#readHead()) break
+    }
+    if (!this.#isCut && !this.#isWaiting) this.#writeChunk()
+    this.#isWalking = false
+    this.#chunk = EMPTY
+    this.#out.end()
+    this.#writeOwn()
+  }
+
+  #writeChunk(): void {
+    const end = this.#chunk.length
+    const isOpen = this.#frame.isInFrame ? !this.#mayPass : this.#frameAt < end && this.#at < end
+    if (isOpen) this.#out.hold(this.#frameAt, end)
+    else this.#out.writeUpTo(end)
+  }
+
+  /** False: some of it is still to come. */
+  #readHead(): boolean {
+    this.#frameAt = this.#at
+    const early = this.#out.heldBytes()
+    const bytes = early.length > 0 ? Buffer.concat([early, this.#chunk.subarray(0, 14)]) : this.#chunk
+    const { size, violation } = this.#frame.readHead(bytes, early.length > 0 ? 0 : this.#at)
+    if (size === 0) return false
+    if (violation) return this.#break(violation)
+    this.#at += size - early.length
+    this.#control = EMPTY
+    this.#mayPass = false
+    if (this.#frame.beginsMessage) this.#copy?.begin(this.#frame.opcode === OPCODES.text)
+    if (!this.#frame.isControl && !this.#copy?.mustAsk) this.#pass()
+    if (this.#frame.left === 0) this.#endPayload()
+    return true
+  }
+
+  #readPayload(): void {
+    const frame = this.#frame
+    const size = Math.min(frame.left, this.#chunk.length - this.#at)
+    const bytes = this.#chunk.subarray(this.#at, this.#at + size)
+    const offset = frame.advance(size)
+    this.#at += size
+    if (frame.isControl) this.#control = Buffer.concat([this.#control, frame.clear(bytes, offset)])
+    else if (this.#copy?.isCopying) this.#copy.add(bytes, (part, skip) => frame.clear(part, offset + skip))
+    if (frame.left === 0) this.#endPayload()
+    else if (this.#copy?.isFull && !this.#mayPass && !frame.isControl) this.#ask()
+  }
+
+  #endPayload(): void {
+    if (this.#frame.isControl) return this.#endControl()
+    if (!this.#mayPass && !this.#ask()) return
+    this.#endFrame()
+  }
+
+  #endControl(): void {
+    const { opcode } = this.#frame
+    const { listener } = this.#options
+    if (opcode === OPCODES.pong && listener.isOwnPong(this.#control)) {
+      this.#out.leaveOut(this.#frameAt, this.#at)
+    } else this.#pass()
+    if (opcode === OPCODES.close) listener.closing(readCloseCode(this.#control))
+    this.#endFrame()
+  }
+
+  #endFrame(): void {
+    this.#frame.endFrame()
+    this.#frameAt = this.#at
+    if (this.#frame.isFinal) {
+      this.messages += 1
+      this.#copy?.end()
+    }
+    if (this.#own.isEmpty) return
+    this.#out.writeUpTo(this.#at)
+    this.#putOwn()
+  }
+
+  /** Asks the inspector whether the message may pass; false: it takes a moment, the rest of the chunk waits. */
+  #ask(): boolean {
+    const answer = this.#copy?.ask()
+    if (!answer) {
+      this.#pass()
+      return true
+    }
+    this.#out.hold(this.#frameAt, this.#at)
+    const rest = this.#chunk.subarray(this.#at)
+    this.#isWaiting = true
+    const go = (): void => this.#goOn(rest)
+    answer.then(go, go)
+    return false
+  }
+
+  #goOn(rest: Buffer): void {
+    this.#isWaiting = false
+    if (!this.#isCut) {
+      this.#at = 0
+      this.#pass()
+      if (this.#frame.left === 0) this.#endFrame()
+      this.#walk(rest)
+    }
+    this.#flow()
+  }
+
+  #pass(): void {
+    this.#mayPass = true
+    this.#out.release()
+  }
+
+  #break(code: Violation): false {
+    this.#out.writeUpTo(this.#frameAt)
+    this.#cut()
+    this.#options.listener.broken(code)
+    return false
+  }
+
+  #cut(): void {
+    this.#isCut = true
+    this.#out.forget()
+  }
+
+  /** At once where nothing is open; else when the current frame ends. */
+  #writeOwn(): void {
+    const isOpen = this.#frame.isInFrame && this.#mayPass
+    if (!this.#own.isEmpty && !this.#isWalking && !isOpen && !this.#isCut) this.#putOwn()
+  }
+
+  #putOwn(): void {
+    if (this.#own.write(this.#frame.isFragmented, (bytes) => this.#out.write(bytes))) this.#cut()
+  }
+
+  /** The sender waits while the receiver does not take what was sent. */
+  #flow(): void {
+    const { from } = this.#options
+    if (this.isPaused && !this.#isCut) from.pause()
+    else if (from.isPaused()) from.resume()
+  }
+}

@@ -1,0 +1,78 @@
+/** Looks at text messages as they pass. */
+export interface MessageInspector {
+  /** So many of a message's first bytes are shown. */
+  headBytes: number
+  /** So many of its last bytes are kept beyond those. */
+  tailBytes: number
+  /** The first bytes, before anything of the message passes; a promise holds it (and its sender) back. */
+  gate(head: Buffer): Promise<void> | undefined
+  /** The message has passed. */
+  passed(head: Buffer, tail: Buffer, bytes: number): void
+}
+
+/** What an inspector sees of one message: bounded, whatever its length. */
+export class MessageCopy {
+  readonly #inspector: MessageInspector
+  #parts: Buffer[] = []
+  #partBytes = 0
+  #tail: Buffer = Buffer.alloc(0)
+  #bytes = 0
+  #isText = false
+  #hasAsked = false
+
+  constructor(inspector: MessageInspector) {
+    this.#inspector = inspector
+  }
+
+  get isCopying(): boolean {
+    return this.#isText
+  }
+
+  /** Whether the message may not pass before `ask`. */
+  get mustAsk(): boolean {
+    return this.#isText && !this.#hasAsked
+  }
+
+  get isFull(): boolean {
+    return this.#partBytes >= this.#inspector.headBytes
+  }
+
+  begin(isText: boolean): void {
+    this.#isText = isText
+    this.#hasAsked = false
+    this.#parts = []
+    this.#partBytes = 0
+    this.#bytes = 0
+    if (this.#tail.length > 0) this.#tail = Buffer.alloc(0)
+  }
+
+  /** `clear` takes the mask off what is kept; `skip` is where in `bytes` that begins. */
+  add(bytes: Buffer, clear: (part: Buffer, skip: number) => Buffer): void {
+    const { headBytes, tailBytes } = this.#inspector
+    this.#bytes += bytes.length
+    const room = Math.min(bytes.length, headBytes - this.#partBytes)
+    if (room > 0) {
+      this.#parts.push(clear(bytes.subarray(0, room), 0))
+      this.#partBytes += room
+    }
+    if (room === bytes.length || tailBytes === 0) return
+    const skip = Math.max(room, bytes.length - tailBytes)
+    this.#tail = Buffer.concat([this.#tail, clear(bytes.subarray(skip), skip)]).subarray(-tailBytes)
+  }
+
+  ask(): Promise<void> | undefined {
+    this.#hasAsked = true
+    return this.#isText ? this.#inspector.gate(this.#head()) : undefined
+  }
+
+  end(): void {
+    if (this.#isText) this.#inspector.passed(this.#head(), this.#tail, this.#bytes)
+    this.#isText = false
+  }
+
+  #head(): Buffer {
+    const [first] = this.#parts
+    if (this.#parts.length > 1 || !first) this.#parts = [Buffer.concat(this.#parts)]
+    return this.#parts[0] ?? Buffer.alloc(0)
+  }
+}

@@ -1,0 +1,185 @@
+import type { FastifyRequest } from 'fastify'
+import { costMicros } from '../metering/price.ts'
+import { createTally } from '../metering/realtime.ts'
+import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
+import type { Step } from '../routing/plan.ts'
+import type { Hold, Token, TokenStore, UsageRow } from '../stores/token-store.ts'
+import { addToLine, buildRealtimeRow, type Place } from './realtime-row.ts'
+
+export interface RealtimeBillOptions {
+  request: FastifyRequest
+  token: Token
+  store: TokenStore
+  /** As the client asked for it. */
+  model: string
+  /** Sets one response aside; rejects when the balance does not cover it. */
+  hold(requestId: string, contextTokens: number): Promise<Hold>
+  now(): number
+}
+
+/** One socket's way through many responses: each has a hold before it begins and a row of its own when it ends. */
+export class RealtimeBill {
+  readonly #options: RealtimeBillOptions
+  readonly #tally = createTally()
+  #rows = 0
+  #step: Step | undefined
+  #attempts = 0
+  /** For the next response. */
+  #free: Place | undefined
+  #running: Place[] = []
+  /** Settlements and the hold that follows them, one after the other. */
+  #work: Promise<void> = Promise.resolve()
+  #isWorking = false
+  #isClosed = false
+  #weighedMicros = 0
+
+  constructor(options: RealtimeBillOptions) {
+    this.#options = options
+  }
+
+  /** The first hold, before anybody is dialed. Rejects with the refusal. */
+  async open(): Promise<void> {
+    this.#free = await this.#take()
+  }
+
+  asked(step: Step): void {
+    this.#step = step
+    this.#attempts += 1
+  }
+
+  sent(type: string | undefined, bytes: number): void {
+    this.#tally.sent(type, bytes)
+  }
+
+  received(type: string | undefined, bytes: number): void {
+    this.#tally.received(type, bytes)
+  }
+
+  /** Calls `runDry` when what runs costs more than was set aside for it and is left besides. */
+  weigh(runDry: () => void): void {
+    const cost = this.#cost(this.#tally.estimate())
+    const held = this.#running.reduce((sum, { hold }) => sum + (hold?.micros ?? 0), 0)
+    if (this.#running.length === 0 || cost <= Math.max(held, this.#weighedMicros)) return
+    // Looked at again when it has grown by a tenth.
+    this.#weighedMicros = cost * 1.1
+    const { store, token } = this.#options
+    const judge = ({ balanceMicros }: { balanceMicros: number }): void => {
+      if (cost > held + balanceMicros && this.#running.length > 0) runDry()
+    }
+    store.credits(token.id).then(judge, () => {})
+  }
+
+  /** Why a next response is not paid for; undefined at once: it is. */
+  cover(): Promise<unknown> | undefined {
+    if (this.#free && !this.#isWorking) return undefined
+    return this.#work.then(() => this.#refill())
+  }
+
+  begin(): void {
+    const place = this.#takeFree()
+    this.#running.push(place)
+    const { hold } = place
+    if (!hold) return
+    const row = this.#rowOf(place, this.#tally.estimate())
+    this.#options.store.markAnswered(hold.id, Math.min(row.costMicros, hold.micros), row)
+  }
+
+  /** A response is over; without a report it is estimated. Then the next one is set aside. */
+  end(usage: Usage | undefined): void {
+    const used = usage ?? this.#tally.estimate()
+    this.#tally.reported(used)
+    this.#weighedMicros = 0
+    this.#bill(this.#running.shift() ?? this.#takeFree(), used)
+  }
+
+  /** What the provider reported beside a response, such as a transcription. */
+  charge(usage: Usage): void {
+    this.#bill(this.#takeFree(), usage)
+  }
+
+  /** The socket is gone: what runs is estimated, what is set aside goes back. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    const running = this.#running.splice(0)
+    const estimate = this.#tally.estimate()
+    this.#enqueue(async () => {
+      for (const [index, place] of running.entries())
+        await this.#settle(place, index === 0 ? estimate : NO_USAGE)
+      if (this.#free) await this.#settle(this.#takeFree(), undefined)
+    })
+    await this.#work
+  }
+
+  headers(): Record<string, string> {
+    return {
+      'x-gateway-attempts': String(this.#attempts),
+      ...(this.#free?.hold
+        ? { 'x-gateway-credits-remaining': String(this.#free.hold.balanceMicros / 1e6) }
+        : {}),
+    }
+  }
+
+  #takeFree(): Place {
+    const place = this.#free ?? this.#openPlace(undefined)
+    this.#free = undefined
+    return place
+  }
+
+  #openPlace(hold: Hold | undefined): Place {
+    this.#rows += 1
+    const requestId = `${this.#options.request.id}.${this.#rows}`
+    return { requestId, hold, startedMs: performance.now() }
+  }
+
+  #bill(place: Place, usage: Usage): void {
+    this.#enqueue(async () => {
+      await this.#settle(place, usage)
+      if (!this.#isClosed) await this.#refill()
+    })
+  }
+
+  #enqueue(step: () => Promise<void>): void {
+    this.#isWorking = true
+    const { log } = this.#options.request
+    const work = this.#work.then(step).catch((error) => log.error({ err: error }, 'realtime charge failed'))
+    this.#work = work
+    void work.then(() => {
+      if (this.#work === work) this.#isWorking = false
+    })
+  }
+
+  /** Sets the next response aside; what went wrong, if it did. */
+  async #refill(): Promise<unknown> {
+    try {
+      if (!this.#isClosed) this.#free ??= await this.#take()
+      return undefined
+    } catch (error) {
+      return error
+    }
+  }
+
+  async #take(): Promise<Place> {
+    const place = this.#openPlace(undefined)
+    place.hold = await this.#options.hold(place.requestId, this.#tally.estimate().inputTokens)
+    return place
+  }
+
+  async #settle(place: Place, usage: Usage | undefined): Promise<void> {
+    const { store, request, token } = this.#options
+    const row = this.#rowOf(place, usage)
+    const { requestId, costMicros: micros } = row
+    // Without a hold at least what is left is charged.
+    const hold = place.hold ?? (await store.hold({ tokenId: token.id, requestId, micros, leastMicros: 0 }))
+    if (!hold) return
+    const { chargedMicros } = await store.settle(hold.id, row)
+    addToLine(request, row, chargedMicros)
+  }
+
+  #cost(usage: Usage): number {
+    return this.#step ? costMicros(usage, this.#step.model.price) : 0
+  }
+
+  #rowOf(place: Place, usage: Usage | undefined): UsageRow {
+    return buildRealtimeRow({ ...this.#options, step: this.#step, attempts: this.#attempts }, place, usage)
+  }
+}

@@ -1,0 +1,153 @@
+import { randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
+import type { FastifyRequest } from 'fastify'
+import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
+import { type Failure, isProviderFailure, readRetryAfter } from '../proxy/failover.ts'
+import type { Cuttable } from '../proxy/live.ts'
+import { PlanWalk } from '../proxy/plan-walk.ts'
+import type { Step } from '../routing/plan.ts'
+import { type Dial, type Dialed, type DialTarget, dial, type Refusal } from './dial.ts'
+import type { OpenSocket } from './open-sockets.ts'
+import type { RealtimeBill } from './realtime-bill.ts'
+import { inspectClient, inspectUpstream } from './realtime-inspect.ts'
+import { type End, Relay } from './relay.ts'
+import type { WebsocketTools } from './tools.ts'
+
+export interface SessionOptions {
+  request: FastifyRequest
+  model: string
+  steps: readonly Step[]
+  bill: RealtimeBill
+  tools: WebsocketTools
+  targetOf(step: Step): DialTarget
+  /** Gives its place back, when all is settled. */
+  leave(): void
+}
+
+export type Opened = { end: End; protocol: string | undefined; step: Step } | { refusal: Refusal }
+
+/** One realtime socket from the first dial to the settled bill. */
+export class RealtimeSession implements Cuttable, OpenSocket {
+  slot = -1
+  readonly #options: SessionOptions
+  readonly #walk: PlanWalk
+  #dial: Dial | undefined
+  #upstream: Socket | undefined
+  #relay: Relay | undefined
+  #stopped: GatewayError | undefined
+  #isOver = false
+
+  constructor(options: SessionOptions) {
+    this.#options = options
+    this.#walk = new PlanWalk(options.steps, options.tools)
+  }
+
+  /** Asks one provider after the other; rejects with the error that stands for all of them. */
+  async open(): Promise<Opened> {
+    for (;;) {
+      const step = this.#walk.next()
+      if (this.#stopped) throw this.#stopped
+      if (!step || !this.#walk.mayAsk(step)) throw this.#walk.verdict(this.#options.model)
+      const opened = await this.#ask(step)
+      if (opened) return opened
+    }
+  }
+
+  /** After the 101: both sockets are joined. */
+  begin(client: End, upstream: End): void {
+    const { bill, request, tools } = this.#options
+    const runDry = (why?: unknown): void => this.#runDry(why)
+    request.line.status = 101
+    this.#relay = new Relay({
+      client,
+      upstream,
+      idleTimeoutMs: tools.idleTimeoutMs,
+      fromClient: inspectClient(bill, runDry),
+      fromUpstream: inspectUpstream(bill, runDry),
+      over: () => this.over(),
+    })
+    this.#relay.start()
+  }
+
+  cut(): void {
+    this.#stop(gatewayRestarting('The gateway is restarting. Connect again.'), 1012, 'service restart')
+  }
+
+  close(code: number, reason: string): void {
+    this.#stop(upstreamFailed(reason), code, reason)
+  }
+
+  tick(ms: number): void {
+    this.#relay?.tick(ms)
+  }
+
+  /** The client went away before the 101, or the handshake came to nothing, or the relay ended. */
+  over(): void {
+    if (this.#isOver || this.#relay?.isOpen) return
+    this.#isOver = true
+    const { bill, request, leave } = this.#options
+    this.#stopped ??= upstreamFailed('The client left.')
+    this.#dial?.abort()
+    if (!this.#relay) this.#upstream?.destroy()
+    Object.assign(request.line, this.#relay?.counts())
+    bill.close().then(leave, leave)
+  }
+
+  #stop(error: GatewayError, code: number, reason: string): void {
+    this.#stopped ??= error
+    if (this.#relay) this.#relay.close(code, reason)
+    else this.#dial?.abort()
+  }
+
+  async #ask(step: Step): Promise<Opened | undefined> {
+    const { bill, request, tools, targetOf } = this.#options
+    bill.asked(step)
+    Object.assign(request.line, { provider: step.provider.name, modelUsed: step.upstreamModel })
+    request.line.attempts = (request.line.attempts ?? 0) + 1
+    this.#dial = dial(targetOf(step), tools.timeouts)
+    const dialed = await this.#dial.result
+    if (this.#stopped) throw this.#stopped
+    const failure = this.#judge(dialed)
+    if (failure) {
+      this.#note(step, failure)
+      return undefined
+    }
+    tools.health.succeeded(step.health)
+    if (dialed.kind !== 'open') return dialed.kind === 'refused' ? { refusal: dialed.refusal } : undefined
+    this.#upstream = dialed.end.socket
+    return { end: dialed.end, protocol: dialed.protocol, step }
+  }
+
+  #judge(dialed: Dialed): Failure | undefined {
+    if (dialed.kind === 'open') return undefined
+    if (dialed.kind === 'failed') return dialed.failure
+    const { status, headers } = dialed.refusal
+    if (!isProviderFailure(status) && status >= 400) return undefined
+    const retryAfterMs = readRetryAfter(headers, this.#options.tools.now())
+    return { kind: 'status', status, reason: String(status), retryAfterMs }
+  }
+
+  #note(step: Step, failure: Failure): void {
+    const { line, log } = this.#options.request
+    this.#walk.note(step, failure)
+    line.cause = failure.reason
+    log.warn(
+      { provider: step.provider.name, model: step.upstreamModel, reason: failure.reason },
+      'provider failed',
+    )
+  }
+
+  #runDry(why: unknown): void {
+    // A store that cannot be asked must not look like an empty purse.
+    const isPassing = why instanceof GatewayError && why.code !== 'insufficient_quota'
+    const code = isPassing ? why.code : 'insufficient_quota'
+    const message = isPassing
+      ? 'The next response could not be paid for right now. Connect again in a moment.'
+      : 'Your balance is used up: have your token topped up and connect again.'
+    this.#options.request.line.error = code
+    const type = isPassing ? why.type : 'insufficient_quota'
+    const error = { type, code, message, param: null, event_id: null }
+    const event = { type: 'error', event_id: `event_${randomUUID()}`, error }
+    this.#relay?.close(isPassing ? 1013 : 1008, `${code}: ${message}`, JSON.stringify(event))
+  }
+}

@@ -1,0 +1,147 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Catalog } from '../config/models.ts'
+import { invalidRequest, missingModel } from '../errors.ts'
+import type { RequestFacts } from '../metering/worst-case.ts'
+import { copyDownward, upstreamHeaders } from '../proxy/headers.ts'
+import { planSteps, type Step } from '../routing/plan.ts'
+import type { Hold, Token, TokenStore } from '../stores/token-store.ts'
+import type { DialTarget } from './dial.ts'
+import { RealtimeBill } from './realtime-bill.ts'
+import { RealtimeSession } from './realtime-session.ts'
+import { readProtocols, realtimeProtocols } from './subprotocols.ts'
+import type { WebsocketTools } from './tools.ts'
+import { addWebsocketRoute, whenGone } from './upgrade.ts'
+
+export interface RealtimeOptions {
+  catalog(): Catalog
+  tokens: TokenStore
+  /** Sets the worst case of one response aside, or turns the request away. */
+  hold(
+    store: TokenStore,
+    who: { token: Token; requestId: string },
+    steps: readonly Step[],
+    facts: RequestFacts,
+  ): Promise<Hold>
+  tools: WebsocketTools
+}
+
+/** Instructions and tools of a session, and the first turn. */
+const FIRST_INPUT_TOKENS = 1_000
+const MAX_MODEL_LENGTH = 256
+
+/** `GET /v1/realtime?model=`: a paid socket. */
+export const realtimeRoute = async (app: FastifyInstance, options: RealtimeOptions): Promise<void> => {
+  addWebsocketRoute(app, '/realtime', (request, reply) => prepare(request, reply, options))
+}
+
+const prepare = async (
+  request: FastifyRequest,
+  reply: FastifyReply,
+  options: RealtimeOptions,
+): Promise<void> => {
+  const model = readModel(request.url)
+  request.line.model = model
+  const { token } = request
+  const steps = planSteps({
+    catalog: options.catalog(),
+    model,
+    allowed: token.models,
+    dialect: 'openai',
+  })
+  const { session, bill } = await openSession(request, { model, steps }, options)
+  whenGone(request, () => session.over())
+  try {
+    const opened = await session.open()
+    if ('refusal' in opened) {
+      session.over()
+      const { status, headers, body } = opened.refusal
+      const own: Record<string, string> = {}
+      copyDownward(headers, own)
+      await reply.code(status).headers(own).send(body)
+      return
+    }
+    const offered = readProtocols(request.headers) ?? []
+    reply.header('x-gateway-provider', opened.step.provider.name)
+    reply.header('x-gateway-model', encodeURI(opened.step.upstreamModel.toWellFormed()))
+    request.server.acceptUpgrade(request, reply, {
+      protocol: offered.includes('realtime') ? 'realtime' : opened.protocol,
+      headers: bill.headers(),
+      begin: (client) => session.begin(client, opened.end),
+    })
+  } catch (error) {
+    session.over()
+    throw error
+  }
+}
+
+const openSession = async (
+  request: FastifyRequest,
+  { model, steps }: { model: string; steps: readonly Step[] },
+  { tokens, hold, tools }: RealtimeOptions,
+): Promise<{ session: RealtimeSession; bill: RealtimeBill }> => {
+  const { token } = request
+  const bill = new RealtimeBill({
+    request,
+    token,
+    model,
+    store: tokens,
+    now: tools.now,
+    hold: (requestId, context) =>
+      hold(tokens, { token, requestId }, steps, realtimeFacts(context + FIRST_INPUT_TOKENS)),
+  })
+  let billed = (): void => {}
+  let leavePlace = (): void => {}
+  const leave = (): void => {
+    tools.live.delete(session)
+    leavePlace()
+    billed()
+  }
+  const targetOf = (step: Step): DialTarget => buildTarget(request, step)
+  const session = new RealtimeSession({ request, model, steps, bill, tools, targetOf, leave })
+  leavePlace = tools.sockets.enter({ key: token.id, token }, session)
+  try {
+    await bill.open()
+  } catch (error) {
+    leavePlace()
+    throw error
+  }
+  tools.budget.earn()
+  tools.live.add(session)
+  request.billing = new Promise((resolve) => {
+    billed = resolve
+  })
+  return { session, bill }
+}
+
+const realtimeFacts = (inputTokens: number): RequestFacts => ({
+  kind: 'realtime',
+  inputTokens,
+  choices: 1,
+  images: 0,
+  characters: 0,
+  seconds: 0,
+})
+
+/** Of the query the model alone goes up: other names (`call_id`) would reach into sessions of other tenants. */
+const buildTarget = (request: FastifyRequest, { provider, upstreamModel }: Step): DialTarget => {
+  const url = new URL(`${provider.origin}${provider.basePath}/realtime`)
+  url.searchParams.set('model', upstreamModel)
+  const flat = upstreamHeaders(request.headers, provider, 'openai')
+  const headers: Record<string, string> = {}
+  for (let index = 0; index < flat.length; index += 2) headers[flat[index] ?? ''] = flat[index + 1] ?? ''
+  delete headers['content-type']
+  return { url, headers, protocols: realtimeProtocols(readProtocols(request.headers) ?? []) }
+}
+
+const readModel = (url: string): string => {
+  const start = url.indexOf('?')
+  const names = start < 0 ? [] : new URLSearchParams(url.slice(start + 1)).getAll('model')
+  const [model = ''] = names
+  if (model === '') throw missingModel('Name a model in the URL: /v1/realtime?model=...', { param: 'model' })
+  if (names.length > 1 || model.length > MAX_MODEL_LENGTH || /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u.test(model)) {
+    throw invalidRequest(`"model" must stand once, with at most ${MAX_MODEL_LENGTH} printable characters`, {
+      param: 'model',
+    })
+  }
+  return model
+}

@@ -1,0 +1,94 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { WsRoute } from '../config/ws-routes.ts'
+import { upstreamFailed, upstreamTimeout } from '../errors.ts'
+import { copyDownward } from '../proxy/headers.ts'
+import type { Token } from '../stores/token-store.ts'
+import { type DialTarget, dial, type Refusal } from './dial.ts'
+import { ServiceSession } from './service-session.ts'
+import { publicProtocols, readProtocols } from './subprotocols.ts'
+import type { WebsocketTools } from './tools.ts'
+import { addWebsocketRoute, whenGone } from './upgrade.ts'
+
+export interface ServiceOptions {
+  routes: readonly WsRoute[]
+  tools: WebsocketTools
+}
+
+/** What of a client's request a service may see. */
+const UPWARD = ['user-agent', 'accept-language'] as const
+/** A service that lets its own users in, without a token of ours, needs what tells it who they are. */
+const UPWARD_OPEN = ['authorization', 'cookie', 'origin'] as const
+
+/** `WS_ROUTES`: the path itself and all below it. Auth and limits are the enclosing scope's. */
+export const serviceRoutes = async (
+  app: FastifyInstance,
+  { routes, tools }: ServiceOptions,
+): Promise<void> => {
+  for (const route of routes) {
+    const prepare = (request: FastifyRequest, reply: FastifyReply): Promise<void> =>
+      relay(request, reply, { route, tools })
+    addWebsocketRoute(app, route.prefix, prepare)
+    addWebsocketRoute(app, `${route.prefix}/*`, prepare)
+  }
+}
+
+const relay = async (
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { route, tools }: { route: WsRoute; tools: WebsocketTools },
+): Promise<void> => {
+  // Unset where nobody was asked for a token.
+  const token: Token | undefined = route.isOpen ? undefined : request.token
+  const session = new ServiceSession(request, tools)
+  session.enter({ key: token ? token.id : `address:${request.ip}`, token })
+  whenGone(request, () => session.over())
+  try {
+    const dialed = await session.open(() => dial(buildTarget(request, route), tools.timeouts))
+    if (dialed.kind === 'refused') {
+      session.over()
+      await passRefusal(reply, dialed.refusal)
+      return
+    }
+    if (dialed.kind === 'failed') throw readFailure(dialed.failure.kind, dialed.error)
+    const { end, protocol } = dialed
+    request.server.acceptUpgrade(request, reply, {
+      protocol,
+      headers: {},
+      begin: (client) => session.begin(client, end),
+    })
+  } catch (error) {
+    session.over()
+    throw error
+  }
+}
+
+/** The service's own words, unless they would lead the client away. */
+const passRefusal = async (reply: FastifyReply, { status, headers, body }: Refusal): Promise<void> => {
+  if (status < 400) throw upstreamFailed('The service did not open a WebSocket.')
+  const own: Record<string, string> = {}
+  copyDownward(headers, own)
+  await reply.code(status).headers(own).send(body)
+}
+
+const readFailure = (kind: string, cause: Error | undefined): Error =>
+  kind === 'timeout'
+    ? upstreamTimeout('The service did not answer in time.', { cause })
+    : upstreamFailed('The service could not be reached.', { cause })
+
+const buildTarget = (request: FastifyRequest, { prefix, url, isOpen }: WsRoute): DialTarget => {
+  const headers: Record<string, string> = {
+    'x-request-id': request.id,
+    'x-forwarded-for': request.ip,
+    'x-forwarded-proto': request.protocol,
+  }
+  for (const name of isOpen ? [...UPWARD, ...UPWARD_OPEN] : UPWARD) {
+    const value = request.headers[name]
+    if (typeof value === 'string') headers[name] = value
+  }
+  const offered = readProtocols(request.headers) ?? []
+  return {
+    url: new URL(url + request.url.slice(prefix.length)),
+    headers,
+    protocols: publicProtocols(offered),
+  }
+}

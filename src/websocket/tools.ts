@@ -1,0 +1,16 @@
+import type { Live } from '../proxy/live.ts'
+import type { ProviderHealth } from '../routing/health.ts'
+import type { RetryBudget } from '../routing/retry-budget.ts'
+import type { DialTimeouts } from './dial.ts'
+import type { OpenSockets } from './open-sockets.ts'
+
+/** What all sockets of one app share. */
+export interface WebsocketTools {
+  sockets: OpenSockets
+  live: Live
+  health: ProviderHealth
+  budget: RetryBudget
+  timeouts: DialTimeouts
+  idleTimeoutMs: number
+  now(): number
+}

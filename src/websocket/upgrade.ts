@@ -1,0 +1,131 @@
+import type { IncomingMessage } from 'node:http'
+import { Socket } from 'node:net'
+import fastifyWebsocket, { type WebsocketPluginOptions } from '@fastify/websocket'
+import type { FastifyInstance, FastifyReply, FastifyRequest, preHandlerAsyncHookHandler } from 'fastify'
+import fp from 'fastify-plugin'
+import { WebSocket } from 'ws'
+import { invalidRequest, originNotAllowed, upgradeNotServed, upgradeRequired } from '../errors.ts'
+import type { End } from './relay.ts'
+import { readProtocols } from './subprotocols.ts'
+
+/** What the 101 says, and who takes over the socket after it. */
+export interface Acceptance {
+  protocol: string | undefined
+  headers: Record<string, string>
+  begin(client: End): void
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    isWebsocket?: boolean
+  }
+  interface FastifyInstance {
+    /** To be called in a route's `preHandler`, when the upstream has said yes. */
+    acceptUpgrade(request: FastifyRequest, reply: FastifyReply, acceptance: Acceptance): void
+  }
+}
+
+export interface UpgradeOptions {
+  isAllowedOrigin(origin: string): boolean
+}
+
+/** Hands the raw socket over instead of reading frames itself (`WebSocket` is a documented option of ws's server). */
+class RawWebSocket extends WebSocket {
+  end: End | undefined
+
+  setSocket(socket: unknown, head: Buffer): void {
+    if (socket instanceof Socket) this.end = { socket, head }
+  }
+}
+
+const KEY = /^[+/0-9A-Za-z]{22}==$/
+
+/** For Fastify's `http` options: only these leave HTTP, whatever else asks for it (h2c) is answered as if it had not. */
+export const shouldUpgrade = ({ method, headers }: IncomingMessage): boolean =>
+  method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket'
+
+const checkHandshake = ({ headers }: IncomingMessage): void => {
+  if (headers['sec-websocket-version'] !== '13') throw upgradeRequired('Send "Sec-WebSocket-Version: 13".')
+  if (!KEY.test(headers['sec-websocket-key'] ?? ''))
+    throw invalidRequest('Send a "Sec-WebSocket-Key" of 16 bytes in base64.')
+  if (!readProtocols(headers)) throw invalidRequest('"Sec-WebSocket-Protocol" must be a list of names.')
+}
+
+const answerHeaders = (reply: FastifyReply, own: Record<string, string>): string[] => {
+  const lines: string[] = []
+  for (const [name, value] of Object.entries({ ...reply.getHeaders(), ...own })) {
+    if (value !== undefined) lines.push(`${name}: ${String(value).replace(/[^\x20-\x7e]/g, '')}`)
+  }
+  return lines
+}
+
+/**
+ * The one owner of the upgrade event. Hooks run as for any request, so whatever refuses does so with an HTTP status;
+ * the 101 goes out when `acceptUpgrade` was called.
+ */
+export const upgrade = fp<UpgradeOptions>(
+  async (app, { isAllowedOrigin }) => {
+    const accepted = new WeakMap<IncomingMessage, Acceptance & { lines: string[] }>()
+    const options: WebsocketPluginOptions['options'] = {
+      clientTracking: false,
+      perMessageDeflate: false,
+      handleProtocols: (_offered, raw) => accepted.get(raw)?.protocol ?? false,
+    }
+    // Its type asks for the module's static properties too, which nobody reads.
+    Reflect.set(options, 'WebSocket', RawWebSocket)
+    await app.register(fastifyWebsocket, { options })
+    app.websocketServer.on('headers', (lines, raw) => lines.push(...(accepted.get(raw)?.lines ?? [])))
+    app.websocketServer.on('connection', (socket, raw) => {
+      const acceptance = accepted.get(raw)
+      if (socket instanceof RawWebSocket && socket.end && acceptance) acceptance.begin(socket.end)
+      else raw.socket.destroy()
+    })
+    app.decorate('acceptUpgrade', (request, reply, acceptance) => {
+      accepted.set(request.raw, { ...acceptance, lines: answerHeaders(reply, acceptance.headers) })
+    })
+    app.addHook('onRequest', async (request) => {
+      if (!request.ws) return
+      const { origin } = request.headers
+      if (origin !== undefined && !isAllowedOrigin(origin))
+        throw originNotAllowed('Pages of this origin may not connect. Ask the operator to allow it.')
+      if (request.is404) return
+      if (!isWebsocketRoute(request)) throw upgradeNotServed('No WebSocket is served here. Send plain HTTP.')
+      checkHandshake(request.raw)
+    })
+  },
+  { name: 'websocket-upgrade' },
+)
+
+const isWebsocketRoute = ({ routeOptions }: FastifyRequest): boolean =>
+  routeOptions.config.isWebsocket === true
+
+const refusePlain = async (_request: FastifyRequest, reply: FastifyReply): Promise<never> => {
+  reply.headers({ upgrade: 'websocket', connection: 'upgrade' })
+  throw upgradeRequired('Connect here with a WebSocket.')
+}
+
+/** A route that is nothing but a WebSocket; `prepare` refuses, or calls `acceptUpgrade`. */
+export const addWebsocketRoute = (
+  app: FastifyInstance,
+  url: string,
+  prepare: (request: FastifyRequest, reply: FastifyReply) => Promise<void>,
+): void => {
+  const preHandler: preHandlerAsyncHookHandler = async (request, reply) => {
+    if (request.ws) await prepare(request, reply)
+  }
+  app.route({
+    method: 'GET',
+    url,
+    config: { isWebsocket: true },
+    preHandler,
+    handler: refusePlain,
+    // `connection` has begun the relay already.
+    wsHandler: () => {},
+  })
+}
+
+/** Also for a client that is gone already: while its token was checked nobody listened. */
+export const whenGone = ({ raw }: FastifyRequest, gone: () => void): void => {
+  if (raw.socket.destroyed) gone()
+  else raw.socket.once('close', gone)
+}

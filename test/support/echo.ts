@@ -1,0 +1,47 @@
+import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import { createServer } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { type WebSocket, WebSocketServer } from 'ws'
+import type { Owner } from './waiting.ts'
+
+/** A real WebSocket service on loopback that sends back what it gets. */
+export interface EchoService {
+  port: number
+  /** Heads of the handshakes it has seen. */
+  seen: IncomingMessage[]
+  sockets: Set<Socket>
+}
+
+export interface EchoOptions {
+  onSocket?(socket: WebSocket, request: IncomingMessage): void
+  handleProtocols?(offered: Set<string>): string | false
+}
+
+export async function startEcho(t: Owner, options: EchoOptions = {}): Promise<EchoService> {
+  const http = createServer((_request, response) => response.writeHead(404).end())
+  const service = new WebSocketServer({
+    server: http,
+    ...(options.handleProtocols ? { handleProtocols: options.handleProtocols } : {}),
+  })
+  const seen: IncomingMessage[] = []
+  const sockets = new Set<Socket>()
+  http.on('connection', (socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+  })
+  service.on('connection', (socket, request) => {
+    seen.push(request)
+    socket.on('error', () => {})
+    if (options.onSocket) return options.onSocket(socket, request)
+    socket.on('message', (message, isBinary) => socket.send(message, { binary: isBinary }))
+  })
+  http.listen(0, '127.0.0.1')
+  await once(http, 'listening')
+  t.teardown(async () => {
+    for (const socket of sockets) socket.destroy()
+    http.close()
+    await once(http, 'close')
+  })
+  return { port: (http.address() as AddressInfo).port, seen, sockets }
+}

@@ -1,0 +1,120 @@
+import { PassThrough } from 'node:stream'
+import t from 'tap'
+import { OPCODES, writeClose, writeFrame } from '../../src/websocket/frames.ts'
+import { Lane } from '../../src/websocket/lane.ts'
+import type { MessageInspector } from '../../src/websocket/message-copy.ts'
+import { type FrameShape, frame, readFrames } from '../support/raw-socket.ts'
+
+const openLane = (inspector?: MessageInspector) => {
+  const parts: Buffer[] = []
+  const to = new PassThrough()
+  to.write = (part: Buffer) => parts.push(part) > 0
+  const broken: number[] = []
+  const lane = new Lane({
+    from: new PassThrough(),
+    to,
+    isMasked: false,
+    maxMessageBytes: 1000,
+    inspector,
+    listener: {
+      isOwnPong: (payload) => payload.equals(Buffer.from('mine')),
+      closing: () => {},
+      broken: (code) => broken.push(code),
+    },
+  })
+  const bytes = (): Buffer => Buffer.concat(parts.splice(0))
+  return { lane, bytes, broken }
+}
+const server = (shape: FrameShape): Buffer => frame({ ...shape, masked: false })
+const texts = (bytes: Buffer): string[] => readFrames(bytes).map(({ payload }) => String(payload))
+
+const STREAM = Buffer.concat([
+  server({ payload: 'one' }),
+  server({ opcode: 10, payload: 'mine' }),
+  server({ final: false, payload: 'two ' }),
+  server({ opcode: 10, payload: 'mine' }),
+  server({ opcode: 9, payload: 'ping' }),
+  server({ opcode: 0, payload: 'halves'.repeat(50) }),
+  server({ opcode: 2, payload: '' }),
+])
+const PASSED = Buffer.concat([
+  server({ payload: 'one' }),
+  server({ final: false, payload: 'two ' }),
+  server({ opcode: 9, payload: 'ping' }),
+  server({ opcode: 0, payload: 'halves'.repeat(50) }),
+  server({ opcode: 2, payload: '' }),
+])
+
+t.test('wherever the chunks break, the same bytes pass but for our own pongs', async (t) => {
+  const pass: MessageInspector = {
+    headBytes: 5,
+    tailBytes: 4,
+    gate: () => undefined,
+    passed: () => {},
+  }
+  for (const inspector of [undefined, pass]) {
+    for (let size = 1; size <= STREAM.length; size += 1) {
+      const { lane, bytes } = openLane(inspector)
+      for (let at = 0; at < STREAM.length; at += size) lane.push(STREAM.subarray(at, at + size))
+      t.ok(bytes().equals(PASSED), `chunks of ${size}`)
+      t.equal(lane.messages, 3)
+    }
+  }
+})
+
+t.test(
+  'our own frames wait for the end of the frame, our last message for the end of the message',
+  async (t) => {
+    const { lane, bytes } = openLane()
+    const first = server({ final: false, payload: 'begun ' })
+    lane.push(first.subarray(0, 4))
+    lane.insert(writeFrame(OPCODES.ping, Buffer.from('p'), false))
+    const last = Buffer.concat([
+      writeFrame(OPCODES.text, Buffer.from('error'), false),
+      writeClose(1008, 'dry', false),
+    ])
+    let isDone = false
+    lane.finish(last, true, () => {
+      isDone = true
+    })
+    lane.push(first.subarray(4))
+    t.notOk(isDone)
+    lane.push(Buffer.concat([server({ opcode: 0, payload: 'ended' }), server({ payload: 'too late' })]))
+    t.ok(isDone)
+    t.same(texts(bytes()), ['begun ', 'p', 'ended', 'error', '\x03\xf0dry'.replace('\xf0', '\ufffd')])
+  },
+)
+
+t.test('a gate holds a message and all behind it back', async (t) => {
+  let open = (): void => {}
+  const { lane, bytes } = openLane({
+    headBytes: 100,
+    tailBytes: 0,
+    gate: (head) =>
+      String(head) === 'gated'
+        ? new Promise((resolve) => {
+            open = resolve
+          })
+        : undefined,
+    passed: () => {},
+  })
+  lane.push(
+    Buffer.concat([server({ payload: 'free' }), server({ payload: 'gated' }), server({ payload: 'next' })]),
+  )
+  t.same(texts(bytes()), ['free'])
+  t.ok(lane.isPaused)
+  open()
+  await new Promise(setImmediate)
+  t.same(texts(bytes()), ['gated', 'next'])
+})
+
+t.test('a broken rule stops the lane before the frame that breaks it', async (t) => {
+  const { lane, bytes, broken } = openLane()
+  lane.push(Buffer.concat([server({ payload: 'fine' }), server({ reserved: 4, payload: 'bad' })]))
+  lane.push(server({ payload: 'never' }))
+  t.same(texts(bytes()), ['fine'])
+  t.same(broken, [1002])
+  const long = openLane()
+  long.lane.push(server({ payload: 'x'.repeat(1001) }))
+  t.same(long.broken, [1009])
+})
