@@ -105,21 +105,26 @@ t.test('lines and headers that a client never sends are refused in the shape cli
 })
 
 t.test('an upgrade that is not served is refused or ignored, never left hanging', async (t) => {
-  const upgrades: [string, string][] = [
+  const upgrades: [string, string, string][] = [
     [
       'a websocket',
       'Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n',
+      'model_not_found',
     ],
-    ['h2c', 'Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n'],
-    ['nonsense', 'Upgrade: nonsense/9\r\nConnection: Upgrade\r\n'],
+    [
+      'h2c',
+      'Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n',
+      'upgrade_required',
+    ],
+    ['nonsense', 'Upgrade: nonsense/9\r\nConnection: Upgrade\r\n', 'upgrade_required'],
   ]
-  for (const [name, headers] of upgrades) {
+  for (const [name, headers, code] of upgrades) {
     const answer = await rawRequest(
       gateway.port,
       `GET /v1/realtime?model=m HTTP/1.1\r\nHost: a\r\n${auth}${headers}\r\n`,
     )
     t.ok(statusOf(answer) >= 400 && statusOf(answer) < 500, `${name}: ${answer.slice(0, 100)}`)
-    t.equal(errorOf(answer), 'not_found', name)
+    t.equal(errorOf(answer), code, name)
   }
 })
 
