@@ -1,4 +1,5 @@
 import { openFileStore } from './file/store.ts'
+import type { IdempotencyStore } from './idempotency.ts'
 import type { TokenStore } from './token-store.ts'
 
 // biome-ignore lint/performance/noBarrelFile: callers know one door; its own file keeps the drivers from a circle.
@@ -7,6 +8,7 @@ export { StoreError } from './store-error.ts'
 /** Everything that outlives a request. */
 export interface Stores {
   tokens: TokenStore
+  keys: IdempotencyStore
   close(): Promise<void>
 }
 
