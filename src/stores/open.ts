@@ -19,6 +19,6 @@ export interface StoreSettings {
 
 /** Opens the stores, or throws a `StoreError` that names the file and the way out. */
 export async function openStores({ dbDir }: StoreSettings): Promise<Stores> {
-  const tokens = await openFileStore(dbDir)
-  return { tokens, close: () => tokens.close() }
+  const { tokens, keys } = await openFileStore(dbDir)
+  return { tokens, keys, close: () => tokens.close() }
 }
