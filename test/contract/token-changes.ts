@@ -121,8 +121,8 @@ export function tokenChangesContract(name: string, open: (test: Owner) => Promis
       const wish = newToken(10, { addresses: ['10.0.0.0/8', '2001:db8::/32'], requestsInFlight: 3 })
       const { id } = await opened.store.mint(wish)
       test.equal(await opened.store.disable('nobody', 1), undefined)
-    test.equal(await opened.store.enable('nobody'), undefined)
-    test.match(await opened.store.disable(id, 111), { disabledAt: 111 })
+      test.equal(await opened.store.enable('nobody'), undefined)
+      test.match(await opened.store.disable(id, 111), { disabledAt: 111 })
       test.match(await opened.store.disable(id, 222), { disabledAt: 111 })
       test.equal((await opened.store.enable(id))?.disabledAt, undefined)
       const { store } = opened
@@ -134,7 +134,7 @@ export function tokenChangesContract(name: string, open: (test: Owner) => Promis
       const after = await (await opened.reopen()).find(wish.hash)
       test.match(after, { id, disabledAt: 333, addresses: wish.addresses, requestsInFlight: 3 })
       test.not(after?.hash, wish.hash)
-      },
+    },
   )
 
   t.test(`${name}: of a hundred requests at once exactly as many get a place as there are`, async (test) => {
