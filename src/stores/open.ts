@@ -1,3 +1,5 @@
+import type { Books } from './books.ts'
+import { readFileBooks } from './file/books.ts'
 import { openFileStore } from './file/store.ts'
 import type { IdempotencyStore } from './idempotency.ts'
 import type { TokenStore } from './token-store.ts'
@@ -22,3 +24,6 @@ export async function openStores({ dbDir }: StoreSettings): Promise<Stores> {
   const { tokens, keys } = await openFileStore(dbDir)
   return { tokens, keys, close: () => tokens.close() }
 }
+
+/** The sums of the stores, without opening them: beside a running server or without one. Throws a `StoreError`. */
+export const readBooks = ({ dbDir }: StoreSettings): Promise<Books> => readFileBooks(dbDir)
