@@ -6,21 +6,12 @@ import { join } from 'node:path'
 import t from 'tap'
 import { openStores } from '../../src/stores/open.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
-import { killAgainAndAgain } from '../torture/kills.ts'
-
-const CYCLES = 60
 
 async function folder(test: { teardown(close: () => unknown): unknown }): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'gateway-crash-'))
   test.teardown(() => rm(path, { recursive: true, force: true }))
   return path
 }
-
-t.test(`after ${CYCLES} kill -9 all that was acknowledged is there, and no hold is left`, async (test) => {
-  const { faults, figures } = await killAgainAndAgain(CYCLES, () => undefined)
-  test.comment(figures)
-  test.same(faults, [])
-})
 
 /** Lets files of this process grow to so many bytes: writes beyond fail as on a full disk, cut short first. */
 function limitFiles(bytes: number | 'unlimited'): boolean {

@@ -3,6 +3,9 @@ import { crowd } from './crowd.ts'
 import { crowdedFolder } from './neighbours.ts'
 import { openOneGateway } from './one-gateway.ts'
 
+const TIMEOUT_MS = 300_000
+t.setTimeout(TIMEOUT_MS)
+
 const one = await openOneGateway(t)
 
 t.test(
@@ -19,8 +22,12 @@ t.test(
   },
 )
 
-t.test('a token command in a loop and second servers beside a loaded one: nothing is lost', async (test) => {
-  const { faults, figures } = await crowdedFolder(test, one, { commands: 5 })
-  test.comment(figures)
-  test.same(faults, [])
-})
+t.test(
+  'a token command in a loop and second servers beside a loaded one: nothing is lost',
+  { timeout: TIMEOUT_MS },
+  async (test) => {
+    const { faults, figures } = await crowdedFolder(test, one, { commands: 5 })
+    test.comment(figures)
+    test.same(faults, [])
+  },
+)

@@ -1,6 +1,9 @@
 import t from 'tap'
 import { cutAgainAndAgain, cutStockAdapter, openDisk } from './power-cut.ts'
 
+const TIMEOUT_MS = 300_000
+t.setTimeout(TIMEOUT_MS)
+
 const disk = openDisk()
 if (typeof disk === 'string') t.comment(`power cut left out: ${disk}`)
 else {
@@ -15,9 +18,13 @@ else {
     },
   )
 
-  t.test("lowdb's own adapter loses acknowledged writes in the same test", async (test) => {
-    const { lost, acknowledged } = await cutStockAdapter(disk, 2)
-    test.comment(`${lost} of ${acknowledged} lost`)
-    test.ok(lost > 0)
-  })
+  t.test(
+    "lowdb's own adapter loses acknowledged writes in the same test",
+    { timeout: TIMEOUT_MS },
+    async (test) => {
+      const { lost, acknowledged } = await cutStockAdapter(disk, 2)
+      test.comment(`${lost} of ${acknowledged} lost`)
+      test.ok(lost > 0)
+    },
+  )
 }

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
+import { bareEnv } from '../support/process.ts'
 
 /** When a victim is to be killed: after so many lines, or so many milliseconds after its first one. */
 export type Death = { lines: number } | { ms: number }
@@ -15,6 +16,8 @@ export interface Life {
 export async function killedVictim(script: string, dbDir: string, death: Death): Promise<Life> {
   const child = spawn(process.execPath, [join(import.meta.dirname, script), dbDir], {
     stdio: ['ignore', 'pipe', 'inherit'],
+    // Without the hooks of the test runner, which would double its start.
+    env: bareEnv(),
   })
   let [said, count] = ['', 0]
   let timer: NodeJS.Timeout | undefined
