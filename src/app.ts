@@ -18,6 +18,7 @@ import { makeRequestId, requestId } from './entrance/request-id.ts'
 import { accountRoute } from './limits/account.ts'
 import { addressLimit } from './limits/address.ts'
 import { holdWorstCase } from './limits/balance.ts'
+import { inFlightLimit } from './limits/in-flight.ts'
 import { rateLimit } from './limits/rate.ts'
 import type { ExchangeTools } from './proxy/deal.ts'
 import { createLive, type Live } from './proxy/live.ts'
@@ -27,6 +28,7 @@ import { passthrough, planPassthrough } from './proxy/passthrough.ts'
 import { ENDPOINTS } from './routing/endpoints.ts'
 import { createProviderHealth } from './routing/health.ts'
 import { createRetryBudget } from './routing/retry-budget.ts'
+import type { IdempotencyStore } from './stores/idempotency.ts'
 import type { TokenStore } from './stores/token-store.ts'
 import { quietRequests } from './telemetry/quiet-requests.ts'
 import { requestLine } from './telemetry/request-line.ts'
@@ -40,6 +42,7 @@ import { shouldUpgrade, upgrade } from './websocket/upgrade.ts'
 export interface AppNeeds {
   settings: Settings
   tokens: TokenStore
+  keys: IdempotencyStore
   catalog(): Catalog
   logger: FastifyBaseLogger
 }
@@ -54,7 +57,7 @@ export interface Gateway {
 }
 
 /** The map: what happens to a request, in this order. */
-export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds): Promise<Gateway> => {
+export const buildApp = async ({ settings, tokens, keys, catalog, logger }: AppNeeds): Promise<Gateway> => {
   const app = openServer(settings, logger)
   const tools = openTools(settings)
   const websocket = openWebsocketTools(settings, tools, tokens)
@@ -63,7 +66,7 @@ export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds):
   const errors = { body: writeErrorBody, event: streamErrorEvent }
   const { requestsPerMinute, requestsPerDay, bodyTimeoutMs } = settings
   const hold = holdWorstCase // not with an empty purse
-  const paid = { catalog, tokens, hold, errors, tools, bodyTimeoutMs }
+  const paid = { catalog, tokens, keys, hold, errors, tools, bodyTimeoutMs }
   const services = (isOpen: boolean) => ({
     routes: catalog().wsRoutes.filter((route) => route.isOpen === isOpen),
     tools: websocket,
@@ -84,6 +87,7 @@ export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds):
     const onRefused = await addressLimit(known, settings)
     await known.register(clientAuth, { tokens, onRefused }) // who is asking
     await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay }) // not too often
+    await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(passthrough, { routes: planPassthrough(settings, catalog()), timeouts: settings })
     await known.register(serviceRoutes, services(false))
     await known.register(

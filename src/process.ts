@@ -97,7 +97,7 @@ const start = async (): Promise<void> => {
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined
   const catalog = openCatalogOrFail(settings, demo?.provider, log)
   if (settings.adminFirst !== undefined) await putMaster(stores.tokens, settings.adminFirst)
-  const gateway = await buildApp({ settings, tokens: stores.tokens, catalog: catalog.current, logger })
+  const gateway = await buildApp({ settings, ...stores, catalog: catalog.current, logger })
   let door: Promise<Door | undefined> | undefined
   const closeRest = async (): Promise<void> => {
     catalog.close()

@@ -1,4 +1,7 @@
+import type { Books } from './books.ts'
+import { readFileBooks } from './file/books.ts'
 import { openFileStore } from './file/store.ts'
+import type { IdempotencyStore } from './idempotency.ts'
 import type { TokenStore } from './token-store.ts'
 
 // biome-ignore lint/performance/noBarrelFile: callers know one door; its own file keeps the drivers from a circle.
@@ -7,6 +10,7 @@ export { StoreError } from './store-error.ts'
 /** Everything that outlives a request. */
 export interface Stores {
   tokens: TokenStore
+  keys: IdempotencyStore
   close(): Promise<void>
 }
 
@@ -17,6 +21,9 @@ export interface StoreSettings {
 
 /** Opens the stores, or throws a `StoreError` that names the file and the way out. */
 export async function openStores({ dbDir }: StoreSettings): Promise<Stores> {
-  const tokens = await openFileStore(dbDir)
-  return { tokens, close: () => tokens.close() }
+  const { tokens, keys } = await openFileStore(dbDir)
+  return { tokens, keys, close: () => tokens.close() }
 }
+
+/** The sums of the stores, without opening them: beside a running server or without one. Throws a `StoreError`. */
+export const readBooks = ({ dbDir }: StoreSettings): Promise<Books> => readFileBooks(dbDir)
