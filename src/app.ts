@@ -28,6 +28,7 @@ import { openUpstreams } from './proxy/upstreams.ts'
 import { ENDPOINTS } from './routing/endpoints.ts'
 import { createProviderHealth } from './routing/health.ts'
 import { createRetryBudget } from './routing/retry-budget.ts'
+import type { SharedCounts } from './stores/shared-counts.ts'
 import type { TokenStore } from './stores/token-store.ts'
 import { quietRequests } from './telemetry/quiet-requests.ts'
 import { requestLine } from './telemetry/request-line.ts'
@@ -35,6 +36,8 @@ import { requestLine } from './telemetry/request-line.ts'
 export interface AppNeeds {
   settings: Settings
   tokens: TokenStore
+  /** Limits that replicas share; undefined: there are none. */
+  counts?: SharedCounts | undefined
   catalog(): Catalog
   logger: FastifyBaseLogger
 }
@@ -49,7 +52,7 @@ export interface Gateway {
 }
 
 /** The map: what happens to a request, in this order. */
-export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds): Promise<Gateway> => {
+export const buildApp = async ({ settings, tokens, counts, catalog, logger }: AppNeeds): Promise<Gateway> => {
   const app = openServer(settings, logger)
   const tools = openTools(settings)
   app.addHook('onClose', () => tools.upstreams.close())
@@ -67,7 +70,7 @@ export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds):
   await app.register(async (known) => {
     const onRefused = await addressLimit(known, settings)
     await known.register(clientAuth, { tokens, onRefused }) // who is asking
-    await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay }) // not too often
+    await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay, counts }) // not too often
     await known.register(passthrough, { routes: planPassthrough(settings, catalog()), timeouts: settings })
     await known.register(
       async (v1) => {

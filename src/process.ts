@@ -57,6 +57,9 @@ const drain = async ({ gateway, settings, stores, log, closeRest }: Running): Pr
   await log.close()
 }
 
+const secretsOf = ({ adminFirst, redis }: Settings): string[] =>
+  [adminFirst, redis?.password, redis?.sentinelPassword].filter((secret) => secret !== undefined)
+
 const handleSignals = (running: Running, reload: () => void): void => {
   let isStopping = false
   const stop = (): void => {
@@ -81,9 +84,10 @@ const handleSignals = (running: Running, reload: () => void): void => {
 
 const openStoresOrFail = async (settings: Settings): Promise<Stores> => {
   try {
-    return await openStores({ dbDir: settings.dbDir })
+    return await openStores(settings)
   } catch (error) {
-    if (error instanceof StoreError) fail(error.message)
+    if (error instanceof StoreError)
+      fail(error.message, error.reason === 'unreachable' ? EXIT_FAILED : EXIT_CONFIG)
     throw error
   }
 }
@@ -92,12 +96,12 @@ const start = async (): Promise<void> => {
   const settings = readEnvironment()
   const stores = await openStoresOrFail(settings)
   const log = openLog({ dir: settings.logDir, level: settings.logLevel })
-  log.hide(settings.adminFirst === undefined ? [] : [settings.adminFirst])
+  log.hide(secretsOf(settings))
   const { logger } = log
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined
   const catalog = openCatalogOrFail(settings, demo?.provider, log)
   if (settings.adminFirst !== undefined) await putMaster(stores.tokens, settings.adminFirst)
-  const gateway = await buildApp({ settings, tokens: stores.tokens, catalog: catalog.current, logger })
+  const gateway = await buildApp({ settings, ...stores, catalog: catalog.current, logger })
   let door: Promise<Door | undefined> | undefined
   const closeRest = async (): Promise<void> => {
     catalog.close()
@@ -117,7 +121,8 @@ const start = async (): Promise<void> => {
   warnOfOldNode(log)
   // A moment after the first requests, which need no door; the token command waits for it.
   setTimeout(() => {
-    door = openDoor(stores, settings, logger)
+    // With Redis the token command needs no server, and replicas may share the folder.
+    if (settings.redis === undefined) door = openDoor(stores, settings, logger)
   }, DOOR_AFTER_MS)
   if (shownSecret) showFirstSteps(shownSecret, port, catalog.current().models.keys().next().value ?? 'gpt-4o')
 }

@@ -8,7 +8,7 @@ import type { NewToken } from '../../src/stores/token-store.ts'
 import { readCredits, readExpiry, readLimit, readModels, readName, readType } from './flags.ts'
 import { Failure, Misuse } from './misuse.ts'
 import { showTable, toJson } from './show.ts'
-import { withTokens } from './tokens.ts'
+import { type Place, withTokens } from './tokens.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 const ADMIN_CREDITS = '1000000000'
@@ -53,7 +53,7 @@ const buildCommand = (): Command =>
 export async function main(args: readonly string[]): Promise<number> {
   try {
     const flags = buildCommand().parse(args, { from: 'user' }).opts<Flags>()
-    process.stdout.write(`${await run(flags, readDbDir())}\n`)
+    process.stdout.write(`${await run(flags, readPlace())}\n`)
     return DONE
   } catch (error) {
     return report(error)
@@ -71,35 +71,37 @@ function report(error: unknown): number {
   return isMisuse ? MISUSED : FAILED
 }
 
-/** The server's own folder: relative paths begin at the project, wherever the command is called. */
-function readDbDir(): string {
+/** The server's own store: relative paths begin at the project, wherever the command is called. */
+function readPlace(): Place {
   const envFile = join(ROOT, '.env')
   if (existsSync(envFile)) process.loadEnvFile(envFile)
   // The other settings may be wrong or secret: they are none of this command's business.
-  return resolve(ROOT, readSettings({ DB_DIR: process.env.DB_DIR }).dbDir)
+  const { DB_DIR, REDIS_URL, REDIS_URL_FILE, REDIS_PREFIX } = process.env
+  const { dbDir, redis, redisPrefix } = readSettings({ DB_DIR, REDIS_URL, REDIS_URL_FILE, REDIS_PREFIX })
+  return { dbDir: resolve(ROOT, dbDir), redis, redisPrefix }
 }
 
-async function run(flags: Flags, dbDir: string): Promise<string> {
+async function run(flags: Flags, place: Place): Promise<string> {
   const { list, revoke, json, ...wish } = flags
   const instead = [list, revoke].filter((flag) => flag !== undefined)
   if (instead.length + Math.min(1, Object.keys(wish).length) > 1)
     throw new Misuse('--list and --revoke go with no other flag but --json')
   if (list) {
-    const tokens = await withTokens(dbDir, (store) => store.list())
+    const tokens = await withTokens(place, (store) => store.list())
     return json ? JSON.stringify(tokens.map(toJson)) : showTable(tokens, Date.now())
   }
   if (revoke !== undefined) {
-    const token = await withTokens(dbDir, (store) => store.revoke(revoke))
+    const token = await withTokens(place, (store) => store.revoke(revoke))
     process.stderr.write(`Revoked the token ${token.prefix}… of ${token.user}\n`)
     return json ? JSON.stringify(toJson(token)) : token.id
   }
-  return mint(dbDir, wish, json === true)
+  return mint(place, wish, json === true)
 }
 
-async function mint(dbDir: string, wish: Flags, isJson: boolean): Promise<string> {
+async function mint(place: Place, wish: Flags, isJson: boolean): Promise<string> {
   const secret = makeSecret()
   const asked = { ...readWish(wish, Date.now()), hash: hashSecret(secret), prefix: prefixOf(secret) }
-  const token = await withTokens(dbDir, (store) => store.mint(asked))
+  const token = await withTokens(place, (store) => store.mint(asked))
   if (isJson) return JSON.stringify({ secret, ...toJson(token) })
   process.stderr.write(`The new token of ${token.user} (${token.id}), shown this once:\n`)
   return secret

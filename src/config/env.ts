@@ -4,6 +4,7 @@ import type { Provider } from './models.ts'
 import { type ListReading, readList, readOrigin, readTrustedProxy } from './network-lists.ts'
 import { readPassthrough } from './passthrough.ts'
 import { KNOWN_PROVIDERS, type KnownProvider, readBaseUrl } from './providers.ts'
+import { type RedisAddress, readRedisUrl } from './redis-url.ts'
 import { type Environment, readSecret, readText } from './secrets.ts'
 
 /** Everything the operator got wrong, at once: one line each, with the variable and a way out. */
@@ -70,11 +71,22 @@ const plain = {
   bodyTimeoutMs: milliseconds('BODY_TIMEOUT_MS', 30_000),
   demo: Type.Enum(DEMO, { env: ['DEMO_PROVIDER'], default: 'auto', expects: `one of ${DEMO.join(', ')}` }),
   modelsFile: Type.Optional(Type.String({ env: ['MODELS_FILE'], expects: 'a file' })),
+  /** Before every key in Redis. */
+  redisPrefix: Type.String({
+    env: ['REDIS_PREFIX'],
+    default: 'gateway',
+    pattern: '^[A-Za-z0-9._-]{1,64}$',
+    expects: 'a short word of letters, digits, dots and dashes',
+  }),
+  /** Without a sign of life for so long a replica is dead. */
+  replicaTimeoutMs: whole(['REPLICA_TIMEOUT_MS'], 500, 50_000, 30_000),
 }
 
 const settingsSchema = Type.Object({
   ...plain,
   adminFirst: Type.Optional(Type.String()),
+  /** Where tokens, balances and limits are; undefined: in files. */
+  redis: Type.Optional(Type.Unsafe<RedisAddress>({})),
   trustedProxies: Type.Array(Type.String()),
   corsAllowlist: Type.Array(Type.String()),
   passthrough: Type.Array(
@@ -101,6 +113,7 @@ export function readSettings(env: Environment): Settings {
   const settings = {
     ...readPlain(env, mistakes),
     adminFirst: readAdminFirst(env, mistakes),
+    ...readRedis(env, mistakes),
     trustedProxies: list('TRUSTED_PROXIES', readTrustedProxy),
     corsAllowlist: list('CORS_ALLOWLIST', readOrigin),
     passthrough: list('PASSTHROUGH_PATHS', readPassthrough),
@@ -152,6 +165,11 @@ function readAdminFirst(env: Environment, mistakes: string[]): string | undefine
   return value
 }
 
+function readRedis(env: Environment, mistakes: string[]): { redis?: RedisAddress } {
+  const redis = readRedisUrl(env, mistakes)
+  return redis === undefined ? {} : { redis }
+}
+
 function readProvider(env: Environment, known: KnownProvider, mistakes: string[]): Provider[] {
   const { value: key, mistake } = readSecret(env, known.keyVariable)
   if (mistake) mistakes.push(mistake)
@@ -171,6 +189,6 @@ function readProvider(env: Environment, known: KnownProvider, mistakes: string[]
 
 /** Settings that change where money lives or who gets in: ignoring one in silence would be worse than stopping. */
 function findUnsupported(env: Environment): string[] {
-  const names = ['REDIS_URL', 'WS_ROUTES'].filter((name) => readText(env, name) !== undefined)
+  const names = ['WS_ROUTES'].filter((name) => readText(env, name) !== undefined)
   return names.map((name) => `${name} is set, but this version does not support it yet: remove it`)
 }

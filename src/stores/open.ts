@@ -1,4 +1,5 @@
-import { openFileStore } from './file/store.ts'
+import type { RedisAddress } from '../config/redis-url.ts'
+import type { SharedCounts } from './shared-counts.ts'
 import type { TokenStore } from './token-store.ts'
 
 // biome-ignore lint/performance/noBarrelFile: callers know one door; its own file keeps the drivers from a circle.
@@ -7,16 +8,36 @@ export { StoreError } from './store-error.ts'
 /** Everything that outlives a request. */
 export interface Stores {
   tokens: TokenStore
+  /** Limits that all replicas count in together; undefined: this process is the only one. */
+  counts: SharedCounts | undefined
   close(): Promise<void>
 }
 
 export interface StoreSettings {
-  /** The folder of the file store; made when missing. */
+  /** The folder of the file store; with Redis that of what waits to be written. Made when missing. */
   dbDir: string
+  /** Undefined: files. */
+  redis?: RedisAddress | undefined
+  redisPrefix?: string
+  replicaTimeoutMs?: number
 }
 
-/** Opens the stores, or throws a `StoreError` that names the file and the way out. */
-export async function openStores({ dbDir }: StoreSettings): Promise<Stores> {
-  const tokens = await openFileStore(dbDir)
-  return { tokens, close: () => tokens.close() }
+const REPLICA_TIMEOUT_MS = 30_000
+
+/** Opens the stores, or throws a `StoreError` that names the way out. A driver is loaded only when it is used. */
+export async function openStores(settings: StoreSettings): Promise<Stores> {
+  const { dbDir, redis, redisPrefix = 'gateway', replicaTimeoutMs = REPLICA_TIMEOUT_MS } = settings
+  if (redis === undefined) {
+    const { openFileStore } = await import('./file/store.ts')
+    const tokens = await openFileStore(dbDir)
+    return { tokens, counts: undefined, close: () => tokens.close() }
+  }
+  const { openRedisStore } = await import('./redis/store.ts')
+  const { tokens, counts } = await openRedisStore({
+    address: redis,
+    prefix: redisPrefix,
+    dbDir,
+    deadAfterMs: replicaTimeoutMs,
+  })
+  return { tokens, counts, close: () => tokens.close() }
 }

@@ -1,0 +1,46 @@
+import type { Keys } from './keys.ts'
+import type { Link } from './link.ts'
+import type { Scripts } from './scripts.ts'
+
+/** What every part of the driver works with. */
+export interface Books {
+  link: Link
+  scripts: Scripts
+  keys: Keys
+  /** This replica, from its start to its end. */
+  owner: string
+}
+
+/** A hold by name, whoever has made it. */
+export interface HoldName {
+  owner: string
+  hold: string
+  tokenId: string
+}
+
+/** How a hold ends: its own settlement, its owner's death, or never used at all. */
+export type EndMode = 'settle' | 'reap' | 'cancel'
+
+export interface End {
+  costMicros: number
+  /** The usage row as JSON; empty: none is written. */
+  row: string
+  mode: EndMode
+}
+
+// About 600 bytes each: what waits for a database that is down takes 60 MB at most.
+const MOST_ROWS = 100_000
+
+/** Ends a hold in one step; the same end twice changes nothing. */
+export async function endHold({ link, scripts, keys }: Books, name: HoldName, end: End) {
+  const { owner, hold, tokenId } = name
+  const touched = [keys.account(tokenId), keys.holds(owner), keys.ended(owner, hold), keys.usage, keys.meta]
+  const args = [hold, `${owner}:${hold}`, end.costMicros, end.row, end.mode, MOST_ROWS]
+  const [chargedMicros = 0, balanceMicros = 0] = readNumbers(await link.run(scripts.settle, touched, args))
+  return { chargedMicros, balanceMicros }
+}
+
+/** A script's answer, narrowed. */
+export function readNumbers(answer: unknown): number[] {
+  return Array.isArray(answer) ? answer.map(Number) : []
+}
