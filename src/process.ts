@@ -10,6 +10,7 @@ import type { Catalog } from './config/models.ts'
 import { isDemoOn } from './config/models-file.ts'
 import { openDemoProvider } from './proxy/demo.ts'
 import { openStores, StoreError, type Stores } from './stores/open.ts'
+import type { Warn } from './stores/warn.ts'
 import { type Log, openLog } from './telemetry/logger.ts'
 import { showFirstSteps, warnOfOldNode } from './welcome.ts'
 
@@ -82,9 +83,9 @@ const handleSignals = (running: Running, reload: () => void): void => {
   })
 }
 
-const openStoresOrFail = async (settings: Settings): Promise<Stores> => {
+const openStoresOrFail = async (settings: Settings, warn: Warn): Promise<Stores> => {
   try {
-    return await openStores(settings)
+    return await openStores({ ...settings, warn })
   } catch (error) {
     if (error instanceof StoreError)
       fail(error.message, error.reason === 'unreachable' ? EXIT_FAILED : EXIT_CONFIG)
@@ -94,8 +95,9 @@ const openStoresOrFail = async (settings: Settings): Promise<Stores> => {
 
 const start = async (): Promise<void> => {
   const settings = readEnvironment()
-  const stores = await openStoresOrFail(settings)
-  const log = openLog({ dir: settings.logDir, level: settings.logLevel })
+  let log: Log | undefined
+  const stores = await openStoresOrFail(settings, (fields, text) => log?.logger.warn(fields, text))
+  log = openLog({ dir: settings.logDir, level: settings.logLevel })
   log.hide(secretsOf(settings))
   const { logger } = log
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined

@@ -1,6 +1,8 @@
 import type { RedisAddress } from '../config/redis-url.ts'
+import type { IdempotencyStore } from './idempotency.ts'
 import type { SharedCounts } from './shared-counts.ts'
 import type { TokenStore } from './token-store.ts'
+import type { Warn } from './warn.ts'
 
 // biome-ignore lint/performance/noBarrelFile: callers know one door; its own file keeps the drivers from a circle.
 export { StoreError } from './store-error.ts'
@@ -8,6 +10,7 @@ export { StoreError } from './store-error.ts'
 /** Everything that outlives a request. */
 export interface Stores {
   tokens: TokenStore
+  keys: IdempotencyStore
   /** Limits that all replicas count in together; undefined: this process is the only one. */
   counts: SharedCounts | undefined
   close(): Promise<void>
@@ -20,6 +23,7 @@ export interface StoreSettings {
   redis?: RedisAddress | undefined
   redisPrefix?: string
   replicaTimeoutMs?: number
+  warn?: Warn
 }
 
 const REPLICA_TIMEOUT_MS = 30_000
@@ -29,15 +33,16 @@ export async function openStores(settings: StoreSettings): Promise<Stores> {
   const { dbDir, redis, redisPrefix = 'gateway', replicaTimeoutMs = REPLICA_TIMEOUT_MS } = settings
   if (redis === undefined) {
     const { openFileStore } = await import('./file/store.ts')
-    const tokens = await openFileStore(dbDir)
-    return { tokens, counts: undefined, close: () => tokens.close() }
+    const { tokens, keys } = await openFileStore(dbDir)
+    return { tokens, keys, counts: undefined, close: () => tokens.close() }
   }
   const { openRedisStore } = await import('./redis/store.ts')
-  const { tokens, counts } = await openRedisStore({
+  const { tokens, keys, counts } = await openRedisStore({
     address: redis,
     prefix: redisPrefix,
     dbDir,
     deadAfterMs: replicaTimeoutMs,
+    warn: settings.warn ?? (() => undefined),
   })
-  return { tokens, counts, close: () => tokens.close() }
+  return { tokens, keys, counts, close: () => tokens.close() }
 }

@@ -3,7 +3,7 @@ import { nameTaken, storeUnavailable } from '../../errors.ts'
 import { badFieldOf } from '../file/token-record.ts'
 import { checkMicros } from '../micros.ts'
 import type { NewToken, Token } from '../token-store.ts'
-import type { Books } from './books.ts'
+import type { Tools } from './tools.ts'
 
 /** How long a record that was read counts as known: a revocation reaches every replica within this time. */
 const KNOWN_MS = 500
@@ -12,18 +12,18 @@ const MOST_TRIES = 20
 
 /** The tokens' records. */
 export class TokenBook {
-  readonly #books: Books
+  readonly #tools: Tools
   readonly #known = new Map<string, { token: Token; until: number }>()
 
-  constructor(books: Books) {
-    this.#books = books
+  constructor(tools: Tools) {
+    this.#tools = tools
   }
 
   async find(hash: string): Promise<Token | undefined> {
     const before = this.#known.get(hash)
     if (before !== undefined && before.until > performance.now()) return before.token
     this.#known.delete(hash)
-    const { link, scripts, keys } = this.#books
+    const { link, scripts, keys } = this.#tools
     const text = await link.run(scripts.find, [keys.tokens, keys.hashes], [hash])
     if (typeof text !== 'string') return undefined
     const token = readToken(text)
@@ -32,24 +32,28 @@ export class TokenBook {
     return token
   }
 
+  async byId(id: string): Promise<Token | undefined> {
+    const text = await this.#textOf(id)
+    return text === null ? undefined : readToken(text)
+  }
+
   async list(): Promise<Token[]> {
-    const { link, keys } = this.#books
+    const { link, keys } = this.#tools
     const texts = await link.read((client) => client.hvals(keys.tokens))
     return texts.map(readToken).sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1))
   }
 
   async master(): Promise<Token | undefined> {
-    const { link, keys } = this.#books
+    const { link, keys } = this.#tools
     const id = await link.read((client) => client.hget(keys.meta, 'master'))
-    const text = id === null ? null : await this.#textOf(id)
-    return text === null ? undefined : readToken(text)
+    return id === null ? undefined : this.byId(id)
   }
 
   async mint({ creditedMicros, ...wish }: NewToken, isMaster = ''): Promise<Token> {
     checkMicros('creditedMicros', creditedMicros)
     const token: Token = { ...wish, id: `tok_${randomBytes(9).toString('base64url')}`, createdAt: Date.now() }
     checkToken(token)
-    const { link, scripts, keys } = this.#books
+    const { link, scripts, keys } = this.#tools
     const name = token.name === '' ? '' : JSON.stringify([token.user, token.name])
     const touched = [keys.tokens, keys.hashes, keys.names, keys.account(token.id), keys.meta]
     const args = [token.id, token.hash, name, JSON.stringify(token), creditedMicros, isMaster]
@@ -75,21 +79,29 @@ export class TokenBook {
   }
 
   #textOf(id: string): Promise<string | null> {
-    const { link, keys } = this.#books
+    const { link, keys } = this.#tools
     return link.read((client) => client.hget(keys.tokens, id))
   }
 
   #put(before: Token, text: string, after: Token): Promise<unknown> {
     checkToken(after)
     this.#known.clear()
-    const { link, scripts, keys } = this.#books
+    const { link, scripts, keys } = this.#tools
     const args = [before.id, text, JSON.stringify(after), ...hashChanges(before, after)]
     return link.run(scripts.change, [keys.tokens, keys.hashes], args)
   }
 }
 
-const hashChanges = (before: Token, after: Token): string[] =>
-  before.hash === after.hash ? [] : [`-${before.hash}`, `+${after.hash}`]
+const hashesOf = ({ hash, previous = [] }: Token): string[] => [
+  hash,
+  ...previous.map((secret) => secret.hash),
+]
+
+const hashChanges = (before: Token, after: Token): string[] => {
+  const [old, now] = [hashesOf(before), hashesOf(after)]
+  const gone = old.filter((hash) => !now.includes(hash)).map((hash) => `-${hash}`)
+  return [...gone, ...now.filter((hash) => !old.includes(hash)).map((hash) => `+${hash}`)]
+}
 
 function checkToken(token: Token): void {
   const field = badFieldOf({ ...token, creditedMicros: 0 })

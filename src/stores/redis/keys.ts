@@ -13,6 +13,11 @@ export const buildKeys = (prefix: string) => {
     account: (tokenId: string) => key(`account:${tokenId}`),
     holds: (owner: string) => key(`holds:${owner}`),
     ended: (owner: string, hold: string) => key(`ended:${owner}:${hold}`),
+    operation: (id: string) => key(`operation:${id}`),
+    places: (tokenId: string) => key(`places:${tokenId}`),
+    claim: (tokenId: string, keyHash: string) => key(`claim:${tokenId}:${keyHash}`),
+    /** Whether a request that came under an idempotency key was charged. */
+    charged: (tokenId: string, requestId: string) => key(`charged:${tokenId}:${requestId}`),
     window: (name: string) => key(`window:${name}`),
   }
 }

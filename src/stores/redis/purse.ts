@@ -1,7 +1,7 @@
 import { storeUnavailable } from '../../errors.ts'
 import { checkMicros } from '../micros.ts'
 import type { Hold, HoldRequest, Settlement, UsageRow } from '../token-store.ts'
-import { type Books, type End, endHold, type HoldName, readNumbers } from './books.ts'
+import { type End, endHold, type HoldName, readNumbers, type Tools } from './tools.ts'
 import type { Unsettled } from './unsettled.ts'
 
 // How many ended holds are remembered, for whoever settles one twice.
@@ -22,7 +22,7 @@ interface Ended {
 
 /** The holds of this replica: an end that Redis does not take goes into `unsettled` and is done later. */
 export class Purse {
-  readonly #books: Books
+  readonly #tools: Tools
   readonly #unsettled: Unsettled
   readonly #open = new Map<number, OpenHold>()
   /** Sent, and not answered yet. */
@@ -30,8 +30,8 @@ export class Purse {
   readonly #ended: (Ended | undefined)[] = []
   #nextId = 1
 
-  constructor(books: Books, unsettled: Unsettled) {
-    this.#books = books
+  constructor(tools: Tools, unsettled: Unsettled) {
+    this.#tools = tools
     this.#unsettled = unsettled
   }
 
@@ -39,7 +39,7 @@ export class Purse {
     checkMicros('micros', micros)
     checkMicros('leastMicros', leastMicros)
     if (this.#unsettled.isFull()) throw storeUnavailable('Too many charges wait to be written: try again')
-    const { link, scripts, keys, owner } = this.#books
+    const { link, scripts, keys, owner } = this.#tools
     const id = this.#nextId++
     const name = { owner, hold: String(id), tokenId }
     const touched = [keys.account(tokenId), keys.holds(owner), keys.ended(owner, name.hold)]
@@ -94,7 +94,7 @@ export class Purse {
 
   #mark(hold: OpenHold): void {
     if (hold.mark === undefined || hold.isMarked) return
-    const { link, scripts, keys, owner } = this.#books
+    const { link, scripts, keys, owner } = this.#tools
     const { leastMicros, row } = hold.mark
     const done = () => {
       hold.isMarked = true
@@ -104,9 +104,10 @@ export class Purse {
 
   async #settleOpen(hold: OpenHold, row: UsageRow): Promise<Settlement> {
     const text = JSON.stringify({ ...row, tokenId: hold.tokenId })
-    const end: End = { costMicros: row.costMicros, row: text, mode: 'settle' }
+    const { requestId, costMicros } = row
+    const end: End = { requestId, costMicros, row: text, mode: 'settle' }
     try {
-      return await endHold(this.#books, hold, end)
+      return await endHold(this.#tools, hold, end)
     } catch {
       // Whether it was done or not: done again it changes nothing.
     }

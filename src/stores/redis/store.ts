@@ -2,20 +2,26 @@ import { randomBytes } from 'node:crypto'
 import type { RedisAddress } from '../../config/redis-url.ts'
 import { notFound, storeUnavailable } from '../../errors.ts'
 import { openFolder } from '../file/folder.ts'
+import type { IdempotencyStore } from '../idempotency.ts'
 import { checkMicros } from '../micros.ts'
 import type { SharedCounts } from '../shared-counts.ts'
 import { StoreError } from '../store-error.ts'
-import type { Credits, NewToken, Token, TokenStore } from '../token-store.ts'
+import type { Credits, NewToken, Rotation, Token, TokenStore } from '../token-store.ts'
+import type { Warn } from '../warn.ts'
+import { adjust } from './adjust.ts'
 import { TokenBook } from './book.ts'
-import { type Books, readNumbers } from './books.ts'
+import { openClaims } from './claims.ts'
 import { buildClient } from './client.ts'
 import { openCounts } from './counts.ts'
 import { establish } from './establish.ts'
 import { buildKeys } from './keys.ts'
+import { Later } from './later.ts'
 import { RedisLink } from './link.ts'
+import { openPlaces } from './places.ts'
 import { Purse } from './purse.ts'
 import { openReplica, type Replica } from './replica.ts'
 import { loadScripts } from './scripts.ts'
+import { readNumbers, type Tools } from './tools.ts'
 import { openUnsettled } from './unsettled.ts'
 
 export interface RedisStoreOptions {
@@ -25,16 +31,18 @@ export interface RedisStoreOptions {
   /** The folder for what waits while Redis is away. */
   dbDir: string
   deadAfterMs: number
+  warn: Warn
 }
 
 /** Tokens, balances, holds and limits in Redis, for several replicas. */
 export interface RedisStore {
   tokens: TokenStore
+  keys: IdempotencyStore
   counts: SharedCounts
 }
 
 export async function openRedisStore(options: RedisStoreOptions): Promise<RedisStore> {
-  const { address, prefix, dbDir, deadAfterMs } = options
+  const { address, prefix, dbDir, deadAfterMs, warn } = options
   await openFolder(dbDir)
   const client = buildClient(address)
   try {
@@ -45,13 +53,16 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
       probe: (ask) => replica.beat(ask),
       onBack: () => replica.back(),
     })
-    const books = { link, scripts: loadScripts(), keys, owner: randomBytes(9).toString('base64url') }
-    const unsettled = openUnsettled(books, dbDir)
-    const purse = new Purse(books, unsettled)
+    const tools = { link, scripts: loadScripts(), keys, owner: randomBytes(9).toString('base64url') }
+    const unsettled = openUnsettled(tools, dbDir)
+    const purse = new Purse(tools, unsettled)
     const onBeat = () => undefined
-    const replica = openReplica({ books, purse, unsettled, dbDir, storeId, deadAfterMs, onBeat })
+    const later = new Later()
+    const replica = openReplica({ tools, purse, later, unsettled, dbDir, storeId, deadAfterMs, onBeat, warn })
     await link.start()
-    return { tokens: buildStore(books, purse, replica), counts: openCounts(books) }
+    const places = openPlaces(tools, later, deadAfterMs)
+    const tokens = buildStore({ tools, purse, replica, places })
+    return { tokens, keys: openClaims(tools, later), counts: openCounts(tools) }
   } catch (cause) {
     client.disconnect()
     if (cause instanceof StoreError) throw cause
@@ -60,17 +71,26 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
   }
 }
 
-function buildStore(books: Books, purse: Purse, replica: Replica): TokenStore {
-  const book = new TokenBook(books)
-  const credits = (tokenId: string) => readCredits(books, tokenId)
+interface Parts {
+  tools: Tools
+  purse: Purse
+  replica: Replica
+  places: Pick<TokenStore, 'enter' | 'leave'>
+}
+
+function buildStore({ tools, purse, replica, places }: Parts): TokenStore {
+  const book = new TokenBook(tools)
+  const credits = (tokenId: string) => readCredits(tools, tokenId)
   return {
     find: (hash) => book.find(hash),
     list: () => book.list(),
     mint: (token) => book.mint(token),
     putMaster: (token) => putMaster(book, token),
     master: () => book.master(),
-    revoke: (tokenId, at) =>
-      book.change(tokenId, (token) => (token.revokedAt === undefined ? { ...token, revokedAt: at } : token)),
+    ...recordChanges(book),
+    adjust: async (adjustment) =>
+      (await adjust(tools, adjustment)) ? book.byId(adjustment.tokenId) : undefined,
+    ...places,
     credits: async (tokenId) => {
       const found = await credits(tokenId)
       if (found === undefined) throw notFound(`There is no token with the id "${tokenId}"`)
@@ -84,12 +104,27 @@ function buildStore(books: Books, purse: Purse, replica: Replica): TokenStore {
       if (settlement !== undefined) return settlement
       return { chargedMicros: 0, balanceMicros: (await credits(row.tokenId))?.balanceMicros ?? 0 }
     },
-    isReady: () => books.link.isReady(),
+    isReady: () => tools.link.isReady(),
     close: async () => {
       await replica.close()
-      books.link.close()
+      tools.link.close()
     },
   }
+}
+
+const recordChanges = (book: TokenBook): Pick<TokenStore, 'revoke' | 'disable' | 'enable' | 'rotate'> => ({
+  revoke: (id, at) => book.change(id, (token) => ({ revokedAt: at, ...token })),
+  disable: (id, at) => book.change(id, (token) => ({ disabledAt: at, ...token })),
+  enable: (id) => book.change(id, ({ disabledAt: _, ...token }) => token),
+  rotate: ({ tokenId, ...rotation }) => book.change(tokenId, (token) => rotated(token, rotation)),
+})
+
+/** The secret of now stays good for a while, or none before does. */
+function rotated(token: Token, { hash, prefix, at, previousUntil }: Omit<Rotation, 'tokenId'>): Token {
+  if (token.hash === hash) return token
+  const { previous = [], ...rest } = token
+  const kept = [...previous.filter(({ until }) => until > at), { hash: token.hash, until: previousUntil }]
+  return { ...rest, hash, prefix, ...(previousUntil > at ? { previous: kept } : {}) }
 }
 
 /** A new secret revives a revoked master token; the credits stay what they are. */
@@ -105,7 +140,7 @@ async function putMaster(book: TokenBook, token: NewToken): Promise<Token> {
   return after
 }
 
-async function readCredits({ link, keys }: Books, tokenId: string): Promise<Credits | undefined> {
+async function readCredits({ link, keys }: Tools, tokenId: string): Promise<Credits | undefined> {
   const found = await link.read((client) =>
     client.hmget(keys.account(tokenId), 'credited', 'charged', 'held'),
   )

@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Books, type End, endHold, type HoldName } from './books.ts'
+import { CANCELLED, type End, endHold, type HoldName, type Tools } from './tools.ts'
 
 export const UNSETTLED = /^unsettled-([A-Za-z0-9_-]+)\.jsonl$/
 const MOST_WAITING = 10_000
@@ -27,20 +27,20 @@ export interface Unsettled {
 }
 
 /** The file is made with the first entry and emptied when none is left: doing it all again is harmless. */
-export function openUnsettled(books: Books, dbDir: string): Unsettled {
+export function openUnsettled(tools: Tools, dbDir: string): Unsettled {
   const waiting: Entry[] = []
-  const journal = openJournal(join(dbDir, `unsettled-${books.owner}.jsonl`))
+  const journal = openJournal(join(dbDir, `unsettled-${tools.owner}.jsonl`))
   let cancels: HoldName[] = []
   let flushing: Promise<void> | undefined
 
   const flushAll = async (): Promise<void> => {
     for (let entry = waiting[0]; entry !== undefined; entry = waiting[0]) {
-      await endHold(books, entry, entry.end)
+      await endHold(tools, entry, entry.end)
       waiting.shift()
     }
     await journal.clear(() => waiting.length === 0)
     for (let name = cancels.pop(); name !== undefined; name = cancels.pop())
-      await cancelNow(books, name, cancels)
+      await cancelNow(tools, name, cancels)
   }
   return {
     add: async ({ owner, hold, tokenId }, end) => {
@@ -63,15 +63,15 @@ export function openUnsettled(books: Books, dbDir: string): Unsettled {
       return flushing
     },
     adopt: async (text) => {
-      for (const { end, ...name } of readEntries(text)) await endHold(books, name, end)
+      for (const { end, ...name } of readEntries(text)) await endHold(tools, name, end)
     },
     close: journal.close,
   }
 }
 
-async function cancelNow(books: Books, name: HoldName, rest: HoldName[]): Promise<void> {
+async function cancelNow(tools: Tools, name: HoldName, rest: HoldName[]): Promise<void> {
   try {
-    await endHold(books, name, { costMicros: 0, row: '', mode: 'cancel' })
+    await endHold(tools, name, CANCELLED)
   } catch (error) {
     rest.push(name)
     throw error

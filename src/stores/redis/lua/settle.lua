@@ -1,4 +1,4 @@
--- KEYS: account, the owner's holds, how this hold ended, usage rows, meta.
+-- KEYS: account, the owner's holds, how this hold ended, usage rows, meta, whether the request was charged.
 -- ARGV: hold's field, its name for all time, cost, row, mode, most rows kept.
 -- mode "settle": by its owner, once; "reap": the owner is dead, the hold's own least is the cost; "cancel": never used.
 -- Answers {charged, balance}.  Whatever is repeated changes nothing.
@@ -10,6 +10,8 @@ local function note(charged, kind, seconds)
 end
 
 local function writeRow(key, charged)
+  -- Only where a client's idempotency key stands for the request is there anything to note.
+  if charged > 0 then redis.call('SET', KEYS[6], '1', 'XX', 'KEEPTTL') end
   if row == '' then return end
   local most = tonumber(ARGV[6])
   local over = redis.call('XLEN', KEYS[4]) - most + 1

@@ -3,7 +3,7 @@ import type { Link } from './link.ts'
 import type { Scripts } from './scripts.ts'
 
 /** What every part of the driver works with. */
-export interface Books {
+export interface Tools {
   link: Link
   scripts: Scripts
   keys: Keys
@@ -22,19 +22,31 @@ export interface HoldName {
 export type EndMode = 'settle' | 'reap' | 'cancel'
 
 export interface End {
+  requestId: string
   costMicros: number
   /** The usage row as JSON; empty: none is written. */
   row: string
   mode: EndMode
 }
 
+/** A hold that was never used. */
+export const CANCELLED: End = { requestId: '', costMicros: 0, row: '', mode: 'cancel' }
+
 // About 600 bytes each: what waits for a database that is down takes 60 MB at most.
 const MOST_ROWS = 100_000
 
 /** Ends a hold in one step; the same end twice changes nothing. */
-export async function endHold({ link, scripts, keys }: Books, name: HoldName, end: End) {
+export async function endHold({ link, scripts, keys }: Tools, name: HoldName, end: End) {
   const { owner, hold, tokenId } = name
-  const touched = [keys.account(tokenId), keys.holds(owner), keys.ended(owner, hold), keys.usage, keys.meta]
+  const charged = keys.charged(tokenId, end.requestId)
+  const touched = [
+    keys.account(tokenId),
+    keys.holds(owner),
+    keys.ended(owner, hold),
+    keys.usage,
+    keys.meta,
+    charged,
+  ]
   const args = [hold, `${owner}:${hold}`, end.costMicros, end.row, end.mode, MOST_ROWS]
   const [chargedMicros = 0, balanceMicros = 0] = readNumbers(await link.run(scripts.settle, touched, args))
   return { chargedMicros, balanceMicros }
