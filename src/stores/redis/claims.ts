@@ -37,10 +37,11 @@ export function openClaims(tools: Tools, later: Later): IdempotencyStore {
 /** Undefined: its owner is dead, and what becomes of it is settled now: ask again. */
 async function claimOnce(tools: Tools, request: KeyedRequest, claim: string): Promise<Claim | undefined> {
   const { link, scripts, keys, owner } = tools
-  const { tokenId, fingerprint, requestId } = request
+  const { tokenId, fingerprint, requestId, at } = request
   const key = keys.claim(tokenId, hash('sha256', request.key))
   const touched = [key, keys.replicas, keys.charged(tokenId, requestId)]
-  const answer = await link.run(scripts.claim, touched, [claim, fingerprint, requestId, owner, KEY_MEMORY_MS])
+  const args = [claim, fingerprint, requestId, owner, KEY_MEMORY_MS, at]
+  const answer = await link.run(scripts.claim, touched, args)
   const [state, first = '', kept = ''] = Array.isArray(answer) ? answer.map(String) : []
   if (state === 'claimed') return { state, id: `${key} ${claim}` }
   if (state === 'mismatch') return { state }

@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { Cluster } from 'ioredis'
 import { StoreError } from '../store-error.ts'
 import type { Client } from './client.ts'
 import type { Keys } from './keys.ts'
+import type { Scripts } from './scripts.ts'
 
 /** Which store this folder's replica works on: a Redis that has lost it is found out. */
 const MARKER = 'redis-store.json'
@@ -56,6 +58,13 @@ async function connect(client: Client): Promise<void> {
   throw new StoreError('unreachable', `Redis does not answer${reason}: start it, or mend REDIS_URL`, {
     cause: last,
   })
+}
+
+/** So that none is sent twice at first, as unknown and then by its text. */
+export async function teach(client: Client, scripts: Scripts): Promise<void> {
+  const servers = client instanceof Cluster ? client.nodes('master') : [client]
+  const texts = Object.values(scripts).map(({ text }) => text)
+  await Promise.all(servers.flatMap((server) => texts.map((text) => server.script('LOAD', text))))
 }
 
 /** A Redis that throws keys away when it is full would throw away balances. */

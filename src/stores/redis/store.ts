@@ -13,7 +13,7 @@ import { TokenBook } from './book.ts'
 import { openClaims } from './claims.ts'
 import { buildClient } from './client.ts'
 import { openCounts } from './counts.ts'
-import { establish } from './establish.ts'
+import { establish, teach } from './establish.ts'
 import { buildKeys } from './keys.ts'
 import { Later } from './later.ts'
 import { RedisLink } from './link.ts'
@@ -48,12 +48,14 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
   try {
     const keys = buildKeys(prefix)
     const storeId = await establish(client, keys, dbDir)
+    const scripts = loadScripts()
+    await teach(client, scripts)
     const link = new RedisLink({
       client,
       probe: (ask) => replica.beat(ask),
       onBack: () => replica.back(),
     })
-    const tools = { link, scripts: loadScripts(), keys, owner: randomBytes(9).toString('base64url') }
+    const tools = { link, scripts, keys, owner: randomBytes(9).toString('base64url') }
     const unsettled = openUnsettled(tools, dbDir)
     const purse = new Purse(tools, unsettled)
     const onBeat = () => undefined
@@ -123,8 +125,10 @@ const recordChanges = (book: TokenBook): Pick<TokenStore, 'revoke' | 'disable' |
 function rotated(token: Token, { hash, prefix, at, previousUntil }: Omit<Rotation, 'tokenId'>): Token {
   if (token.hash === hash) return token
   const { previous = [], ...rest } = token
-  const kept = [...previous.filter(({ until }) => until > at), { hash: token.hash, until: previousUntil }]
-  return { ...rest, hash, prefix, ...(previousUntil > at ? { previous: kept } : {}) }
+  const kept = [...previous, { hash: token.hash, until: previousUntil }].filter(
+    (one) => one.hash !== hash && one.until > at && previousUntil > at,
+  )
+  return { ...rest, hash, prefix, ...(kept.length > 0 ? { previous: kept } : {}) }
 }
 
 /** A new secret revives a revoked master token; the credits stay what they are. */
