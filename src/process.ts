@@ -58,8 +58,8 @@ const drain = async ({ gateway, settings, stores, log, closeRest }: Running): Pr
   await log.close()
 }
 
-const secretsOf = ({ adminFirst, redis }: Settings): string[] =>
-  [adminFirst, redis?.password, redis?.sentinelPassword].filter((secret) => secret !== undefined)
+const secretsOf = ({ adminFirst, redis, databaseUrl }: Settings): string[] =>
+  [adminFirst, redis?.password, redis?.sentinelPassword, databaseUrl].filter((secret) => secret !== undefined)
 
 const handleSignals = (running: Running, reload: () => void): void => {
   let isStopping = false

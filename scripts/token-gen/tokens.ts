@@ -33,7 +33,7 @@ export async function withTokens<T>(place: Place, work: (tokens: Tokens) => Prom
 async function tokensOfStore(place: Place): Promise<Tokens | undefined> {
   let stores: Stores
   try {
-    stores = await openStores(place)
+    stores = await openStores({ ...place, role: 'command' })
   } catch (error) {
     if (error instanceof StoreError && error.reason === 'locked') return undefined
     throw error instanceof StoreError ? new Failure(error.message) : error

@@ -80,6 +80,8 @@ const plain = {
   }),
   /** Without a sign of life for so long a replica is dead. */
   replicaTimeoutMs: whole(['REPLICA_TIMEOUT_MS'], 500, 50_000, 30_000),
+  /** Usage rows that wait in Redis while their database is down. */
+  usageQueueRows: whole(['USAGE_QUEUE_ROWS'], 1, 100_000_000, 100_000),
 }
 
 const settingsSchema = Type.Object({
@@ -87,6 +89,8 @@ const settingsSchema = Type.Object({
   adminFirst: Type.Optional(Type.String()),
   /** Where tokens, balances and limits are; undefined: in files. */
   redis: Type.Optional(Type.Unsafe<RedisAddress>({})),
+  /** Where replicas write usage rows; undefined: `usage.sqlite`. */
+  databaseUrl: Type.Optional(Type.String()),
   trustedProxies: Type.Array(Type.String()),
   corsAllowlist: Type.Array(Type.String()),
   passthrough: Type.Array(
@@ -113,7 +117,7 @@ export function readSettings(env: Environment): Settings {
   const settings = {
     ...readPlain(env, mistakes),
     adminFirst: readAdminFirst(env, mistakes),
-    ...readRedis(env, mistakes),
+    ...readShared(env, mistakes),
     trustedProxies: list('TRUSTED_PROXIES', readTrustedProxy),
     corsAllowlist: list('CORS_ALLOWLIST', readOrigin),
     passthrough: list('PASSTHROUGH_PATHS', readPassthrough),
@@ -165,9 +169,15 @@ function readAdminFirst(env: Environment, mistakes: string[]): string | undefine
   return value
 }
 
-function readRedis(env: Environment, mistakes: string[]): { redis?: RedisAddress } {
+function readShared(env: Environment, mistakes: string[]): { redis?: RedisAddress; databaseUrl?: string } {
   const redis = readRedisUrl(env, mistakes)
-  return redis === undefined ? {} : { redis }
+  const { value: databaseUrl, mistake } = readSecret(env, 'DATABASE_URL')
+  if (mistake) mistakes.push(mistake)
+  if (databaseUrl !== undefined && !/^postgres(ql)?:\/\/./.test(databaseUrl))
+    mistakes.push('DATABASE_URL must begin with postgres://')
+  if (databaseUrl !== undefined && redis === undefined)
+    mistakes.push('DATABASE_URL is for several replicas: set REDIS_URL as well, or remove it')
+  return { ...(redis === undefined ? {} : { redis }), ...(databaseUrl === undefined ? {} : { databaseUrl }) }
 }
 
 function readProvider(env: Environment, known: KnownProvider, mistakes: string[]): Provider[] {

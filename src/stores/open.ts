@@ -2,6 +2,7 @@ import type { RedisAddress } from '../config/redis-url.ts'
 import type { IdempotencyStore } from './idempotency.ts'
 import type { SharedCounts } from './shared-counts.ts'
 import type { TokenStore } from './token-store.ts'
+import type { UsageSink } from './usage/usage-sink.ts'
 import type { Warn } from './warn.ts'
 
 // biome-ignore lint/performance/noBarrelFile: callers know one door; its own file keeps the drivers from a circle.
@@ -23,10 +24,17 @@ export interface StoreSettings {
   redis?: RedisAddress | undefined
   redisPrefix?: string
   replicaTimeoutMs?: number
+  usageQueueRows?: number
+  /** Where usage rows of replicas end up; undefined: `usage.sqlite` in `dbDir`. */
+  databaseUrl?: string | undefined
+  /** A command looks after no dead replicas and carries no usage rows. */
+  role?: 'server' | 'command'
   warn?: Warn
 }
 
 const REPLICA_TIMEOUT_MS = 30_000
+// About 700 bytes each.
+const USAGE_QUEUE_ROWS = 100_000
 
 /** Opens the stores, or throws a `StoreError` that names the way out. A driver is loaded only when it is used. */
 export async function openStores(settings: StoreSettings): Promise<Stores> {
@@ -42,7 +50,14 @@ export async function openStores(settings: StoreSettings): Promise<Stores> {
     prefix: redisPrefix,
     dbDir,
     deadAfterMs: replicaTimeoutMs,
+    mostRows: settings.usageQueueRows ?? USAGE_QUEUE_ROWS,
+    openSink: settings.role === 'command' ? undefined : () => openSink(settings),
     warn: settings.warn ?? (() => undefined),
   })
   return { tokens, keys, counts, close: () => tokens.close() }
+}
+
+async function openSink({ databaseUrl, dbDir }: StoreSettings): Promise<UsageSink> {
+  if (databaseUrl === undefined) return (await import('./usage/sqlite.ts')).openSqliteUsage(dbDir)
+  return (await import('./usage/postgres.ts')).openPostgresUsage(databaseUrl)
 }

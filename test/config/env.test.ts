@@ -49,6 +49,7 @@ t.test('without any setting the gateway has every default of its contract', asyn
     corsAllowlist: [],
     redisPrefix: 'gateway',
     replicaTimeoutMs: 30_000,
+    usageQueueRows: 100_000,
     passthrough: [],
     providers: [],
   })
@@ -122,6 +123,8 @@ t.test('a value that cannot be meant is refused with the variable and a way out'
   refuses(t, { HOST: 'http://x' }, /^HOST must be an address/)
   refuses(t, { REDIS_URL: 'localhost:6379' }, /^REDIS_URL is wrong: its form is unknown/)
   refuses(t, { REPLICA_TIMEOUT_MS: '90000' }, /^REPLICA_TIMEOUT_MS must/)
+  refuses(t, { DATABASE_URL: 'postgres://a/b' }, /^DATABASE_URL is for several replicas/)
+  refuses(t, { DATABASE_URL: 'mysql://a', REDIS_URL: 'redis://a' }, /^DATABASE_URL must begin with postgres/)
   refuses(t, { REDIS_PREFIX: 'a{b}' }, /^REDIS_PREFIX must/)
   refuses(t, { WS_ROUTES: '/ws=ws://x' }, /^WS_ROUTES .*does not support it yet/)
   for (const hops of ['1', 'true', 'TRUE']) refuses(t, { TRUSTED_PROXIES: hops }, /invent its own/)

@@ -17,6 +17,8 @@ const WORKERS = 20
 const REFUSAL_MS = 500
 const BACK_MS = 3_000
 
+t.setTimeout(isLong ? 3_600_000 : 180_000)
+
 interface Scene {
   redis: TestRedis
   proxy: TcpProxy

@@ -6,6 +6,8 @@ export type Client = Redis | Cluster
 
 const CONNECT_TIMEOUT_MS = 1_000
 const LONGEST_PAUSE_MS = 500
+// A server that is silent does not say goodbye either.
+const DISCONNECT_TIMEOUT_MS = 50
 
 const pauseMs = (attempt: number): number => Math.min(LONGEST_PAUSE_MS, 25 * 2 ** Math.min(attempt, 6))
 
@@ -15,6 +17,7 @@ const ONCE: RedisOptions = {
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
   connectTimeout: CONNECT_TIMEOUT_MS,
+  disconnectTimeout: DISCONNECT_TIMEOUT_MS,
   retryStrategy: pauseMs,
   enableReadyCheck: true,
   // After a failover the old primary refuses writes: ask again who the primary is.

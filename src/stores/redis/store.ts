@@ -7,12 +7,14 @@ import { checkMicros } from '../micros.ts'
 import type { SharedCounts } from '../shared-counts.ts'
 import { StoreError } from '../store-error.ts'
 import type { Credits, NewToken, Rotation, Token, TokenStore } from '../token-store.ts'
+import type { UsageSink } from '../usage/usage-sink.ts'
 import type { Warn } from '../warn.ts'
 import { adjust } from './adjust.ts'
 import { TokenBook } from './book.ts'
 import { openClaims } from './claims.ts'
 import { buildClient } from './client.ts'
 import { openCounts } from './counts.ts'
+import { Drain } from './drain.ts'
 import { establish, teach } from './establish.ts'
 import { buildKeys } from './keys.ts'
 import { Later } from './later.ts'
@@ -31,6 +33,9 @@ export interface RedisStoreOptions {
   /** The folder for what waits while Redis is away. */
   dbDir: string
   deadAfterMs: number
+  mostRows: number
+  /** Undefined for a command, which carries no usage rows. */
+  openSink: (() => Promise<UsageSink>) | undefined
   warn: Warn
 }
 
@@ -42,7 +47,7 @@ export interface RedisStore {
 }
 
 export async function openRedisStore(options: RedisStoreOptions): Promise<RedisStore> {
-  const { address, prefix, dbDir, deadAfterMs, warn } = options
+  const { address, prefix, dbDir, deadAfterMs, mostRows, openSink, warn } = options
   await openFolder(dbDir)
   const client = buildClient(address)
   try {
@@ -55,15 +60,16 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
       probe: (ask) => replica.beat(ask),
       onBack: () => replica.back(),
     })
-    const tools = { link, scripts, keys, owner: randomBytes(9).toString('base64url') }
+    const tools = { link, scripts, keys, owner: randomBytes(9).toString('base64url'), mostRows }
     const unsettled = openUnsettled(tools, dbDir)
     const purse = new Purse(tools, unsettled)
-    const onBeat = () => undefined
+    const onBeat = watchLost(warn)
     const later = new Later()
     const replica = openReplica({ tools, purse, later, unsettled, dbDir, storeId, deadAfterMs, onBeat, warn })
     await link.start()
     const places = openPlaces(tools, later, deadAfterMs)
-    const tokens = buildStore({ tools, purse, replica, places })
+    const drain = openSink && new Drain({ tools, openSink, warn })
+    const tokens = buildStore({ tools, purse, replica, places, drain })
     return { tokens, keys: openClaims(tools, later), counts: openCounts(tools) }
   } catch (cause) {
     client.disconnect()
@@ -78,9 +84,10 @@ interface Parts {
   purse: Purse
   replica: Replica
   places: Pick<TokenStore, 'enter' | 'leave'>
+  drain: Drain | undefined
 }
 
-function buildStore({ tools, purse, replica, places }: Parts): TokenStore {
+function buildStore({ tools, purse, replica, places, drain }: Parts): TokenStore {
   const book = new TokenBook(tools)
   const credits = (tokenId: string) => readCredits(tools, tokenId)
   return {
@@ -109,8 +116,22 @@ function buildStore({ tools, purse, replica, places }: Parts): TokenStore {
     isReady: () => tools.link.isReady(),
     close: async () => {
       await replica.close()
+      await drain?.close()
       tools.link.close()
     },
+  }
+}
+
+/** Tells when rows were dropped because the database was away for too long. */
+function watchLost(warn: Warn): (rowsLost: number) => void {
+  let told: number | undefined
+  return (rowsLost) => {
+    if (told !== undefined && rowsLost > told)
+      warn(
+        { lost: rowsLost - told },
+        'the oldest usage rows were dropped: the database was away for too long',
+      )
+    told = rowsLost
   }
 }
 
@@ -145,15 +166,9 @@ async function putMaster(book: TokenBook, token: NewToken): Promise<Token> {
 }
 
 async function readCredits({ link, keys }: Tools, tokenId: string): Promise<Credits | undefined> {
-  const found = await link.read((client) =>
-    client.hmget(keys.account(tokenId), 'credited', 'charged', 'held'),
-  )
+  const fields = ['credited', 'balance', 'held', 'charged']
+  const found = await link.read((client) => client.hmget(keys.account(tokenId), ...fields))
   if (typeof found[0] !== 'string') return undefined
-  const [creditedMicros = 0, chargedMicros = 0, heldMicros = 0] = readNumbers(found)
-  return {
-    creditedMicros,
-    balanceMicros: creditedMicros - chargedMicros - heldMicros,
-    heldMicros,
-    chargedMicros,
-  }
+  const [creditedMicros = 0, balanceMicros = 0, heldMicros = 0, chargedMicros = 0] = readNumbers(found)
+  return { creditedMicros, balanceMicros, heldMicros, chargedMicros }
 }

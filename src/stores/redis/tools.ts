@@ -9,6 +9,8 @@ export interface Tools {
   keys: Keys
   /** This replica, from its start to its end. */
   owner: string
+  /** So many usage rows wait for a database that is down; then the oldest are dropped. */
+  mostRows: number
 }
 
 /** A hold by name, whoever has made it. */
@@ -32,11 +34,8 @@ export interface End {
 /** A hold that was never used. */
 export const CANCELLED: End = { requestId: '', costMicros: 0, row: '', mode: 'cancel' }
 
-// About 600 bytes each: what waits for a database that is down takes 60 MB at most.
-const MOST_ROWS = 100_000
-
 /** Ends a hold in one step; the same end twice changes nothing. */
-export async function endHold({ link, scripts, keys }: Tools, name: HoldName, end: End) {
+export async function endHold({ link, scripts, keys, mostRows }: Tools, name: HoldName, end: End) {
   const { owner, hold, tokenId } = name
   const charged = keys.charged(tokenId, end.requestId)
   const touched = [
@@ -47,7 +46,7 @@ export async function endHold({ link, scripts, keys }: Tools, name: HoldName, en
     keys.meta,
     charged,
   ]
-  const args = [hold, `${owner}:${hold}`, end.costMicros, end.row, end.mode, MOST_ROWS]
+  const args = [hold, `${owner}:${hold}`, end.costMicros, end.row, end.mode, mostRows]
   const [chargedMicros = 0, balanceMicros = 0] = readNumbers(await link.run(scripts.settle, touched, args))
   return { chargedMicros, balanceMicros }
 }

@@ -8,6 +8,7 @@ if not account then return 'none' end
 local micros = tonumber(ARGV[2])
 if account.balance + micros < 0 then return 'small' end
 if account.credited + micros > tonumber(ARGV[3]) then return 'much' end
-redis.call('HINCRBY', KEYS[1], 'credited', ARGV[2])
+add(KEYS[1], 'credited', micros)
+add(KEYS[1], 'balance', micros)
 redis.call('SET', KEYS[2], what, 'EX', ARGV[4])
 return 'ok'

@@ -6,15 +6,15 @@ end
 
 local function whole(number) return string.format('%.0f', number) end
 
--- An account's fields as numbers; nil when there is no such token.
+-- An account's fields as numbers; nil when there is no such token. credited = balance + held + charged in each of
+-- them, and none is computed from the others: so that a check of the books can find a mistake.
 local function readAccount(key)
-  local found = redis.call('HMGET', key, 'credited', 'charged', 'held', 'holds')
+  local found = redis.call('HMGET', key, 'credited', 'balance', 'holds')
   if not found[1] then return nil end
-  local account = { credited = tonumber(found[1]), charged = tonumber(found[2] or 0) }
-  account.held, account.holds = tonumber(found[3] or 0), tonumber(found[4] or 0)
-  account.balance = account.credited - account.charged - account.held
-  return account
+  return { credited = tonumber(found[1]), balance = tonumber(found[2]), holds = tonumber(found[3]) }
 end
+
+local function add(key, field, amount) redis.call('HINCRBY', key, field, whole(amount)) end
 
 -- A hold is kept as "token micros least rowAsJson"; the row is empty until an answer has begun.
 local function readHold(text)

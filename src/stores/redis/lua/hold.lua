@@ -12,6 +12,7 @@ if account.balance < micros then
   micros = account.balance
 end
 redis.call('HSET', KEYS[2], ARGV[1], writeHold({ token = ARGV[4], micros = micros, least = 0, row = '' }))
-redis.call('HINCRBY', KEYS[1], 'held', whole(micros))
-redis.call('HINCRBY', KEYS[1], 'holds', 1)
+add(KEYS[1], 'balance', 0 - micros)
+add(KEYS[1], 'held', micros)
+add(KEYS[1], 'holds', 1)
 return { 1, whole(micros), whole(account.balance - micros) }

@@ -2,7 +2,7 @@
 -- ARGV: hold's field, its name for all time, cost, row, mode, most rows kept.
 -- mode "settle": by its owner, once; "reap": the owner is dead, the hold's own least is the cost; "cancel": never used.
 -- Answers {charged, balance}.  Whatever is repeated changes nothing.
-local account = readAccount(KEYS[1]) or { credited = 0, charged = 0, held = 0, balance = 0 }
+local account = readAccount(KEYS[1]) or { credited = 0, balance = 0, holds = 0 }
 local cost, row, mode = tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
 local function note(charged, kind, seconds)
@@ -13,6 +13,7 @@ local function writeRow(key, charged)
   -- Only where a client's idempotency key stands for the request is there anything to note.
   if charged > 0 then redis.call('SET', KEYS[6], '1', 'XX', 'KEEPTTL') end
   if row == '' then return end
+  add(KEYS[1], 'rows', charged)
   local most = tonumber(ARGV[6])
   local over = redis.call('XLEN', KEYS[4]) - most + 1
   redis.call('XADD', KEYS[4], 'MAXLEN', most, '*', 'key', key, 'charged', whole(charged), 'row', row)
@@ -32,7 +33,8 @@ if not found then
   if kind ~= 'reaped' or mode ~= 'settle' then return { whole(charged), whole(account.balance) } end
   -- Its owner was thought dead and was not: what it was settled at was the least, this is the rest.
   local rest = math.max(0, math.min(cost - charged, account.balance))
-  redis.call('HINCRBY', KEYS[1], 'charged', whole(rest))
+  add(KEYS[1], 'balance', 0 - rest)
+  add(KEYS[1], 'charged', rest)
   note(charged + rest, 'settled', 900)
   writeRow(ARGV[2] .. '+', rest)
   return { whole(charged + rest), whole(account.balance - rest) }
@@ -45,9 +47,10 @@ if mode == 'reap' then
 end
 local charged = math.min(cost, hold.micros + account.balance)
 redis.call('HDEL', KEYS[2], ARGV[1])
-redis.call('HINCRBY', KEYS[1], 'held', whole(0 - hold.micros))
-redis.call('HINCRBY', KEYS[1], 'holds', -1)
-redis.call('HINCRBY', KEYS[1], 'charged', whole(charged))
+add(KEYS[1], 'held', 0 - hold.micros)
+add(KEYS[1], 'holds', -1)
+add(KEYS[1], 'balance', hold.micros - charged)
+add(KEYS[1], 'charged', charged)
 if mode == 'reap' then note(charged, 'reaped', 86400) else note(charged, 'settled', mode == 'cancel' and 900 or 60) end
 writeRow(ARGV[2], charged)
 return { whole(charged), whole(account.balance + hold.micros - charged) }
