@@ -18,6 +18,7 @@ import { makeRequestId, requestId } from './entrance/request-id.ts'
 import { accountRoute } from './limits/account.ts'
 import { addressLimit } from './limits/address.ts'
 import { holdWorstCase } from './limits/balance.ts'
+import { inFlightLimit } from './limits/in-flight.ts'
 import { rateLimit } from './limits/rate.ts'
 import type { ExchangeTools } from './proxy/deal.ts'
 import { createLive, type Live } from './proxy/live.ts'
@@ -28,6 +29,7 @@ import { openUpstreams } from './proxy/upstreams.ts'
 import { ENDPOINTS } from './routing/endpoints.ts'
 import { createProviderHealth } from './routing/health.ts'
 import { createRetryBudget } from './routing/retry-budget.ts'
+import type { IdempotencyStore } from './stores/idempotency.ts'
 import type { SharedCounts } from './stores/shared-counts.ts'
 import type { TokenStore } from './stores/token-store.ts'
 import { quietRequests } from './telemetry/quiet-requests.ts'
@@ -36,6 +38,7 @@ import { requestLine } from './telemetry/request-line.ts'
 export interface AppNeeds {
   settings: Settings
   tokens: TokenStore
+  keys: IdempotencyStore
   /** Limits that replicas share; undefined: there are none. */
   counts?: SharedCounts | undefined
   catalog(): Catalog
@@ -52,7 +55,8 @@ export interface Gateway {
 }
 
 /** The map: what happens to a request, in this order. */
-export const buildApp = async ({ settings, tokens, counts, catalog, logger }: AppNeeds): Promise<Gateway> => {
+export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
+  const { settings, tokens, keys, counts, catalog, logger } = needs
   const app = openServer(settings, logger)
   const tools = openTools(settings)
   app.addHook('onClose', () => tools.upstreams.close())
@@ -71,6 +75,7 @@ export const buildApp = async ({ settings, tokens, counts, catalog, logger }: Ap
     const onRefused = await addressLimit(known, settings)
     await known.register(clientAuth, { tokens, onRefused }) // who is asking
     await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay, counts }) // not too often
+    await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(passthrough, { routes: planPassthrough(settings, catalog()), timeouts: settings })
     await known.register(
       async (v1) => {
@@ -81,6 +86,7 @@ export const buildApp = async ({ settings, tokens, counts, catalog, logger }: Ap
           endpoints: ENDPOINTS,
           catalog,
           tokens,
+          keys,
           hold,
           errors,
           tools,

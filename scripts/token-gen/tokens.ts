@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { viewToken, viewTokens } from '../../src/admin/tokens.ts'
+import { openTokenWork } from '../../src/admin/token-work.ts'
 import { openStores, StoreError, type StoreSettings, type Stores } from '../../src/stores/open.ts'
 import { NoServer, type Tokens, tokensOfServer } from './door.ts'
 import { Failure } from './misuse.ts'
@@ -38,15 +38,5 @@ async function tokensOfStore(place: Place): Promise<Tokens | undefined> {
     if (error instanceof StoreError && error.reason === 'locked') return undefined
     throw error instanceof StoreError ? new Failure(error.message) : error
   }
-  const { tokens } = stores
-  return {
-    mint: async (token) => viewToken(tokens, await tokens.mint(token)),
-    list: () => viewTokens(tokens),
-    revoke: async (id) => {
-      const token = await tokens.revoke(id, Date.now())
-      if (token === undefined) throw new Failure(`There is no token with the id "${id}"`)
-      return viewToken(tokens, token)
-    },
-    close: () => stores.close(),
-  }
+  return { ...openTokenWork(stores.tokens), close: () => stores.close() }
 }

@@ -32,6 +32,9 @@ export interface StoreSettings {
   warn?: Warn
 }
 
+/** A client is refused after so long without an answer; a command has time. */
+const DEADLINE_MS = 300
+const COMMAND_DEADLINE_MS = 10_000
 const REPLICA_TIMEOUT_MS = 30_000
 // About 700 bytes each.
 const USAGE_QUEUE_ROWS = 100_000
@@ -44,14 +47,16 @@ export async function openStores(settings: StoreSettings): Promise<Stores> {
     const { tokens, keys } = await openFileStore(dbDir)
     return { tokens, keys, counts: undefined, close: () => tokens.close() }
   }
+  const isCommand = settings.role === 'command'
   const { openRedisStore } = await import('./redis/store.ts')
   const { tokens, keys, counts } = await openRedisStore({
     address: redis,
     prefix: redisPrefix,
     dbDir,
     deadAfterMs: replicaTimeoutMs,
+    deadlineMs: isCommand ? COMMAND_DEADLINE_MS : DEADLINE_MS,
     mostRows: settings.usageQueueRows ?? USAGE_QUEUE_ROWS,
-    openSink: settings.role === 'command' ? undefined : () => openSink(settings),
+    openSink: isCommand ? undefined : () => openSink(settings),
     warn: settings.warn ?? (() => undefined),
   })
   return { tokens, keys, counts, close: () => tokens.close() }

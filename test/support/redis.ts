@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
-import { Redis } from 'ioredis'
+import { connect, createServer } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
 import { temporaryFolder } from './gateway.ts'
 import type { Owner } from './waiting.ts'
 
@@ -74,16 +74,19 @@ async function run(args: readonly string[], program = 'redis-server') {
   return child
 }
 
-/** Resolves when PING is answered. */
+/** Resolves when PING is answered, even if only by the wish for a password. */
 export async function answers(port: number): Promise<void> {
-  const client = new Redis({ port, host: '127.0.0.1', retryStrategy: () => 20, lazyConnect: true })
-  client.on('error', () => undefined)
-  try {
-    await new Promise<void>((resolve) => {
-      client.once('ready', resolve)
-      client.connect().catch(() => undefined)
-    })
-  } finally {
-    client.disconnect()
+  for (const until = Date.now() + 20_000; ; await wait(20)) {
+    const socket = connect(port, '127.0.0.1')
+    try {
+      await once(socket, 'connect')
+      socket.write('PING\r\n')
+      const [answer] = await once(socket, 'data')
+      if (!String(answer).startsWith('-LOADING')) return
+    } catch (error) {
+      if (Date.now() > until) throw error
+    } finally {
+      socket.destroy()
+    }
   }
 }

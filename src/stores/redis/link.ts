@@ -3,8 +3,6 @@ import { storeUnavailable } from '../../errors.ts'
 import type { Client } from './client.ts'
 import type { Script } from './scripts.ts'
 
-/** No caller waits longer for an answer. */
-const DEADLINE_MS = 300
 const PROBE_PAUSE_MS = 100
 /** So many silent probes in a row: the connection itself is taken for dead, as after a partition. */
 const SILENT_PROBES = 3
@@ -27,6 +25,8 @@ export interface Link {
 
 export interface LinkOptions {
   client: Client
+  /** No caller waits longer for an answer. */
+  deadlineMs: number
   /** Proves that Redis takes writes and is the right one; throws when it is not. */
   probe(ask: Link['run']): Promise<void>
   /** Redis answers again after it did not. */
@@ -61,7 +61,7 @@ export class RedisLink implements Link {
   }
 
   read<T>(ask: (client: Client) => Promise<T>): Promise<T> {
-    return this.#guarded(() => within(ask(this.#options.client)))
+    return this.#guarded(() => this.#within(ask(this.#options.client)))
   }
 
   isReady(): boolean {
@@ -91,7 +91,11 @@ export class RedisLink implements Link {
   }
 
   #attempt(script: Script, keys: readonly string[], args: Args): Promise<unknown> {
-    return within(evaluate(this.#options.client, script, keys, args))
+    return this.#within(evaluate(this.#options.client, script, keys, args))
+  }
+
+  #within<T>(work: Promise<T>): Promise<T> {
+    return within(work, this.#options.deadlineMs)
   }
 
   async #guarded<T>(ask: () => Promise<T>): Promise<T> {
@@ -121,10 +125,12 @@ export class RedisLink implements Link {
 }
 
 /** The same work, or an error when it takes longer than anybody may wait. */
-async function within<T>(work: Promise<T>): Promise<T> {
+async function within<T>(work: Promise<T>, deadlineMs: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const tooLate = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`Redis gave no answer in ${DEADLINE_MS} ms`)), DEADLINE_MS)
+    const late = () => reject(new Error(`Redis gave no answer in ${deadlineMs} ms`))
+    // Where it was this process that had no time, the answer is here already: it is read before the second turn.
+    timer = setTimeout(() => setImmediate(() => setImmediate(late)), deadlineMs)
   })
   try {
     return await Promise.race([work, tooLate])

@@ -33,6 +33,7 @@ export interface RedisStoreOptions {
   /** The folder for what waits while Redis is away. */
   dbDir: string
   deadAfterMs: number
+  deadlineMs: number
   mostRows: number
   /** Undefined for a command, which carries no usage rows. */
   openSink: (() => Promise<UsageSink>) | undefined
@@ -47,7 +48,7 @@ export interface RedisStore {
 }
 
 export async function openRedisStore(options: RedisStoreOptions): Promise<RedisStore> {
-  const { address, prefix, dbDir, deadAfterMs, mostRows, openSink, warn } = options
+  const { address, prefix, dbDir, deadAfterMs, deadlineMs, mostRows, openSink, warn } = options
   await openFolder(dbDir)
   const client = buildClient(address)
   try {
@@ -57,6 +58,7 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
     await teach(client, scripts)
     const link = new RedisLink({
       client,
+      deadlineMs,
       probe: (ask) => replica.beat(ask),
       onBack: () => replica.back(),
     })
