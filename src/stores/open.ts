@@ -1,4 +1,5 @@
 import type { RedisAddress } from '../config/redis-url.ts'
+import type { Books } from './books.ts'
 import type { IdempotencyStore } from './idempotency.ts'
 import type { SharedCounts } from './shared-counts.ts'
 import type { TokenStore } from './token-store.ts'
@@ -32,6 +33,7 @@ export interface StoreSettings {
   warn?: Warn
 }
 
+const PREFIX = 'gateway'
 /** A client is refused after so long without an answer; a command has time. */
 const DEADLINE_MS = 300
 const COMMAND_DEADLINE_MS = 10_000
@@ -41,7 +43,7 @@ const USAGE_QUEUE_ROWS = 100_000
 
 /** Opens the stores, or throws a `StoreError` that names the way out. A driver is loaded only when it is used. */
 export async function openStores(settings: StoreSettings): Promise<Stores> {
-  const { dbDir, redis, redisPrefix = 'gateway', replicaTimeoutMs = REPLICA_TIMEOUT_MS } = settings
+  const { dbDir, redis, redisPrefix = PREFIX, replicaTimeoutMs = REPLICA_TIMEOUT_MS } = settings
   if (redis === undefined) {
     const { openFileStore } = await import('./file/store.ts')
     const { tokens, keys } = await openFileStore(dbDir)
@@ -65,4 +67,10 @@ export async function openStores(settings: StoreSettings): Promise<Stores> {
 async function openSink({ databaseUrl, dbDir }: StoreSettings): Promise<UsageSink> {
   if (databaseUrl === undefined) return (await import('./usage/sqlite.ts')).openSqliteUsage(dbDir)
   return (await import('./usage/postgres.ts')).openPostgresUsage(databaseUrl)
+}
+
+/** The sums of the stores, without opening them: beside a running server or without one. Throws a `StoreError`. */
+export async function readBooks({ dbDir, redis, redisPrefix = PREFIX }: StoreSettings): Promise<Books> {
+  if (redis === undefined) return (await import('./file/books.ts')).readFileBooks(dbDir)
+  return (await import('./redis/books.ts')).readRedisBooks(redis, redisPrefix)
 }

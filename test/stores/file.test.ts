@@ -7,21 +7,25 @@ import t from 'tap'
 import { openStores } from '../../src/stores/open.ts'
 import { idempotencyContract } from '../contract/idempotency.ts'
 import { tokenChangesContract } from '../contract/token-changes.ts'
+import { tokenHistories } from '../contract/token-histories.ts'
 import { newToken, tokenStoreContract, usageOf } from '../contract/token-store.ts'
 import { askOf, crashedCopy, folder, type Owner, openIn } from './folders.ts'
 
 const open = async (test: Owner) => {
   const dbDir = await folder(test)
   const store = await openIn(test, dbDir)
+  let last = store
   const reopen = async () => {
-    await store.close()
-    return openIn(test, dbDir)
+    await last.close()
+    last = await openIn(test, dbDir)
+    return last
   }
   return { store, reopen }
 }
 
 tokenStoreContract('file', open)
 tokenChangesContract('file', open)
+tokenHistories('file', open, { runs: 60, steps: 60 })
 idempotencyContract('file', async (test) => {
   const dbDir = await folder(test)
   const openKeys = async (path: string) => {

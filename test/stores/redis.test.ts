@@ -6,12 +6,14 @@ import { readRedisUrl } from '../../src/config/redis-url.ts'
 import { openStores } from '../../src/stores/open.ts'
 import { idempotencyContract } from '../contract/idempotency.ts'
 import { tokenChangesContract } from '../contract/token-changes.ts'
+import { tokenHistories } from '../contract/token-histories.ts'
 import { tokenStoreContract } from '../contract/token-store.ts'
 import { startRedis } from '../support/redis.ts'
 import { startProxy } from '../support/tcp-proxy.ts'
 import { folder, type Owner } from './folders.ts'
 
 const redis = await startRedis(t)
+t.setTimeout(120_000)
 const eye = new Redis(redis.port)
 t.teardown(() => eye.disconnect())
 
@@ -30,10 +32,11 @@ const openIn = async (test: Owner, { port = redis.port, ...place }: Place) => {
 
 const open = async (test: Owner) => {
   const place = { dbDir: await folder(test), redisPrefix: randomUUID() }
-  const stores = await openIn(test, place)
+  let stores = await openIn(test, place)
   const reopen = async () => {
     await stores.close()
-    return (await openIn(test, place)).tokens
+    stores = await openIn(test, place)
+    return stores.tokens
   }
   return { store: stores.tokens, reopen }
 }
@@ -45,6 +48,7 @@ const onlyOneLeft = async (redisPrefix: string) => {
 
 tokenStoreContract('redis', open)
 tokenChangesContract('redis', open)
+tokenHistories('redis', open, { runs: 40, steps: 60 })
 idempotencyContract('redis', async (test) => {
   const place = { dbDir: await folder(test), redisPrefix: randomUUID() }
   const proxy = await startProxy(test, redis.port)

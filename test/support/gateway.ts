@@ -142,6 +142,8 @@ export interface TokenOptions {
   expires?: string
   perMinute?: number
   perDay?: number
+  inFlight?: number
+  addresses?: string
 }
 
 /** Runs the token command beside the gateway with these arguments. */

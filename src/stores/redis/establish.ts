@@ -37,7 +37,8 @@ function lost(marker: string, found: string | null): StoreError {
   return new StoreError('damaged', text)
 }
 
-async function connect(client: Client): Promise<void> {
+/** Connects within a few seconds, or throws a `StoreError`. */
+export async function connect(client: Client): Promise<void> {
   let last: unknown
   const note = (error: unknown) => {
     last = error

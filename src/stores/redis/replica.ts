@@ -79,11 +79,17 @@ export function openReplica(options: ReplicaOptions): Replica {
     close: async () => {
       clearInterval(timer)
       await working
-      await unsettled.flush().catch(() => undefined)
-      await link.run(scripts.leave, [keys.replicas, keys.holds(owner)], [owner]).catch(() => undefined)
+      // Redis away: another replica, or the next start, does the same.
+      await sayGoodbye(options).catch(() => undefined)
       await unsettled.close()
     },
   }
+}
+
+/** What is still held here nobody will settle any more. */
+async function sayGoodbye({ tools, unsettled }: ReplicaOptions): Promise<void> {
+  await unsettled.flush()
+  await reap(tools, tools.owner)
 }
 
 /**

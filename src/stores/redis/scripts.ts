@@ -28,6 +28,7 @@ export const loadScripts = () => ({
   claim: load('claim'),
   orphan: load('orphan'),
   unclaim: load('unclaim'),
+  books: load('books'),
   beat: load('beat'),
   leave: load('leave'),
   count: load('count'),
