@@ -54,7 +54,7 @@ export class TokenBook {
     const token: Token = { ...wish, id: `tok_${randomBytes(9).toString('base64url')}`, createdAt: Date.now() }
     checkToken(token)
     const { link, scripts, keys } = this.#tools
-    const name = token.name === '' ? '' : JSON.stringify([token.user, token.name])
+    const name = token.name === '' ? '' : nameKeyOf(token)
     const touched = [keys.tokens, keys.hashes, keys.names, keys.account(token.id), keys.meta]
     const args = [token.id, token.hash, name, JSON.stringify(token), creditedMicros, isMaster]
     const answer = await link.run(scripts.mint, touched, args)
@@ -92,7 +92,11 @@ export class TokenBook {
   }
 }
 
-const hashesOf = ({ hash, previous = [] }: Token): string[] => [
+/** A user's tokens have different names. */
+export const nameKeyOf = ({ user, name }: Token): string => JSON.stringify([user, name])
+
+/** Every secret that finds the token. */
+export const hashesOf = ({ hash, previous = [] }: Token): string[] => [
   hash,
   ...previous.map((secret) => secret.hash),
 ]

@@ -8,7 +8,7 @@ import type { Keys } from './keys.ts'
 import type { Scripts } from './scripts.ts'
 
 /** Which store this folder's replica works on: a Redis that has lost it is found out. */
-const MARKER = 'redis-store.json'
+export const MARKER = 'redis-store.json'
 const START_MS = 10_000
 
 /** Connects, and finds or makes the store; throws a `StoreError` with the way out. Returns the store's id. */
@@ -23,6 +23,12 @@ export async function establish(client: Client, keys: Keys, dbDir: string): Prom
     const text = `Redis holds no store, but "${dbDir}" does: move it with "node scripts/store-move.js --to redis", or give this server another DB_DIR`
     throw new StoreError('damaged', text)
   }
+  const movedAt = await client.hget(keys.meta, 'movedAt')
+  if (found === null && movedAt !== null)
+    throw new StoreError(
+      'damaged',
+      `This store was moved to files (${movedAt}): start without REDIS_URL, or choose another REDIS_PREFIX`,
+    )
   if (found === null) await client.hsetnx(keys.meta, 'storeId', randomUUID())
   const storeId = await client.hget(keys.meta, 'storeId')
   if (storeId === null)
