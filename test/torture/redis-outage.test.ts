@@ -4,10 +4,11 @@ import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { readRedisUrl } from '../../src/config/redis-url.ts'
 import { openStores, type Stores } from '../../src/stores/open.ts'
-import { newToken, usageOf } from '../contract/token-store.ts'
+import { newToken } from '../contract/token-store.ts'
 import { folder, type Owner } from '../stores/folders.ts'
 import { startRedis, type TestRedis } from '../support/redis.ts'
 import { startProxy, type TcpProxy } from '../support/tcp-proxy.ts'
+import { backAfter, down, goneHolds, type Seen, spend } from './spending.ts'
 
 const isLong = process.env.TORTURE === 'long'
 const ROUNDS = isLong ? 40 : 3
@@ -39,38 +40,6 @@ async function open(test: Owner, count: number): Promise<Scene> {
   return { redis, proxy, replicas }
 }
 
-interface Seen {
-  paid: number
-  refused: number
-  slowestMs: number
-}
-
-/** Holds and settles until it is told to stop; counts only what was acknowledged. */
-async function spend({ tokens }: Stores, id: string, seen: Seen, goesOn: () => boolean): Promise<void> {
-  while (goesOn()) {
-    const started = performance.now()
-    try {
-      const hold = await tokens.hold({ tokenId: id, requestId: randomUUID(), micros: 10, leastMicros: 10 })
-      if (hold === undefined) throw new Error('the balance was to last')
-      await tokens.settle(hold.id, usageOf(id, 7))
-      seen.paid += 7
-    } catch (error) {
-      if (!(error instanceof Error) || !('code' in error) || error.code !== 'store_unavailable') throw error
-      seen.refused += 1
-      seen.slowestMs = Math.max(seen.slowestMs, performance.now() - started)
-      await wait(5)
-    }
-  }
-}
-
-const goneHolds = async (stores: Stores, id: string) => {
-  for (const until = Date.now() + 20_000; Date.now() < until; await wait(50)) {
-    const found = await stores.tokens.credits(id).catch(() => undefined)
-    if (found?.heldMicros === 0) return found
-  }
-  return stores.tokens.credits(id)
-}
-
 /** Every replica works while `disturb` does its worst; afterwards the books must be exact. */
 async function survive(test: Test, scene: Scene, disturb: () => Promise<void>): Promise<Seen> {
   const [first] = scene.replicas
@@ -93,20 +62,6 @@ async function survive(test: Test, scene: Scene, disturb: () => Promise<void>): 
   })
   test.ok(seen.slowestMs < REFUSAL_MS, `slowest refusal ${Math.round(seen.slowestMs)} ms of ${seen.refused}`)
   return seen
-}
-
-/** How long until every replica serves again. */
-async function backAfter(replicas: readonly Stores[]): Promise<number> {
-  const started = performance.now()
-  while (!replicas.every(({ tokens }) => tokens.isReady())) {
-    if (performance.now() - started > 30_000) throw new Error('never back')
-    await wait(10)
-  }
-  return performance.now() - started
-}
-
-const down = async (replicas: readonly Stores[]): Promise<void> => {
-  while (replicas.some(({ tokens }) => tokens.isReady())) await wait(5)
 }
 
 t.test(

@@ -1,7 +1,7 @@
 import { storeUnavailable } from '../../errors.ts'
 import { checkMicros } from '../micros.ts'
 import type { Hold, HoldRequest, Settlement, UsageRow } from '../token-store.ts'
-import { type End, endHold, type HoldName, readNumbers, type Tools } from './tools.ts'
+import { CANCELLED, type End, endHold, type HoldName, readNumbers, type Tools } from './tools.ts'
 import type { Unsettled } from './unsettled.ts'
 
 // How many ended holds are remembered, for whoever settles one twice.
@@ -18,6 +18,7 @@ interface OpenHold extends HoldName {
 interface Ended {
   holdId: number
   settlement: Promise<Settlement>
+  end: End
 }
 
 /** The holds of this replica: an end that Redis does not take goes into `unsettled` and is done later. */
@@ -77,8 +78,11 @@ export class Purse {
       return before?.holdId === holdId ? before.settlement : undefined
     }
     this.#open.delete(holdId)
-    const settlement = this.#settleOpen(hold, row)
-    this.#ended[holdId % MOST_REMEMBERED] = { holdId, settlement }
+    const { requestId, costMicros } = row
+    const text = JSON.stringify({ ...row, tokenId: hold.tokenId })
+    const end: End = { requestId, costMicros, row: text, mode: 'settle' }
+    const settlement = this.#settleOpen(hold, end)
+    this.#ended[holdId % MOST_REMEMBERED] = { holdId, settlement, end }
     return settlement
   }
 
@@ -92,6 +96,12 @@ export class Purse {
     return this.#asked.has(hold) || this.#open.has(Number(hold))
   }
 
+  /** How a hold that stands without being worked on is to end: a failover may have forgotten its settlement. */
+  endOf(hold: string): End {
+    const ended = this.#ended[Number(hold) % MOST_REMEMBERED]
+    return ended?.holdId === Number(hold) ? ended.end : CANCELLED
+  }
+
   #mark(hold: OpenHold): void {
     if (hold.mark === undefined || hold.isMarked) return
     const { link, scripts, keys, owner } = this.#tools
@@ -102,17 +112,14 @@ export class Purse {
     link.run(scripts.mark, [keys.holds(owner)], [hold.hold, leastMicros, row]).then(done, () => undefined)
   }
 
-  async #settleOpen(hold: OpenHold, row: UsageRow): Promise<Settlement> {
-    const text = JSON.stringify({ ...row, tokenId: hold.tokenId })
-    const { requestId, costMicros } = row
-    const end: End = { requestId, costMicros, row: text, mode: 'settle' }
+  async #settleOpen(hold: OpenHold, end: End): Promise<Settlement> {
     try {
       return await endHold(this.#tools, hold, end)
     } catch {
       // Whether it was done or not: done again it changes nothing.
     }
     await this.#unsettled.add(hold, end)
-    const chargedMicros = Math.min(row.costMicros, hold.micros)
+    const chargedMicros = Math.min(end.costMicros, hold.micros)
     return { chargedMicros, balanceMicros: hold.balanceMicros + hold.micros - chargedMicros }
   }
 }

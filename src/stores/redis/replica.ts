@@ -4,7 +4,7 @@ import type { UsageRow } from '../token-store.ts'
 import type { Warn } from '../warn.ts'
 import type { Later } from './later.ts'
 import type { Purse } from './purse.ts'
-import { CANCELLED, type End, endHold, type Tools } from './tools.ts'
+import { type End, endHold, type Tools } from './tools.ts'
 import { UNSETTLED, type Unsettled } from './unsettled.ts'
 
 /** How many beats a replica may miss before the others take it for dead. */
@@ -93,7 +93,8 @@ async function sayGoodbye({ tools, unsettled }: ReplicaOptions): Promise<void> {
 }
 
 /**
- * Gives back holds that nobody here works on: their answer was lost, or they came to stand after they were given up.
+ * Ends holds that nobody here works on: their answer was lost, they came to stand after they were given up, or a
+ * failover has forgotten how they ended.
  * Only those seen twice: the first look may fall between two steps of a settlement. Returns what was seen once.
  */
 async function cancelLost(
@@ -107,7 +108,7 @@ async function cancelLost(
     if (purse.isOpen(hold) || unsettled.has(hold)) continue
     unknown.add(hold)
     if (!suspects.has(hold)) continue
-    await endHold(tools, { owner, hold, tokenId: tokenOf(text) }, CANCELLED)
+    await endHold(tools, { owner, hold, tokenId: tokenOf(text) }, purse.endOf(hold))
   }
   return unknown
 }
