@@ -27,7 +27,8 @@ const INVALID = 'The token is not valid. Ask for a new one.'
 const isUsable = (token: Token, hash: string, at: number): boolean => {
   if (token.revokedAt !== undefined || token.disabledAt !== undefined) return false
   if (token.expiresAt !== undefined && token.expiresAt <= at) return false
-  return token.hash === hash || (token.previous?.find((one) => one.hash === hash)?.until ?? 0) > at
+  const earlier = token.previous?.find((one) => one.hash === hash)
+  return earlier === undefined || earlier.until > at
 }
 
 const findToken = async (tokens: Pick<TokenStore, 'find'>, hash: string): Promise<Token | undefined> => {

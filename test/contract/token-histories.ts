@@ -150,19 +150,22 @@ export function tokenHistories(
   t.test(
     `${name}: ${runs} random histories, and after every step the store is what the model says`,
     async (test) => {
-      const history = fc.asyncProperty(fc.commands(STEPS, { maxCommands: steps }), async (commands) => {
-        const closing: (() => unknown)[] = []
-        const opened = await open({ teardown: (close) => closing.push(close) })
-        const setup = () => ({
-          model: { tokens: [], holds: [], operations: [] } satisfies Model,
-          real: { store: opened.store, reopen: opened.reopen },
-        })
-        try {
-          await fc.asyncModelRun(setup, commands)
-        } finally {
-          for (const close of closing.reverse()) await close()
-        }
-      })
+      const history = fc.asyncProperty(
+        fc.commands(STEPS, { maxCommands: steps, size: 'max' }),
+        async (commands) => {
+          const closing: (() => unknown)[] = []
+          const opened = await open({ teardown: (close) => closing.push(close) })
+          const setup = () => ({
+            model: { tokens: [], holds: [], operations: [] } satisfies Model,
+            real: { store: opened.store, reopen: opened.reopen },
+          })
+          try {
+            await fc.asyncModelRun(setup, commands)
+          } finally {
+            for (const close of closing.reverse()) await close()
+          }
+        },
+      )
       await fc.assert(history, { numRuns: runs, endOnFailure: true })
       test.pass(`${runs} histories`)
     },

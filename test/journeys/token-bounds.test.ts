@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { Agent, request } from 'node:http'
+import { text } from 'node:stream/consumers'
 import t from 'tap'
 import { status } from '../support/behaviour.ts'
 import { bearer, get, openStream, post, type Reply } from '../support/client.ts'

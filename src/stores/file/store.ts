@@ -38,8 +38,7 @@ export async function openFileStore(dbDir: string): Promise<FileStore> {
     file = openLedgerFile(dbDir, found?.storeId)
     const book = found ?? (await createTokenBook(dbDir, file.storeId))
     const ledger = new Ledger(file, book.all())
-    const keys = keysOf(file, ledger)
-    if (!file.isInitialised) ledger.setInitialised()
+    const keys = finishOpening(file, ledger)
     return { tokens: buildStore({ book, ledger, lock }), keys }
   } catch (error) {
     if (file?.db.isOpen) file.db.close()
@@ -48,9 +47,11 @@ export async function openFileStore(dbDir: string): Promise<FileStore> {
   }
 }
 
-function keysOf({ db, path }: LedgerFile, ledger: Ledger): IdempotencyStore {
+function finishOpening({ db, path, isInitialised }: LedgerFile, ledger: Ledger): IdempotencyStore {
   try {
-    return openKeys(db, ledger)
+    const keys = openKeys(db, ledger)
+    if (!isInitialised) ledger.setInitialised()
+    return keys
   } catch (cause) {
     throw ledgerError(path, cause)
   }

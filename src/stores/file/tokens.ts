@@ -56,7 +56,13 @@ export async function readTokenBook(dbDir: string): Promise<TokenBook | undefine
 export async function createTokenBook(dbDir: string, storeId: string): Promise<TokenBook> {
   const path = join(dbDir, TOKENS_FILE)
   const low = new Low<TokensFile>(durableFile(path, readTokensFile), { version: 1, storeId, tokens: [] })
-  await low.write()
+  try {
+    await low.write()
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    const text = `"${path}" cannot be written (${reason}): make it writable for this user, on a disk with free space`
+    throw new StoreError('unusable', text, { cause })
+  }
   return openBook(low)
 }
 
