@@ -41,6 +41,26 @@ const open = async (test: Owner) => {
   return { store: stores.tokens, reopen }
 }
 
+t.test(
+  'two replicas count together, by the clock of Redis, and its day ends at midnight UTC',
+  async (test) => {
+    const place = { dbDir: await folder(test), redisPrefix: randomUUID() }
+    const replicas = [await openIn(test, place), await openIn(test, place)]
+    const ask = (index: number) => replicas[index % 2]?.counts?.count('tok_1', 'day')
+    const counts = await Promise.all(Array.from({ length: 100 }, (_, index) => ask(index)))
+    test.same(new Set(counts.map((one) => one?.count)), new Set(Array.from({ length: 100 }, (_, n) => n + 1)))
+    const [seconds, micros] = await eye.time()
+    const left = 86_400_000 - ((Number(seconds) * 1000 + Math.floor(Number(micros) / 1000)) % 86_400_000)
+    for (const one of counts) test.ok(Math.abs((one?.endsInMs ?? 0) - left) < 5_000)
+    const key = `{${place.redisPrefix}}:window:day:tok_1`
+    test.equal(Number(await eye.hget(key, 'ends')) % 86_400_000, 0, 'to the millisecond')
+    // As if that midnight had just been: the next request is the first of its day.
+    await eye.hset(key, 'ends', Number(seconds) * 1000 - 1)
+    test.match(await ask(0), { count: 1 })
+    test.match(await replicas[0]?.counts?.count('tok_1', 'minute'), { count: 1, endsInMs: 60_000 })
+  },
+)
+
 /** Only the last replica is left: all that the dead ones held is settled. */
 const onlyOneLeft = async (redisPrefix: string) => {
   while ((await eye.zcard(`{${redisPrefix}}:replicas`)) > 1) await wait(20)
