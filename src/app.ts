@@ -29,6 +29,7 @@ import { ENDPOINTS } from './routing/endpoints.ts'
 import { createProviderHealth } from './routing/health.ts'
 import { createRetryBudget } from './routing/retry-budget.ts'
 import type { IdempotencyStore } from './stores/idempotency.ts'
+import type { SharedCounts } from './stores/shared-counts.ts'
 import type { TokenStore } from './stores/token-store.ts'
 import { quietRequests } from './telemetry/quiet-requests.ts'
 import { requestLine } from './telemetry/request-line.ts'
@@ -43,6 +44,8 @@ export interface AppNeeds {
   settings: Settings
   tokens: TokenStore
   keys: IdempotencyStore
+  /** Limits that replicas share; undefined: there are none. */
+  counts?: SharedCounts | undefined
   catalog(): Catalog
   logger: FastifyBaseLogger
 }
@@ -57,7 +60,8 @@ export interface Gateway {
 }
 
 /** The map: what happens to a request, in this order. */
-export const buildApp = async ({ settings, tokens, keys, catalog, logger }: AppNeeds): Promise<Gateway> => {
+export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
+  const { settings, tokens, keys, counts, catalog, logger } = needs
   const app = openServer(settings, logger)
   const tools = openTools(settings)
   const websocket = openWebsocketTools(settings, tools, tokens)
@@ -86,7 +90,7 @@ export const buildApp = async ({ settings, tokens, keys, catalog, logger }: AppN
   await app.register(async (known) => {
     const onRefused = await addressLimit(known, settings)
     await known.register(clientAuth, { tokens, onRefused }) // who is asking
-    await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay }) // not too often
+    await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay, counts }) // not too often
     await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(passthrough, { routes: planPassthrough(settings, catalog()), timeouts: settings })
     await known.register(serviceRoutes, services(false))

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { Command, CommanderError } from 'commander'
 import { readSettings, SettingsError } from '../../src/config/env.ts'
-import { readBooks, StoreError } from '../../src/stores/open.ts'
+import { readBooks, StoreError, type StoreSettings } from '../../src/stores/open.ts'
 import type { Credits } from '../../src/stores/token-store.ts'
 import { NoServer, tokensOfServer } from '../token-gen/door.ts'
 import { Failure } from '../token-gen/misuse.ts'
@@ -17,7 +17,7 @@ const MICROS = 1_000_000
 export async function main(args: readonly string[]): Promise<number> {
   try {
     const { json } = buildCommand().parse(args, { from: 'user' }).opts<{ json?: boolean }>()
-    const verdict = await check(readDbDir())
+    const verdict = await check(readPlace())
     process.stdout.write(`${json ? toJson(verdict) : toText(verdict)}\n`)
     for (const fault of verdict.faults) process.stderr.write(`ledger-check: ${fault}\n`)
     return verdict.faults.length === 0 ? ADDS_UP : WRONG
@@ -35,9 +35,10 @@ const buildCommand = (): Command =>
     .configureOutput({ outputError: () => undefined })
 
 /** The files' sums first, the server's after them. */
-async function check(dbDir: string): Promise<Verdict> {
-  const books = await readBooks({ dbDir })
-  return judge(books, await readLive(dbDir))
+async function check(place: StoreSettings): Promise<Verdict> {
+  const books = await readBooks(place)
+  // Redis has them all at one moment.
+  return judge(books, place.redis === undefined ? await readLive(place.dbDir) : undefined)
 }
 
 async function readLive(dbDir: string): Promise<Live> {
@@ -49,11 +50,13 @@ async function readLive(dbDir: string): Promise<Live> {
   }
 }
 
-/** The server's own folder: relative paths begin at the project, wherever the command is called. */
-function readDbDir(): string {
+/** The server's own store: relative paths begin at the project, wherever the command is called. */
+function readPlace(): StoreSettings {
   const envFile = join(ROOT, '.env')
   if (existsSync(envFile)) process.loadEnvFile(envFile)
-  return resolve(ROOT, readSettings({ DB_DIR: process.env.DB_DIR }).dbDir)
+  const { DB_DIR, REDIS_URL, REDIS_URL_FILE, REDIS_PREFIX } = process.env
+  const { dbDir, ...rest } = readSettings({ DB_DIR, REDIS_URL, REDIS_URL_FILE, REDIS_PREFIX })
+  return { ...rest, dbDir: resolve(ROOT, dbDir) }
 }
 
 function report(error: unknown): number {

@@ -7,7 +7,7 @@ import { type CreditsWish, changeCredits, type Over, rotate } from './change.ts'
 import { type MintFlags, mint } from './mint.ts'
 import { Failure, Misuse } from './misuse.ts'
 import { showTable, toJson } from './show.ts'
-import { withTokens } from './tokens.ts'
+import { type Place, withTokens } from './tokens.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 const [DONE, FAILED, MISUSED] = [0, 1, 2]
@@ -54,7 +54,7 @@ const buildCommand = (): Command =>
 export async function main(args: readonly string[]): Promise<number> {
   try {
     const flags = buildCommand().parse(args, { from: 'user' }).opts<Flags>()
-    process.stdout.write(`${await run(flags, readDbDir())}\n`)
+    process.stdout.write(`${await run(flags, readPlace())}\n`)
     return DONE
   } catch (error) {
     return report(error)
@@ -72,12 +72,14 @@ function report(error: unknown): number {
   return isMisuse ? MISUSED : FAILED
 }
 
-/** The server's own folder: relative paths begin at the project, wherever the command is called. */
-function readDbDir(): string {
+/** The server's own store: relative paths begin at the project, wherever the command is called. */
+function readPlace(): Place {
   const envFile = join(ROOT, '.env')
   if (existsSync(envFile)) process.loadEnvFile(envFile)
   // The other settings may be wrong or secret: they are none of this command's business.
-  return resolve(ROOT, readSettings({ DB_DIR: process.env.DB_DIR }).dbDir)
+  const { DB_DIR, REDIS_URL, REDIS_URL_FILE, REDIS_PREFIX } = process.env
+  const { dbDir, redis, redisPrefix } = readSettings({ DB_DIR, REDIS_URL, REDIS_URL_FILE, REDIS_PREFIX })
+  return { dbDir: resolve(ROOT, dbDir), redis, redisPrefix }
 }
 
 /** What is done instead of making a token, and the flags that go with it. */
@@ -114,9 +116,9 @@ function readInstead(flags: Flags): Instead | undefined {
   return instead
 }
 
-async function run(flags: Flags, dbDir: string): Promise<string> {
+async function run(flags: Flags, place: Place): Promise<string> {
   const isJson = flags.json === true
-  const over: Over = (work) => withTokens(dbDir, work)
+  const over: Over = (work) => withTokens(place, work)
   const instead = readInstead(flags)
   if (instead === undefined) return mint(over, flags, isJson)
   if (instead === 'add' || instead === 'debit') return changeCredits(over, flags, isJson)

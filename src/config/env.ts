@@ -4,6 +4,7 @@ import type { Provider } from './models.ts'
 import { type ListReading, readList, readOrigin, readTrustedProxy } from './network-lists.ts'
 import { readPassthrough } from './passthrough.ts'
 import { KNOWN_PROVIDERS, type KnownProvider, readBaseUrl } from './providers.ts'
+import { type RedisAddress, readRedisUrl } from './redis-url.ts'
 import { type Environment, readSecret, readText } from './secrets.ts'
 import { readWsRoute } from './ws-routes.ts'
 
@@ -74,11 +75,26 @@ const plain = {
   wsSocketsPerToken: whole(['WS_SOCKETS_PER_TOKEN'], 1, 1_000_000, 32),
   demo: Type.Enum(DEMO, { env: ['DEMO_PROVIDER'], default: 'auto', expects: `one of ${DEMO.join(', ')}` }),
   modelsFile: Type.Optional(Type.String({ env: ['MODELS_FILE'], expects: 'a file' })),
+  /** Before every key in Redis. */
+  redisPrefix: Type.String({
+    env: ['REDIS_PREFIX'],
+    default: 'gateway',
+    pattern: '^[A-Za-z0-9._-]{1,64}$',
+    expects: 'a short word of letters, digits, dots and dashes',
+  }),
+  /** Without a sign of life for so long a replica is dead. */
+  replicaTimeoutMs: whole(['REPLICA_TIMEOUT_MS'], 500, 50_000, 30_000),
+  /** Usage rows that wait in Redis while their database is down. */
+  usageQueueRows: whole(['USAGE_QUEUE_ROWS'], 1, 100_000_000, 100_000),
 }
 
 const settingsSchema = Type.Object({
   ...plain,
   adminFirst: Type.Optional(Type.String()),
+  /** Where tokens, balances and limits are; undefined: in files. */
+  redis: Type.Optional(Type.Unsafe<RedisAddress>({})),
+  /** Where replicas write usage rows; undefined: `usage.sqlite`. */
+  databaseUrl: Type.Optional(Type.String()),
   trustedProxies: Type.Array(Type.String()),
   corsAllowlist: Type.Array(Type.String()),
   passthrough: Type.Array(
@@ -106,6 +122,7 @@ export function readSettings(env: Environment): Settings {
   const settings = {
     ...readPlain(env, mistakes),
     adminFirst: readAdminFirst(env, mistakes),
+    ...readShared(env, mistakes),
     trustedProxies: list('TRUSTED_PROXIES', readTrustedProxy),
     corsAllowlist: list('CORS_ALLOWLIST', readOrigin),
     passthrough: list('PASSTHROUGH_PATHS', readPassthrough),
@@ -113,7 +130,6 @@ export function readSettings(env: Environment): Settings {
     providers: KNOWN_PROVIDERS.flatMap((known) => readProvider(env, known, mistakes)),
     readKey: (name: string) => readKey(env, name),
   }
-  mistakes.push(...findUnsupported(env))
   if (mistakes.length === 0 && Value.Check(settingsSchema, settings)) return settings
   throw new SettingsError(mistakes)
 }
@@ -158,6 +174,17 @@ function readAdminFirst(env: Environment, mistakes: string[]): string | undefine
   return value
 }
 
+function readShared(env: Environment, mistakes: string[]): { redis?: RedisAddress; databaseUrl?: string } {
+  const redis = readRedisUrl(env, mistakes)
+  const { value: databaseUrl, mistake } = readSecret(env, 'DATABASE_URL')
+  if (mistake) mistakes.push(mistake)
+  if (databaseUrl !== undefined && !/^postgres(ql)?:\/\/./.test(databaseUrl))
+    mistakes.push('DATABASE_URL must begin with postgres://')
+  if (databaseUrl !== undefined && redis === undefined)
+    mistakes.push('DATABASE_URL is for several replicas: set REDIS_URL as well, or remove it')
+  return { ...(redis === undefined ? {} : { redis }), ...(databaseUrl === undefined ? {} : { databaseUrl }) }
+}
+
 function readProvider(env: Environment, known: KnownProvider, mistakes: string[]): Provider[] {
   const { value: key, mistake } = readSecret(env, known.keyVariable)
   if (mistake) mistakes.push(mistake)
@@ -173,10 +200,4 @@ function readProvider(env: Environment, known: KnownProvider, mistakes: string[]
   return [
     { name, origin: url.origin, basePath: url.basePath || known.pathIfNone, key, dialects, usageOption },
   ]
-}
-
-/** Settings that change where money lives or who gets in: ignoring one in silence would be worse than stopping. */
-function findUnsupported(env: Environment): string[] {
-  const names = ['REDIS_URL'].filter((name) => readText(env, name) !== undefined)
-  return names.map((name) => `${name} is set, but this version does not support it yet: remove it`)
 }
