@@ -5,6 +5,7 @@ import { type Findings, killAgainAndAgain } from './kills.ts'
 import { crowdedFolder } from './neighbours.ts'
 import { openOneGateway } from './one-gateway.ts'
 import { cutAgainAndAgain, cutStockAdapter, openDisk } from './power-cut.ts'
+import { tortureRedis } from './redis-parts.ts'
 
 const closing: (() => unknown)[] = []
 const owner = { teardown: (close: () => unknown) => closing.push(close) }
@@ -43,6 +44,7 @@ const PARTS: Readonly<Record<string, () => Promise<Findings>>> = {
     hasStrace()
       ? failAtEveryCall({ progress: every(20, 'faults') })
       : leftOut('needs strace (package strace)'),
+  redis: tortureRedis,
   kills: () => killAgainAndAgain(1000, every(50, 'kills')),
 }
 
