@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import { clientAuth } from './auth/client.ts'
 import type { Settings } from './config/env.ts'
@@ -39,11 +40,17 @@ export interface AppNeeds {
   logger: FastifyBaseLogger
 }
 
+export interface DrainLimits {
+  delayMs: number
+  graceMs: number
+  settleMs: number
+}
+
 /** The HTTP service: built here, listening and draining by order of `process.ts`. */
 export interface Gateway {
   app: FastifyInstance
-  /** Refuses new work, waits `graceMs` for what runs, cuts the rest and waits `settleMs` for its bills. */
-  drain(graceMs: number, settleMs: number): Promise<void>
+  /** Says on `/ready` that it leaves and serves on for `delayMs`; then refuses new work, waits `graceMs` for what runs, cuts the rest and waits `settleMs` for its bills. */
+  drain(limits: DrainLimits): Promise<void>
   /** How many paid requests run. */
   running(): number
 }
@@ -62,7 +69,7 @@ export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds):
   await app.register(drain) // not while the gateway goes down
   await app.register(guard) // not what no client sends
   await app.register(cors, { allowlist: settings.corsAllowlist })
-  await app.register(health, { isReady: () => tokens.isReady() && !app.drain.isDraining })
+  await app.register(health, { isReady: () => tokens.isReady() && !app.drain.isLeaving })
 
   await app.register(async (known) => {
     const onRefused = await addressLimit(known, settings)
@@ -92,7 +99,7 @@ export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds):
   return {
     app,
     running: () => live.size,
-    drain: (graceMs, settleMs) => drainApp(app, live, { graceMs, settleMs }),
+    drain: (limits) => drainApp(app, live, limits),
   }
 }
 
@@ -106,15 +113,13 @@ const openTools = (settings: Settings): ExchangeTools => ({
   now: Date.now,
 })
 
-const drainApp = async (
-  app: FastifyInstance,
-  live: Live,
-  limits: { graceMs: number; settleMs: number },
-): Promise<void> => {
+const drainApp = async (app: FastifyInstance, live: Live, limits: DrainLimits): Promise<void> => {
   const idle = async (): Promise<void> => {
     await app.drain.idle()
     await live.empty()
   }
+  app.drain.announce()
+  if (limits.delayMs > 0) await sleep(limits.delayMs)
   app.drain.begin()
   app.server.closeIdleConnections()
   await within(limits.graceMs, idle())

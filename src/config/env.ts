@@ -35,6 +35,8 @@ const whole = (env: readonly string[], minimum: number, maximum: number, fallbac
   })
 
 const HOUR_MS = 3_600_000
+/** With Redis there are other gateways: an edge that asks every 2 s has seen in this time that one leaves. */
+const REPLICA_DELAY_MS = 5_000
 const milliseconds = (env: string, fallback: number) => whole([env], 1, 24 * HOUR_MS, fallback)
 
 const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
@@ -67,6 +69,7 @@ const plain = {
   idleTimeoutMs: milliseconds('IDLE_TIMEOUT_MS', 60_000),
   totalTimeoutMs: milliseconds('TOTAL_TIMEOUT_MS', 900_000),
   drainTimeoutMs: milliseconds('DRAIN_TIMEOUT_MS', 25_000),
+  drainDelayMs: Type.Optional(whole(['DRAIN_DELAY_MS'], 0, 60_000)),
   bodyTimeoutMs: milliseconds('BODY_TIMEOUT_MS', 30_000),
   demo: Type.Enum(DEMO, { env: ['DEMO_PROVIDER'], default: 'auto', expects: `one of ${DEMO.join(', ')}` }),
   modelsFile: Type.Optional(Type.String({ env: ['MODELS_FILE'], expects: 'a file' })),
@@ -74,6 +77,8 @@ const plain = {
 
 const settingsSchema = Type.Object({
   ...plain,
+  /** How long to serve on after SIGTERM, until an edge with several gateways has seen this one leave. */
+  drainDelayMs: Type.Integer(),
   adminFirst: Type.Optional(Type.String()),
   trustedProxies: Type.Array(Type.String()),
   corsAllowlist: Type.Array(Type.String()),
@@ -98,8 +103,10 @@ export function readSettings(env: Environment): Settings {
   const mistakes: string[] = []
   const list = <T>(name: string, readEntry: (entry: string) => T | { mistake: string }): T[] =>
     keep(readList(name, readText(env, name), readEntry), mistakes)
+  const found = readPlain(env, mistakes)
   const settings = {
-    ...readPlain(env, mistakes),
+    ...found,
+    drainDelayMs: found.drainDelayMs ?? (readText(env, 'REDIS_URL') ? REPLICA_DELAY_MS : 0),
     adminFirst: readAdminFirst(env, mistakes),
     trustedProxies: list('TRUSTED_PROXIES', readTrustedProxy),
     corsAllowlist: list('CORS_ALLOWLIST', readOrigin),
