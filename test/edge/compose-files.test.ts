@@ -36,7 +36,7 @@ for (const compose of composes) {
     const folder = await clone(t)
     const scale = { COMPOSE_PROFILES: 'scale', REDIS_URL: 'redis://redis:6379' }
     fillIn(folder, { ...settingsOf(AUTHORITY), ...scale }, '.env.example')
-    const { services } = await render(compose, folder, FILE)
+    const { services } = await render(compose, folder, FILE, ['scale'])
     const names = ['api-gateway', 'api-gateway-2', 'api-gateway-3', 'prepare', 'redis', 'traefik']
     t.same(Object.keys(services).sort(), names)
     t.equal(services.traefik?.environment?.COMPOSE_PROFILES, 'scale')

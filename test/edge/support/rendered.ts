@@ -15,6 +15,7 @@ export interface Service {
   pids_limit?: number
   stop_grace_period?: string
   logging?: unknown
+  profiles?: string[]
   [option: string]: unknown
 }
 
@@ -24,9 +25,18 @@ export interface Rendered {
   networks: Record<string, { ipam?: { config?: { subnet?: string }[] } }>
 }
 
-export async function render(compose: readonly string[], folder: string, file: string): Promise<Rendered> {
+/** What would run: Compose 1 shows the services of sleeping profiles too. */
+export async function render(
+  compose: readonly string[],
+  folder: string,
+  file: string,
+  awake: readonly string[] = [],
+): Promise<Rendered> {
   const [command = '', ...first] = compose
-  return parse(await output(command, [...first, '-f', file, 'config'], { cwd: folder }))
+  const all: Rendered = parse(await output(command, [...first, '-f', file, 'config'], { cwd: folder }))
+  const isAwake = ({ profiles }: Service) => !profiles || profiles.some((name) => awake.includes(name))
+  const services = Object.fromEntries(Object.entries(all.services).filter(([, service]) => isAwake(service)))
+  return { ...all, services }
 }
 
 /** Traefik's options by name, each with its value. */

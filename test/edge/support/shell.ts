@@ -11,8 +11,10 @@ export const run = (command: string, args: readonly string[], { cwd, env }: Wher
   new Promise((resolve) => {
     const options = { cwd, env: { ...process.env, ...env }, maxBuffer: 64 * 1024 * 1024 }
     const child = execFile(command, args, options, (error, stdout, stderr) => {
-      const code = error === null ? 0 : (child.exitCode ?? 127)
-      resolve({ code, signal: child.signalCode, stdout, stderr: stderr || (error?.message ?? '') })
+      // A program that is not there has an error code of letters and never began.
+      const unknown = error !== null && typeof error.code === 'string'
+      const code = unknown ? 127 : (child.exitCode ?? null)
+      resolve({ code, signal: child.signalCode, stdout, stderr: unknown ? error.message : stderr })
     })
   })
 
