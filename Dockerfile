@@ -3,6 +3,7 @@
 ARG NODE_IMAGE=node:26.12.1-bookworm-slim
 
 FROM ${NODE_IMAGE} AS dependencies
+LABEL org.opencontainers.image.title=llm-api-gateway
 WORKDIR /app
 COPY package.json package-lock.json ./
 # Optional packages hold the Node of development machines: it would hide the one of this image.
@@ -11,6 +12,7 @@ RUN npm ci --omit=dev --omit=optional --no-audit --no-fund --loglevel=error \
  && rm -rf node_modules/gpt-tokenizer/src node_modules/gpt-tokenizer/data node_modules/gpt-tokenizer/cjs
 
 FROM ${NODE_IMAGE}
+LABEL org.opencontainers.image.title=llm-api-gateway
 # curl: for the healthcheck and for the operator's own questions from inside.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates curl \

@@ -7,7 +7,9 @@ own() {
   find "$1" \( ! -user 1000 -o ! -group 1000 \) -exec chown -h 1000:1000 {} +
 }
 
-mkdir -p src/db/redis
+case ",${COMPOSE_PROFILES:-}," in
+  *,scale,*) mkdir -p src/db/redis src/db/replica-2 src/db/replica-3 src/logs/replica-2 src/logs/replica-3 ;;
+esac
 for folder in src/db src/logs letsencrypt; do
   own "$folder"
   chmod 700 "$folder"

@@ -24,6 +24,8 @@ async function testEdge() {
     await authority.point(third, WRONG_ADDRESS)
     // As Docker makes them when they are missing: root's, closed to the gateway's user.
     mkdirSync(join(edge.folder, 'src/db'), { mode: 0o700 })
+    // Nothing is built yet: "up" has to do it.
+    await edge.shell('docker rmi -f api-gateway:prod')
     await compose('up -d')
     await Promise.all(['api-gateway-prod', 'traefik-prod'].map(untilHealthy))
     t.match(await compose('ps'), /api-gateway-prod.*traefik-prod/s)

@@ -32,7 +32,6 @@ export interface EdgeOptions {
   compose?: readonly string[]
   settings?: Record<string, string>
   validitySeconds?: number
-  keepBodies?: boolean
 }
 
 /** Adds the addresses to the loopback interface; nothing else of the machine is changed. */
@@ -70,8 +69,7 @@ const overrideFor = (): DeploymentOptions['override'] => {
 export async function openEdge(t: Owner, options: EdgeOptions = {}): Promise<Edge> {
   await addAddresses(t)
   const authority = await startAuthority(t, options.validitySeconds)
-  const keepBodies = options.keepBodies ?? true
-  const provider = await startProvider(t, { address: EDGE_ADDRESS, keepBodies })
+  const provider = await startProvider(t, { address: EDGE_ADDRESS })
   const settings = { ...settingsOf(authority.directory), ...options.settings }
   const { compose } = options
   const base = { override: overrideFor() ?? {}, settings, ...(compose ? { compose } : {}) }

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { type IncomingMessage, request as plainRequest } from 'node:http'
-import { request } from 'node:https'
+import { Agent, request } from 'node:https'
 import { connect, type PeerCertificate, type TLSSocket } from 'node:tls'
 import type { OpenStream, Piece, Reply, Sent } from '../../support/client.ts'
 import { CLIENT_ADDRESSES, EDGE_ADDRESS } from './engine.ts'
@@ -19,15 +19,23 @@ export interface Visitor {
 interface Client {
   root: string
   localAddress: string
+  /** Connections to use again; without it each request has its own. */
+  agent?: Agent
 }
 
-export const visitor = (root: string, localAddress = CLIENT_ADDRESSES[0] ?? ''): Visitor => {
-  const client = { root, localAddress }
+export const visitor = (root: string, localAddress = CLIENT_ADDRESSES[0] ?? ''): Visitor =>
+  visitorAs({ root, localAddress })
+
+/** Somebody who keeps connections open, as SDKs do. */
+export const busyVisitor = (root: string, localAddress = CLIENT_ADDRESSES[1] ?? ''): Visitor =>
+  visitorAs({ root, localAddress, agent: new Agent({ keepAlive: true }) })
+
+const visitorAs = (client: Client): Visitor => {
   return {
     ask: async (name, sent) => readAll((await begin(client, name, sent)).incoming),
     open: (name, sent) => openAnswer(client, name, sent),
     plain: async (name, { method = 'GET', path, headers = {} }) => {
-      const target = { host: EDGE_ADDRESS, port: 80, localAddress, agent: false }
+      const target = { host: EDGE_ADDRESS, port: 80, localAddress: client.localAddress, agent: false }
       const sending = plainRequest({ ...target, method, path, headers: { host: name, ...headers } }).end()
       const [incoming] = (await once(sending, 'response')) as [IncomingMessage]
       return readAll(incoming)
@@ -44,7 +52,7 @@ export const beginRequest = (client: Client, name: string, { method = 'POST', pa
     servername: name,
     ca: client.root,
     localAddress: client.localAddress,
-    agent: false,
+    agent: client.agent ?? false,
     method,
     path,
     headers: { host: name, ...headers },
