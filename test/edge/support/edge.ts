@@ -35,7 +35,7 @@ export interface EdgeOptions {
 }
 
 /** Adds the addresses to the loopback interface; nothing else of the machine is changed. */
-async function addAddresses(t: Owner): Promise<void> {
+export async function addAddresses(t: Owner): Promise<void> {
   for (const address of [EDGE_ADDRESS, ...CLIENT_ADDRESSES]) {
     await run('ip', ['address', 'add', `${address}/32`, 'dev', 'lo'])
     t.teardown(() => run('ip', ['address', 'del', `${address}/32`, 'dev', 'lo']))
