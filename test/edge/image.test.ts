@@ -92,7 +92,7 @@ async function testDevelopment(t: Test, folder: string, image: string | undefine
   writeFileSync(join(folder, '.env'), '')
   const compose = 'docker-compose -p gateway-edge-development -f docker-compose.yml -f build.json'
   const where = { cwd: folder, env: { DEV_PORT: String(port), DOCKER_BUILDKIT: '0' } }
-  t.teardown(() => shell(`${compose} down -v -t 10 --rmi all`, where))
+  t.teardown(() => shell(`${compose} down -v -t 10; docker rmi -f api-gateway:development`, where))
   await shell(`${compose} up -d --build`, where)
   const url = `http://127.0.0.1:${port}/health`
   const answer = () =>
