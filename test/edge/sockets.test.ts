@@ -101,5 +101,7 @@ async function said(socket: WebSocket, text: string): Promise<string> {
   return String(event.data)
 }
 
-const charged = async ({ guest }: Edge, token: string): Promise<number> =>
-  (await guest.ask(FIRST, { path: '/v1/token', headers: bearer(token) })).json().credits.charged
+async function charged({ guest }: Edge, token: string): Promise<number> {
+  const reply = await guest.ask(FIRST, { path: '/v1/token', headers: bearer(token) })
+  return reply.json().credits.charged
+}
