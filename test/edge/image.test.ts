@@ -12,9 +12,9 @@ const SECRET = 'planted-secret-of-the-operator'
 
 const reason = await whyNoEngine()
 if (reason !== undefined) t.plan(0, reason)
-else await testImage()
+else await t.test('the image', testImage)
 
-async function testImage() {
+async function testImage(t: Test) {
   const image = await nodeImage()
   const args = image === undefined ? '' : `--build-arg NODE_IMAGE=${image}`
   const folder = await clone(t)

@@ -1,4 +1,4 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { bearer } from '../support/client.ts'
 import { DASHBOARD, DOMAINS, untilHealthy } from './support/deployment.ts'
 import { openEdge, untilCertified, untilServing } from './support/edge.ts'
@@ -9,9 +9,9 @@ import { visitor } from './support/visitor.ts'
 
 const reason = await whyNoEngine()
 if (reason !== undefined) t.plan(0, reason)
-else await testOperations()
+else await t.test('the edge in use', testOperations)
 
-async function testOperations() {
+async function testOperations(t: Test) {
   const edge = await openEdge(t)
   const { guest, compose, authority } = edge
   const [first = '', second = ''] = DOMAINS

@@ -23,9 +23,9 @@ const [FIRST = '', SECOND = '', THIRD = ''] = DOMAINS
 
 const reason = await whyNoEngine()
 if (reason !== undefined) t.plan(0, reason)
-else await testPatience()
+else await t.test('the edge is patient', testPatience)
 
-async function testPatience() {
+async function testPatience(t: Test) {
   // Due for renewal 40 s after their making: Traefik looks every minute at certificates that live for an hour.
   const settings = {
     ACME_CERTIFICATE_HOURS: '1',

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { readSettings } from '../../src/config/env.ts'
 import { bearer } from '../support/client.ts'
 import { ask } from '../support/scene.ts'
@@ -15,7 +15,7 @@ const REPLICAS = ['api-gateway-prod', 'api-gateway-prod-2', 'api-gateway-prod-3'
 
 const reason = whyNoRedis() ?? (await whyNoEngine())
 if (reason !== undefined) t.plan(0, reason)
-else await testScale()
+else await t.test('three gateways behind the edge', testScale)
 
 function whyNoRedis(): string | undefined {
   try {
@@ -26,7 +26,7 @@ function whyNoRedis(): string | undefined {
   }
 }
 
-async function testScale() {
+async function testScale(t: Test) {
   const edge = await openEdge(t, { settings: { COMPOSE_PROFILES: 'scale', REDIS_URL } })
   await edge.compose('up -d --build')
   await Promise.all([...REPLICAS, 'redis-prod', 'traefik-prod'].map(untilHealthy))

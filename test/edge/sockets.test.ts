@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import type { LookupFunction } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { Agent, type MessageEvent, WebSocket } from 'undici'
 import { readSettings } from '../../src/config/env.ts'
 import { bearer } from '../support/client.ts'
@@ -25,7 +25,7 @@ const DONE = {
 
 const reason = whyNoSockets() ?? (await whyNoEngine())
 if (reason !== undefined) t.plan(0, reason)
-else await testSockets()
+else await t.test('sockets through the edge', testSockets)
 
 function whyNoSockets(): string | undefined {
   try {
@@ -36,7 +36,7 @@ function whyNoSockets(): string | undefined {
   }
 }
 
-async function testSockets() {
+async function testSockets(t: Test) {
   await addAddresses(t)
   const service = await startSocketService(t, (text) => `echo ${text}`)
   const realtime = await startSocketService(t, () => JSON.stringify(DONE))

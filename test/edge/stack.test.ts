@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { bearer } from '../support/client.ts'
 import { ask } from '../support/scene.ts'
 import { controlled } from '../support/stream-behaviours.ts'
@@ -12,9 +12,9 @@ import { visitor } from './support/visitor.ts'
 
 const reason = await whyNoEngine()
 if (reason !== undefined) t.plan(0, reason)
-else await testEdge()
+else await t.test('the edge on its first day', testEdge)
 
-async function testEdge() {
+async function testEdge(t: Test) {
   const edge = await openEdge(t)
   const { guest, compose, authority, provider } = edge
   const [first = '', second = '', third = ''] = DOMAINS
