@@ -2,11 +2,10 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { temporaryFolder } from '../../support/gateway.ts'
 import type { Owner } from '../../support/waiting.ts'
-import { EDGE_ADDRESS, EDGE_SUBNET, nodeImage } from './engine.ts'
+import { EDGE_ADDRESS, EDGE_SUBNET, nodeImage, PROJECT } from './engine.ts'
 import { output, poll, run, shell } from './shell.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..', '..')
-export const PROJECT = 'gateway-edge-test'
 
 /** Five hostnames as an operator has them, and the dashboard's. */
 export const DOMAINS = ['api', 'alternative', 'third', 'short', 'fifth'].map((name) => `${name}.example.test`)
@@ -61,6 +60,13 @@ export const settingsOf = (authority: string): Record<string, string> => ({
   EDGE_SUBNET,
 })
 
+/** What a killed run may have left. */
+const sweep = (): Promise<string> =>
+  shell(`l=label=com.docker.compose.project=${PROJECT}
+    docker ps -aq --filter $l | xargs -r docker rm -f
+    docker network ls -q --filter $l | xargs -r docker network rm
+    docker volume ls -q --filter $l | xargs -r docker volume rm`)
+
 /** A clone with its `.env` and override; nothing runs yet. Taken down with the test. */
 export async function openDeployment(t: Owner, options: DeploymentOptions = {}): Promise<Deployment> {
   const folder = await clone(t)
@@ -76,6 +82,7 @@ export async function openDeployment(t: Owner, options: DeploymentOptions = {}):
   const env = { COMPOSE: `${command} -p ${PROJECT} ${files}`, COMPOSE_PROJECT_NAME: PROJECT }
   const inside = (line: string) => shell(line, { cwd: folder, env: { ...env, DOCKER_BUILDKIT: '0' } })
   const compose = (line: string) => inside(`$COMPOSE ${line}`)
+  await sweep()
   t.teardown(() => compose('--profile scale down -v --remove-orphans -t 10'))
   return { folder, compose, shell: inside, set: (values) => fillIn(folder, values) }
 }

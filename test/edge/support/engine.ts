@@ -11,6 +11,8 @@ export const EDGE_SUBNET = '198.18.6.0/24'
 /** The Node image made for tests where the public one cannot be pulled. */
 export const TEST_NODE_IMAGE = 'gateway-edge-test-node'
 
+/** The Compose project of every stack of this suite. */
+export const PROJECT = 'gateway-edge-test'
 const NAMES = ['api-gateway-prod', 'traefik-prod', 'redis-prod']
 const ROOT = join(import.meta.dirname, '..', '..', '..')
 
@@ -38,8 +40,13 @@ export async function whyNoEngine(): Promise<string | undefined> {
 }
 
 async function whyNotNow(): Promise<string | undefined> {
-  const { stdout } = await run('docker', ['ps', '-a', '--format', '{{.Names}}'])
-  const running = stdout.split('\n').filter((name) => NAMES.includes(name))
+  const format = '{{.Names}} {{.Label "com.docker.compose.project"}}'
+  const { stdout } = await run('docker', ['ps', '-a', '--format', format])
+  const all = stdout.split('\n').map((line) => line.split(' '))
+  // What a killed run of this suite has left is taken down before the next stack.
+  const running = all.flatMap(([name = '', project]) =>
+    NAMES.includes(name) && project !== PROJECT ? [name] : [],
+  )
   if (running.length > 0) return `${running.join(', ')} exists here: not touched, the edge is not tested`
   for (const image of ['traefik:v3.7.15', await baseImage()]) {
     const known = (await run('docker', ['image', 'inspect', image])).code === 0
