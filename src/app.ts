@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import { clientAuth, isStillUsable } from './auth/client.ts'
 import type { Settings } from './config/env.ts'
@@ -50,11 +51,17 @@ export interface AppNeeds {
   logger: FastifyBaseLogger
 }
 
+export interface DrainLimits {
+  delayMs: number
+  graceMs: number
+  settleMs: number
+}
+
 /** The HTTP service: built here, listening and draining by order of `process.ts`. */
 export interface Gateway {
   app: FastifyInstance
-  /** Refuses new work, waits `graceMs` for what runs, cuts the rest and waits `settleMs` for its bills. */
-  drain(graceMs: number, settleMs: number): Promise<void>
+  /** Says on `/ready` that it leaves and serves on for `delayMs`; then refuses new work, waits `graceMs` for what runs, cuts the rest and waits `settleMs` for its bills. */
+  drain(limits: DrainLimits): Promise<void>
   /** How many paid requests run. */
   running(): number
 }
@@ -84,7 +91,7 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
   await app.register(cors, { allowlist: settings.corsAllowlist })
   const isAllowed = (origin: string): boolean => isAllowedOrigin(origin, settings.corsAllowlist)
   await app.register(upgrade, { isAllowedOrigin: isAllowed }) // owns every WebSocket handshake
-  await app.register(health, { isReady: () => tokens.isReady() && !app.drain.isDraining })
+  await app.register(health, { isReady: () => tokens.isReady() && !app.drain.isLeaving })
 
   await app.register(serviceRoutes, services(true))
   await app.register(async (known) => {
@@ -109,7 +116,7 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
   return {
     app,
     running: () => live.size,
-    drain: (graceMs, settleMs) => drainApp(app, live, { graceMs, settleMs }),
+    drain: (limits) => drainApp(app, live, limits),
   }
 }
 
@@ -141,15 +148,13 @@ const openWebsocketTools = (
   now,
 })
 
-const drainApp = async (
-  app: FastifyInstance,
-  live: Live,
-  limits: { graceMs: number; settleMs: number },
-): Promise<void> => {
+const drainApp = async (app: FastifyInstance, live: Live, limits: DrainLimits): Promise<void> => {
   const idle = async (): Promise<void> => {
     await app.drain.idle()
     await live.empty()
   }
+  app.drain.announce()
+  if (limits.delayMs > 0) await sleep(limits.delayMs)
   app.drain.begin()
   app.server.closeIdleConnections()
   await within(limits.graceMs, idle())

@@ -50,7 +50,11 @@ interface Running {
 /** Lets running requests end, cuts what is left, settles, and leaves with 0. */
 const drain = async ({ gateway, settings, stores, log, closeRest }: Running): Promise<void> => {
   log.logger.info({ running: gateway.running() }, 'draining')
-  await gateway.drain(settings.drainTimeoutMs, LAST_SETTLEMENTS_MS)
+  await gateway.drain({
+    delayMs: settings.drainDelayMs,
+    graceMs: settings.drainTimeoutMs,
+    settleMs: LAST_SETTLEMENTS_MS,
+  })
   await closeRest()
   await gateway.app.close()
   await stores.close()

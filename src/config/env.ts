@@ -37,6 +37,8 @@ const whole = (env: readonly string[], minimum: number, maximum: number, fallbac
   })
 
 const HOUR_MS = 3_600_000
+/** With Redis there are other gateways: an edge that asks every 2 s has seen in this time that one leaves. */
+const REPLICA_DELAY_MS = 5_000
 const milliseconds = (env: string, fallback: number) => whole([env], 1, 24 * HOUR_MS, fallback)
 
 const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
@@ -69,6 +71,7 @@ const plain = {
   idleTimeoutMs: milliseconds('IDLE_TIMEOUT_MS', 60_000),
   totalTimeoutMs: milliseconds('TOTAL_TIMEOUT_MS', 900_000),
   drainTimeoutMs: milliseconds('DRAIN_TIMEOUT_MS', 25_000),
+  drainDelayMs: Type.Optional(whole(['DRAIN_DELAY_MS'], 0, 60_000)),
   bodyTimeoutMs: milliseconds('BODY_TIMEOUT_MS', 30_000),
   wsIdleTimeoutMs: milliseconds('WS_IDLE_TIMEOUT_MS', 120_000),
   /** Open at once; of routes without a token: per client address. */
@@ -90,6 +93,8 @@ const plain = {
 
 const settingsSchema = Type.Object({
   ...plain,
+  /** How long to serve on after SIGTERM, until an edge with several gateways has seen this one leave. */
+  drainDelayMs: Type.Integer(),
   adminFirst: Type.Optional(Type.String()),
   /** Where tokens, balances and limits are; undefined: in files. */
   redis: Type.Optional(Type.Unsafe<RedisAddress>({})),
@@ -119,8 +124,10 @@ export function readSettings(env: Environment): Settings {
   const mistakes: string[] = []
   const list = <T>(name: string, readEntry: (entry: string) => T | { mistake: string }): T[] =>
     keep(readList(name, readText(env, name), readEntry), mistakes)
+  const found = readPlain(env, mistakes)
   const settings = {
-    ...readPlain(env, mistakes),
+    ...found,
+    drainDelayMs: found.drainDelayMs ?? (readText(env, 'REDIS_URL') ? REPLICA_DELAY_MS : 0),
     adminFirst: readAdminFirst(env, mistakes),
     ...readShared(env, mistakes),
     trustedProxies: list('TRUSTED_PROXIES', readTrustedProxy),

@@ -41,6 +41,7 @@ t.test('without any setting the gateway has every default of its contract', asyn
     firstByteTimeoutMs: 60_000,
     idleTimeoutMs: 60_000,
     totalTimeoutMs: 900_000,
+    drainDelayMs: 0,
     drainTimeoutMs: 25_000,
     bodyTimeoutMs: 30_000,
     wsIdleTimeoutMs: 120_000,
@@ -67,6 +68,8 @@ t.test('.env.example may be copied as it is, and names every setting', async (t)
   const names = new Set(asked.map((name) => name.slice(1, -1)))
   names.add('REDIS_URL')
   for (const known of KNOWN_PROVIDERS) names.add(known.keyVariable).add(known.baseUrlVariable)
+  const edge = readFileSync(new URL('../../docker-compose.prod.yml', import.meta.url), 'utf8')
+  for (const [, name = ''] of edge.matchAll(/\$\{([A-Z0-9_]{2,})/g)) names.add(name)
   t.same(Object.keys(example).sort(), [...names].sort())
 })
 
