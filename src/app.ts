@@ -33,6 +33,7 @@ import { requestLine } from './telemetry/request-line.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
 import { createOpenSockets } from './websocket/open-sockets.ts'
 import { realtimeRoute } from './websocket/realtime.ts'
+import { serviceLookup } from './websocket/service-lookup.ts'
 import { serviceRoutes } from './websocket/services.ts'
 import type { WebsocketTools } from './websocket/tools.ts'
 import { shouldUpgrade, upgrade } from './websocket/upgrade.ts'
@@ -64,10 +65,6 @@ export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds):
   const { requestsPerMinute, requestsPerDay, bodyTimeoutMs } = settings
   const hold = holdWorstCase // not with an empty purse
   const paid = { catalog, tokens, hold, errors, tools, bodyTimeoutMs }
-  const services = (isOpen: boolean) => ({
-    routes: catalog().wsRoutes.filter((route) => route.isOpen === isOpen),
-    tools: websocket,
-  })
 
   await app.register(errorReply)
   await app.register(requestId)
@@ -76,16 +73,20 @@ export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds):
   await app.register(guard) // not what no client sends
   await app.register(cors, { allowlist: settings.corsAllowlist })
   const isAllowed = (origin: string): boolean => isAllowedOrigin(origin, settings.corsAllowlist)
+  await app.register(serviceLookup, { routes: () => catalog().wsRoutes })
   await app.register(upgrade, { isAllowedOrigin: isAllowed }) // owns every WebSocket handshake
   await app.register(health, { isReady: () => tokens.isReady() && !app.drain.isDraining })
 
-  await app.register(serviceRoutes, services(true))
+  const withoutToken = await addressLimit(app, settings) // not too often from one address
+  await app.register(async (open) => {
+    open.addHook('onRequest', withoutToken)
+    await open.register(serviceRoutes, { kind: 'open', tools: websocket })
+  })
   await app.register(async (known) => {
-    const onRefused = await addressLimit(known, settings)
-    await known.register(clientAuth, { tokens, onRefused }) // who is asking
+    await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
     await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay }) // not too often
     await known.register(passthrough, { routes: planPassthrough(settings, catalog()), timeouts: settings })
-    await known.register(serviceRoutes, services(false))
+    await known.register(serviceRoutes, { kind: 'token', tools: websocket })
     await known.register(
       async (v1) => {
         await v1.register(accountRoute, { tokens, requestsPerMinute, requestsPerDay })
