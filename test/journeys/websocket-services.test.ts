@@ -121,7 +121,11 @@ t.test('readers that stall cost less than 1 MiB each, in both directions', async
     },
   })
   const gateway = await startGateway(t, {
-    env: { WS_ROUTES: `/ws=ws://127.0.0.1:${echo.port}/ws!open`, WS_SOCKETS_PER_TOKEN: '1000' },
+    env: {
+      WS_ROUTES: `/ws=ws://127.0.0.1:${echo.port}/ws!open`,
+      WS_SOCKETS_PER_TOKEN: '1000',
+      UNAUTHENTICATED_PER_MINUTE: '1000000',
+    },
   })
   const settled = async (read: () => number): Promise<number> => {
     for (let last = -1; ; ) {
@@ -188,7 +192,11 @@ t.test('readers that stall cost less than 1 MiB each, in both directions', async
 t.test('500 sockets are open at once and all answer', async (t) => {
   const echo = await startEcho(t)
   const gateway = await startGateway(t, {
-    env: { WS_ROUTES: `/ws=ws://127.0.0.1:${echo.port}/ws!open`, WS_SOCKETS_PER_TOKEN: '1000' },
+    env: {
+      WS_ROUTES: `/ws=ws://127.0.0.1:${echo.port}/ws!open`,
+      WS_SOCKETS_PER_TOKEN: '1000',
+      UNAUTHENTICATED_PER_MINUTE: '1000000',
+    },
   })
   const warm = await Promise.all(Array.from({ length: 50 }, () => openWs(t, `${gateway.url}/ws`)))
   for (const socket of warm) socket.terminate()
