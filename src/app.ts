@@ -37,6 +37,7 @@ import { requestLine } from './telemetry/request-line.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
 import { createOpenSockets } from './websocket/open-sockets.ts'
 import { realtimeRoute } from './websocket/realtime.ts'
+import { serviceLookup } from './websocket/service-lookup.ts'
 import { serviceRoutes } from './websocket/services.ts'
 import type { WebsocketTools } from './websocket/tools.ts'
 import { shouldUpgrade, upgrade } from './websocket/upgrade.ts'
@@ -78,10 +79,6 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
   const { requestsPerMinute, requestsPerDay, bodyTimeoutMs } = settings
   const hold = holdWorstCase // not with an empty purse
   const paid = { catalog, tokens, keys, hold, errors, tools, bodyTimeoutMs }
-  const services = (isOpen: boolean) => ({
-    routes: catalog().wsRoutes.filter((route) => route.isOpen === isOpen),
-    tools: websocket,
-  })
 
   await app.register(errorReply)
   await app.register(requestId)
@@ -90,17 +87,21 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
   await app.register(guard) // not what no client sends
   await app.register(cors, { allowlist: settings.corsAllowlist })
   const isAllowed = (origin: string): boolean => isAllowedOrigin(origin, settings.corsAllowlist)
+  await app.register(serviceLookup, { routes: () => catalog().wsRoutes })
   await app.register(upgrade, { isAllowedOrigin: isAllowed }) // owns every WebSocket handshake
   await app.register(health, { isReady: () => tokens.isReady() && !app.drain.isLeaving })
 
-  await app.register(serviceRoutes, services(true))
+  const withoutToken = await addressLimit(app, settings) // not too often from one address
+  await app.register(async (open) => {
+    open.addHook('onRequest', withoutToken)
+    await open.register(serviceRoutes, { kind: 'open', tools: websocket })
+  })
   await app.register(async (known) => {
-    const onRefused = await addressLimit(known, settings)
-    await known.register(clientAuth, { tokens, onRefused }) // who is asking
+    await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
     await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay, counts }) // not too often
     await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(passthrough, { routes: planPassthrough(settings, catalog()), timeouts: settings })
-    await known.register(serviceRoutes, services(false))
+    await known.register(serviceRoutes, { kind: 'token', tools: websocket })
     await known.register(
       async (v1) => {
         await v1.register(accountRoute, { tokens, requestsPerMinute, requestsPerDay })

@@ -4,13 +4,16 @@ import { rateLimited } from '../errors.ts'
 import { registerWindows } from './windows.ts'
 
 export interface AddressLimitOptions {
-  /** Requests without a valid token, per client address (IPv6: per /64). */
+  /** Requests without a valid token, per client address (IPv6: per /64): refused ones, and those that need none. */
   failuresPerMinute: number
 }
 
 const MINUTE_MS = 60_000
 
-/** For `client-auth`'s `onRefused`: guessing tokens becomes 429. Valid tokens of the same address are not touched. */
+/**
+ * For `client-auth`'s `onRefused` (guessing tokens becomes 429) and for doors that ask for no token: one count for both.
+ * Valid tokens of the same address are not touched.
+ */
 export const addressLimit = async (
   app: FastifyInstance,
   { failuresPerMinute }: AddressLimitOptions,

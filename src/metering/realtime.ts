@@ -50,20 +50,44 @@ const wholeReport = (head: Buffer, tail: Buffer): JsonRecord | undefined => {
 const cutReport = (kind: EventKind, tail: Buffer): JsonRecord | undefined =>
   lastObject(tail.toString('latin1'), 'usage', kind === 'done' ? 2 : 1)
 
+/** What a next response will read. */
+export interface NextInput {
+  mostTokens: number
+  leastTokens: number
+}
+
 const TEXT_BYTES_PER_TOKEN = 4
 /** Base64 of 24 kHz PCM: 64 kB a second, which a user's 10 and a model's 20 LLM tokens a second stand for. */
 const AUDIO_IN_BYTES_PER_TOKEN = 6_400
 const AUDIO_OUT_BYTES_PER_TOKEN = 3_200
+/** What a model makes of one image at most. */
+const IMAGE_TOKENS = 2_048
 /** Keys and ids around a delta. */
 const ENVELOPE_BYTES = 160
 
+/** A client's event may be LLM tokens (`most`), or audio or an image in base64, which are fewer. */
+const weighSent = (
+  type: string | undefined,
+  head: Buffer,
+  bytes: number,
+): { most: number; least: number } => {
+  if (type === 'input_audio_buffer.append') {
+    const tokens = bytes / AUDIO_IN_BYTES_PER_TOKEN
+    return { most: tokens, least: tokens }
+  }
+  const most = bytes / TEXT_BYTES_PER_TOKEN
+  if (head.includes('"input_audio"')) return { most, least: bytes / AUDIO_IN_BYTES_PER_TOKEN }
+  return { most, least: head.includes('"input_image"') ? Math.min(most, IMAGE_TOKENS) : most }
+}
+
 /** Our own count of what passed since the last report, for a response that nobody reports on. */
 export const createTally = () => {
-  let [input, output, context] = [0, 0, 0]
+  let [input, leastInput, output, context] = [0, 0, 0, 0]
   return {
-    sent(type: string | undefined, bytes: number) {
-      input +=
-        bytes / (type === 'input_audio_buffer.append' ? AUDIO_IN_BYTES_PER_TOKEN : TEXT_BYTES_PER_TOKEN)
+    sent(type: string | undefined, head: Buffer, bytes: number) {
+      const { most, least } = weighSent(type, head, bytes)
+      input += most
+      leastInput += least
     },
     received(type: string | undefined, bytes: number) {
       if (!type?.endsWith('.delta')) return
@@ -75,8 +99,14 @@ export const createTally = () => {
     reported({ inputTokens, outputTokens }: Usage) {
       context = inputTokens + outputTokens
       input = 0
+      leastInput = 0
       output = 0
     },
+    /** The input of a response that begins now: everything said so far. */
+    nextInput: (): NextInput => ({
+      mostTokens: Math.ceil(context + input),
+      leastTokens: Math.ceil(context + leastInput),
+    }),
     estimate: (): Usage => ({
       ...NO_USAGE,
       inputTokens: Math.ceil(context + input),

@@ -16,6 +16,8 @@ export interface RequestFacts {
   kind: UsageKind
   /** An upper bound, as of `inputBound`. */
   inputTokens: number
+  /** Of these so many at least, where more is known than their upper bound. */
+  leastInputTokens?: number | undefined
   /** The client's own limit on one answer. */
   outputLimit?: number | undefined
   /** How many answers it wants (`n`). */
@@ -35,7 +37,7 @@ export function worstCaseMicros(facts: RequestFacts, price: Price, maxOutput: nu
 /** Enough to begin with, for a balance that does not cover the worst case. */
 export function leastMicros(facts: RequestFacts, price: Price): number {
   if (facts.kind === 'free') return 0
-  const inputTokens = Math.ceil(facts.inputTokens / BYTES_PER_TOKEN)
+  const inputTokens = Math.max(Math.ceil(facts.inputTokens / BYTES_PER_TOKEN), facts.leastInputTokens ?? 0)
   return costMicros(
     { ...NO_USAGE, ...amounts(facts), inputTokens, outputTokens: hasOutput(facts) ? 1 : 0 },
     price,

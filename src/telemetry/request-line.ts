@@ -4,6 +4,8 @@ import type { Token } from '../stores/token-store.ts'
 
 /** What the rooms found out about a request; each writes its part, the last line of the request says it all. */
 export interface RequestLine {
+  /** In place of the router's pattern, where that says less. */
+  route?: string
   model?: string | undefined
   provider?: string | undefined
   modelUsed?: string | undefined

@@ -2,10 +2,13 @@ import type { Duplex } from 'node:stream'
 
 const EMPTY: Buffer = Buffer.alloc(0)
 
-/** Writes the chunks of one lane on as they came, but for what is held back or left out. */
+/** The chunk that one lane reads: how far it is read, and what of it is written, held back or left out. */
 export class ChunkWriter {
   readonly #to: Duplex
   #chunk = EMPTY
+  /** How far it is read, and where the current frame began. */
+  #at = 0
+  #frameAt = 0
   #written = 0
   /** What came with earlier chunks and may not pass yet. */
   #held: Buffer[] = []
@@ -14,25 +17,63 @@ export class ChunkWriter {
     this.#to = to
   }
 
-  get isHolding(): boolean {
-    return this.#held.length > 0
-  }
-
   begin(chunk: Buffer): void {
     this.#chunk = chunk
+    this.#at = 0
+    this.#frameAt = 0
     this.#written = 0
   }
 
-  /** All of the chunk before `end`, as far as it is not written. */
-  writeUpTo(end: number): void {
-    if (end > this.#written) this.write(this.#chunk.subarray(this.#written, end))
-    this.#written = Math.max(end, this.#written)
+  get isAtEnd(): boolean {
+    return this.#at >= this.#chunk.length
   }
 
-  /** Writes what stands before `start`, and keeps the rest up to `end`. */
-  hold(start: number, end: number): void {
-    this.writeUpTo(start)
-    this.#held.push(this.#chunk.subarray(start, end))
+  /** A frame begins here; shows its bytes so far, and how many of them came with earlier chunks. */
+  beginFrame(): { bytes: Buffer; at: number; early: number } {
+    this.#frameAt = this.#at
+    if (this.#held.length === 0) return { bytes: this.#chunk, at: this.#at, early: 0 }
+    const early = Buffer.concat(this.#held)
+    return { bytes: Buffer.concat([early, this.#chunk.subarray(0, 14)]), at: 0, early: early.length }
+  }
+
+  endFrame(): void {
+    this.#frameAt = this.#at
+  }
+
+  skip(size: number): void {
+    this.#at += size
+  }
+
+  /** Reads at most `size` bytes. */
+  read(size: number): Buffer {
+    const bytes = this.#chunk.subarray(this.#at, this.#at + size)
+    this.#at += bytes.length
+    return bytes
+  }
+
+  /** What is not read yet. */
+  rest(): Buffer {
+    return this.#chunk.subarray(this.#at)
+  }
+
+  /** All of the chunk that is read, as far as it is not written. */
+  writeRead(): void {
+    this.#writeUpTo(this.#at)
+  }
+
+  writeBeforeFrame(): void {
+    this.#writeUpTo(this.#frameAt)
+  }
+
+  writeAll(): void {
+    this.#writeUpTo(this.#chunk.length)
+  }
+
+  /** Writes what stands before the current frame, and keeps what is read of it (`isAll`: what there is of it). */
+  holdFrame(isAll: boolean): void {
+    this.writeBeforeFrame()
+    const end = isAll ? this.#chunk.length : this.#at
+    this.#held.push(this.#chunk.subarray(this.#frameAt, end))
     this.#written = end
   }
 
@@ -41,21 +82,15 @@ export class ChunkWriter {
     this.#held = []
   }
 
-  /** Leaves out what is held, and the chunk from `start` to `end`. */
-  leaveOut(start: number, end: number): void {
-    this.writeUpTo(start)
+  /** Leaves out the current frame. */
+  leaveOutFrame(): void {
+    this.writeBeforeFrame()
     this.#held = []
-    this.#written = end
-  }
-
-  /** What is held, as one buffer. */
-  heldBytes(): Buffer {
-    return this.#held.length === 0 ? EMPTY : Buffer.concat(this.#held)
+    this.#written = this.#at
   }
 
   end(): void {
-    this.#chunk = EMPTY
-    this.#written = 0
+    this.begin(EMPTY)
   }
 
   forget(): void {
@@ -64,5 +99,10 @@ export class ChunkWriter {
 
   write(bytes: Buffer): void {
     if (bytes.length > 0 && this.#to.writable) this.#to.write(bytes)
+  }
+
+  #writeUpTo(end: number): void {
+    if (end > this.#written) this.write(this.#chunk.subarray(this.#written, end))
+    this.#written = Math.max(end, this.#written)
   }
 }

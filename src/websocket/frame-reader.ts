@@ -1,10 +1,14 @@
 import { FrameHead, findViolation, OPCODES, unmask, type Violation } from './frames.ts'
 
+const EMPTY: Buffer = Buffer.alloc(0)
+
 /** Where one direction stands between the frames and messages that pass: heads are read, payloads only counted. */
 export class FrameReader {
   isInFrame = false
   /** Payload bytes of the current frame that are still to come. */
   left = 0
+  /** What has come of a control frame's payload, in the clear. */
+  control: Buffer = EMPTY
   /** A message has begun whose last fragment is still to come. */
   isFragmented = false
   readonly #head = new FrameHead()
@@ -48,6 +52,7 @@ export class FrameReader {
     if (this.#head.isMasked) bytes.copy(this.#mask, 0, this.#head.maskAt, this.#head.maskAt + 4)
     this.isInFrame = violation === undefined
     this.left = this.#head.length
+    this.control = EMPTY
     if (!this.isControl) this.#messageBytes += this.#head.length
     return { size, violation }
   }
@@ -57,10 +62,11 @@ export class FrameReader {
     return this.#head.isMasked ? unmask(bytes, this.#mask, offset) : bytes
   }
 
-  /** Takes `size` bytes off the payload; returns how much of it came before. */
-  advance(size: number): number {
+  /** Takes the next bytes of the payload; returns how much of it came before. */
+  advance(bytes: Buffer): number {
     const offset = this.#head.length - this.left
-    this.left -= size
+    this.left -= bytes.length
+    if (this.isControl) this.control = Buffer.concat([this.control, this.clear(bytes, offset)])
     return offset
   }
 

@@ -24,8 +24,6 @@ export interface LaneOptions {
   inspector?: MessageInspector | undefined
 }
 
-const EMPTY: Buffer = Buffer.alloc(0)
-
 /**
  * One direction of a relay. Bytes pass as they came; only heads are read, so that frames of our own fall between
  * frames. Nothing of a frame passes before its head is whole and right.
@@ -37,12 +35,7 @@ export class Lane {
   readonly #out: ChunkWriter
   readonly #frame: FrameReader
   readonly #copy: MessageCopy | undefined
-  #chunk = EMPTY
-  /** In the chunk: what is read, and where the current frame began. */
-  #at = 0
-  #frameAt = 0
   #mayPass = false
-  #control: Buffer = EMPTY
   #isWaiting = false
   #isCut = false
   #isWalking = false
@@ -71,50 +64,42 @@ export class Lane {
   insert(frame: Buffer): void {
     if (this.#isCut) return
     this.#own.add(frame)
-    this.#writeOwn()
+    if (!this.#isWalking) this.#writeOwn()
   }
 
   /** The last that passes: after the current frame, or after the current message when it holds one itself. */
   finish(frame: Buffer, isMessage: boolean, done: () => void): void {
     if (this.#isCut) return
     this.#own.addLast(frame, isMessage, done)
-    this.#writeOwn()
+    if (!this.#isWalking) this.#writeOwn()
   }
 
   #walk(chunk: Buffer): void {
-    this.#chunk = chunk
-    this.#at = 0
-    this.#frameAt = 0
     this.#out.begin(chunk)
     this.#isWalking = true
-    while (this.#at < chunk.length && !this.#isWaiting && !this.#isCut) {
+    while (!this.#out.isAtEnd && !this.#isWaiting && !this.#isCut) {
       if (this.#frame.isInFrame) this.#readPayload()
       else if (!this.#readHead()) break
     }
     if (!this.#isCut && !this.#isWaiting) this.#writeChunk()
     this.#isWalking = false
-    this.#chunk = EMPTY
     this.#out.end()
     this.#writeOwn()
   }
 
   #writeChunk(): void {
-    const end = this.#chunk.length
-    const isOpen = this.#frame.isInFrame ? !this.#mayPass : this.#frameAt < end && this.#at < end
-    if (isOpen) this.#out.hold(this.#frameAt, end)
-    else this.#out.writeUpTo(end)
+    const isHeld = this.#frame.isInFrame ? !this.#mayPass : !this.#out.isAtEnd
+    if (isHeld) this.#out.holdFrame(true)
+    else this.#out.writeAll()
   }
 
   /** False: some of it is still to come. */
   #readHead(): boolean {
-    this.#frameAt = this.#at
-    const early = this.#out.heldBytes()
-    const bytes = early.length > 0 ? Buffer.concat([early, this.#chunk.subarray(0, 14)]) : this.#chunk
-    const { size, violation } = this.#frame.readHead(bytes, early.length > 0 ? 0 : this.#at)
+    const { bytes, at, early } = this.#out.beginFrame()
+    const { size, violation } = this.#frame.readHead(bytes, at)
     if (size === 0) return false
     if (violation) return this.#break(violation)
-    this.#at += size - early.length
-    this.#control = EMPTY
+    this.#out.skip(size - early)
     this.#mayPass = false
     if (this.#frame.beginsMessage) this.#copy?.begin(this.#frame.opcode === OPCODES.text)
     if (!this.#frame.isControl && !this.#copy?.mustAsk) this.#pass()
@@ -124,53 +109,46 @@ export class Lane {
 
   #readPayload(): void {
     const frame = this.#frame
-    const size = Math.min(frame.left, this.#chunk.length - this.#at)
-    const bytes = this.#chunk.subarray(this.#at, this.#at + size)
-    const offset = frame.advance(size)
-    this.#at += size
-    if (frame.isControl) this.#control = Buffer.concat([this.#control, frame.clear(bytes, offset)])
-    else if (this.#copy?.isCopying) this.#copy.add(bytes, (part, skip) => frame.clear(part, offset + skip))
+    const bytes = this.#out.read(frame.left)
+    const offset = frame.advance(bytes)
+    if (!frame.isControl && this.#copy?.isCopying)
+      this.#copy.add(bytes, (part, skip) => frame.clear(part, offset + skip))
     if (frame.left === 0) this.#endPayload()
     else if (this.#copy?.isFull && !this.#mayPass && !frame.isControl) this.#ask()
   }
 
   #endPayload(): void {
-    if (this.#frame.isControl) return this.#endControl()
-    if (!this.#mayPass && !this.#ask()) return
-    this.#endFrame()
+    if (this.#frame.isControl) this.#endControl()
+    else if (this.#mayPass || this.#ask()) this.#endFrame()
   }
 
   #endControl(): void {
-    const { opcode } = this.#frame
+    const { opcode, control } = this.#frame
     const { listener } = this.#options
-    if (opcode === OPCODES.pong && listener.isOwnPong(this.#control)) {
-      this.#out.leaveOut(this.#frameAt, this.#at)
-    } else this.#pass()
-    if (opcode === OPCODES.close) listener.closing(readCloseCode(this.#control))
+    if (opcode === OPCODES.pong && listener.isOwnPong(control)) this.#out.leaveOutFrame()
+    else this.#pass()
+    if (opcode === OPCODES.close) listener.closing(readCloseCode(control))
     this.#endFrame()
   }
 
   #endFrame(): void {
     this.#frame.endFrame()
-    this.#frameAt = this.#at
+    this.#out.endFrame()
     if (this.#frame.isFinal) {
       this.messages += 1
       this.#copy?.end()
     }
     if (this.#own.isEmpty) return
-    this.#out.writeUpTo(this.#at)
-    this.#putOwn()
+    this.#out.writeRead()
+    this.#writeOwn()
   }
 
   /** Asks the inspector whether the message may pass; false: it takes a moment, the rest of the chunk waits. */
   #ask(): boolean {
     const answer = this.#copy?.ask()
-    if (!answer) {
-      this.#pass()
-      return true
-    }
-    this.#out.hold(this.#frameAt, this.#at)
-    const rest = this.#chunk.subarray(this.#at)
+    if (!answer) return this.#pass()
+    this.#out.holdFrame(false)
+    const rest = this.#out.rest()
     this.#isWaiting = true
     const go = (): void => this.#goOn(rest)
     answer.then(go, go)
@@ -180,7 +158,6 @@ export class Lane {
   #goOn(rest: Buffer): void {
     this.#isWaiting = false
     if (!this.#isCut) {
-      this.#at = 0
       this.#pass()
       if (this.#frame.left === 0) this.#endFrame()
       this.#walk(rest)
@@ -188,13 +165,14 @@ export class Lane {
     this.#flow()
   }
 
-  #pass(): void {
+  #pass(): true {
     this.#mayPass = true
     this.#out.release()
+    return true
   }
 
   #break(code: Violation): false {
-    this.#out.writeUpTo(this.#frameAt)
+    this.#out.writeBeforeFrame()
     this.#cut()
     this.#options.listener.broken(code)
     return false
@@ -205,13 +183,10 @@ export class Lane {
     this.#out.forget()
   }
 
-  /** At once where nothing is open; else when the current frame ends. */
+  /** Where no frame is open; else it is called again when the current one ends. */
   #writeOwn(): void {
     const isOpen = this.#frame.isInFrame && this.#mayPass
-    if (!this.#own.isEmpty && !this.#isWalking && !isOpen && !this.#isCut) this.#putOwn()
-  }
-
-  #putOwn(): void {
+    if (this.#own.isEmpty || isOpen || this.#isCut) return
     if (this.#own.write(this.#frame.isFragmented, (bytes) => this.#out.write(bytes))) this.#cut()
   }
 

@@ -1,10 +1,14 @@
 import type { FastifyRequest } from 'fastify'
 import { costMicros } from '../metering/price.ts'
-import { createTally } from '../metering/realtime.ts'
+import { createTally, type NextInput } from '../metering/realtime.ts'
 import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Hold, Token, TokenStore, UsageRow } from '../stores/token-store.ts'
 import { addToLine, buildRealtimeRow, type Place } from './realtime-row.ts'
+import { orTooLate, untilStored } from './store-patience.ts'
+
+/** Beyond what was said so far: instructions and tools of a session, and the next turn. */
+const NEXT_TURN_TOKENS = 1_000
 
 export interface RealtimeBillOptions {
   request: FastifyRequest
@@ -13,7 +17,7 @@ export interface RealtimeBillOptions {
   /** As the client asked for it. */
   model: string
   /** Sets one response aside; rejects when the balance does not cover it. */
-  hold(requestId: string, contextTokens: number): Promise<Hold>
+  hold(requestId: string, input: NextInput): Promise<Hold>
   now(): number
 }
 
@@ -47,8 +51,8 @@ export class RealtimeBill {
     this.#attempts += 1
   }
 
-  sent(type: string | undefined, bytes: number): void {
-    this.#tally.sent(type, bytes)
+  sent(type: string | undefined, head: Buffer, bytes: number): void {
+    this.#tally.sent(type, head, bytes)
   }
 
   received(type: string | undefined, bytes: number): void {
@@ -57,7 +61,7 @@ export class RealtimeBill {
 
   /** Calls `runDry` when what runs costs more than was set aside for it and is left besides. */
   weigh(runDry: () => void): void {
-    const cost = this.#cost(this.#tally.estimate())
+    const cost = this.#step ? costMicros(this.#tally.estimate(), this.#step.model.price) : 0
     const held = this.#running.reduce((sum, { hold }) => sum + (hold?.micros ?? 0), 0)
     if (this.#running.length === 0 || cost <= Math.max(held, this.#weighedMicros)) return
     // Looked at again when it has grown by a tenth.
@@ -71,8 +75,12 @@ export class RealtimeBill {
 
   /** Why a next response is not paid for; undefined at once: it is. */
   cover(): Promise<unknown> | undefined {
-    if (this.#free && !this.#isWorking) return undefined
-    return this.#work.then(() => this.#refill())
+    if (this.#free && !this.#isWorking && !this.#isOutgrown(this.#free)) return undefined
+    let why: unknown
+    this.#enqueue(async () => {
+      why = await this.#refill()
+    })
+    return orTooLate(this.#work.then(() => why))
   }
 
   begin(): void {
@@ -128,7 +136,12 @@ export class RealtimeBill {
   #openPlace(hold: Hold | undefined): Place {
     this.#rows += 1
     const requestId = `${this.#options.request.id}.${this.#rows}`
-    return { requestId, hold, startedMs: performance.now() }
+    return { requestId, hold, startedMs: performance.now(), inputTokens: 0 }
+  }
+
+  /** More was said since it was set aside than it was meant for. */
+  #isOutgrown({ inputTokens }: Place): boolean {
+    return this.#tally.nextInput().mostTokens > inputTokens
   }
 
   #bill(place: Place, usage: Usage): void {
@@ -151,6 +164,7 @@ export class RealtimeBill {
   /** Sets the next response aside; what went wrong, if it did. */
   async #refill(): Promise<unknown> {
     try {
+      if (this.#free && this.#isOutgrown(this.#free)) await this.#settle(this.#takeFree(), undefined)
       if (!this.#isClosed) this.#free ??= await this.#take()
       return undefined
     } catch (error) {
@@ -160,7 +174,9 @@ export class RealtimeBill {
 
   async #take(): Promise<Place> {
     const place = this.#openPlace(undefined)
-    place.hold = await this.#options.hold(place.requestId, this.#tally.estimate().inputTokens)
+    const { mostTokens, leastTokens } = this.#tally.nextInput()
+    place.inputTokens = mostTokens + NEXT_TURN_TOKENS
+    place.hold = await this.#options.hold(place.requestId, { mostTokens: place.inputTokens, leastTokens })
     return place
   }
 
@@ -169,14 +185,11 @@ export class RealtimeBill {
     const row = this.#rowOf(place, usage)
     const { requestId, costMicros: micros } = row
     // Without a hold at least what is left is charged.
-    const hold = place.hold ?? (await store.hold({ tokenId: token.id, requestId, micros, leastMicros: 0 }))
+    const rest = { tokenId: token.id, requestId, micros, leastMicros: 0 }
+    const hold = place.hold ?? (await untilStored(() => store.hold(rest)))
     if (!hold) return
     const { chargedMicros } = await store.settle(hold.id, row)
     addToLine(request, row, chargedMicros)
-  }
-
-  #cost(usage: Usage): number {
-    return this.#step ? costMicros(usage, this.#step.model.price) : 0
   }
 
   #rowOf(place: Place, usage: Usage | undefined): UsageRow {

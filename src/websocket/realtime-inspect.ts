@@ -20,7 +20,7 @@ export const inspectClient = (bill: RealtimeBill, runDry: RunDry): MessageInspec
   headBytes: CLIENT_HEAD_BYTES,
   tailBytes: 0,
   gate: (head) => (kindOf(readType(head)) === 'ask' ? coverOr(bill, runDry) : undefined),
-  passed: (head, _tail, bytes) => bill.sent(readType(head), bytes),
+  passed: (head, _tail, bytes) => bill.sent(readType(head), head, bytes),
 })
 
 /** A response that begins by itself (server VAD) is paid for before the client hears of it; one that ends is charged. */

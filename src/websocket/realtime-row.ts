@@ -10,6 +10,8 @@ export interface Place {
   /** Undefined: it began without one (a provider that reports out of order). */
   hold: Hold | undefined
   startedMs: number
+  /** So much input is set aside for. */
+  inputTokens: number
 }
 
 export interface RowFacts {

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Catalog } from '../config/models.ts'
 import { invalidRequest, missingModel } from '../errors.ts'
+import type { NextInput } from '../metering/realtime.ts'
 import type { RequestFacts } from '../metering/worst-case.ts'
 import { copyDownward, upstreamHeaders } from '../proxy/headers.ts'
 import { planSteps, type Step } from '../routing/plan.ts'
@@ -25,13 +26,14 @@ export interface RealtimeOptions {
   tools: WebsocketTools
 }
 
-/** Instructions and tools of a session, and the first turn. */
-const FIRST_INPUT_TOKENS = 1_000
 const MAX_MODEL_LENGTH = 256
 
 /** `GET /v1/realtime?model=`: a paid socket. */
 export const realtimeRoute = async (app: FastifyInstance, options: RealtimeOptions): Promise<void> => {
-  addWebsocketRoute(app, '/realtime', (request, reply) => prepare(request, reply, options))
+  addWebsocketRoute(app, {
+    url: '/realtime',
+    prepare: (request, reply) => prepare(request, reply, options),
+  })
 }
 
 const prepare = async (
@@ -86,8 +88,7 @@ const openSession = async (
     model,
     store: tokens,
     now: tools.now,
-    hold: (requestId, context) =>
-      hold(tokens, { token, requestId }, steps, realtimeFacts(context + FIRST_INPUT_TOKENS)),
+    hold: (requestId, input) => hold(tokens, { token, requestId }, steps, realtimeFacts(input)),
   })
   let billed = (): void => {}
   let leavePlace = (): void => {}
@@ -113,9 +114,10 @@ const openSession = async (
   return { session, bill }
 }
 
-const realtimeFacts = (inputTokens: number): RequestFacts => ({
+const realtimeFacts = ({ mostTokens, leastTokens }: NextInput): RequestFacts => ({
   kind: 'realtime',
-  inputTokens,
+  inputTokens: mostTokens,
+  leastInputTokens: leastTokens,
   choices: 1,
   images: 0,
   characters: 0,

@@ -1,16 +1,16 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { WsRoute } from '../config/ws-routes.ts'
 import { upstreamFailed, upstreamTimeout } from '../errors.ts'
 import { copyDownward } from '../proxy/headers.ts'
 import type { Token } from '../stores/token-store.ts'
 import { type DialTarget, dial, type Refusal } from './dial.ts'
+import type { ServiceKind } from './service-lookup.ts'
 import { ServiceSession } from './service-session.ts'
 import { publicProtocols, readProtocols } from './subprotocols.ts'
 import type { WebsocketTools } from './tools.ts'
 import { addWebsocketRoute, whenGone } from './upgrade.ts'
 
 export interface ServiceOptions {
-  routes: readonly WsRoute[]
+  kind: ServiceKind
   tools: WebsocketTools
 }
 
@@ -19,31 +19,23 @@ const UPWARD = ['user-agent', 'accept-language'] as const
 /** A service that lets its own users in, without a token of ours, needs what tells it who they are. */
 const UPWARD_OPEN = ['authorization', 'cookie', 'origin'] as const
 
-/** `WS_ROUTES`: the path itself and all below it. Auth and limits are the enclosing scope's. */
-export const serviceRoutes = async (
-  app: FastifyInstance,
-  { routes, tools }: ServiceOptions,
-): Promise<void> => {
-  for (const route of routes) {
-    const prepare = (request: FastifyRequest, reply: FastifyReply): Promise<void> =>
-      relay(request, reply, { route, tools })
-    addWebsocketRoute(app, route.prefix, prepare)
-    addWebsocketRoute(app, `${route.prefix}/*`, prepare)
-  }
+/** `WS_ROUTES`, and `wsRoutes` of the models file: all services of one kind. Auth and limits are the enclosing scope's. */
+export const serviceRoutes = async (app: FastifyInstance, { kind, tools }: ServiceOptions): Promise<void> => {
+  addWebsocketRoute(app, {
+    url: '/*',
+    service: kind,
+    prepare: (request, reply) => relay(request, reply, tools),
+  })
 }
 
-const relay = async (
-  request: FastifyRequest,
-  reply: FastifyReply,
-  { route, tools }: { route: WsRoute; tools: WebsocketTools },
-): Promise<void> => {
+const relay = async (request: FastifyRequest, reply: FastifyReply, tools: WebsocketTools): Promise<void> => {
   // Unset where nobody was asked for a token.
-  const token: Token | undefined = route.isOpen ? undefined : request.token
+  const token: Token | undefined = request.service.isOpen ? undefined : request.token
   const session = new ServiceSession(request, tools)
   session.enter({ key: token ? token.id : `address:${request.ip}`, token })
   whenGone(request, () => session.over())
   try {
-    const dialed = await session.open(() => dial(buildTarget(request, route), tools.timeouts))
+    const dialed = await session.open(() => dial(buildTarget(request), tools.timeouts))
     if (dialed.kind === 'refused') {
       session.over()
       await passRefusal(reply, dialed.refusal)
@@ -75,7 +67,8 @@ const readFailure = (kind: string, cause: Error | undefined): Error =>
     ? upstreamTimeout('The service did not answer in time.', { cause })
     : upstreamFailed('The service could not be reached.', { cause })
 
-const buildTarget = (request: FastifyRequest, { prefix, url, isOpen }: WsRoute): DialTarget => {
+const buildTarget = (request: FastifyRequest): DialTarget => {
+  const { prefix, url, isOpen } = request.service
   const headers: Record<string, string> = {
     'x-request-id': request.id,
     'x-forwarded-for': request.ip,

@@ -6,6 +6,7 @@ import fp from 'fastify-plugin'
 import { WebSocket } from 'ws'
 import { invalidRequest, originNotAllowed, upgradeNotServed, upgradeRequired } from '../errors.ts'
 import type { End } from './relay.ts'
+import type { ServiceKind } from './service-lookup.ts'
 import { readProtocols } from './subprotocols.ts'
 
 /** What the 101 says, and who takes over the socket after it. */
@@ -104,19 +105,24 @@ const refusePlain = async (_request: FastifyRequest, reply: FastifyReply): Promi
   throw upgradeRequired('Connect here with a WebSocket.')
 }
 
-/** A route that is nothing but a WebSocket; `prepare` refuses, or calls `acceptUpgrade`. */
-export const addWebsocketRoute = (
-  app: FastifyInstance,
-  url: string,
-  prepare: (request: FastifyRequest, reply: FastifyReply) => Promise<void>,
-): void => {
+export interface WebsocketRoute {
+  url: string
+  /** For paths that lead to a service of this kind alone. */
+  service?: ServiceKind
+  /** Refuses, or calls `acceptUpgrade`. */
+  prepare(request: FastifyRequest, reply: FastifyReply): Promise<void>
+}
+
+/** A route that is nothing but a WebSocket. */
+export const addWebsocketRoute = (app: FastifyInstance, { url, service, prepare }: WebsocketRoute): void => {
   const preHandler: preHandlerAsyncHookHandler = async (request, reply) => {
     if (request.ws) await prepare(request, reply)
   }
   app.route({
     method: 'GET',
     url,
-    config: { isWebsocket: true },
+    config: { isWebsocket: true, ...(service ? { service } : {}) },
+    ...(service ? { constraints: { service } } : {}),
     preHandler,
     handler: refusePlain,
     // `connection` has begun the relay already.

@@ -141,7 +141,11 @@ const play = async (
 t.test('through the gateway every frame means what it means without it', async (t) => {
   const echo = await startEcho(t)
   const gateway = await startGateway(t, {
-    env: { WS_ROUTES: `/ws=ws://127.0.0.1:${echo.port}/ws!open`, WS_SOCKETS_PER_TOKEN: '1000' },
+    env: {
+      WS_ROUTES: `/ws=ws://127.0.0.1:${echo.port}/ws!open`,
+      WS_SOCKETS_PER_TOKEN: '1000',
+      UNAUTHENTICATED_PER_MINUTE: '1000000',
+    },
   })
   t.ok(Object.keys(CORPUS).length >= 120, `${Object.keys(CORPUS).length} cases`)
   for (const [name, sent] of Object.entries(CORPUS)) {

@@ -2,7 +2,7 @@ import t from 'tap'
 import { mintToken, startGateway, type TestGateway } from '../support/gateway.ts'
 import { readRows } from '../support/journey.ts'
 import { modelsFile, providerKeys } from '../support/models.ts'
-import { frame, handshakeText, openRaw } from '../support/raw-socket.ts'
+import { frame, handshakeText, openRaw, type RawClient } from '../support/raw-socket.ts'
 import { type HandshakeMode, type RawUpstream, startRawUpstream } from '../support/raw-upstream.ts'
 import type { Owner } from '../support/waiting.ts'
 
@@ -13,7 +13,8 @@ async function scene(t: Owner) {
   const upstream = await startRawUpstream(t)
   const path = modelsFile(t, {
     providers: { main: `http://127.0.0.1:${upstream.port}/v1` },
-    models: { m: { plan: [{ provider: 'main' }], maxOutput: 10 } },
+    // Under any name, so that every handshake upstream has one of its own.
+    models: { '*': { plan: [{ provider: 'main' }], maxOutput: 10 } },
   })
   const gateway = await startGateway(t, {
     modelsFile: path,
@@ -21,6 +22,7 @@ async function scene(t: Owner) {
       ...providerKeys('main'),
       RATE_LIMIT_PER_MINUTE: '1000000',
       WS_SOCKETS_PER_TOKEN: '1000',
+      UNAUTHENTICATED_PER_MINUTE: '1000000',
       WS_ROUTES: `/ws=ws://127.0.0.1:${upstream.port}/ws!open`,
     },
   })
@@ -35,22 +37,26 @@ const times = async (each: (index: number) => Promise<void>): Promise<void> => {
 
 const lives = async ({ url }: TestGateway): Promise<boolean> => (await fetch(`${url}/health`)).status === 200
 
-type Phase = (client: ReturnType<typeof openRaw>, upstream: RawUpstream) => Promise<void>
+/** One client: the path of its handshake upstream, and whether it saw the end of its socket. */
+interface Case {
+  client: RawClient
+  upstream: RawUpstream
+  upstreamPath: string
+}
+
+type Phase = (one: Case) => Promise<void>
 
 /** Where a client's connection breaks; the upstream hangs or opens. */
 const CLIENT_PHASES: Record<string, [HandshakeMode, Phase]> = {
-  'while its token is checked': ['open', async ({ socket }) => void (await written(socket))],
+  'while its token is checked': ['open', async ({ client }) => void (await written(client.socket))],
   'while the provider is asked': [
     'hang',
-    async (_client, upstream) => {
-      const seen = upstream.handshakes()
-      await upstream.until('a handshake', () => (upstream.handshakes() > seen - 1 ? true : undefined), 20_000)
-    },
+    async ({ upstream, upstreamPath }) => void (await upstream.socketOf(upstreamPath)),
   ],
-  'right after the 101': ['open', async ({ opened }) => void (await opened)],
+  'right after the 101': ['open', async ({ client }) => void (await client.opened)],
   'inside a head': [
     'open',
-    async ({ opened, socket }) => {
+    async ({ client: { opened, socket } }) => {
       await opened
       socket.write(frame({ payload: 'x'.repeat(300) }).subarray(0, 3))
       await written(socket)
@@ -58,7 +64,7 @@ const CLIENT_PHASES: Record<string, [HandshakeMode, Phase]> = {
   ],
   'inside a frame': [
     'open',
-    async ({ opened, socket }) => {
+    async ({ client: { opened, socket } }) => {
       await opened
       socket.write(frame({ payload: 'x'.repeat(300) }).subarray(0, 100))
       await written(socket)
@@ -72,11 +78,12 @@ const written = (socket: { write(text: string, done: () => void): unknown }): Pr
 t.test('a client that is cut off in any phase harms nobody and keeps nothing held', async (t) => {
   const { upstream, gateway, token } = await scene(t)
   const headers = { authorization: `Bearer ${token}` }
-  for (const [name, [mode, phase]] of Object.entries(CLIENT_PHASES)) {
+  for (const [phaseIndex, [name, [mode, phase]]] of Object.entries(CLIENT_PHASES).entries()) {
     upstream.mode = mode
-    await times(async () => {
-      const client = openRaw(t, { port: gateway.port, path: '/v1/realtime?model=m', headers })
-      await phase(client, upstream)
+    await times(async (index) => {
+      const path = `/v1/realtime?model=m-${phaseIndex}-${index}`
+      const client = openRaw(t, { port: gateway.port, path, headers })
+      await phase({ client, upstream, upstreamPath: path })
       client.socket.resetAndDestroy()
       await client.closed
     })
@@ -108,36 +115,65 @@ t.test('a client that is cut off in any phase harms nobody and keeps nothing hel
   t.notOk(gateway.lines().some(({ level }) => level === 'fatal'))
 })
 
-const UPSTREAM_PHASES: [HandshakeMode, number][] = [
-  ['reset', 502],
-  ['reset in the head', 502],
-  ['garbage', 502],
-  ['wrong key', 502],
-  ['unasked extension', 502],
-  ['unasked protocol', 502],
-  ['redirect', 502],
-  ['reset after the head', 101],
-  ['reset in a frame', 101],
+/** What the client may see; a reset that overtakes the upstream's own 101 in the kernel is one before it. */
+const UPSTREAM_PHASES: [HandshakeMode, RegExp][] = [
+  ['reset', /^HTTP\/1.1 502/],
+  ['reset in the head', /^HTTP\/1.1 502/],
+  ['garbage', /^HTTP\/1.1 502/],
+  ['wrong key', /^HTTP\/1.1 502/],
+  ['unasked extension', /^HTTP\/1.1 502/],
+  ['unasked protocol', /^HTTP\/1.1 502/],
+  ['redirect', /^HTTP\/1.1 502/],
+  ['reset after the head', /^HTTP\/1.1 (101|502)/],
+  ['reset in a frame', /^HTTP\/1.1 (101|502)/],
 ]
 
 t.test('an upstream that is cut off in any phase ends in an answer or a closed socket', async (t) => {
   const { upstream, gateway } = await scene(t)
-  for (const [mode, status] of UPSTREAM_PHASES) {
+  for (const [mode, expected] of UPSTREAM_PHASES) {
     upstream.mode = mode
-    const seen = new Set<string>()
+    const heads: string[] = []
     await times(async () => {
       const client = openRaw(t, { port: gateway.port, path: '/ws' })
-      seen.add((await client.opened).slice(0, 12))
+      heads.push((await client.opened).slice(0, 12))
       await client.closed
     })
-    // A reset can be faster than the gateway's own 101.
-    seen.delete(status === 101 ? 'HTTP/1.1 502' : '')
-    if (status === 101) seen.delete('')
-    t.ok(
-      [...seen].every((head) => head === `HTTP/1.1 ${status}`),
-      `${mode}: ${[...seen]}`,
+    t.same(
+      heads.filter((head) => !expected.test(head)),
+      [],
+      mode,
     )
     t.ok(await lives(gateway), mode)
   }
+  t.notOk(gateway.lines().some(({ level }) => level === 'fatal'))
+})
+
+/** What an upstream has sent when its connection breaks, once the client has its 101. */
+const LAST_WORDS: Record<string, string> = {
+  'between frames': '\x81\x05hello',
+  'inside a head': '\x81',
+  'inside a frame': `\x81\x64${'x'.repeat(10)}`,
+}
+
+t.test('an upstream that is cut off after the 101 ends the socket, and nothing is made up', async (t) => {
+  const { upstream, gateway } = await scene(t)
+  for (const [name, words] of Object.entries(LAST_WORDS)) {
+    let shown = 0
+    await times(async (index) => {
+      const path = `/ws/${encodeURIComponent(name)}-${index}`
+      const client = openRaw(t, { port: gateway.port, path })
+      const head = await client.opened
+      if (head.startsWith('HTTP/1.1 101')) shown += 1
+      const socket = await upstream.socketOf(path)
+      await new Promise<void>((resolve) => socket.write(words, 'latin1', () => resolve()))
+      socket.resetAndDestroy()
+      await client.closed
+      const odd = client.frames().filter(({ payload }) => String(payload) !== 'hello')
+      if (odd.length > 0) t.fail(`${name}: ${odd.map(({ opcode }) => opcode)}`)
+    })
+    t.equal(shown, TIMES, `${name}: every client had its 101, and saw the end`)
+    t.ok(await lives(gateway), name)
+  }
+  await upstream.until('no socket to be left', () => (upstream.sockets.size === 0 ? true : undefined), 20_000)
   t.notOk(gateway.lines().some(({ level }) => level === 'fatal'))
 })

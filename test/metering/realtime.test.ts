@@ -34,7 +34,7 @@ t.test('usage is read from a whole event and from a cut one', (t) => {
 
 t.test('what passes unreported is estimated, on top of what was reported last', (t) => {
   const tally = createTally()
-  tally.sent('input_audio_buffer.append', 64_000)
+  tally.sent('input_audio_buffer.append', EMPTY, 64_000)
   t.match(tally.estimate(), { inputTokens: 10, outputTokens: 0, estimated: true })
   tally.received('response.output_text.delta', 160 + 400)
   tally.received('response.output_audio.delta', 160 + 6_400)
@@ -43,4 +43,16 @@ t.test('what passes unreported is estimated, on top of what was reported last', 
   tally.reported({ ...NO_USAGE, inputTokens: 50, outputTokens: 7 })
   t.match(tally.estimate(), { inputTokens: 57, outputTokens: 0 })
   t.end()
+})
+
+t.test('what a next response will read is known within bounds', async (t) => {
+  const tally = createTally()
+  const item = (content: object) => bytes({ type: 'conversation.item.create', item: { content: [content] } })
+  tally.reported({ ...NO_USAGE, inputTokens: 500, outputTokens: 100 })
+  tally.sent('conversation.item.create', item({ type: 'input_text', text: '' }), 4_000)
+  t.same(tally.nextInput(), { mostTokens: 1_600, leastTokens: 1_600 })
+  tally.sent('conversation.item.create', item({ type: 'input_image' }), 400_000)
+  t.same(tally.nextInput(), { mostTokens: 101_600, leastTokens: 1_600 + 2_048 })
+  tally.sent('conversation.item.create', item({ type: 'input_audio' }), 64_000)
+  t.same(tally.nextInput(), { mostTokens: 117_600, leastTokens: 1_600 + 2_048 + 10 })
 })

@@ -21,8 +21,10 @@ export interface RawUpstream {
   port: number
   mode: HandshakeMode
   sockets: Set<Socket>
-  /** How many handshakes it has read. */
-  handshakes(): number
+  /** The handshakes it has read, in order. */
+  seen: { path: string; socket: Socket }[]
+  /** The socket of the handshake that asked for this path. */
+  socketOf(path: string): Promise<Socket>
   until<T>(what: string, find: () => T | undefined, timeoutMs?: number): Promise<T>
 }
 
@@ -59,7 +61,7 @@ const act = (socket: Socket, mode: HandshakeMode, head: string): void => {
 export async function startRawUpstream(t: Owner): Promise<RawUpstream> {
   const sockets = new Set<Socket>()
   const waiting = createWaiting()
-  let handshakes = 0
+  const seen: RawUpstream['seen'] = []
   const server = createServer((socket) => {
     sockets.add(socket)
     let head = ''
@@ -72,7 +74,7 @@ export async function startRawUpstream(t: Owner): Promise<RawUpstream> {
       if (head.endsWith('\r\n\r\n')) return
       head += bytes.toString('latin1')
       if (!head.endsWith('\r\n\r\n')) return
-      handshakes += 1
+      seen.push({ path: head.split(' ', 2)[1] ?? '', socket })
       act(socket, upstream.mode, head)
       waiting.check()
     })
@@ -89,7 +91,11 @@ export async function startRawUpstream(t: Owner): Promise<RawUpstream> {
     port,
     mode: 'open',
     sockets,
-    handshakes: () => handshakes,
+    seen,
+    socketOf: async (path) => {
+      const find = () => seen.find((handshake) => handshake.path === path)
+      return (await waiting.until(`a handshake for ${path}`, find, 20_000)).socket
+    },
     until: waiting.until,
   }
   return upstream
