@@ -1,21 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { clientAuth, isStillUsable } from './auth/client.ts'
 import type { Settings } from './config/env.ts'
 import type { Catalog } from './config/models.ts'
 import { cors, isAllowedOrigin } from './entrance/cors.ts'
 import { drain } from './entrance/drain.ts'
-import {
-  clientErrorHandler,
-  errorReply,
-  frameworkErrors,
-  refuseTunnel,
-  streamErrorEvent,
-  writeErrorBody,
-} from './entrance/error-reply.ts'
+import { errorReply, streamErrorEvent, writeErrorBody } from './entrance/error-reply.ts'
 import { guard } from './entrance/guard.ts'
 import { health } from './entrance/health.ts'
-import { makeRequestId, requestId } from './entrance/request-id.ts'
+import { requestId } from './entrance/request-id.ts'
+import { openServer } from './http-server.ts'
 import { accountRoute } from './limits/account.ts'
 import { addressLimit } from './limits/address.ts'
 import { holdWorstCase } from './limits/balance.ts'
@@ -32,7 +26,6 @@ import { createRetryBudget } from './routing/retry-budget.ts'
 import type { IdempotencyStore } from './stores/idempotency.ts'
 import type { SharedCounts } from './stores/shared-counts.ts'
 import type { TokenStore } from './stores/token-store.ts'
-import { quietRequests } from './telemetry/quiet-requests.ts'
 import { requestLine } from './telemetry/request-line.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
 import { createOpenSockets } from './websocket/open-sockets.ts'
@@ -40,7 +33,7 @@ import { realtimeRoute } from './websocket/realtime.ts'
 import { serviceLookup } from './websocket/service-lookup.ts'
 import { serviceRoutes } from './websocket/services.ts'
 import type { WebsocketTools } from './websocket/tools.ts'
-import { shouldUpgrade, upgrade } from './websocket/upgrade.ts'
+import { upgrade } from './websocket/upgrade.ts'
 
 export interface AppNeeds {
   settings: Settings
@@ -162,39 +155,6 @@ const drainApp = async (app: FastifyInstance, live: Live, limits: DrainLimits): 
   live.cutAll()
   await within(limits.settleMs, idle())
   app.server.closeAllConnections()
-}
-
-const IDLE_MARGIN_MS = 60_000
-
-const openServer = (settings: Settings, logger: FastifyBaseLogger): FastifyInstance => {
-  const app = Fastify({
-    loggerInstance: logger,
-    logController: quietRequests,
-    genReqId: makeRequestId(),
-    trustProxy: settings.trustedProxies.length > 0 ? settings.trustedProxies : false,
-    exposeHeadRoutes: false,
-    routerOptions: { maxParamLength: 512 },
-    // Longer than the edge keeps an idle connection, so that no request meets a closing one.
-    keepAliveTimeout: 95_000,
-    requestTimeout: settings.totalTimeoutMs,
-    // A socket on which nothing moves in either direction for longer than any request may last.
-    connectionTimeout: settings.totalTimeoutMs + IDLE_MARGIN_MS,
-    http: {
-      shouldUpgradeCallback: shouldUpgrade,
-      headersTimeout: 15_000,
-      // Every 30 s, as usual, the timeout above would be twice as long.
-      connectionsCheckingInterval: 5_000,
-      maxHeaderSize: 16 * 1024,
-      // The guard refuses those without one, in words that clients parse.
-      requireHostHeader: false,
-    },
-    clientErrorHandler,
-    frameworkErrors,
-  })
-  app.server.on('connect', refuseTunnel)
-  // An expectation nobody knows is no reason to refuse: Node's own 417 has no body that clients parse.
-  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
-  return app
 }
 
 /** Resolves when the work is done or the time is over, whichever is first. */

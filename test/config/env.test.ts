@@ -63,7 +63,10 @@ t.test('.env.example may be copied as it is, and names every setting', async (t)
   const text = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8')
   const example = parseEnv(text)
   t.same({ ...readSettings(example), readKey: 0 }, { ...readSettings({}), readKey: 0 })
-  const source = readFileSync(new URL('../../src/config/env.ts', import.meta.url), 'utf8')
+  const files = ['env.ts', 'plain-settings.ts'].map(
+    (name) => new URL(`../../src/config/${name}`, import.meta.url),
+  )
+  const source = files.map((file) => readFileSync(file, 'utf8')).join('')
   const asked = source.match(/'[A-Z][A-Z]+(?:_[A-Z]+)*'/g) ?? []
   const names = new Set(asked.map((name) => name.slice(1, -1)))
   names.add('REDIS_URL')
