@@ -132,7 +132,7 @@ const openWebsocketTools = (
 ): WebsocketTools => ({
   sockets: createOpenSockets({
     perHolder: settings.wsSocketsPerToken,
-    isUsable: (token) => isStillUsable(tokens, token, now()),
+    isUsable: (secretHash) => isStillUsable(tokens, secretHash, now()),
   }),
   live,
   health: providers,

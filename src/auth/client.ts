@@ -10,6 +10,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** There for everything past the auth room. */
     token: Token
+    /** Of the secret that it came with: while a rotation overlaps, one of several. */
+    secretHash: string
   }
 }
 
@@ -40,10 +42,10 @@ const findToken = async (tokens: Pick<TokenStore, 'find'>, hash: string): Promis
   }
 }
 
-/** Whether a token that was let in once still would be: for what lives longer than a request. */
+/** Whether a secret that was let in once still would be: for what lives longer than a request. */
 export const isStillUsable = async (
   tokens: Pick<TokenStore, 'find'>,
-  { hash }: Token,
+  hash: string,
   at: number,
 ): Promise<boolean> => {
   const token = await findToken(tokens, hash)
@@ -68,6 +70,7 @@ const createAddressGuard = (): ((token: Token, address: string) => void) => {
 export const clientAuth = fp<ClientAuthOptions>(
   async (app, { tokens, now = Date.now, onRefused }) => {
     app.decorateRequest('token')
+    app.decorateRequest('secretHash', '')
     const guardAddress = createAddressGuard()
     app.addHook('onRequest', async (request) => {
       const secret = readCredential(request.headers)
@@ -76,6 +79,7 @@ export const clientAuth = fp<ClientAuthOptions>(
       if (token && isUsable(token, hash, now())) {
         guardAddress(token, request.ip)
         request.token = token
+        request.secretHash = hash
         return
       }
       await onRefused?.(request)

@@ -1,5 +1,4 @@
 import { rateLimited } from '../errors.ts'
-import type { Token } from '../stores/token-store.ts'
 
 /** How often rights and silence are looked at: a revoked token's sockets are closed within a second. */
 const TICK_MS = 400
@@ -14,7 +13,8 @@ export interface OpenSocket {
 /** Who holds sockets: a token, or for routes without one an address. */
 export interface Holder {
   key: string
-  token: Token | undefined
+  /** Of the secret that opened the socket; undefined where none was asked for. */
+  secretHash: string | undefined
 }
 
 /** All sockets of one app, by who holds them. */
@@ -26,40 +26,43 @@ export interface OpenSockets {
 
 export interface OpenSocketsOptions {
   perHolder: number
-  /** Whether the token would still be let in. */
-  isUsable(token: Token): Promise<boolean>
+  /** Whether the secret would still be let in. */
+  isUsable(secretHash: string): Promise<boolean>
 }
 
 interface Group {
-  holder: Holder
-  sockets: Set<OpenSocket>
-  isAsking: boolean
+  /** With the hash of the secret that opened each. */
+  sockets: Map<OpenSocket, string | undefined>
+  asking: Set<string>
 }
 
 export const createOpenSockets = ({ perHolder, isUsable }: OpenSocketsOptions): OpenSockets => {
   const groups = new Map<string, Group>()
   let timer: NodeJS.Timeout | undefined
 
-  const checkToken = async (group: Group, token: Token): Promise<void> => {
-    if (group.isAsking) return
-    group.isAsking = true
+  const checkSecret = async ({ sockets, asking }: Group, secretHash: string): Promise<void> => {
+    if (asking.has(secretHash)) return
+    asking.add(secretHash)
     // A store that cannot be asked says nothing against the token.
-    const mayStay = await isUsable(token).catch(() => true)
-    group.isAsking = false
+    const mayStay = await isUsable(secretHash).catch(() => true)
+    asking.delete(secretHash)
     if (mayStay) return
-    for (const socket of [...group.sockets]) socket.close(1008, 'the token is no longer valid')
+    for (const [socket, hash] of [...sockets]) {
+      if (hash === secretHash) socket.close(1008, 'the token is no longer valid')
+    }
   }
   const tick = (): void => {
     for (const group of groups.values()) {
-      if (group.holder.token) void checkToken(group, group.holder.token)
-      for (const socket of [...group.sockets]) socket.tick(TICK_MS)
+      for (const hash of new Set(group.sockets.values()))
+        if (hash !== undefined) void checkSecret(group, hash)
+      for (const socket of [...group.sockets.keys()]) socket.tick(TICK_MS)
     }
   }
-  const groupOf = (holder: Holder): Group => {
-    const known = groups.get(holder.key)
+  const groupOf = (key: string): Group => {
+    const known = groups.get(key)
     if (known) return known
-    const fresh = { holder, sockets: new Set<OpenSocket>(), isAsking: false }
-    groups.set(holder.key, fresh)
+    const fresh = { sockets: new Map<OpenSocket, string | undefined>(), asking: new Set<string>() }
+    groups.set(key, fresh)
     timer ??= setInterval(tick, TICK_MS).unref()
     return fresh
   }
@@ -69,16 +72,16 @@ export const createOpenSockets = ({ perHolder, isUsable }: OpenSocketsOptions): 
   }
 
   return {
-    enter(holder, socket) {
-      const group = groupOf(holder)
+    enter({ key, secretHash }, socket) {
+      const group = groupOf(key)
       if (group.sockets.size >= perHolder) {
         throw rateLimited(`At most ${perHolder} WebSockets may be open at once. Close one and try again.`)
       }
-      group.sockets.add(socket)
+      group.sockets.set(socket, secretHash)
       return () => {
         group.sockets.delete(socket)
-        if (group.sockets.size > 0 || groups.get(holder.key) !== group) return
-        groups.delete(holder.key)
+        if (group.sockets.size > 0 || groups.get(key) !== group) return
+        groups.delete(key)
         if (groups.size === 0) close()
       }
     },

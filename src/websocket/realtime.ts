@@ -99,7 +99,7 @@ const openSession = async (
   }
   const targetOf = (step: Step): DialTarget => buildTarget(request, step)
   const session = new RealtimeSession({ request, model, steps, bill, tools, targetOf, leave })
-  leavePlace = tools.sockets.enter({ key: token.id, token }, session)
+  leavePlace = tools.sockets.enter({ key: token.id, secretHash: request.secretHash }, session)
   try {
     await bill.open()
   } catch (error) {

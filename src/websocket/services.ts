@@ -32,7 +32,10 @@ const relay = async (request: FastifyRequest, reply: FastifyReply, tools: Websoc
   // Unset where nobody was asked for a token.
   const token: Token | undefined = request.service.isOpen ? undefined : request.token
   const session = new ServiceSession(request, tools)
-  session.enter({ key: token ? token.id : `address:${request.ip}`, token })
+  session.enter({
+    key: token ? token.id : `address:${request.ip}`,
+    secretHash: token && request.secretHash,
+  })
   whenGone(request, () => session.over())
   try {
     const dialed = await session.open(() => dial(buildTarget(request), tools.timeouts))
