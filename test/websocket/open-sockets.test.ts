@@ -1,6 +1,10 @@
 import t from 'tap'
 import { createOpenSockets } from '../../src/websocket/open-sockets.ts'
 
+// Its clock keeps no process alive; a server's sockets do.
+const alive = setInterval(() => {}, 1000)
+t.teardown(() => clearInterval(alive))
+
 /** A socket that tells when it was closed, and how often it was looked at. */
 function watched() {
   const { promise, resolve } = Promise.withResolvers<number>()
