@@ -1,23 +1,19 @@
-import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { clientAuth, isStillUsable } from './auth/client.ts'
 import type { Settings } from './config/env.ts'
 import type { Catalog } from './config/models.ts'
 import { cors, isAllowedOrigin } from './entrance/cors.ts'
 import { drain } from './entrance/drain.ts'
-import {
-  clientErrorHandler,
-  errorReply,
-  frameworkErrors,
-  refuseTunnel,
-  streamErrorEvent,
-  writeErrorBody,
-} from './entrance/error-reply.ts'
+import { errorReply, streamErrorEvent, writeErrorBody } from './entrance/error-reply.ts'
 import { guard } from './entrance/guard.ts'
 import { health } from './entrance/health.ts'
-import { makeRequestId, requestId } from './entrance/request-id.ts'
+import { requestId } from './entrance/request-id.ts'
+import { openServer } from './http-server.ts'
 import { accountRoute } from './limits/account.ts'
 import { addressLimit } from './limits/address.ts'
 import { holdWorstCase } from './limits/balance.ts'
+import { inFlightLimit } from './limits/in-flight.ts'
 import { rateLimit } from './limits/rate.ts'
 import type { ExchangeTools } from './proxy/deal.ts'
 import { createLive, type Live } from './proxy/live.ts'
@@ -27,8 +23,9 @@ import { passthrough, planPassthrough } from './proxy/passthrough.ts'
 import { ENDPOINTS } from './routing/endpoints.ts'
 import { createProviderHealth } from './routing/health.ts'
 import { createRetryBudget } from './routing/retry-budget.ts'
+import type { IdempotencyStore } from './stores/idempotency.ts'
+import type { SharedCounts } from './stores/shared-counts.ts'
 import type { TokenStore } from './stores/token-store.ts'
-import { quietRequests } from './telemetry/quiet-requests.ts'
 import { requestLine } from './telemetry/request-line.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
 import { createOpenSockets } from './websocket/open-sockets.ts'
@@ -36,26 +33,36 @@ import { realtimeRoute } from './websocket/realtime.ts'
 import { serviceLookup } from './websocket/service-lookup.ts'
 import { serviceRoutes } from './websocket/services.ts'
 import type { WebsocketTools } from './websocket/tools.ts'
-import { shouldUpgrade, upgrade } from './websocket/upgrade.ts'
+import { upgrade } from './websocket/upgrade.ts'
 
 export interface AppNeeds {
   settings: Settings
   tokens: TokenStore
+  keys: IdempotencyStore
+  /** Limits that replicas share; undefined: there are none. */
+  counts?: SharedCounts | undefined
   catalog(): Catalog
   logger: FastifyBaseLogger
+}
+
+export interface DrainLimits {
+  delayMs: number
+  graceMs: number
+  settleMs: number
 }
 
 /** The HTTP service: built here, listening and draining by order of `process.ts`. */
 export interface Gateway {
   app: FastifyInstance
-  /** Refuses new work, waits `graceMs` for what runs, cuts the rest and waits `settleMs` for its bills. */
-  drain(graceMs: number, settleMs: number): Promise<void>
+  /** Says on `/ready` that it leaves and serves on for `delayMs`; then refuses new work, waits `graceMs` for what runs, cuts the rest and waits `settleMs` for its bills. */
+  drain(limits: DrainLimits): Promise<void>
   /** How many paid requests run. */
   running(): number
 }
 
 /** The map: what happens to a request, in this order. */
-export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds): Promise<Gateway> => {
+export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
+  const { settings, tokens, keys, counts, catalog, logger } = needs
   const app = openServer(settings, logger)
   const tools = openTools(settings)
   const websocket = openWebsocketTools(settings, tools, tokens)
@@ -64,7 +71,7 @@ export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds):
   const errors = { body: writeErrorBody, event: streamErrorEvent }
   const { requestsPerMinute, requestsPerDay, bodyTimeoutMs } = settings
   const hold = holdWorstCase // not with an empty purse
-  const paid = { catalog, tokens, hold, errors, tools, bodyTimeoutMs }
+  const paid = { catalog, tokens, keys, hold, errors, tools, bodyTimeoutMs }
 
   await app.register(errorReply)
   await app.register(requestId)
@@ -75,7 +82,7 @@ export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds):
   const isAllowed = (origin: string): boolean => isAllowedOrigin(origin, settings.corsAllowlist)
   await app.register(serviceLookup, { routes: () => catalog().wsRoutes })
   await app.register(upgrade, { isAllowedOrigin: isAllowed }) // owns every WebSocket handshake
-  await app.register(health, { isReady: () => tokens.isReady() && !app.drain.isDraining })
+  await app.register(health, { isReady: () => tokens.isReady() && !app.drain.isLeaving })
 
   const withoutToken = await addressLimit(app, settings) // not too often from one address
   await app.register(async (open) => {
@@ -84,7 +91,8 @@ export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds):
   })
   await app.register(async (known) => {
     await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
-    await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay }) // not too often
+    await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay, counts }) // not too often
+    await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(passthrough, { routes: planPassthrough(settings, catalog()), timeouts: settings })
     await known.register(serviceRoutes, { kind: 'token', tools: websocket })
     await known.register(
@@ -102,7 +110,7 @@ export const buildApp = async ({ settings, tokens, catalog, logger }: AppNeeds):
   return {
     app,
     running: () => live.size,
-    drain: (graceMs, settleMs) => drainApp(app, live, { graceMs, settleMs }),
+    drain: (limits) => drainApp(app, live, limits),
   }
 }
 
@@ -134,54 +142,19 @@ const openWebsocketTools = (
   now,
 })
 
-const drainApp = async (
-  app: FastifyInstance,
-  live: Live,
-  limits: { graceMs: number; settleMs: number },
-): Promise<void> => {
+const drainApp = async (app: FastifyInstance, live: Live, limits: DrainLimits): Promise<void> => {
   const idle = async (): Promise<void> => {
     await app.drain.idle()
     await live.empty()
   }
+  app.drain.announce()
+  if (limits.delayMs > 0) await sleep(limits.delayMs)
   app.drain.begin()
   app.server.closeIdleConnections()
   await within(limits.graceMs, idle())
   live.cutAll()
   await within(limits.settleMs, idle())
   app.server.closeAllConnections()
-}
-
-const IDLE_MARGIN_MS = 60_000
-
-const openServer = (settings: Settings, logger: FastifyBaseLogger): FastifyInstance => {
-  const app = Fastify({
-    loggerInstance: logger,
-    logController: quietRequests,
-    genReqId: makeRequestId(),
-    trustProxy: settings.trustedProxies.length > 0 ? settings.trustedProxies : false,
-    exposeHeadRoutes: false,
-    routerOptions: { maxParamLength: 512 },
-    // Longer than the edge keeps an idle connection, so that no request meets a closing one.
-    keepAliveTimeout: 95_000,
-    requestTimeout: settings.totalTimeoutMs,
-    // A socket on which nothing moves in either direction for longer than any request may last.
-    connectionTimeout: settings.totalTimeoutMs + IDLE_MARGIN_MS,
-    http: {
-      shouldUpgradeCallback: shouldUpgrade,
-      headersTimeout: 15_000,
-      // Every 30 s, as usual, the timeout above would be twice as long.
-      connectionsCheckingInterval: 5_000,
-      maxHeaderSize: 16 * 1024,
-      // The guard refuses those without one, in words that clients parse.
-      requireHostHeader: false,
-    },
-    clientErrorHandler,
-    frameworkErrors,
-  })
-  app.server.on('connect', refuseTunnel)
-  // An expectation nobody knows is no reason to refuse: Node's own 417 has no body that clients parse.
-  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
-  return app
 }
 
 /** Resolves when the work is done or the time is over, whichever is first. */

@@ -10,6 +10,7 @@ import type { Catalog } from './config/models.ts'
 import { isDemoOn } from './config/models-file.ts'
 import { openDemoProvider } from './proxy/demo.ts'
 import { openStores, StoreError, type Stores } from './stores/open.ts'
+import type { Warn } from './stores/warn.ts'
 import { type Log, openLog } from './telemetry/logger.ts'
 import { showFirstSteps, warnOfOldNode } from './welcome.ts'
 
@@ -49,13 +50,20 @@ interface Running {
 /** Lets running requests end, cuts what is left, settles, and leaves with 0. */
 const drain = async ({ gateway, settings, stores, log, closeRest }: Running): Promise<void> => {
   log.logger.info({ running: gateway.running() }, 'draining')
-  await gateway.drain(settings.drainTimeoutMs, LAST_SETTLEMENTS_MS)
+  await gateway.drain({
+    delayMs: settings.drainDelayMs,
+    graceMs: settings.drainTimeoutMs,
+    settleMs: LAST_SETTLEMENTS_MS,
+  })
   await closeRest()
   await gateway.app.close()
   await stores.close()
   log.logger.info('stopped')
   await log.close()
 }
+
+const secretsOf = ({ adminFirst, redis, databaseUrl }: Settings): string[] =>
+  [adminFirst, redis?.password, redis?.sentinelPassword, databaseUrl].filter((secret) => secret !== undefined)
 
 const handleSignals = (running: Running, reload: () => void): void => {
   let isStopping = false
@@ -79,25 +87,27 @@ const handleSignals = (running: Running, reload: () => void): void => {
   })
 }
 
-const openStoresOrFail = async (settings: Settings): Promise<Stores> => {
+const openStoresOrFail = async (settings: Settings, warn: Warn): Promise<Stores> => {
   try {
-    return await openStores({ dbDir: settings.dbDir })
+    return await openStores({ ...settings, warn })
   } catch (error) {
-    if (error instanceof StoreError) fail(error.message)
+    if (error instanceof StoreError)
+      fail(error.message, error.reason === 'unreachable' ? EXIT_FAILED : EXIT_CONFIG)
     throw error
   }
 }
 
 const start = async (): Promise<void> => {
   const settings = readEnvironment()
-  const stores = await openStoresOrFail(settings)
-  const log = openLog({ dir: settings.logDir, level: settings.logLevel })
-  log.hide(settings.adminFirst === undefined ? [] : [settings.adminFirst])
+  let log: Log | undefined
+  const stores = await openStoresOrFail(settings, (fields, text) => log?.logger.warn(fields, text))
+  log = openLog({ dir: settings.logDir, level: settings.logLevel })
+  log.hide(secretsOf(settings))
   const { logger } = log
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined
   const catalog = openCatalogOrFail(settings, demo?.provider, log)
   if (settings.adminFirst !== undefined) await putMaster(stores.tokens, settings.adminFirst)
-  const gateway = await buildApp({ settings, tokens: stores.tokens, catalog: catalog.current, logger })
+  const gateway = await buildApp({ settings, ...stores, catalog: catalog.current, logger })
   let door: Promise<Door | undefined> | undefined
   const closeRest = async (): Promise<void> => {
     catalog.close()
@@ -117,7 +127,8 @@ const start = async (): Promise<void> => {
   warnOfOldNode(log)
   // A moment after the first requests, which need no door; the token command waits for it.
   setTimeout(() => {
-    door = openDoor(stores, settings, logger)
+    // With Redis the token command needs no server, and replicas may share the folder.
+    if (settings.redis === undefined) door = openDoor(stores, settings, logger)
   }, DOOR_AFTER_MS)
   if (shownSecret) showFirstSteps(shownSecret, port, catalog.current().models.keys().next().value ?? 'gpt-4o')
 }

@@ -2,16 +2,13 @@ import { type IncomingMessage, request } from 'node:http'
 import { json } from 'node:stream/consumers'
 import { openDoorPath } from '../../src/admin/door-path.ts'
 import type { TokenView } from '../../src/admin/token-schemas.ts'
-import type { NewToken } from '../../src/stores/token-store.ts'
+import type { TokenWork } from '../../src/admin/token-work.ts'
 import { Failure } from './misuse.ts'
 
 const TIMEOUT_MS = 10_000
 
 /** What the command needs of a store, whether a server stands before it or not. */
-export interface Tokens {
-  mint(token: NewToken): Promise<TokenView>
-  list(): Promise<TokenView[]>
-  revoke(id: string): Promise<TokenView>
+export interface Tokens extends TokenWork {
   close(): Promise<void>
 }
 
@@ -26,12 +23,20 @@ interface Ask {
 
 /** The tokens through the running server. */
 export function tokensOfServer(dbDir: string): Tokens {
-  const ask = (what: Ask) => askDoor(dbDir, what)
+  const ask = async (method: string, path: string, body?: unknown) =>
+    (await askDoor(dbDir, { method, path, body })) as TokenView
+  const pathOf = (id: string) => `/tokens/${encodeURIComponent(id)}`
   return {
-    mint: async (token) => (await ask({ method: 'POST', path: '/tokens', body: token })) as TokenView,
-    list: async () => ((await ask({ method: 'GET', path: '/tokens' })) as { tokens: TokenView[] }).tokens,
-    revoke: async (id) =>
-      (await ask({ method: 'DELETE', path: `/tokens/${encodeURIComponent(id)}` })) as TokenView,
+    mint: (token) => ask('POST', '/tokens', token),
+    list: async () => {
+      const { tokens } = (await askDoor(dbDir, { method: 'GET', path: '/tokens' })) as { tokens: TokenView[] }
+      return tokens
+    },
+    revoke: (id) => ask('DELETE', pathOf(id)),
+    disable: (id) => ask('PUT', `${pathOf(id)}/disabled`),
+    enable: (id) => ask('DELETE', `${pathOf(id)}/disabled`),
+    adjust: (id, change) => ask('POST', `${pathOf(id)}/credits`, change),
+    rotate: (id, secret) => ask('POST', `${pathOf(id)}/secret`, secret),
     close: async () => undefined,
   }
 }

@@ -1,21 +1,31 @@
+import { isAddressBlock } from '../../src/config/address-blocks.ts'
 import { Misuse } from './misuse.ts'
 
 const MICROS = 1_000_000
 const MOST_CREDITS = 9_000_000_000
+const MOST_OVERLAP_MS = 366 * 86_400_000
 const MOST_CHARACTERS = 64
 const UNIT_MS = { d: 86_400_000, h: 3_600_000 }
 // The last moment that a Date can say.
 const LATEST_MS = 8_640_000_000_000_000
 
 /** Credits as people write them (`10000`, `0.25`) in whole micro-credits. */
-export function readCredits(text: string): number {
+export function readCredits(text: string, flag = '--token'): number {
   const match = /^(\d{1,12})(?:\.(\d{1,6}))?$/.exec(text)
   if (match === null)
-    throw new Misuse(`--token must be a number of credits such as 10000 or 0.25, not "${shown(text)}"`)
+    throw new Misuse(`${flag} must be a number of credits such as 10000 or 0.25, not "${shown(text)}"`)
   const [, whole = '', fraction = ''] = match
   const micros = Number(whole) * MICROS + Number(fraction.padEnd(6, '0'))
   if (micros <= MOST_CREDITS * MICROS) return micros
-  throw new Misuse(`--token must be at most ${MOST_CREDITS} credits`)
+  throw new Misuse(`${flag} must be at most ${MOST_CREDITS} credits`)
+}
+
+/** Credits to add; `-200` takes away. */
+export function readChange(flag: string, text: string): number {
+  const isLess = text.startsWith('-')
+  const micros = readCredits(isLess ? text.slice(1) : text, flag)
+  if (micros === 0) throw new Misuse(`${flag} must not be 0`)
+  return isLess ? -micros : micros
 }
 
 /** A name for people: some characters that can be seen, and none that cannot. */
@@ -42,6 +52,25 @@ export function readExpiry(text: string, now: number): number {
     )
   if (at <= now) throw new Misuse(`--expires "${text}" is in the past`)
   return at
+}
+
+/** `24h`, `7d`: for so long the old secret stays good. */
+export function readOverlap(text: string): number {
+  const ms = readSpan(text, 0)
+  if (ms !== undefined && ms <= MOST_OVERLAP_MS) return ms
+  throw new Misuse(`--overlap must be a span such as 24h or 7d, at most 366d, not "${shown(text)}"`)
+}
+
+/** `10.0.0.0/8,2001:db8::/32`. */
+export function readAddresses(text: string): string[] {
+  const blocks = text.split(',').map((block) => block.trim())
+  const wrong = blocks.find((block) => !isAddressBlock(block))
+  if (wrong !== undefined)
+    throw new Misuse(
+      `--addresses must be addresses or blocks such as 10.0.0.0/8,2001:db8::1, not "${shown(wrong)}"`,
+    )
+  if (blocks.length > 100) throw new Misuse('--addresses must name at most 100 blocks')
+  return blocks
 }
 
 function readSpan(text: string, now: number): number | undefined {

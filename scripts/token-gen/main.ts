@@ -1,49 +1,50 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { Command, CommanderError } from 'commander'
-import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
 import { readSettings, SettingsError } from '../../src/config/env.ts'
 import { GatewayError } from '../../src/errors.ts'
-import type { NewToken } from '../../src/stores/token-store.ts'
-import { readCredits, readExpiry, readLimit, readModels, readName, readType } from './flags.ts'
+import { type CreditsWish, changeCredits, type Over, rotate } from './change.ts'
+import { type MintFlags, mint } from './mint.ts'
 import { Failure, Misuse } from './misuse.ts'
 import { showTable, toJson } from './show.ts'
-import { withTokens } from './tokens.ts'
+import { type Place, withTokens } from './tokens.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
-const ADMIN_CREDITS = '1000000000'
 const [DONE, FAILED, MISUSED] = [0, 1, 2]
 
-interface Flags {
-  type?: string
-  userName?: string
-  token?: string
-  name?: string
-  expires?: string
-  models?: string
-  perMinute?: string
-  perDay?: string
+interface Flags extends MintFlags, CreditsWish {
   list?: boolean
   revoke?: string
+  disable?: string
+  enable?: string
+  rotate?: string
+  overlap?: string
   json?: boolean
 }
 
 const buildCommand = (): Command =>
   new Command('token-gen')
-    .description('Makes, lists and revokes the tokens that clients send to the gateway.')
+    .description('Makes, lists and changes the tokens that clients send to the gateway.')
     .option('--type <type>', 'user, or admin who may also manage the gateway (default: user)')
     .option('--userName <name>', 'whom the token belongs to (default for admin: admin)')
-    .option(
-      '--token <credits>',
-      `credits to begin with, up to six decimals (default for admin: ${ADMIN_CREDITS})`,
-    )
+    .option('--token <credits>', 'credits to begin with, up to six decimals (default for admin: 1000000000)')
     .option('--name <name>', 'a name for the token, unique among its user’s')
     .option('--expires <when>', 'a date (2030-12-31) or a span (30d, 12h)')
     .option('--models <list>', 'the models it may use: gpt-4o,gpt-* (default: all)')
     .option('--perMinute <count>', 'requests a minute (default: the gateway’s)')
     .option('--perDay <count>', 'requests a day (default: the gateway’s)')
+    .option('--inFlight <count>', 'requests that may run at once (default: any number)')
+    .option('--addresses <list>', 'where it may be used from: 10.0.0.0/8,2001:db8::/32 (default: anywhere)')
     .option('--list', 'show all tokens instead')
-    .option('--revoke <id>', 'revoke a token instead')
+    .option('--add <credits>', 'top up the token of --userName, --name or --id instead; -200 takes away')
+    .option('--debit <credits>', 'take credits from its free balance instead')
+    .option('--id <id>', 'which token to top up or to take from')
+    .option('--operation <id>', 'the same one asked again is one change: for scripts that repeat')
+    .option('--rotate <id>', 'give a token a new secret instead; shown once')
+    .option('--overlap <span>', 'how long the old secret stays valid: 24h, 7d (default: not at all)')
+    .option('--disable <id>', 'refuse a token until it is enabled again instead')
+    .option('--enable <id>', 'let a disabled token in again instead')
+    .option('--revoke <id>', 'end a token for good instead')
     .option('--json', 'answer in JSON')
     .allowExcessArguments(false)
     .exitOverride()
@@ -53,7 +54,7 @@ const buildCommand = (): Command =>
 export async function main(args: readonly string[]): Promise<number> {
   try {
     const flags = buildCommand().parse(args, { from: 'user' }).opts<Flags>()
-    process.stdout.write(`${await run(flags, readDbDir())}\n`)
+    process.stdout.write(`${await run(flags, readPlace())}\n`)
     return DONE
   } catch (error) {
     return report(error)
@@ -71,55 +72,63 @@ function report(error: unknown): number {
   return isMisuse ? MISUSED : FAILED
 }
 
-/** The server's own folder: relative paths begin at the project, wherever the command is called. */
-function readDbDir(): string {
+/** The server's own store: relative paths begin at the project, wherever the command is called. */
+function readPlace(): Place {
   const envFile = join(ROOT, '.env')
   if (existsSync(envFile)) process.loadEnvFile(envFile)
   // The other settings may be wrong or secret: they are none of this command's business.
-  return resolve(ROOT, readSettings({ DB_DIR: process.env.DB_DIR }).dbDir)
+  const { DB_DIR, REDIS_URL, REDIS_URL_FILE, REDIS_PREFIX } = process.env
+  const { dbDir, redis, redisPrefix } = readSettings({ DB_DIR, REDIS_URL, REDIS_URL_FILE, REDIS_PREFIX })
+  return { dbDir: resolve(ROOT, dbDir), redis, redisPrefix }
 }
 
-async function run(flags: Flags, dbDir: string): Promise<string> {
-  const { list, revoke, json, ...wish } = flags
-  const instead = [list, revoke].filter((flag) => flag !== undefined)
-  if (instead.length + Math.min(1, Object.keys(wish).length) > 1)
-    throw new Misuse('--list and --revoke go with no other flag but --json')
-  if (list) {
-    const tokens = await withTokens(dbDir, (store) => store.list())
-    return json ? JSON.stringify(tokens.map(toJson)) : showTable(tokens, Date.now())
-  }
-  if (revoke !== undefined) {
-    const token = await withTokens(dbDir, (store) => store.revoke(revoke))
-    process.stderr.write(`Revoked the token ${token.prefix}… of ${token.user}\n`)
-    return json ? JSON.stringify(toJson(token)) : token.id
-  }
-  return mint(dbDir, wish, json === true)
+/** What is done instead of making a token, and the flags that go with it. */
+const INSTEAD = {
+  list: [],
+  revoke: [],
+  disable: [],
+  enable: [],
+  rotate: ['overlap'],
+  add: ['id', 'type', 'userName', 'name', 'operation'],
+  debit: ['id', 'type', 'userName', 'name', 'operation'],
+} as const satisfies Record<string, readonly (keyof Flags)[]>
+
+type Instead = keyof typeof INSTEAD
+
+const isInstead = (flag: string): flag is Instead => flag in INSTEAD
+
+/** Refuses flags that do not go together. */
+function readInstead(flags: Flags): Instead | undefined {
+  const given = Object.keys(flags).filter((flag) => flag !== 'json')
+  const [instead] = given.filter(isInstead)
+  const companions: readonly string[] = instead === undefined ? [] : INSTEAD[instead]
+  const foreign = given.find((flag) =>
+    instead === undefined
+      ? ['id', 'operation', 'overlap'].includes(flag)
+      : flag !== instead && !companions.includes(flag),
+  )
+  if (foreign !== undefined)
+    throw new Misuse(
+      `--${foreign} does not go with ${instead === undefined ? 'a token to be made' : `--${instead}`}`,
+    )
+  if (companions.includes('id') && flags.id === undefined && flags.userName === undefined)
+    throw new Misuse(`--${instead} needs the token: name it with --id, or with --userName and perhaps --name`)
+  return instead
 }
 
-async function mint(dbDir: string, wish: Flags, isJson: boolean): Promise<string> {
-  const secret = makeSecret()
-  const asked = { ...readWish(wish, Date.now()), hash: hashSecret(secret), prefix: prefixOf(secret) }
-  const token = await withTokens(dbDir, (store) => store.mint(asked))
-  if (isJson) return JSON.stringify({ secret, ...toJson(token) })
-  process.stderr.write(`The new token of ${token.user} (${token.id}), shown this once:\n`)
-  return secret
-}
-
-function readWish(flags: Flags, now: number): Omit<NewToken, 'hash' | 'prefix'> {
-  const type = readType(flags.type ?? 'user')
-  const user = flags.userName ?? (type === 'admin' ? 'admin' : undefined)
-  if (user === undefined) throw new Misuse('--userName is missing: whom does the token belong to?')
-  const credits = flags.token ?? (type === 'admin' ? ADMIN_CREDITS : undefined)
-  if (credits === undefined) throw new Misuse('--token is missing: how many credits does it begin with?')
-  const { name, models, expires, perMinute, perDay } = flags
-  return {
-    type,
-    user: readName('--userName', user),
-    name: name === undefined ? '' : readName('--name', name),
-    models: models === undefined ? [] : readModels(models),
-    creditedMicros: readCredits(credits),
-    ...(expires === undefined ? {} : { expiresAt: readExpiry(expires, now) }),
-    ...(perMinute === undefined ? {} : { requestsPerMinute: readLimit('--perMinute', perMinute) }),
-    ...(perDay === undefined ? {} : { requestsPerDay: readLimit('--perDay', perDay) }),
+async function run(flags: Flags, place: Place): Promise<string> {
+  const isJson = flags.json === true
+  const over: Over = (work) => withTokens(place, work)
+  const instead = readInstead(flags)
+  if (instead === undefined) return mint(over, flags, isJson)
+  if (instead === 'add' || instead === 'debit') return changeCredits(over, flags, isJson)
+  if (instead === 'rotate') return rotate(over, flags.rotate ?? '', flags.overlap, isJson)
+  if (instead === 'list') {
+    const tokens = await over((store) => store.list())
+    return isJson ? JSON.stringify(tokens.map(toJson)) : showTable(tokens, Date.now())
   }
+  const id = flags[instead] ?? ''
+  const token = await over((store) => store[instead](id))
+  process.stderr.write(`The token ${token.prefix}… of ${token.user} is now ${instead}d\n`)
+  return isJson ? JSON.stringify(toJson(token)) : token.id
 }

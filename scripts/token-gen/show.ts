@@ -14,10 +14,13 @@ export function showCredits(micros: number): string {
 const dateOf = (at: number | undefined): string =>
   at === undefined ? '-' : new Date(at).toISOString().slice(0, 10)
 
-function stateOf({ revokedAt, expiresAt }: TokenView, now: number): string {
+function stateOf({ revokedAt, disabledAt, expiresAt }: TokenView, now: number): string {
   if (revokedAt !== undefined) return 'revoked'
+  if (disabledAt !== undefined) return 'disabled'
   return expiresAt !== undefined && expiresAt <= now ? 'expired' : 'valid'
 }
+
+const HEADINGS = 'ID PREFIX TYPE USER NAME BALANCE CREDITED EXPIRES INFLIGHT ADDRESSES STATE'.split(' ')
 
 /** One line for each token, in columns. */
 export function showTable(tokens: readonly TokenView[], now: number): string {
@@ -30,9 +33,11 @@ export function showTable(tokens: readonly TokenView[], now: number): string {
     showCredits(token.credits.balanceMicros),
     showCredits(token.credits.creditedMicros),
     dateOf(token.expiresAt),
+    token.requestsInFlight === undefined ? '-' : String(token.requestsInFlight),
+    token.addresses?.join(',') || '-',
     stateOf(token, now),
   ])
-  const lines = [['ID', 'PREFIX', 'TYPE', 'USER', 'NAME', 'BALANCE', 'CREDITED', 'EXPIRES', 'STATE'], ...rows]
+  const lines = [HEADINGS, ...rows]
   const widths =
     lines[0]?.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0))) ?? []
   const show = (line: string[]) =>
@@ -45,13 +50,15 @@ export function showTable(tokens: readonly TokenView[], now: number): string {
 
 /** The token as scripts read it: credits as numbers, times as ISO text. */
 export function toJson(token: TokenView): object {
-  const { credits, createdAt, expiresAt, revokedAt, ...rest } = token
+  const { credits, createdAt, expiresAt, revokedAt, disabledAt, previousUntil, ...rest } = token
   const iso = (at: number | undefined) => (at === undefined ? undefined : new Date(at).toISOString())
   return {
     ...rest,
     createdAt: iso(createdAt),
     expiresAt: iso(expiresAt),
     revokedAt: iso(revokedAt),
+    disabledAt: iso(disabledAt),
+    previousUntil: iso(previousUntil),
     credits: {
       credited: credits.creditedMicros / MICROS,
       balance: credits.balanceMicros / MICROS,

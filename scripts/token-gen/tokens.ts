@@ -1,22 +1,26 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { viewToken, viewTokens } from '../../src/admin/tokens.ts'
-import { openStores, StoreError, type Stores } from '../../src/stores/open.ts'
+import { openTokenWork } from '../../src/admin/token-work.ts'
+import { openStores, StoreError, type StoreSettings, type Stores } from '../../src/stores/open.ts'
 import { NoServer, type Tokens, tokensOfServer } from './door.ts'
 import { Failure } from './misuse.ts'
 
 const START_MS = 5_000
 const RETRY_MS = 100
 
-/** Does `work` through the running server, else over the store itself. */
-export async function withTokens<T>(dbDir: string, work: (tokens: Tokens) => Promise<T>): Promise<T> {
+/** Where the tokens are. */
+export type Place = Pick<StoreSettings, 'dbDir' | 'redis' | 'redisPrefix'>
+
+/** Does `work` through the running server, else over the store itself; in Redis directly. */
+export async function withTokens<T>(place: Place, work: (tokens: Tokens) => Promise<T>): Promise<T> {
+  const { dbDir, redis } = place
   const giveUpAt = Date.now() + START_MS
   for (;;) {
     try {
-      return await work(tokensOfServer(dbDir))
+      if (redis === undefined) return await work(tokensOfServer(dbDir))
     } catch (error) {
       if (!(error instanceof NoServer)) throw error
     }
-    const tokens = await tokensOfStore(dbDir)
+    const tokens = await tokensOfStore(place)
     if (tokens !== undefined) return work(tokens).finally(() => tokens.close())
     if (Date.now() > giveUpAt)
       throw new Failure(`A process uses "${dbDir}" and does not answer on gateway.sock: try again or stop it`)
@@ -26,23 +30,13 @@ export async function withTokens<T>(dbDir: string, work: (tokens: Tokens) => Pro
 }
 
 /** Undefined while another process has the store. */
-async function tokensOfStore(dbDir: string): Promise<Tokens | undefined> {
+async function tokensOfStore(place: Place): Promise<Tokens | undefined> {
   let stores: Stores
   try {
-    stores = await openStores({ dbDir })
+    stores = await openStores({ ...place, role: 'command' })
   } catch (error) {
     if (error instanceof StoreError && error.reason === 'locked') return undefined
     throw error instanceof StoreError ? new Failure(error.message) : error
   }
-  const { tokens } = stores
-  return {
-    mint: async (token) => viewToken(tokens, await tokens.mint(token)),
-    list: () => viewTokens(tokens),
-    revoke: async (id) => {
-      const token = await tokens.revoke(id, Date.now())
-      if (token === undefined) throw new Failure(`There is no token with the id "${id}"`)
-      return viewToken(tokens, token)
-    },
-    close: () => stores.close(),
-  }
+  return { ...openTokenWork(stores.tokens), close: () => stores.close() }
 }

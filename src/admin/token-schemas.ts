@@ -9,11 +9,18 @@ const micros = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
 const time = Type.Optional(Type.Integer({ minimum: 0, maximum: 8_640_000_000_000_000 }))
 const type = Type.Union([Type.Literal('user'), Type.Literal('admin')])
 
+const hash = Type.String({ pattern: '^[0-9a-f]{64}$' })
+const prefix = Type.String({ pattern: '^[A-Za-z0-9_-]{1,16}$' })
+// What is an address is checked by the command and, once more, by its own reader before it is kept.
+const addresses = Type.Optional(
+  Type.Array(Type.String({ pattern: '^[0-9A-Fa-f:.]{2,45}(/\\d{1,3})?$' }), { maxItems: 100 }),
+)
+
 /** A token to be made. Its secret stays with whoever asks: only the hash is sent. */
 export const mintBody = Type.Object(
   {
-    hash: Type.String({ pattern: '^[0-9a-f]{64}$' }),
-    prefix: Type.String({ pattern: '^[A-Za-z0-9_-]{1,16}$' }),
+    hash,
+    prefix,
     type,
     user: visible(64),
     name: Type.Union([Type.Literal(''), visible(64)]),
@@ -21,8 +28,25 @@ export const mintBody = Type.Object(
     expiresAt: time,
     requestsPerMinute: limit,
     requestsPerDay: limit,
+    requestsInFlight: limit,
+    addresses,
     creditedMicros: micros,
   },
+  { additionalProperties: false },
+)
+
+/** Credits to give, or (below zero) to take. */
+export const creditsBody = Type.Object(
+  {
+    operationId: Type.String({ pattern: '^[\\x20-\\x7e]{1,128}$' }),
+    micros: Type.Integer({ minimum: -Number.MAX_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER }),
+  },
+  { additionalProperties: false },
+)
+
+/** A token's next secret, by its hash; the one of now is good for `overlapMs` more. */
+export const secretBody = Type.Object(
+  { hash, prefix, overlapMs: Type.Integer({ minimum: 0, maximum: 31_622_400_000 }) },
   { additionalProperties: false },
 )
 
@@ -37,8 +61,12 @@ export const tokenAnswer = Type.Object({
   createdAt: Type.Integer(),
   expiresAt: time,
   revokedAt: time,
+  disabledAt: time,
+  previousUntil: time,
+  addresses: Type.Optional(Type.Array(Type.String())),
   requestsPerMinute: limit,
   requestsPerDay: limit,
+  requestsInFlight: limit,
   credits: Type.Object({
     creditedMicros: micros,
     balanceMicros: micros,

@@ -1,57 +1,86 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
-import { notFound } from '../errors.ts'
-import type { Token, TokenStore } from '../stores/token-store.ts'
-import { mintBody, type TokenView, tokenAnswer, tokenParams, tokensAnswer } from './token-schemas.ts'
+import type { TokenStore } from '../stores/token-store.ts'
+import {
+  creditsBody,
+  mintBody,
+  secretBody,
+  type TokenView,
+  tokenAnswer,
+  tokenParams,
+  tokensAnswer,
+} from './token-schemas.ts'
+import { openTokenWork, type TokenWork } from './token-work.ts'
 
-/** What an operator may see of the token, with its credits. */
-export async function viewToken(tokens: TokenStore, token: Token): Promise<TokenView> {
-  const { id, prefix, type, user, name, models, createdAt } = token
-  const { expiresAt, revokedAt, requestsPerMinute, requestsPerDay } = token
-  return {
-    id,
-    prefix,
-    type,
-    user,
-    name,
-    models: [...models],
-    createdAt,
-    expiresAt,
-    revokedAt,
-    requestsPerMinute,
-    requestsPerDay,
-    credits: await tokens.credits(id),
-  }
+interface OneToken {
+  Params: Static<typeof tokenParams>
 }
 
-/** Every token there is, oldest first. */
-export const viewTokens = async (tokens: TokenStore): Promise<TokenView[]> =>
-  Promise.all((await tokens.list()).map((token) => viewToken(tokens, token)))
+const answered = { params: tokenParams, response: { 200: tokenAnswer } }
 
-/** Makes, lists and revokes tokens. */
+const note = (request: FastifyRequest, { id, user }: TokenView, text: string): void =>
+  request.log.info({ tokenId: id, user }, text)
+
+/** Makes, lists and changes tokens. */
 export async function adminTokens(app: FastifyInstance, { tokens }: { tokens: TokenStore }): Promise<void> {
+  const work = openTokenWork(tokens)
   app.post<{ Body: Static<typeof mintBody> }>(
     '/tokens',
     { schema: { body: mintBody, response: { 201: tokenAnswer } } },
     async (request, reply) => {
-      const token = await tokens.mint(request.body)
+      const token = await work.mint(request.body)
       request.log.info({ tokenId: token.id, user: token.user, type: token.type }, 'token minted')
-      return reply.code(201).send(await viewToken(tokens, token))
+      return reply.code(201).send(token)
     },
   )
 
   app.get('/tokens', { schema: { response: { 200: tokensAnswer } } }, async () => ({
-    tokens: await viewTokens(tokens),
+    tokens: await work.list(),
   }))
 
-  app.delete<{ Params: Static<typeof tokenParams> }>(
-    '/tokens/:id',
-    { schema: { params: tokenParams, response: { 200: tokenAnswer } } },
+  addChanges(app, work)
+}
+
+/** What is done to a token that is there. */
+function addChanges(app: FastifyInstance, work: TokenWork): void {
+  const one = (
+    method: 'PUT' | 'DELETE',
+    url: string,
+    change: (id: string) => Promise<TokenView>,
+    text: string,
+  ) =>
+    app.route<OneToken>({
+      method,
+      url,
+      schema: answered,
+      handler: async (request) => {
+        const token = await change(request.params.id)
+        note(request, token, text)
+        return token
+      },
+    })
+  one('DELETE', '/tokens/:id', work.revoke, 'token revoked')
+  one('PUT', '/tokens/:id/disabled', work.disable, 'token disabled')
+  one('DELETE', '/tokens/:id/disabled', work.enable, 'token enabled')
+
+  app.post<OneToken & { Body: Static<typeof creditsBody> }>(
+    '/tokens/:id/credits',
+    { schema: { ...answered, body: creditsBody } },
     async (request) => {
-      const token = await tokens.revoke(request.params.id, Date.now())
-      if (token === undefined) throw notFound(`There is no token with the id "${request.params.id}"`)
-      request.log.info({ tokenId: token.id, user: token.user }, 'token revoked')
-      return viewToken(tokens, token)
+      const token = await work.adjust(request.params.id, request.body)
+      const { operationId, micros } = request.body
+      request.log.info({ tokenId: token.id, user: token.user, operationId, micros }, 'token credits changed')
+      return token
+    },
+  )
+
+  app.post<OneToken & { Body: Static<typeof secretBody> }>(
+    '/tokens/:id/secret',
+    { schema: { ...answered, body: secretBody } },
+    async (request) => {
+      const token = await work.rotate(request.params.id, request.body)
+      note(request, token, 'token rotated')
+      return token
     },
   )
 }

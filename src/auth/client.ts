@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { GatewayError, invalidApiKey, storeUnavailable } from '../errors.ts'
+import { type AddressCheck, buildAddressCheck } from '../config/address-blocks.ts'
+import { addressNotAllowed, GatewayError, invalidApiKey, storeUnavailable } from '../errors.ts'
 import type { Token, TokenStore } from '../stores/token-store.ts'
 import { readCredential } from './credential.ts'
 import { hashSecret } from './secret.ts'
@@ -20,11 +21,15 @@ export interface ClientAuthOptions {
 }
 
 const MISSING = 'Send your token as "Authorization: Bearer <token>" or "x-api-key: <token>".'
-/** One text for unknown, revoked and expired: which of them is nobody's business but the owner's. */
+/** One text for unknown, revoked, disabled, rotated and expired: which of them is nobody's business but the owner's. */
 const INVALID = 'The token is not valid. Ask for a new one.'
 
-const isUsable = (token: Token, at: number): boolean =>
-  token.revokedAt === undefined && (token.expiresAt === undefined || token.expiresAt > at)
+const isUsable = (token: Token, hash: string, at: number): boolean => {
+  if (token.revokedAt !== undefined || token.disabledAt !== undefined) return false
+  if (token.expiresAt !== undefined && token.expiresAt <= at) return false
+  const earlier = token.previous?.find((one) => one.hash === hash)
+  return earlier === undefined || earlier.until > at
+}
 
 const findToken = async (tokens: Pick<TokenStore, 'find'>, hash: string): Promise<Token | undefined> => {
   try {
@@ -42,17 +47,34 @@ export const isStillUsable = async (
   at: number,
 ): Promise<boolean> => {
   const token = await findToken(tokens, hash)
-  return token !== undefined && isUsable(token, at)
+  return token !== undefined && isUsable(token, hash, at)
+}
+
+/** Keeps what was read of a token's list for as long as the list itself lives. */
+const createAddressGuard = (): ((token: Token, address: string) => void) => {
+  const checks = new WeakMap<readonly string[], AddressCheck>()
+  return ({ addresses }, address) => {
+    if (addresses === undefined || addresses.length === 0) return
+    const isAllowed = checks.get(addresses) ?? buildAddressCheck(addresses)
+    checks.set(addresses, isAllowed)
+    if (isAllowed(address)) return
+    throw addressNotAllowed(
+      `This token may not be used from the address ${address}. Use it from one on its list.`,
+    )
+  }
 }
 
 /** Who is asking: sets `request.token`, or turns the request away. */
 export const clientAuth = fp<ClientAuthOptions>(
   async (app, { tokens, now = Date.now, onRefused }) => {
     app.decorateRequest('token')
+    const guardAddress = createAddressGuard()
     app.addHook('onRequest', async (request) => {
       const secret = readCredential(request.headers)
-      const token = secret === undefined ? undefined : await findToken(tokens, hashSecret(secret))
-      if (token && isUsable(token, now())) {
+      const hash = secret === undefined ? '' : hashSecret(secret)
+      const token = secret === undefined ? undefined : await findToken(tokens, hash)
+      if (token && isUsable(token, hash, now())) {
+        guardAddress(token, request.ip)
         request.token = token
         return
       }

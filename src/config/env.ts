@@ -3,7 +3,9 @@ import { Value } from 'typebox/value'
 import type { Provider } from './models.ts'
 import { type ListReading, readList, readOrigin, readTrustedProxy } from './network-lists.ts'
 import { readPassthrough } from './passthrough.ts'
+import { plainSettings, type Row } from './plain-settings.ts'
 import { KNOWN_PROVIDERS, type KnownProvider, readBaseUrl } from './providers.ts'
+import { type RedisAddress, readRedisUrl } from './redis-url.ts'
 import { type Environment, readSecret, readText } from './secrets.ts'
 import { readWsRoute } from './ws-routes.ts'
 
@@ -18,67 +20,18 @@ export class SettingsError extends Error {
   }
 }
 
-/** Where a plain setting comes from (the first variable that is set wins) and what it must be. */
-interface Row {
-  env: readonly string[]
-  expects: string
-  default?: unknown
-  type?: string
-}
-
-const whole = (env: readonly string[], minimum: number, maximum: number, fallback?: number) =>
-  Type.Integer({
-    env,
-    minimum,
-    maximum,
-    default: fallback,
-    expects: `a whole number from ${minimum} to ${maximum}`,
-  })
-
-const HOUR_MS = 3_600_000
-const milliseconds = (env: string, fallback: number) => whole([env], 1, 24 * HOUR_MS, fallback)
-
-const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
-const DEMO = ['auto', 'on', 'off'] as const
-const folder = (env: string, fallback: string) =>
-  Type.String({ env: [env], default: fallback, expects: 'a folder' })
-
-/** Settings that are one plain value each. */
-const plain = {
-  port: whole(['PORT', 'API_GATEWAY_PORT'], 0, 65_535, 8088),
-  host: Type.String({
-    env: ['HOST'],
-    default: '0.0.0.0',
-    pattern: '^[A-Za-z0-9.:_-]+$',
-    expects: 'an address or name to listen on, such as 0.0.0.0',
-  }),
-  dbDir: folder('DB_DIR', 'src/db'),
-  logDir: folder('LOG_DIR', 'src/logs'),
-  logLevel: Type.Enum(LEVELS, {
-    env: ['LOG_LEVEL'],
-    default: 'info',
-    expects: `one of ${LEVELS.join(', ')}`,
-  }),
-  requestsPerMinute: whole(['RATE_LIMIT_PER_MINUTE'], 1, 1_000_000_000, 60),
-  requestsPerDay: Type.Optional(whole(['RATE_LIMIT_PER_DAY'], 1, 1_000_000_000)),
-  /** Requests without a valid token, per client address and minute. */
-  failuresPerMinute: whole(['UNAUTHENTICATED_PER_MINUTE'], 1, 1_000_000, 60),
-  connectTimeoutMs: milliseconds('CONNECT_TIMEOUT_MS', 5_000),
-  firstByteTimeoutMs: milliseconds('FIRST_BYTE_TIMEOUT_MS', 60_000),
-  idleTimeoutMs: milliseconds('IDLE_TIMEOUT_MS', 60_000),
-  totalTimeoutMs: milliseconds('TOTAL_TIMEOUT_MS', 900_000),
-  drainTimeoutMs: milliseconds('DRAIN_TIMEOUT_MS', 25_000),
-  bodyTimeoutMs: milliseconds('BODY_TIMEOUT_MS', 30_000),
-  wsIdleTimeoutMs: milliseconds('WS_IDLE_TIMEOUT_MS', 120_000),
-  /** Open at once; of routes without a token: per client address. */
-  wsSocketsPerToken: whole(['WS_SOCKETS_PER_TOKEN'], 1, 1_000_000, 32),
-  demo: Type.Enum(DEMO, { env: ['DEMO_PROVIDER'], default: 'auto', expects: `one of ${DEMO.join(', ')}` }),
-  modelsFile: Type.Optional(Type.String({ env: ['MODELS_FILE'], expects: 'a file' })),
-}
+/** With Redis there are other gateways: an edge that asks every 2 s has seen in this time that one leaves. */
+const REPLICA_DELAY_MS = 5_000
 
 const settingsSchema = Type.Object({
-  ...plain,
+  ...plainSettings,
+  /** How long to serve on after SIGTERM, until an edge with several gateways has seen this one leave. */
+  drainDelayMs: Type.Integer(),
   adminFirst: Type.Optional(Type.String()),
+  /** Where tokens, balances and limits are; undefined: in files. */
+  redis: Type.Optional(Type.Unsafe<RedisAddress>({})),
+  /** Where replicas write usage rows; undefined: `usage.sqlite`. */
+  databaseUrl: Type.Optional(Type.String()),
   trustedProxies: Type.Array(Type.String()),
   corsAllowlist: Type.Array(Type.String()),
   passthrough: Type.Array(
@@ -103,9 +56,12 @@ export function readSettings(env: Environment): Settings {
   const mistakes: string[] = []
   const list = <T>(name: string, readEntry: (entry: string) => T | { mistake: string }): T[] =>
     keep(readList(name, readText(env, name), readEntry), mistakes)
+  const found = readPlain(env, mistakes)
   const settings = {
-    ...readPlain(env, mistakes),
+    ...found,
+    drainDelayMs: found.drainDelayMs ?? (readText(env, 'REDIS_URL') ? REPLICA_DELAY_MS : 0),
     adminFirst: readAdminFirst(env, mistakes),
+    ...readShared(env, mistakes),
     trustedProxies: list('TRUSTED_PROXIES', readTrustedProxy),
     corsAllowlist: list('CORS_ALLOWLIST', readOrigin),
     passthrough: list('PASSTHROUGH_PATHS', readPassthrough),
@@ -113,14 +69,13 @@ export function readSettings(env: Environment): Settings {
     providers: KNOWN_PROVIDERS.flatMap((known) => readProvider(env, known, mistakes)),
     readKey: (name: string) => readKey(env, name),
   }
-  mistakes.push(...findUnsupported(env))
   if (mistakes.length === 0 && Value.Check(settingsSchema, settings)) return settings
   throw new SettingsError(mistakes)
 }
 
 function readPlain(env: Environment, mistakes: string[]): Record<string, unknown> {
   const found: Record<string, unknown> = {}
-  const rows: [string, TSchema][] = Object.entries(plain)
+  const rows: [string, TSchema][] = Object.entries(plainSettings)
   for (const [field, schema] of rows) {
     const row = schema as TSchema & Row
     const name = row.env.find((variable) => readText(env, variable) !== undefined)
@@ -158,6 +113,17 @@ function readAdminFirst(env: Environment, mistakes: string[]): string | undefine
   return value
 }
 
+function readShared(env: Environment, mistakes: string[]): { redis?: RedisAddress; databaseUrl?: string } {
+  const redis = readRedisUrl(env, mistakes)
+  const { value: databaseUrl, mistake } = readSecret(env, 'DATABASE_URL')
+  if (mistake) mistakes.push(mistake)
+  if (databaseUrl !== undefined && !/^postgres(ql)?:\/\/./.test(databaseUrl))
+    mistakes.push('DATABASE_URL must begin with postgres://')
+  if (databaseUrl !== undefined && redis === undefined)
+    mistakes.push('DATABASE_URL is for several replicas: set REDIS_URL as well, or remove it')
+  return { ...(redis === undefined ? {} : { redis }), ...(databaseUrl === undefined ? {} : { databaseUrl }) }
+}
+
 function readProvider(env: Environment, known: KnownProvider, mistakes: string[]): Provider[] {
   const { value: key, mistake } = readSecret(env, known.keyVariable)
   if (mistake) mistakes.push(mistake)
@@ -173,10 +139,4 @@ function readProvider(env: Environment, known: KnownProvider, mistakes: string[]
   return [
     { name, origin: url.origin, basePath: url.basePath || known.pathIfNone, key, dialects, usageOption },
   ]
-}
-
-/** Settings that change where money lives or who gets in: ignoring one in silence would be worse than stopping. */
-function findUnsupported(env: Environment): string[] {
-  const names = ['REDIS_URL'].filter((name) => readText(env, name) !== undefined)
-  return names.map((name) => `${name} is set, but this version does not support it yet: remove it`)
 }

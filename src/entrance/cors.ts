@@ -16,6 +16,7 @@ const READABLE_HEADERS = [
   'retry-after',
   'retry-after-ms',
   'x-should-retry',
+  'idempotent-replayed',
 ]
 
 const WILDCARD = '://*.'

@@ -3,7 +3,10 @@ import { gatewayRestarting } from '../errors.ts'
 
 /** The way down: no new work, and a moment when the old work is done. */
 export interface Drain {
+  /** From `announce` on: whoever chooses between gateways is told to choose another one. */
+  readonly isLeaving: boolean
   readonly isDraining: boolean
+  announce(): void
   begin(): void
   /** Resolves when no request is in flight. */
   idle(): Promise<void>
@@ -16,14 +19,22 @@ declare module 'fastify' {
 }
 
 const openDrain = () => {
+  let isLeaving = false
   let isDraining = false
   let inFlight = 0
   let waiting: (() => void)[] = []
   return {
+    get isLeaving() {
+      return isLeaving
+    },
     get isDraining() {
       return isDraining
     },
+    announce() {
+      isLeaving = true
+    },
     begin() {
+      isLeaving = true
       isDraining = true
     },
     idle: () => new Promise<void>((resolve) => (inFlight === 0 ? resolve() : waiting.push(resolve))),

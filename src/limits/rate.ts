@@ -1,9 +1,11 @@
-import type { CreateRateLimitOptions } from '@fastify/rate-limit'
+import type { CreateRateLimitOptions, FastifyRateLimitStoreCtor } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type GatewayError, rateLimited } from '../errors.ts'
+import type { SharedCounts } from '../stores/shared-counts.ts'
 import type { Token } from '../stores/token-store.ts'
 import { writeDuration } from './reset-text.ts'
+import { sharedWindows } from './shared-windows.ts'
 import { registerWindows } from './windows.ts'
 
 /** The limit of a token that is nearest to its end. */
@@ -24,6 +26,8 @@ export interface RateOptions {
   perMinute?: number | undefined
   perDay?: number | undefined
   now?: () => number
+  /** Set: all replicas count together, by the clock of their store. */
+  counts?: SharedCounts | undefined
 }
 
 const MINUTE_MS = 60_000
@@ -42,10 +46,12 @@ interface Window {
   maxOf(token: Token): number | undefined
   /** Until the window ends, told the package's own answer. */
   resetMs(ttlMs: number): number
+  store: FastifyRateLimitStoreCtor | undefined
 }
 
-const openCheck = (app: FastifyInstance, { timeWindow, keyOf, maxOf, resetMs }: Window): Check => {
+const openCheck = (app: FastifyInstance, { timeWindow, keyOf, maxOf, resetMs, store }: Window): Check => {
   const options: CreateRateLimitOptions = {
+    ...(store ? { store } : {}),
     timeWindow,
     max: ({ token }) => maxOf(token) ?? 0,
     keyGenerator: ({ token }) => keyOf(token.id),
@@ -60,22 +66,34 @@ const openCheck = (app: FastifyInstance, { timeWindow, keyOf, maxOf, resetMs }: 
   }
 }
 
-const openMinute = (app: FastifyInstance, perMinute: number | undefined): Check =>
+type MaxOf = Window['maxOf']
+
+const openMinute = (
+  app: FastifyInstance,
+  maxOf: MaxOf,
+  store: FastifyRateLimitStoreCtor | undefined,
+): Check =>
   openCheck(app, {
     timeWindow: MINUTE_MS,
-    keyOf: (id) => `min:${id}`,
-    maxOf: (token) => token.requestsPerMinute ?? perMinute,
+    keyOf: (id) => (store ? id : `min:${id}`),
+    maxOf,
     resetMs: (ttlMs) => ttlMs,
+    store,
   })
 
 /** The date stands in the key: a window of the package would end a day after its first request, not at midnight. */
-const openDay = (app: FastifyInstance, perDay: number | undefined, now: () => number): Check =>
+const openDay = (app: FastifyInstance, maxOf: MaxOf, now: () => number): Check =>
   openCheck(app, {
     timeWindow: DAY_MS,
     keyOf: (id) => `day:${Math.floor(now() / DAY_MS)}:${id}`,
-    maxOf: (token) => token.requestsPerDay ?? perDay,
+    maxOf,
     resetMs: () => DAY_MS - (now() % DAY_MS),
+    store: undefined,
   })
+
+/** The store knows when its day ends. */
+const openSharedDay = (app: FastifyInstance, maxOf: MaxOf, store: FastifyRateLimitStoreCtor): Check =>
+  openCheck(app, { timeWindow: DAY_MS, keyOf: (id) => id, maxOf, resetMs: (ttlMs) => ttlMs, store })
 
 const setHeaders = (reply: FastifyReply, { limit, remaining, resetMs }: RateState): void => {
   reply.header('x-ratelimit-limit-requests', limit)
@@ -90,10 +108,12 @@ const buildRefusal = ({ limit, resetMs }: Count, window: string): GatewayError =
 
 /** May they, now: so many requests per token in a minute and in a day (UTC). After `client-auth`. */
 export const rateLimit = fp<RateOptions>(
-  async (app, { perMinute, perDay, now = Date.now }) => {
+  async (app, { perMinute, perDay, now = Date.now, counts }) => {
     await registerWindows(app, now)
-    const countMinute = openMinute(app, perMinute)
-    const countDay = openDay(app, perDay, now)
+    const store = counts && sharedWindows(counts)
+    const dayOf = (token: Token) => token.requestsPerDay ?? perDay
+    const countMinute = openMinute(app, (token) => token.requestsPerMinute ?? perMinute, store)
+    const countDay = store ? openSharedDay(app, dayOf, store) : openDay(app, dayOf, now)
     app.decorateRequest('rate')
     app.addHook('onRequest', async (request, reply) => {
       const minute = await countMinute(request)

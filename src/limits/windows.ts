@@ -1,6 +1,7 @@
 import fastifyRateLimit, {
   type FastifyRateLimitStore,
   type FastifyRateLimitStoreCtor,
+  type RateLimitOptions,
 } from '@fastify/rate-limit'
 import type { FastifyInstance } from 'fastify'
 
@@ -32,8 +33,10 @@ const buildStore = (now: () => number): FastifyRateLimitStoreCtor =>
       answer(null, { current: window.count, ttl: window.endsAt - at })
     }
 
-    child(): FastifyRateLimitStore {
-      return new WindowStore()
+    /** The options of `createRateLimit`, which may name a store of their own. */
+    child(options: object): FastifyRateLimitStore {
+      const { store: Store = WindowStore }: RateLimitOptions = options
+      return new Store({})
     }
 
     #open(key: string, at: number, timeWindowMs: number): Window {

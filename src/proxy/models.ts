@@ -12,7 +12,7 @@ const CREATED = 1_700_000_000
 
 /** `GET /v1/models` and `/v1/models/{id}`: what the caller's token may use, in the dialect that it speaks. */
 export const modelRoutes = async (app: FastifyInstance, { catalog }: ModelsOptions): Promise<void> => {
-  app.get('/models', async (request) => {
+  app.get('/models', { config: { isQuick: true } }, async (request) => {
     const models = [...catalog().models.values()].filter((model) =>
       isModelAllowed(request.token.models, model.name),
     )
@@ -26,7 +26,7 @@ export const modelRoutes = async (app: FastifyInstance, { catalog }: ModelsOptio
     }
   })
 
-  app.get<{ Params: { '*': string } }>('/models/*', async (request) => {
+  app.get<{ Params: { '*': string } }>('/models/*', { config: { isQuick: true } }, async (request) => {
     const name = request.params['*']
     const model = catalog().models.get(name)
     if (model && isModelAllowed(request.token.models, name)) return describe(request, model)

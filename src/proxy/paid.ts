@@ -5,12 +5,14 @@ import { createSettler } from '../metering/settle.ts'
 import type { RequestFacts } from '../metering/worst-case.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
 import { planSteps, type Step } from '../routing/plan.ts'
-import type { Hold, Token, TokenStore } from '../stores/token-store.ts'
+import type { IdempotencyStore } from '../stores/idempotency.ts'
+import type { Hold, Token, TokenStore, UsageRow } from '../stores/token-store.ts'
 import type { Ask } from './ask.ts'
 import { collectBody } from './body.ts'
 import type { ExchangeTools } from './deal.ts'
 import { createDownstream, type ErrorWriter } from './downstream.ts'
 import { Exchange } from './exchange.ts'
+import { claimKey, type KeyedExchange, sendAgain } from './idempotent.ts'
 import { readJsonAsk } from './json-ask.ts'
 import { readMultipartAsk } from './multipart-ask.ts'
 import { createJoiner } from './whole.ts'
@@ -27,6 +29,7 @@ export interface PaidOptions {
   endpoints: readonly Endpoint[]
   catalog(): Catalog
   tokens: TokenStore
+  keys: IdempotencyStore
   /** Sets the worst case aside, or turns the request away. */
   hold(store: TokenStore, who: Payer, steps: readonly Step[], facts: RequestFacts): Promise<Hold>
   errors: ErrorWriter
@@ -56,13 +59,20 @@ const relay = async (
   reply: FastifyReply,
   endpoint: Endpoint,
   options: Means,
-): Promise<void> => {
+): Promise<FastifyReply | undefined> => {
   const startedMs = performance.now() - reply.elapsedTime
   const at = options.tools.now()
   const ask = await readAsk(request, endpoint, options)
   const { token } = request
   request.line.model = ask.model
+  let key: KeyedExchange | undefined
   try {
+    if (request.headers['idempotency-key'] !== undefined)
+      key = await claimKey(options.keys, { request, endpoint, ask, at })
+    if (key?.again) {
+      ask.discard()
+      return sendAgain(reply, key.again)
+    }
     const steps = planSteps({
       catalog: options.catalog(),
       model: ask.model,
@@ -74,12 +84,14 @@ const relay = async (
       ...ask,
       kind: endpoint.kind,
     })
-    const settle = createSettler(options.tokens.settle, hold.id)
-    const markAnswered = (row: Parameters<typeof settle>[0]): void => {
+    const settleHold = createSettler(options.tokens.settle, hold.id)
+    const settle = key?.settling(settleHold) ?? settleHold
+    const markAnswered = (row: UsageRow): void => {
       options.tokens.markAnswered(hold.id, Math.min(row.costMicros, hold.micros), row)
     }
     reply.hijack()
-    const downstream = createDownstream(request, reply, endpoint, options.errors)
+    const plain = createDownstream(request, reply, endpoint, options.errors)
+    const downstream = key?.watch(plain) ?? plain
     const deal = {
       request,
       token,
@@ -94,7 +106,9 @@ const relay = async (
       startedMs,
     }
     new Exchange(deal, options.tools).start()
+    return undefined
   } catch (error) {
+    await key?.free()
     ask.discard()
     throw error
   }

@@ -1,5 +1,10 @@
-import { openFileStore } from './file/store.ts'
+import type { RedisAddress } from '../config/redis-url.ts'
+import type { Books } from './books.ts'
+import type { IdempotencyStore } from './idempotency.ts'
+import type { SharedCounts } from './shared-counts.ts'
 import type { TokenStore } from './token-store.ts'
+import type { UsageSink } from './usage/usage-sink.ts'
+import type { Warn } from './warn.ts'
 
 // biome-ignore lint/performance/noBarrelFile: callers know one door; its own file keeps the drivers from a circle.
 export { StoreError } from './store-error.ts'
@@ -7,16 +12,65 @@ export { StoreError } from './store-error.ts'
 /** Everything that outlives a request. */
 export interface Stores {
   tokens: TokenStore
+  keys: IdempotencyStore
+  /** Limits that all replicas count in together; undefined: this process is the only one. */
+  counts: SharedCounts | undefined
   close(): Promise<void>
 }
 
 export interface StoreSettings {
-  /** The folder of the file store; made when missing. */
+  /** The folder of the file store; with Redis that of what waits to be written. Made when missing. */
   dbDir: string
+  /** Undefined: files. */
+  redis?: RedisAddress | undefined
+  redisPrefix?: string
+  replicaTimeoutMs?: number
+  usageQueueRows?: number
+  /** Where usage rows of replicas end up; undefined: `usage.sqlite` in `dbDir`. */
+  databaseUrl?: string | undefined
+  /** A command looks after no dead replicas and carries no usage rows. */
+  role?: 'server' | 'command'
+  warn?: Warn
 }
 
-/** Opens the stores, or throws a `StoreError` that names the file and the way out. */
-export async function openStores({ dbDir }: StoreSettings): Promise<Stores> {
-  const tokens = await openFileStore(dbDir)
-  return { tokens, close: () => tokens.close() }
+const PREFIX = 'gateway'
+/** A client is refused after so long without an answer; a command has time. */
+const DEADLINE_MS = 300
+const COMMAND_DEADLINE_MS = 10_000
+const REPLICA_TIMEOUT_MS = 30_000
+// About 700 bytes each.
+const USAGE_QUEUE_ROWS = 100_000
+
+/** Opens the stores, or throws a `StoreError` that names the way out. A driver is loaded only when it is used. */
+export async function openStores(settings: StoreSettings): Promise<Stores> {
+  const { dbDir, redis, redisPrefix = PREFIX, replicaTimeoutMs = REPLICA_TIMEOUT_MS } = settings
+  if (redis === undefined) {
+    const { openFileStore } = await import('./file/store.ts')
+    const { tokens, keys } = await openFileStore(dbDir)
+    return { tokens, keys, counts: undefined, close: () => tokens.close() }
+  }
+  const isCommand = settings.role === 'command'
+  const { openRedisStore } = await import('./redis/store.ts')
+  const { tokens, keys, counts } = await openRedisStore({
+    address: redis,
+    prefix: redisPrefix,
+    dbDir,
+    deadAfterMs: replicaTimeoutMs,
+    deadlineMs: isCommand ? COMMAND_DEADLINE_MS : DEADLINE_MS,
+    mostRows: settings.usageQueueRows ?? USAGE_QUEUE_ROWS,
+    openSink: isCommand ? undefined : () => openSink(settings),
+    warn: settings.warn ?? (() => undefined),
+  })
+  return { tokens, keys, counts, close: () => tokens.close() }
+}
+
+async function openSink({ databaseUrl, dbDir }: StoreSettings): Promise<UsageSink> {
+  if (databaseUrl === undefined) return (await import('./usage/sqlite.ts')).openSqliteUsage(dbDir)
+  return (await import('./usage/postgres.ts')).openPostgresUsage(databaseUrl)
+}
+
+/** The sums of the stores, without opening them: beside a running server or without one. Throws a `StoreError`. */
+export async function readBooks({ dbDir, redis, redisPrefix = PREFIX }: StoreSettings): Promise<Books> {
+  if (redis === undefined) return (await import('./file/books.ts')).readFileBooks(dbDir)
+  return (await import('./redis/books.ts')).readRedisBooks(redis, redisPrefix)
 }

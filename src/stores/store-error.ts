@@ -1,5 +1,5 @@
-/** `locked`: another process has it; `damaged`: not what was written; `unusable`: the folder or the disk refuses. */
-export type StoreErrorReason = 'locked' | 'damaged' | 'unusable'
+/** `locked`: another process has it; `damaged`: not what was written; `unusable`: the folder or the disk refuses; `unreachable`: no answer. */
+export type StoreErrorReason = 'locked' | 'damaged' | 'unusable' | 'unreachable'
 
 /** Why the stores cannot be opened, with the file's name and the way out: the process ends with exit code 78. */
 export class StoreError extends Error {

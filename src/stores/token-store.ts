@@ -15,9 +15,25 @@ export interface Token {
   createdAt: number
   expiresAt?: number
   revokedAt?: number
+  /** Refused from then on until it is enabled again. */
+  disabledAt?: number
+  /** Its secrets before a rotation, each good until then; whoever finds the token by one of them checks the time. */
+  previous?: readonly PreviousSecret[]
+  /** Addresses and CIDR blocks it may be used from; undefined or empty: from anywhere. */
+  addresses?: readonly string[]
   /** Its own limits; undefined: the gateway's defaults. */
   requestsPerMinute?: number
   requestsPerDay?: number
+  /** So many of its requests may run at once; undefined: any number. */
+  requestsInFlight?: number
+}
+
+/** A secret that was replaced. */
+export interface PreviousSecret {
+  /** SHA-256 of the secret, in hex. */
+  hash: string
+  /** Milliseconds since 1970. */
+  until: number
 }
 
 /** `credited = balance + held + charged`, always. Whole micro-credits. */
@@ -29,8 +45,36 @@ export interface Credits {
 }
 
 /** A token to be made; the store gives it its id. */
-export interface NewToken extends Omit<Token, 'id' | 'createdAt' | 'revokedAt'> {
+export interface NewToken extends Omit<Token, 'id' | 'createdAt' | 'revokedAt' | 'disabledAt' | 'previous'> {
   creditedMicros: number
+}
+
+/** A token's new secret. Its hash is the operation's id: the same rotation twice is one. */
+export interface Rotation {
+  tokenId: string
+  hash: string
+  prefix: string
+  /** The clock of the caller: secrets whose time is over by then are forgotten. */
+  at: number
+  /** The secret of now is good until then; no later than `at`: it and all before it end at once. */
+  previousUntil: number
+}
+
+/** Credits given to a token, or taken from it. */
+export interface Adjustment {
+  /** The same id within 24 h is one change, however often it is asked for; 1 to 128 printable characters. */
+  operationId: string
+  tokenId: string
+  /** Whole micro-credits to add to what is credited; below zero: to take from the balance. */
+  micros: number
+  at: number
+}
+
+/** A token's running request, counted against its `requestsInFlight`. */
+export interface Place {
+  /** Unique among all that run. */
+  id: string
+  tokenId: string
 }
 
 export interface HoldRequest {
@@ -86,8 +130,12 @@ export interface Settlement {
   balanceMicros: number
 }
 
+/** How long `adjust` remembers an operation id, at least. */
+export const OPERATION_MEMORY_MS = 86_400_000
+
 /** Tokens, their balances and their usage rows. What must be atomic is one method. */
 export interface TokenStore {
+  /** By the hash of its secret, or of one of its `previous` secrets (also when that one's time is over). */
   find(hash: string): Promise<Token | undefined>
   list(): Promise<readonly Token[]>
   /** Durable when it resolves. Throws `name_taken` when the user has a token of that name. */
@@ -98,6 +146,22 @@ export interface TokenStore {
   master(): Promise<Token | undefined>
   /** Durable when it resolves; undefined when there is no such token. */
   revoke(tokenId: string, at: number): Promise<Token | undefined>
+  /** Turns the token off since `at` (the first time counts), or on again. Durable when it resolves. */
+  disable(tokenId: string, at: number): Promise<Token | undefined>
+  enable(tokenId: string): Promise<Token | undefined>
+  /** Durable when it resolves; undefined when there is no such token. Throws `name_taken` for another token's hash. */
+  rotate(rotation: Rotation): Promise<Token | undefined>
+  /**
+   * Tops a balance up or takes from it in one step: durable when it resolves, undefined when there is no such token.
+   * Throws `balance_too_small` (409, nothing is changed) when the free balance does not cover what is taken, and
+   * `idempotency_mismatch` (422) when the operation id stands for another change; `RangeError` for an amount of 0, a
+   * fraction, or one that would make more credits than can be counted.
+   */
+  adjust(adjustment: Adjustment): Promise<Token | undefined>
+  /** One of `most` places for a running request of the token, in one step; undefined: all are taken. */
+  enter(tokenId: string, most: number): Promise<Place | undefined>
+  /** Frees the place; twice is once. Never throws: a place that cannot be freed dies with its owner. */
+  leave(place: Place): void
   credits(tokenId: string): Promise<Credits>
   /** Sets credits aside in one step, however many ask at once; undefined when the balance does not cover it. */
   hold(ask: HoldRequest): Promise<Hold | undefined>

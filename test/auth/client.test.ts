@@ -42,48 +42,60 @@ t.test('the first credential in the order of the contract counts', async (t) => 
   for (const [headers, expected] of cases) t.equal(readCredential(headers), expected, JSON.stringify(headers))
 })
 
-t.test('a valid token passes; unknown, revoked and expired ones read the same', async (t) => {
-  const known = [
-    buildToken('good'),
-    buildToken('revoked', { revokedAt: NOW - 1 }),
-    buildToken('expired', { expiresAt: NOW }),
-    buildToken('expires-later', { expiresAt: NOW + 1 }),
-  ]
-  const byHash = new Map(known.map((token) => [token.hash, token]))
-  const refused: string[] = []
-  const app = Fastify()
-  t.teardown(() => app.close())
-  await app.register(errorReply)
-  const paidScope: FastifyPluginAsync = async (paid) => {
-    await paid.register(clientAuth, {
-      tokens: { find: async (hash) => byHash.get(hash) },
-      now: () => NOW,
-      onRefused: (request) => {
-        refused.push(request.url)
-        if (request.url === '/v1/flood') throw rateLimited('Too many.')
-      },
-    })
-    paid.get('/v1/*', (request) => request.token.id)
-  }
-  await app.register(paidScope)
-  const ask = (secret: string | undefined, url = '/v1/a') =>
-    app.inject({ url, headers: secret === undefined ? {} : { authorization: `Bearer ${secret}` } })
-  t.equal((await ask('good')).body, 'id-good')
-  t.equal((await ask('expires-later')).body, 'id-expires-later')
-  t.strictSame(refused, [])
-  const bodies = await Promise.all(['unknown', 'revoked', 'expired'].map((secret) => ask(secret)))
-  for (const answer of bodies) {
-    t.equal(answer.statusCode, 401)
-    t.equal(answer.json().error.code, 'invalid_api_key')
-    t.equal(answer.headers['www-authenticate'], 'Bearer')
-  }
-  t.equal(new Set(bodies.map((answer) => answer.body)).size, 1)
-  t.match((await ask(undefined)).json(), { error: { message: /Authorization: Bearer/ } })
-  t.equal(refused.length, 4)
-  t.equal((await ask('unknown', '/v1/flood')).statusCode, 429)
-  t.equal((await ask('good', '/nowhere')).statusCode, 404, 'an unknown path is not found, token or not')
-  t.equal((await ask(undefined, '/nowhere')).statusCode, 404)
-})
+t.test(
+  'a valid token passes; unknown, revoked, disabled, rotated and expired ones read the same',
+  async (t) => {
+    const known = [
+      buildToken('good'),
+      buildToken('revoked', { revokedAt: NOW - 1 }),
+      buildToken('expired', { expiresAt: NOW }),
+      buildToken('expires-later', { expiresAt: NOW + 1 }),
+      buildToken('disabled', { disabledAt: NOW - 1 }),
+    ]
+    const previous = [
+      { hash: hashSecret('old'), until: NOW + 1 },
+      { hash: hashSecret('older'), until: NOW },
+    ]
+    const rotated = buildToken('rotated', { previous })
+    const byHash = new Map([...known, rotated].map((token) => [token.hash, token]))
+    for (const { hash } of previous) byHash.set(hash, rotated)
+    const refused: string[] = []
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await app.register(errorReply)
+    const paidScope: FastifyPluginAsync = async (paid) => {
+      await paid.register(clientAuth, {
+        tokens: { find: async (hash) => byHash.get(hash) },
+        now: () => NOW,
+        onRefused: (request) => {
+          refused.push(request.url)
+          if (request.url === '/v1/flood') throw rateLimited('Too many.')
+        },
+      })
+      paid.get('/v1/*', (request) => request.token.id)
+    }
+    await app.register(paidScope)
+    const ask = (secret: string | undefined, url = '/v1/a') =>
+      app.inject({ url, headers: secret === undefined ? {} : { authorization: `Bearer ${secret}` } })
+    t.equal((await ask('good')).body, 'id-good')
+    t.equal((await ask('expires-later')).body, 'id-expires-later')
+    for (const secret of ['rotated', 'old']) t.equal((await ask(secret)).body, 'id-rotated')
+    t.strictSame(refused, [])
+    const wrong = ['unknown', 'revoked', 'expired', 'disabled', 'older']
+    const bodies = await Promise.all(wrong.map((secret) => ask(secret)))
+    for (const answer of bodies) {
+      t.equal(answer.statusCode, 401)
+      t.equal(answer.json().error.code, 'invalid_api_key')
+      t.equal(answer.headers['www-authenticate'], 'Bearer')
+    }
+    t.equal(new Set(bodies.map((answer) => answer.body)).size, 1)
+    t.match((await ask(undefined)).json(), { error: { message: /Authorization: Bearer/ } })
+    t.equal(refused.length, 6)
+    t.equal((await ask('unknown', '/v1/flood')).statusCode, 429)
+    t.equal((await ask('good', '/nowhere')).statusCode, 404, 'an unknown path is not found, token or not')
+    t.equal((await ask(undefined, '/nowhere')).statusCode, 404)
+  },
+)
 
 t.test('a token store that is down is 503, not "wrong token"', async (t) => {
   const app = Fastify()

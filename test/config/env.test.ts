@@ -41,6 +41,7 @@ t.test('without any setting the gateway has every default of its contract', asyn
     firstByteTimeoutMs: 60_000,
     idleTimeoutMs: 60_000,
     totalTimeoutMs: 900_000,
+    drainDelayMs: 0,
     drainTimeoutMs: 25_000,
     bodyTimeoutMs: 30_000,
     wsIdleTimeoutMs: 120_000,
@@ -49,6 +50,9 @@ t.test('without any setting the gateway has every default of its contract', asyn
     adminFirst: undefined,
     trustedProxies: [],
     corsAllowlist: [],
+    redisPrefix: 'gateway',
+    replicaTimeoutMs: 30_000,
+    usageQueueRows: 100_000,
     passthrough: [],
     wsRoutes: [],
     providers: [],
@@ -59,11 +63,16 @@ t.test('.env.example may be copied as it is, and names every setting', async (t)
   const text = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8')
   const example = parseEnv(text)
   t.same({ ...readSettings(example), readKey: 0 }, { ...readSettings({}), readKey: 0 })
-  const source = readFileSync(new URL('../../src/config/env.ts', import.meta.url), 'utf8')
+  const files = ['env.ts', 'plain-settings.ts'].map(
+    (name) => new URL(`../../src/config/${name}`, import.meta.url),
+  )
+  const source = files.map((file) => readFileSync(file, 'utf8')).join('')
   const asked = source.match(/'[A-Z][A-Z]+(?:_[A-Z]+)*'/g) ?? []
   const names = new Set(asked.map((name) => name.slice(1, -1)))
-  names.delete('REDIS_URL')
+  names.add('REDIS_URL')
   for (const known of KNOWN_PROVIDERS) names.add(known.keyVariable).add(known.baseUrlVariable)
+  const edge = readFileSync(new URL('../../docker-compose.prod.yml', import.meta.url), 'utf8')
+  for (const [, name = ''] of edge.matchAll(/\$\{([A-Z0-9_]{2,})/g)) names.add(name)
   t.same(Object.keys(example).sort(), [...names].sort())
 })
 
@@ -130,12 +139,16 @@ t.test('a value that cannot be meant is refused with the variable and a way out'
   refuses(t, { LOG_LEVEL: 'loud' }, /^LOG_LEVEL must be one of fatal, error/)
   refuses(t, { DEMO_PROVIDER: 'yes' }, /auto, on, off/)
   refuses(t, { HOST: 'http://x' }, /^HOST must be an address/)
-  refuses(t, { REDIS_URL: 'redis://x' }, /^REDIS_URL .*does not support it yet/)
   refuses(t, { WS_ROUTES: '/ws' }, /^WS_ROUTES entry 1 must be a path and a URL/)
   refuses(t, { WS_ROUTES: '/ws=http://x/y' }, /starts with ws:/)
   refuses(t, { WS_ROUTES: '/ws=ws://me:secret@x/y' }, /without user name/)
   refuses(t, { WS_ROUTES: '/ws=ws://x/y?a=b' }, /ends with its path/)
   refuses(t, { WS_ROUTES: '/v1/realtime=ws://x/y' }, /answers or charges itself/)
+  refuses(t, { REDIS_URL: 'localhost:6379' }, /^REDIS_URL is wrong: its form is unknown/)
+  refuses(t, { REPLICA_TIMEOUT_MS: '90000' }, /^REPLICA_TIMEOUT_MS must/)
+  refuses(t, { DATABASE_URL: 'postgres://a/b' }, /^DATABASE_URL is for several replicas/)
+  refuses(t, { DATABASE_URL: 'mysql://a', REDIS_URL: 'redis://a' }, /^DATABASE_URL must begin with postgres/)
+  refuses(t, { REDIS_PREFIX: 'a{b}' }, /^REDIS_PREFIX must/)
   for (const hops of ['1', 'true', 'TRUE']) refuses(t, { TRUSTED_PROXIES: hops }, /invent its own/)
   for (const block of ['10.0.0.0/33', '::/129', '10.0.0.0/x'])
     refuses(t, { TRUSTED_PROXIES: block }, /must end in/)
@@ -285,7 +298,7 @@ t.test('all mistakes are named at once, and no text repeats a secret', async (t)
     CORS_ALLOWLIST: `https://a:${planted}@b.example`,
     PASSTHROUGH_PATHS: `/f=https://a:${planted}@b.example`,
     TRUSTED_PROXIES: planted,
-    REDIS_URL: `redis://:${planted}@x`,
+    REDIS_URL: `redis://:${planted}@x:port`,
   })
   t.equal(mistakes.length, 9)
   t.notMatch(mistakes.join('\n'), planted)

@@ -79,6 +79,18 @@ t.test('going down: what runs too long is told so, cut and charged once', async 
   t.equal(seen.credited, seen.balance + seen.charged)
 })
 
+t.test('going down: with a delay, new work is served while the edge is told to go elsewhere', async (t) => {
+  const { provider, options } = await openScene(t)
+  const gateway = await startGateway(t, { ...options, env: { ...options.env, DRAIN_DELAY_MS: '1500' } })
+  const token = await mintToken(t, gateway)
+  provider.answer(chatStream())
+  gateway.signal('SIGTERM')
+  await gateway.waitForLine(({ msg }) => msg === 'draining')
+  t.equal((await get(gateway, '/ready')).status, 503, 'an edge that asks sees it')
+  t.equal((await post(gateway, CHAT, ask(true), bearer(token))).status, 200, 'whoever still comes is served')
+  t.equal((await gateway.exited).code, 0)
+})
+
 t.test('a second signal ends it at once', async (t) => {
   const { provider, options } = await openScene(t)
   const gateway = await startGateway(t, options)

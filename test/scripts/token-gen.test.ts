@@ -8,7 +8,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Fastify from 'fastify'
 import t from 'tap'
-import { readCredits, readExpiry, readLimit, readModels, readName } from '../../scripts/token-gen/flags.ts'
+import {
+  readAddresses,
+  readCredits,
+  readExpiry,
+  readLimit,
+  readModels,
+  readName,
+} from '../../scripts/token-gen/flags.ts'
 import { openAdminDoor } from '../../src/admin/door.ts'
 import { hashSecret } from '../../src/auth/secret.ts'
 import { openStores } from '../../src/stores/open.ts'
@@ -93,6 +100,71 @@ t.test('beside the running server tokens are made, listed and revoked through it
   test.match(await run(dbDir, ['--revoke', 'nobody']), { code: 1, stderr: /no token with the id "nobody"/ })
 })
 
+const CREDITS = ['--type', 'user', '--userName', 'testuser']
+
+t.test('balances are topped up and debited, beside the server and without one', async (test) => {
+  const dbDir = await folder(test)
+  const made = await run(dbDir, FIRST)
+  test.match(await run(dbDir, [...CREDITS, '--add', '5000']), { code: 0, stdout: '15000\n' })
+  const tokens = await openServer(test, dbDir)
+  const id = (await tokens.find(hashSecret(made.stdout.trim())))?.id ?? ''
+  test.match(await run(dbDir, [...CREDITS, '--add', '-200']), { code: 0, stdout: '14800\n' })
+  test.match(await run(dbDir, ['--id', id, '--debit', '200.5', '--json']), {
+    code: 0,
+    stdout: /"credits":\{"credited":14599.5,"balance":14599.5,/,
+  })
+  const once = ['--id', id, '--add', '1', '--operation', 'order-7']
+  for (const _ of [1, 2]) test.match(await run(dbDir, once), { code: 0, stdout: '14600.5\n' })
+  const other = await run(dbDir, [...once.with(3, '2')])
+  test.match(other, { code: 1, stdout: '', stderr: /used for another change/ })
+  const broke = await run(dbDir, ['--id', id, '--debit', '14600.500001'])
+  test.match(broke, { code: 1, stdout: '', stderr: /has 14600\.5 credits free/ })
+  test.match(await tokens.credits(id), { creditedMicros: 14_600_500_000, balanceMicros: 14_600_500_000 })
+  await run(dbDir, [...FIRST, '--name', 'second'])
+  const unclear = await run(dbDir, [...CREDITS, '--add', '5'])
+  test.match(unclear, {
+    code: 1,
+    stdout: '',
+    stderr: /There are 2 tokens.*--id or --name.*tok_.*tok_.*\(second\)/,
+  })
+  test.match(await run(dbDir, [...CREDITS, '--name', 'second', '--add', '5']), { code: 0, stdout: '10005\n' })
+  const nobody = await run(dbDir, ['--userName', 'nobody', '--add', '5'])
+  test.match(nobody, { code: 1, stderr: /There is no valid token of "nobody"/ })
+  test.match(await run(dbDir, ['--id', 'tok_x', '--add', '5']), { code: 1, stderr: /no token with the id/ })
+})
+
+t.test('secrets are rotated, tokens turned off and on, and the list shows it', async (test) => {
+  const dbDir = await folder(test)
+  const limits = ['--inFlight', '3', '--addresses', '10.0.0.0/8, 2001:db8::/32']
+  const made = await run(dbDir, [...FIRST, ...limits])
+  const [{ id }] = JSON.parse((await run(dbDir, ['--list', '--json'])).stdout)
+  const tokens = await openServer(test, dbDir)
+  const next = await run(dbDir, ['--rotate', id, '--overlap', '24h'])
+  test.match(next, { code: 0, stdout: SECRET, stderr: /the old one is valid for another 24h/ })
+  const rotated = await tokens.find(hashSecret(made.stdout.trim()))
+  test.match(rotated, { id, hash: hashSecret(next.stdout.trim()), requestsInFlight: 3 })
+  const left = (rotated?.previous?.[0]?.until ?? 0) - Date.now()
+  test.ok(left > 86_000_000 && left <= 86_400_000, `${left} ms`)
+  test.match(await run(dbDir, ['--disable', id]), { code: 0, stdout: `${id}\n`, stderr: /is now disabled/ })
+  test.type((await tokens.find(hashSecret(next.stdout.trim())))?.disabledAt, 'number')
+  const listed = await run(dbDir, ['--list'])
+  test.match(listed.stdout, /testuser +- +10000 +10000 +- +3 +10\.0\.0\.0\/8,2001:db8::\/32 +disabled/)
+  test.match(JSON.parse((await run(dbDir, ['--list', '--json'])).stdout), [
+    {
+      id,
+      requestsInFlight: 3,
+      addresses: ['10.0.0.0/8', '2001:db8::/32'],
+      disabledAt: String,
+      previousUntil: String,
+    },
+  ])
+  test.match(await run(dbDir, ['--enable', id]), { code: 0, stderr: /is now enabled/ })
+  const last = await run(dbDir, ['--rotate', id])
+  test.match(last, { code: 0, stdout: SECRET, stderr: /no longer valid/ })
+  for (const { stdout } of [made, next]) test.equal(await tokens.find(hashSecret(stdout.trim())), undefined)
+  test.match(await tokens.find(hashSecret(last.stdout.trim())), { id, disabledAt: undefined })
+})
+
 const MISUSES: readonly (readonly string[])[] = [
   ['--nope'],
   ['--userName', 'x'],
@@ -102,6 +174,19 @@ const MISUSES: readonly (readonly string[])[] = [
   ['--userName', 'a\nb', '--token', '5'],
   [...FIRST, '--expires', '2020-01-01'],
   ['--list', '--token', '5'],
+  ['--add', '5'],
+  ['--userName', 'x', '--add', '0'],
+  ['--userName', 'x', '--add', '--5'],
+  ['--userName', 'x', '--debit', '-5'],
+  ['--userName', 'x', '--add', '5', '--debit', '5'],
+  ['--userName', 'x', '--add', '5', '--token', '5'],
+  ['--userName', 'x', '--add', '5', '--operation', 'a b'],
+  ['--rotate', 'x', '--overlap', 'soon'],
+  [...FIRST, '--overlap', '1h'],
+  [...FIRST, '--addresses', '10.0.0.0/33'],
+  [...FIRST, '--addresses', 'localhost'],
+  [...FIRST, '--inFlight', '0'],
+  ['--disable', 'x', '--enable', 'x'],
 ]
 
 t.test('a misused command says so in one line, exits with 2 and makes nothing', async (test) => {
@@ -156,6 +241,18 @@ t.test('amounts, names, dates, models and limits are taken as written or refused
     test.throws(() => readExpiry(text, now), { message: /^--/ }, text)
   for (const text of ['', 'a,,b', 'a\nb', 'x'.repeat(129), Array(101).fill('m').join()])
     test.throws(() => readModels(text), { message: /^--/ }, text)
+  test.same(readAddresses('10.0.0.1, ::1,fd00::/8'), ['10.0.0.1', '::1', 'fd00::/8'])
+  for (const text of [
+    '',
+    'a',
+    '10.0.0.0/',
+    '10.0.0.0/33',
+    '::/129',
+    '1.2.3.4/8/8',
+    'fe80::1%eth0',
+    '10.0.0/8',
+  ])
+    test.throws(() => readAddresses(text), { message: /^--/ }, text)
   for (const text of ['0', '-1', '1.5', '', '1000000001'])
     test.throws(() => readLimit('--perDay', text), { message: /^--/ }, text)
 })

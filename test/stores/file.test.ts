@@ -5,17 +5,40 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
 import { openStores } from '../../src/stores/open.ts'
+import { idempotencyContract } from '../contract/idempotency.ts'
+import { tokenChangesContract } from '../contract/token-changes.ts'
+import { tokenHistories } from '../contract/token-histories.ts'
 import { newToken, tokenStoreContract, usageOf } from '../contract/token-store.ts'
-import { askOf, crashedCopy, folder, openIn } from './folders.ts'
+import { askOf, crashedCopy, folder, type Owner, openIn } from './folders.ts'
 
-tokenStoreContract('file', async (test) => {
+const open = async (test: Owner) => {
   const dbDir = await folder(test)
   const store = await openIn(test, dbDir)
+  let last = store
   const reopen = async () => {
-    await store.close()
-    return openIn(test, dbDir)
+    await last.close()
+    last = await openIn(test, dbDir)
+    return last
   }
   return { store, reopen }
+}
+
+tokenStoreContract('file', open)
+tokenChangesContract('file', open)
+tokenHistories('file', open, { runs: 60, steps: 60 })
+idempotencyContract('file', async (test) => {
+  const dbDir = await folder(test)
+  const openKeys = async (path: string) => {
+    const stores = await openStores({ dbDir: path })
+    test.teardown(() => stores.close())
+    return stores
+  }
+  const stores = await openKeys(dbDir)
+  const reopen = async () => {
+    await stores.close()
+    return openKeys(dbDir)
+  }
+  return { ...stores, reopen, crash: () => openKeys(crashedCopy(dbDir, join(dbDir, 'crashed'))) }
 })
 
 const modeOf = (path: string) => statSync(path).mode & 0o777

@@ -142,20 +142,27 @@ export interface TokenOptions {
   expires?: string
   perMinute?: number
   perDay?: number
+  inFlight?: number
+  addresses?: string
 }
 
 /** Runs the token command beside the gateway with these arguments. */
-export const runTokenGen = (t: Owner, dbDir: string, args: readonly string[]): Promise<Exit> =>
+export const runTokenGen = (
+  t: Owner,
+  dbDir: string,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<Exit> =>
   runProcess(t, {
     args: [TOKEN_GEN, ...args],
-    env: { ...bareEnv(), DB_DIR: dbDir },
+    env: { ...bareEnv(), DB_DIR: dbDir, ...env },
     cwd: temporaryFolder(t, 'gw-cwd-'),
   })
 
 /** Mints a token with the token command, as an operator would, and returns its secret. */
 export async function mintToken(
   t: Owner,
-  { dbDir }: { dbDir: string },
+  { dbDir, env }: { dbDir: string; env?: Record<string, string> },
   options: TokenOptions = {},
 ): Promise<string> {
   const { user = 'testuser', credits = 1_000_000, type = 'user', ...rest } = options
@@ -163,7 +170,7 @@ export async function mintToken(
     value === undefined ? [] : [`--${flag}`, String(value)],
   )
   const args = ['--type', type, '--userName', user, '--token', String(credits), ...flags]
-  const { code, stdout, stderr } = await runTokenGen(t, dbDir, args)
+  const { code, stdout, stderr } = await runTokenGen(t, dbDir, args, env)
   if (code !== 0) throw new Error(`token-gen ended with ${code}\n${stderr}${stdout}`)
   return stdout.trim()
 }

@@ -23,6 +23,8 @@ export interface RunningProcess {
 }
 
 interface Start {
+  /** This very Node unless another program is named. */
+  command?: string
   args: readonly string[]
   env: Record<string, string>
   cwd: string
@@ -34,9 +36,12 @@ export const bareEnv = (): Record<string, string> => ({
   HOME: process.env.HOME ?? '',
 })
 
-/** Starts this very Node with `args`; what still runs at the end of the test is killed. */
-export function startProcess(t: Owner, { args, env, cwd }: Start): RunningProcess {
-  const child = spawn(process.execPath, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
+/** Starts this very Node (or `command`) with `args`; what still runs at the end of the test is killed. */
+export function startProcess(
+  t: Owner,
+  { command = process.execPath, args, env, cwd }: Start,
+): RunningProcess {
+  const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
   const listeners: (() => void)[] = []
   let [stdout, stderr] = ['', '']
   const changed = () => {

@@ -35,6 +35,8 @@ export interface ProviderOptions {
   /** `false` for uploads too large to keep. */
   keepBodies?: boolean
   tls?: { key: string; cert: string }
+  /** Where it listens; 127.0.0.1 unless given. */
+  address?: string
   /** The name in `url`; a certificate is made out to a name. */
   host?: string
 }
@@ -49,9 +51,9 @@ interface State {
   keepBodies: boolean
 }
 
-/** Starts a provider on a free port of 127.0.0.1; it is closed with the test. */
+/** Starts a provider on a free port; it is closed with the test. */
 export async function startProvider(t: Owner, options: ProviderOptions = {}): Promise<FakeProvider> {
-  const { keepBodies = true, tls, host = '127.0.0.1' } = options
+  const { keepBodies = true, tls, address = '127.0.0.1', host = address } = options
   const state: State = {
     requests: [],
     queued: [],
@@ -65,7 +67,7 @@ export async function startProvider(t: Owner, options: ProviderOptions = {}): Pr
   const limits = { maxHeaderSize: 512 * 1024, requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 60_000 }
   const server = tls ? createTlsServer({ ...limits, ...tls }, serve) : createServer(limits, serve)
   server.on('connection', (socket: Socket) => remember(state, socket))
-  server.listen(0, '127.0.0.1')
+  server.listen(0, address)
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   const close = async () => {

@@ -14,6 +14,8 @@ interface Account {
 export interface Accounts {
   open(tokenId: string, creditedMicros: number, chargedMicros: number): void
   credits(tokenId: string): Credits | undefined
+  /** Adds to what is credited, or takes from it: the caller has made sure that the balance covers it. */
+  credit(tokenId: string, micros: number): void
   /** What is set aside: `micros`, or the whole balance for a token's only hold, or nothing (undefined). */
   hold(tokenId: string, micros: number, leastMicros: number): number | undefined
   /** Ends a hold without a charge. */
@@ -62,6 +64,10 @@ export function buildAccounts(): Accounts {
       account.heldMicros += granted
       account.openHolds += 1
       return granted
+    },
+    credit: (tokenId, micros) => {
+      const account = accounts.get(tokenId)
+      if (account !== undefined) account.creditedMicros += micros
     },
     release,
     charge: (tokenId, heldMicros, costMicros) => {

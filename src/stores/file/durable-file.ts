@@ -4,8 +4,12 @@ import { dirname } from 'node:path'
 import type { Adapter } from 'lowdb'
 import { syncFolder } from './folder.ts'
 
+/** The write failed so late that the file may hold the old content or the new one: it is to be written again. */
+export class UncertainWrite extends Error {}
+
 /**
- * A lowdb adapter whose write has survived a power cut when it resolves, and has changed nothing when it rejects.
+ * A lowdb adapter whose write has survived a power cut when it resolves, and has changed nothing when it rejects (but
+ * for an `UncertainWrite`).
  *
  * Neither lowdb's own adapter (no fsync) nor write-file-atomic will do: the latter ignores a short write, so that a
  * nearly full disk replaces the whole file by its first half and reports success. `FileHandle.writeFile` writes on.
@@ -39,10 +43,15 @@ async function replaceFile(path: string, text: string): Promise<void> {
     } finally {
       await handle.close()
     }
-    await rename(temporary, path)
   } catch (error) {
     await unlink(temporary).catch(() => undefined)
     throw error
   }
-  await syncFolder(dirname(path))
+  try {
+    await rename(temporary, path)
+    await syncFolder(dirname(path))
+  } catch (cause) {
+    await unlink(temporary).catch(() => undefined)
+    throw new UncertainWrite('the file was replaced, but perhaps not for good', { cause })
+  }
 }

@@ -2,7 +2,7 @@ import { storeUnavailable } from '../../errors.ts'
 import type { Credits, Hold, HoldRequest, Settlement, UsageRow } from '../token-store.ts'
 import type { Accounts } from './accounts.ts'
 import { buildAccounts, checkMicros } from './accounts.ts'
-import type { GroupCommit } from './group-commit.ts'
+import type { GroupCommit, Write } from './group-commit.ts'
 import { openGroupCommit } from './group-commit.ts'
 import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError } from './ledger-file.ts'
@@ -76,6 +76,18 @@ export class Ledger {
 
   openAccount(tokenId: string, creditedMicros: number): void {
     this.#accounts.open(tokenId, creditedMicros, 0)
+  }
+
+  /** After a top-up, or before a debit that the balance covers. */
+  credit(tokenId: string, micros: number): void {
+    this.#accounts.credit(tokenId, micros)
+  }
+
+  /** Writes with the next charges, after all that was written before; false: there is no room for it. */
+  add(write: Write): boolean {
+    if (this.#isClosed || this.#commits.isFull()) return false
+    this.#commits.add(write)
+    return true
   }
 
   credits(tokenId: string): Credits | undefined {

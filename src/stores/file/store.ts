@@ -1,13 +1,17 @@
 import { randomBytes } from 'node:crypto'
 import { notFound } from '../../errors.ts'
-import type { Credits, NewToken, Token, TokenStore } from '../token-store.ts'
+import type { IdempotencyStore } from '../idempotency.ts'
+import type { Credits, NewToken, TokenStore } from '../token-store.ts'
 import { checkMicros } from './accounts.ts'
+import { openChanges } from './changes.ts'
 import { openFolder } from './folder.ts'
+import { openKeys } from './keys.ts'
 import { Ledger } from './ledger.ts'
 import type { LedgerFile } from './ledger-file.ts'
-import { openLedgerFile } from './ledger-file.ts'
+import { ledgerError, openLedgerFile } from './ledger-file.ts'
 import type { Lock } from './lock.ts'
 import { takeLock } from './lock.ts'
+import { createPlaces } from './places.ts'
 import type { TokenRecord } from './token-record.ts'
 import type { TokenBook } from './tokens.ts'
 import { createTokenBook, readTokenBook } from './tokens.ts'
@@ -18,8 +22,14 @@ interface Parts {
   lock: Lock
 }
 
+/** The contracts as one folder keeps them; closing the tokens closes all. */
+export interface FileStore {
+  tokens: TokenStore
+  keys: IdempotencyStore
+}
+
 /** Tokens in `tokens.json`, balances and usage in `usage.sqlite`, and nobody else in the folder. */
-export async function openFileStore(dbDir: string): Promise<TokenStore> {
+export async function openFileStore(dbDir: string): Promise<FileStore> {
   await openFolder(dbDir)
   const lock = takeLock(dbDir)
   let file: LedgerFile | undefined
@@ -28,12 +38,22 @@ export async function openFileStore(dbDir: string): Promise<TokenStore> {
     file = openLedgerFile(dbDir, found?.storeId)
     const book = found ?? (await createTokenBook(dbDir, file.storeId))
     const ledger = new Ledger(file, book.all())
-    if (!file.isInitialised) ledger.setInitialised()
-    return buildStore({ book, ledger, lock })
+    const keys = finishOpening(file, ledger)
+    return { tokens: buildStore({ book, ledger, lock }), keys }
   } catch (error) {
     if (file?.db.isOpen) file.db.close()
     lock.release()
     throw error
+  }
+}
+
+function finishOpening({ db, path, isInitialised }: LedgerFile, ledger: Ledger): IdempotencyStore {
+  try {
+    const keys = openKeys(db, ledger)
+    if (!isInitialised) ledger.setInitialised()
+    return keys
+  } catch (cause) {
+    throw ledgerError(path, cause)
   }
 }
 
@@ -44,6 +64,7 @@ function buildStore({ book, ledger, lock }: Parts): TokenStore {
     ledger.openAccount(record.id, record.creditedMicros)
     return record
   }
+  const places = createPlaces()
   const findMaster = () => book.byId(book.masterId() ?? '')
   return {
     find: async (hash) => book.byHash(hash),
@@ -55,12 +76,14 @@ function buildStore({ book, ledger, lock }: Parts): TokenStore {
       return before.hash === token.hash ? before : book.put(renewed(before, token))
     },
     master: async () => findMaster(),
-    revoke: (tokenId, at) => revoke(book, tokenId, at),
+    ...openChanges(book, ledger),
+    enter: async (tokenId, most) => places.enter(tokenId, most),
+    leave: places.leave,
     credits: async (tokenId) => creditsOf(ledger, tokenId),
     hold: (ask) => ledger.hold(ask),
     markAnswered: (holdId, leastMicros, row) => ledger.markAnswered(holdId, leastMicros, row),
     settle: (holdId, row) => ledger.settle(holdId, row),
-    isReady: () => ledger.isReady(),
+    isReady: () => ledger.isReady() && book.isWhole(),
     close: async () => {
       await book.close()
       ledger.close()
@@ -71,16 +94,10 @@ function buildStore({ book, ledger, lock }: Parts): TokenStore {
 
 const makeId = (): string => `tok_${randomBytes(9).toString('base64url')}`
 
-/** A new secret revives a revoked master token; the credits stay what they are. */
+/** A new secret revives a revoked or disabled master token and ends the ones before; the credits stay what they are. */
 function renewed(before: TokenRecord, { hash, prefix }: NewToken): TokenRecord {
-  const { revokedAt: _, ...kept } = before
+  const { revokedAt: _revoked, disabledAt: _disabled, previous: _previous, ...kept } = before
   return { ...kept, hash, prefix }
-}
-
-async function revoke(book: TokenBook, tokenId: string, at: number): Promise<Token | undefined> {
-  const token = book.byId(tokenId)
-  if (token === undefined || token.revokedAt !== undefined) return token
-  return book.put({ ...token, revokedAt: at })
 }
 
 function creditsOf(ledger: Ledger, tokenId: string): Credits {

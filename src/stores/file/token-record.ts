@@ -6,6 +6,14 @@ export interface TokenRecord extends Token {
   creditedMicros: number
 }
 
+/** A top-up or a debit that was made, so that asking for it again changes nothing. */
+export interface Operation {
+  id: string
+  tokenId: string
+  micros: number
+  at: number
+}
+
 /** All of `tokens.json`. */
 export interface TokensFile {
   version: 1
@@ -14,34 +22,42 @@ export interface TokensFile {
   /** The id of the operator's own token. */
   master?: string
   tokens: TokenRecord[]
+  /** Of the last day, oldest first. */
+  operations?: readonly Operation[]
 }
 
 type Fields = Record<string, unknown>
 type Check = (value: unknown) => boolean
 
+const isFields = (value: unknown): value is Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
 const isText: Check = (value) => typeof value === 'string'
 const isName: Check = (value) => typeof value === 'string' && value !== ''
 const isAmount: Check = (value) => Number.isSafeInteger(value) && Number(value) >= 0
 const isOptionalAmount: Check = (value) => value === undefined || isAmount(value)
+const isTexts: Check = (value) => Array.isArray(value) && value.every(isText)
+const isHash: Check = (value) => typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)
+const isPrevious: Check = (value) => isFields(value) && isHash(value.hash) && isAmount(value.until)
 
 const CHECKS: readonly (readonly [keyof TokenRecord, Check])[] = [
   ['id', isName],
-  ['hash', (value) => typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)],
+  ['hash', isHash],
   ['prefix', isText],
   ['type', (value) => value === 'user' || value === 'admin'],
   ['user', isName],
   ['name', isText],
-  ['models', (value) => Array.isArray(value) && value.every(isText)],
+  ['models', isTexts],
   ['createdAt', isAmount],
   ['expiresAt', isOptionalAmount],
   ['revokedAt', isOptionalAmount],
+  ['disabledAt', isOptionalAmount],
+  ['previous', (value) => value === undefined || (Array.isArray(value) && value.every(isPrevious))],
+  ['addresses', (value) => value === undefined || isTexts(value)],
   ['requestsPerMinute', isOptionalAmount],
   ['requestsPerDay', isOptionalAmount],
+  ['requestsInFlight', isOptionalAmount],
   ['creditedMicros', isAmount],
 ]
-
-const isFields = (value: unknown): value is Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** The first field that no token may have like this; undefined when all are right. */
 export function badFieldOf(value: unknown): string | undefined {
@@ -55,7 +71,7 @@ const isRecord = (value: unknown): value is TokenRecord => badFieldOf(value) ===
 export function readTokensFile(text: string): TokensFile {
   const content: unknown = JSON.parse(text)
   if (!isFields(content)) throw new Error('it holds no store')
-  const { version, storeId, master, tokens } = content
+  const { version, storeId, master, tokens, operations = [] } = content
   if (typeof version === 'number' && version > 1) throw new Error(`it is of a newer version (${version})`)
   if (version !== 1) throw new Error('"version" is missing')
   if (typeof storeId !== 'string' || storeId === '') throw new Error('"storeId" is missing')
@@ -65,16 +81,27 @@ export function readTokensFile(text: string): TokensFile {
     return record
   })
   refuseTwins(records)
-  if (master === undefined) return { version, storeId, tokens: records }
+  if (!Array.isArray(operations) || !operations.every(isOperation))
+    throw new Error('"operations" is no list of them')
+  if (master === undefined) return { version, storeId, tokens: records, operations }
   const isKnown = typeof master === 'string' && records.some(({ id }) => id === master)
   if (!isKnown) throw new Error('"master" names no token')
-  return { version, storeId, master, tokens: records }
+  return { version, storeId, master, tokens: records, operations }
 }
+
+const isOperation = (value: unknown): value is Operation =>
+  isFields(value) &&
+  isName(value.id) &&
+  isName(value.tokenId) &&
+  Number.isSafeInteger(value.micros) &&
+  isAmount(value.at)
 
 function refuseTwins(records: readonly TokenRecord[]): void {
   const seen = new Set<string>()
-  for (const { id, hash } of records) {
-    if (seen.has(id) || seen.has(hash)) throw new Error(`token "${id}" stands in it twice`)
-    seen.add(id).add(hash)
+  for (const { id, hash, previous = [] } of records) {
+    for (const one of [id, hash, ...previous.map((earlier) => earlier.hash)]) {
+      if (seen.has(one)) throw new Error(`token "${id}" stands in it twice`)
+      seen.add(one)
+    }
   }
 }

@@ -1,11 +1,14 @@
 import { join } from 'node:path'
 import { Low } from 'lowdb'
-import { nameTaken, storeUnavailable } from '../../errors.ts'
+import { nameTaken } from '../../errors.ts'
 import { StoreError } from '../store-error.ts'
 import { durableFile } from './durable-file.ts'
 import { sweepTemporary } from './folder.ts'
-import type { TokenRecord, TokensFile } from './token-record.ts'
+import { buildTokenIndex, type TokenIndex } from './token-index.ts'
+import type { Operation, TokenRecord, TokensFile } from './token-record.ts'
 import { badFieldOf, readTokensFile } from './token-record.ts'
+import type { Edit } from './token-writer.ts'
+import { openTokenWriter } from './token-writer.ts'
 
 export const TOKENS_FILE = 'tokens.json'
 
@@ -16,17 +19,22 @@ export interface TokenBook {
   byId(id: string): TokenRecord | undefined
   masterId(): string | undefined
   all(): readonly TokenRecord[]
+  operation(id: string): Operation | undefined
   /** Adds the record, or puts it in the place of the one with its id. Throws `name_taken`. */
   put(record: TokenRecord, options?: { isMaster: boolean }): Promise<TokenRecord>
+  /** Changes the record as all changes before leave it; the same record back: nothing to do. */
+  change(id: string, edit: (record: TokenRecord) => TokenRecord, operation?: Operation): Promise<Changed>
+  /** Resolves when the file holds what memory holds, after a write that failed halfway. */
+  whole(): Promise<void>
+  isWhole(): boolean
   /** After the last write. */
   close(): Promise<void>
 }
 
-interface Change {
-  record: TokenRecord
-  isMaster: boolean
-  resolve(record: TokenRecord): void
-  reject(cause: unknown): void
+/** The record after a change, undefined when there is none; `isNew`: it is this change that made it so. */
+export interface Changed {
+  record: TokenRecord | undefined
+  isNew: boolean
 }
 
 /** Reads `tokens.json`; undefined when there is none. */
@@ -48,92 +56,59 @@ export async function readTokenBook(dbDir: string): Promise<TokenBook | undefine
 export async function createTokenBook(dbDir: string, storeId: string): Promise<TokenBook> {
   const path = join(dbDir, TOKENS_FILE)
   const low = new Low<TokensFile>(durableFile(path, readTokensFile), { version: 1, storeId, tokens: [] })
-  await low.write()
+  try {
+    await low.write()
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    const text = `"${path}" cannot be written (${reason}): make it writable for this user, on a disk with free space`
+    throw new StoreError('unusable', text, { cause })
+  }
   return openBook(low)
 }
 
 function openBook(low: Low<TokensFile>): TokenBook {
-  const ids = new Map(low.data.tokens.map((record) => [record.id, record]))
-  const hashes = new Map(low.data.tokens.map((record) => [record.hash, record]))
+  const index = buildTokenIndex(low.data.tokens)
+  const operations = new Map(low.data.operations?.map((operation) => [operation.id, operation]))
   let masterId = low.data.master
-  const writer = openWriter(low, ({ record, isMaster }) => {
-    const before = ids.get(record.id)
-    if (before !== undefined) hashes.delete(before.hash)
-    ids.set(record.id, record)
-    hashes.set(record.hash, record)
+  const writer = openTokenWriter(low, ({ record, isMaster, operation }) => {
+    index.put(record)
     if (isMaster) masterId = record.id
+    if (operation !== undefined) operations.set(operation.id, operation)
   })
-  const refuseTwin = (record: TokenRecord) => {
-    for (const other of [...ids.values(), ...writer.pending()]) {
-      if (other.id === record.id) continue
-      if (other.hash === record.hash) throw nameTaken('There is a token with this secret already')
-      if (record.name === '' || other.name !== record.name || other.user !== record.user) continue
-      throw nameTaken(`"${record.user}" has a token named "${record.name}" already`)
-    }
-  }
   return {
     storeId: low.data.storeId,
-    byHash: (hash) => hashes.get(hash),
-    byId: (id) => ids.get(id),
+    byHash: index.byHash,
+    byId: index.byId,
     masterId: () => masterId,
-    all: () => [...ids.values()],
+    all: index.all,
+    operation: (id) => operations.get(id),
     put: async (record, { isMaster } = { isMaster: false }) => {
-      const field = badFieldOf(record)
-      // Written as it is, such a record would keep the store from opening ever again.
-      if (field !== undefined) throw new RangeError(`a token cannot have this ${field}`)
-      refuseTwin(record)
-      return writer.write(record, isMaster)
+      await writer.write((tokens) => checked(tokens, { record, isMaster }))
+      return record
     },
+    change: async (id, edit, operation) => {
+      const made = await writer.write((tokens) => {
+        const before = tokens.byId(id)
+        const record = before === undefined ? undefined : edit(before)
+        if (record === undefined || record === before) return undefined
+        return checked(tokens, operation === undefined ? { record } : { record, operation })
+      })
+      return { record: made?.record ?? index.byId(id), isNew: made !== undefined }
+    },
+    whole: writer.whole,
+    isWhole: writer.isWhole,
     close: writer.close,
   }
 }
 
-/** One write at a time; what is asked for meanwhile goes into the next one, all together. */
-function openWriter(low: Low<TokensFile>, onWritten: (change: Change) => void) {
-  let [waiting, inFlight]: [Change[], Change[]] = [[], []]
-  let running: Promise<void> | undefined
-  let isClosed = false
-
-  const writeBatch = async (): Promise<void> => {
-    ;[inFlight, waiting] = [waiting, []]
-    const before = low.data
-    low.data = changed(before, inFlight)
-    try {
-      await low.write()
-      for (const change of inFlight) {
-        onWritten(change)
-        change.resolve(change.record)
-      }
-    } catch (cause) {
-      low.data = before
-      for (const { reject } of inFlight) reject(storeUnavailable('The token could not be saved', { cause }))
-    }
-    inFlight = []
-  }
-  const run = async (): Promise<void> => {
-    while (waiting.length > 0) await writeBatch()
-    running = undefined
-  }
-  return {
-    pending: () => [...inFlight, ...waiting].map(({ record }) => record),
-    write: (record: TokenRecord, isMaster: boolean) => {
-      if (isClosed) throw storeUnavailable('The store is closed')
-      return new Promise<TokenRecord>((resolve, reject) => {
-        waiting.push({ record, isMaster, resolve, reject })
-        running ??= run()
-      })
-    },
-    close: async () => {
-      isClosed = true
-      await running
-    },
-  }
-}
-
-/** `low.data` is replaced, never changed in place, so that a failed write leaves it as it was. */
-function changed(before: TokensFile, changes: readonly Change[]): TokensFile {
-  const records = new Map(before.tokens.map((record) => [record.id, record]))
-  for (const { record } of changes) records.set(record.id, record)
-  const master = changes.findLast(({ isMaster }) => isMaster)?.record.id ?? before.master
-  return { ...before, ...(master === undefined ? {} : { master }), tokens: [...records.values()] }
+function checked(tokens: TokenIndex, edit: Edit): Edit {
+  const { record } = edit
+  const field = badFieldOf(record)
+  // Written as it is, such a record would keep the store from opening ever again.
+  if (field !== undefined) throw new RangeError(`a token cannot have this ${field}`)
+  const { id, hash, name, user } = record
+  if ((tokens.byHash(hash)?.id ?? id) !== id) throw nameTaken('There is a token with this secret already')
+  if (name !== '' && (tokens.ownerOf(user, name) ?? id) !== id)
+    throw nameTaken(`"${user}" has a token named "${name}" already`)
+  return edit
 }

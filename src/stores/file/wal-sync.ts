@@ -1,6 +1,6 @@
 import { close, fdatasync, openSync } from 'node:fs'
 
-const SYNC_AFTER_MS = 500
+const SYNC_AFTER_MS = 250
 
 /** Brings commits to the disk behind their backs: what a power cut can take is younger than a second. */
 export interface WalSync {

@@ -1,0 +1,41 @@
+# The gateway's image. Every instruction works with BuildKit and with the older builder.
+# The patch level is a promise: 26.12.1 carries the security fixes of October 2026.
+ARG NODE_IMAGE=node:26.12.1-bookworm-slim
+
+FROM ${NODE_IMAGE} AS dependencies
+LABEL org.opencontainers.image.title=llm-api-gateway
+WORKDIR /app
+COPY package.json package-lock.json ./
+# Optional packages hold the Node of development machines: it would hide the one of this image.
+RUN npm ci --omit=dev --omit=optional --no-audit --no-fund --loglevel=error \
+ && find node_modules \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' \) -type f -delete \
+ && rm -rf node_modules/gpt-tokenizer/src node_modules/gpt-tokenizer/data node_modules/gpt-tokenizer/cjs
+
+FROM ${NODE_IMAGE}
+LABEL org.opencontainers.image.title=llm-api-gateway
+# curl: for the healthcheck and for the operator's own questions from inside.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates curl \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*
+WORKDIR /app
+# Folders that a mount or volume takes over are the user's own, so that a fresh one is too.
+RUN mkdir -p src/db src/logs node_modules/.cache/node /var/spool/gateway \
+ && chown node:node src/db src/logs node_modules/.cache/node /var/spool/gateway \
+ && chmod 700 src/db src/logs /var/spool/gateway
+ENV TMPDIR=/var/spool/gateway
+COPY --from=dependencies /app/node_modules ./node_modules
+COPY package.json ./
+COPY scripts ./scripts
+COPY src ./src
+USER node
+# Compiled once here: the root file system is read-only when the container runs. Same flags as below, or V8 ignores it.
+RUN node --max-semi-space-size=8 --input-type=module -e "\
+import { enableCompileCache } from 'node:module'; \
+enableCompileCache('/app/node_modules/.cache/node'); \
+for (const room of ['app', 'config/catalog-source', 'stores/open', 'telemetry/logger', 'admin/door', 'auth/master']) \
+  await import('/app/src/' + room + '.ts')"
+EXPOSE 8088
+HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
+  CMD curl -fsS -o /dev/null "http://127.0.0.1:${PORT:-8088}/health"
+# npm does not pass signals on, so Node is started directly, with the flags of "npm start".
+CMD ["node", "--max-semi-space-size=8", "src/server.ts"]

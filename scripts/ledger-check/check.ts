@@ -1,0 +1,60 @@
+import type { TokenView } from '../../src/admin/token-schemas.ts'
+import type { Book, Books } from '../../src/stores/books.ts'
+import type { Credits } from '../../src/stores/token-store.ts'
+
+/** What a running server says of its tokens; undefined when none runs. */
+export type Live = readonly TokenView[] | undefined
+
+/** The sums to show, and what does not add up. */
+export interface Verdict {
+  books: readonly Book[]
+  total: Credits & { rowsMicros: number }
+  faults: readonly string[]
+}
+
+/** Holds the stored sums against each other, and against those of the server, which were read later. */
+export function judge({ books, faults }: Books, live: Live): Verdict {
+  const stored = books.flatMap((book) => [
+    ...faultsOf(book),
+    ...(book.chargedMicros === book.rowsMicros
+      ? []
+      : [`${nameOf(book)}: ${book.chargedMicros} are charged, its usage rows say ${book.rowsMicros}`]),
+  ])
+  const current = live === undefined ? books : books.map((book) => withLive(book, live))
+  const running = live === undefined ? [] : current.flatMap((book) => [...faultsOf(book), ...lossOf(book)])
+  return { books: current, total: totalOf(current), faults: [...new Set([...faults, ...stored, ...running])] }
+}
+
+const nameOf = ({ tokenId, user }: Book): string => `token ${tokenId} of ${user}`
+
+function faultsOf(book: Book): string[] {
+  const { creditedMicros, balanceMicros, heldMicros, chargedMicros } = book
+  const sums = `${creditedMicros} credited, ${balanceMicros} balance, ${heldMicros} held, ${chargedMicros} charged`
+  if (Math.min(creditedMicros, balanceMicros, heldMicros, chargedMicros) < 0)
+    return [`${nameOf(book)}: below zero: ${sums}`]
+  if (creditedMicros !== balanceMicros + heldMicros + chargedMicros)
+    return [`${nameOf(book)}: does not add up: ${sums}`]
+  return []
+}
+
+/** A charge never becomes less: the server may know more than its files, but not the other way round. */
+const lossOf = (book: Book): string[] =>
+  book.chargedMicros >= book.rowsMicros
+    ? []
+    : [`${nameOf(book)}: the server has charged ${book.chargedMicros}, its usage rows say ${book.rowsMicros}`]
+
+function withLive(book: Book, live: readonly TokenView[]): Book {
+  const found = live.find(({ id }) => id === book.tokenId)
+  return found === undefined ? book : { ...book, ...found.credits }
+}
+
+function totalOf(books: readonly Book[]): Verdict['total'] {
+  const sum = (field: keyof Verdict['total']) => books.reduce((all, book) => all + book[field], 0)
+  return {
+    creditedMicros: sum('creditedMicros'),
+    balanceMicros: sum('balanceMicros'),
+    heldMicros: sum('heldMicros'),
+    chargedMicros: sum('chargedMicros'),
+    rowsMicros: sum('rowsMicros'),
+  }
+}

@@ -1,0 +1,11 @@
+#!/bin/sh
+# scripts/preflight.js on a server that has Docker but no Node: the same checks from a container, with the same flags.
+set -eu
+cd "$(dirname "$0")/.."
+image=${NODE_IMAGE:-$(sed -n 's/^ARG NODE_IMAGE=//p' Dockerfile)}
+compose=$( (docker-compose version --short || docker compose version --short) 2>/dev/null || true)
+exec docker run --rm --network host -v "$PWD:/deploy:ro" -w /deploy \
+  -e "DOCKER_VERSION=$(docker version --format '{{.Server.Version}}')" \
+  -e "COMPOSE_VERSION=$compose" \
+  -e "TRAEFIK_RUNNING=$(docker ps -q --filter 'name=^traefik-prod$')" \
+  "$image" node scripts/preflight.js "$@"

@@ -1,0 +1,49 @@
+// @ts-check
+import { spawnSync } from 'node:child_process'
+import { existsSync, statSync } from 'node:fs'
+
+const OTHERS = 0o077
+const LEAST_DOCKER = '20.10.0'
+const LEAST_COMPOSE = '1.29.2'
+
+/** @param {string} command @param {string[]} args */
+const said = (command, args) => {
+  const { status, stdout } = spawnSync(command, args, { encoding: 'utf8', timeout: 20_000 })
+  return status === 0 ? stdout.trim() : ''
+}
+
+// In a container (scripts/preflight.sh) there is no docker to ask: the answers come along as variables.
+const dockerVersion = () =>
+  process.env.DOCKER_VERSION ?? said('docker', ['version', '--format', '{{.Server.Version}}'])
+const composeVersion = () =>
+  process.env.COMPOSE_VERSION ??
+  (said('docker-compose', ['version', '--short']) || said('docker', ['compose', 'version', '--short']))
+
+/** Then its ports are taken by right. */
+export const ownTraefikRuns = () =>
+  (process.env.TRAEFIK_RUNNING ?? said('docker', ['ps', '-q', '--filter', 'name=^traefik-prod$'])) !== ''
+
+/** @param {string} version @param {string} least */
+const isOlder = (version, least) =>
+  version.replace(/^v/, '').localeCompare(least, undefined, { numeric: true }) < 0
+
+/** @returns {string[]} */
+export const checkMachine = () => [...checkVersions(), ...checkModes()]
+
+const checkVersions = () => {
+  const [docker, compose] = [dockerVersion(), composeVersion()]
+  const findings = []
+  if (docker === '')
+    findings.push('no Docker engine answers: install it (get.docker.com), start it, or run this with sudo')
+  else if (isOlder(docker, LEAST_DOCKER))
+    findings.push(`Docker ${docker} is too old: install ${LEAST_DOCKER} or newer`)
+  if (compose === '') findings.push('no Compose here: install docker-compose-plugin or docker-compose')
+  else if (isOlder(compose, LEAST_COMPOSE))
+    findings.push(`Compose ${compose} is too old: install ${LEAST_COMPOSE} or newer`)
+  return findings
+}
+
+const checkModes = () =>
+  ['letsencrypt/acme.json', 'edge/dashboard-users']
+    .filter((path) => existsSync(path) && (statSync(path).mode & OTHERS) !== 0)
+    .map((path) => `${path} can be read by other users of this server: chmod 600 ${path}`)

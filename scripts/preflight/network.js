@@ -1,0 +1,75 @@
+// @ts-check
+import { Resolver } from 'node:dns/promises'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { networkInterfaces } from 'node:os'
+import { ownTraefikRuns } from './machine.js'
+import { hostnames } from './settings.js'
+
+/** @typedef {import('./settings.js').Settings} Settings */
+
+const PRIVATE =
+  /^(10\.|127\.|169\.254\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|f[cde])/i
+
+/** The public addresses that this machine knows to be its own. @returns {string[]} */
+export const findAddresses = () =>
+  Object.values(networkInterfaces())
+    .flatMap((all) => all ?? [])
+    .filter(({ internal, address }) => !internal && !PRIVATE.test(address))
+    .map(({ address }) => address)
+
+/** @param {Settings} settings @param {{ addresses: string[], resolver?: string }} where @returns {Promise<string[]>} */
+export const checkNames = async (settings, { addresses, resolver: server }) => {
+  const names = hostnames(settings)
+  if (addresses.length === 0)
+    return [
+      'this machine has no public address of its own: run again with --address and the one that DNS shall name',
+    ]
+  const resolver = new Resolver({ timeout: 5000, tries: 2 })
+  if (server) resolver.setServers([server])
+  const found = await Promise.all(names.map((name) => checkName(name, { addresses, resolver })))
+  return found.flat()
+}
+
+/** @param {string} name @param {{ addresses: string[], resolver: Resolver }} where @returns {Promise<string[]>} */
+const checkName = async (name, { addresses, resolver }) => {
+  const none = () => /** @type {string[]} */ ([])
+  const records = await Promise.all([
+    resolver.resolve4(name).catch(none),
+    resolver.resolve6(name).catch(none),
+  ])
+  const found = records.flat()
+  const own = addresses.join(' or ')
+  if (found.length === 0) return [`${name} has no DNS record: make an A record with ${own}, then wait for it`]
+  const others = found.filter((address) => !addresses.includes(address))
+  // One wrong record is enough for the authority to ask there, an IPv6 one first of all.
+  if (others.length > 0)
+    return [`${name} points to ${others.join(', ')}, this server is ${own}: correct the DNS record`]
+  return []
+}
+
+/** @param {Settings} settings @returns {Promise<string[]>} */
+export const checkPorts = async ({ EDGE_HTTP, EDGE_HTTPS }) => {
+  if (ownTraefikRuns()) return []
+  const places = [EDGE_HTTP || '80', EDGE_HTTPS || '443']
+  return (await Promise.all(places.map(checkPort))).flat()
+}
+
+/** @param {string} place a port, or an address and a port */
+const checkPort = async (place) => {
+  const [, host = '0.0.0.0', port = ''] = /^(?:(.*):)?(\d+)$/.exec(place) ?? []
+  const server = createServer()
+  try {
+    server.listen(Number(port), host)
+    await once(server, 'listening')
+    return []
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
+    if (code === 'EADDRINUSE')
+      return [`port ${port} is taken: "ss -ltnp sport = :${port}" names the program, stop and disable it`]
+    if (code === 'EACCES') return [`whether port ${port} is free only root can see: run this with sudo`]
+    return [`port ${port} cannot be used (${code}): check EDGE_HTTP and EDGE_HTTPS in .env`]
+  } finally {
+    server.close()
+  }
+}

@@ -1,0 +1,89 @@
+// @ts-check
+import { readFileSync, statSync } from 'node:fs'
+
+/** @typedef {Record<string, string>} Settings */
+
+const OTHERS = 0o077
+const NAMES = ['DOMAIN1', 'DOMAIN2', 'DOMAIN3', 'DOMAIN4', 'DOMAIN5']
+const HOSTNAME = /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])$/
+
+/** The five hostnames and the dashboard's, without those that are none. @param {Settings} settings */
+export const hostnames = (settings) =>
+  [...NAMES.map((name) => settings[name] ?? ''), `traefik.${settings.DOMAIN1 ?? ''}`].filter((name) =>
+    HOSTNAME.test(name),
+  )
+
+/** @param {string} path @returns {{ settings: Settings, findings: string[] }} */
+export const readSettings = (path) => {
+  try {
+    const text = readFileSync(path, 'utf8')
+    const isOpen = (statSync(path).mode & OTHERS) !== 0
+    const finding = `${path} can be read by other users of this server: chmod 600 ${path}`
+    return { settings: readLines(text), findings: isOpen ? [finding] : [] }
+  } catch {
+    return {
+      settings: {},
+      findings: [`${path} is missing or unreadable: cp .env.example .env, then fill it in`],
+    }
+  }
+}
+
+/** @param {string} text @returns {Settings} */
+const readLines = (text) =>
+  Object.fromEntries(
+    text.split(/\r?\n/).flatMap((line) => {
+      const [, name, value = ''] = /^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$/.exec(line) ?? []
+      return name === undefined ? [] : [[name, value.replace(/^(['"])(.*)\1$/, '$2')]]
+    }),
+  )
+
+/** @param {Settings} settings @returns {string[]} */
+export const checkSettings = (settings) => [
+  ...checkDomains(settings),
+  ...checkAuthority(settings),
+  ...checkReplicas(settings),
+  ...checkMaster(settings),
+]
+
+/** @param {Settings} settings */
+const checkDomains = (settings) => {
+  const missing = NAMES.filter((name) => !settings[name]).map((name) => `${name} is empty: set it in .env`)
+  const wrong = NAMES.filter((name) => settings[name] && !HOSTNAME.test(settings[name])).map(
+    (name) =>
+      `${name} is no hostname: lower-case letters, digits, dots and dashes alone, as in api.example.com`,
+  )
+  const all = NAMES.map((name) => settings[name]).filter(Boolean)
+  const twice = [...new Set(all.filter((name, index) => all.indexOf(name) !== index))]
+  return [
+    ...missing,
+    ...wrong,
+    ...twice.map((name) => `${name} stands in .env twice: each DOMAIN is another name`),
+  ]
+}
+
+/** @param {Settings} settings */
+const checkAuthority = ({ ACME_EMAIL: email = '', ACME_CA_SERVER: server = '', LETSENCRYPT_EMAIL: old }) => {
+  const findings = []
+  if (!email && old) findings.push('LETSENCRYPT_EMAIL is not read any more: call it ACME_EMAIL in .env')
+  else if (!/^[^@\s]+@[^@\s]+\.[^@\s]+$/.test(email))
+    findings.push('ACME_EMAIL is no e-mail address: set it in .env')
+  else if (/@example\.(com|org|net)$/.test(email))
+    findings.push("ACME_EMAIL is an example, which Let's Encrypt refuses: set your own in .env")
+  if (server && !/^https:\/\/[^/]+\/.+/.test(server))
+    findings.push(
+      'ACME_CA_SERVER is no directory URL: https://acme-staging-v02.api.letsencrypt.org/directory, or empty',
+    )
+  return findings
+}
+
+/** @param {Settings} settings */
+const checkReplicas = ({ COMPOSE_PROFILES: profiles = '', REDIS_URL: redis }) =>
+  profiles.split(',').includes('scale') && !redis
+    ? ['COMPOSE_PROFILES=scale needs REDIS_URL=redis://redis:6379 in .env: replicas cannot share files']
+    : []
+
+/** @param {Settings} settings */
+const checkMaster = ({ ADMIN_FIRST: master = '' }) =>
+  master && (master.length < 16 || /^((your|change)[_-]|changeme)/i.test(master))
+    ? ['ADMIN_FIRST is too short or a placeholder: openssl rand -hex 32, or leave it empty and one is made']
+    : []

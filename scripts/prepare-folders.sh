@@ -1,0 +1,22 @@
+#!/bin/sh
+# Run as root in the container "prepare", before the others start: their user (1000) must own what they write,
+# however the folders came about: made by Docker, cloned by another user, restored from a backup.
+set -eu
+
+own() {
+  find "$1" \( ! -user 1000 -o ! -group 1000 \) -exec chown -h 1000:1000 {} +
+}
+
+case ",${COMPOSE_PROFILES:-}," in
+  *,scale,*) mkdir -p src/db/redis src/db/replica-2 src/db/replica-3 src/logs/replica-2 src/logs/replica-3 ;;
+esac
+for folder in src/db src/logs letsencrypt; do
+  own "$folder"
+  chmod 700 "$folder"
+done
+# Traefik refuses to use a certificate store that others may read.
+if [ -f letsencrypt/acme.json ]; then chmod 600 letsencrypt/acme.json; fi
+if [ -f edge/dashboard-users ]; then
+  own edge/dashboard-users
+  chmod 600 edge/dashboard-users
+fi

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Builds the image and replaces the gateways of the profile "scale" one after the other, each when the one before it
+# serves: no request fails.
+set -eu
+cd "$(dirname "$0")/.."
+if [ -z "${COMPOSE:-}" ]; then
+  COMPOSE='docker compose'
+  if command -v docker-compose >/dev/null; then COMPOSE=docker-compose; fi
+  COMPOSE="$COMPOSE -f docker-compose.prod.yml"
+fi
+
+until_ready() {
+  for _ in $(seq 60); do
+    if docker exec "$1" curl -fsS -o /dev/null http://127.0.0.1:8088/ready 2>/dev/null; then return; fi
+    sleep 1
+  done
+  echo "$1 is not ready after a minute; the others serve on. See: docker logs $1" >&2
+  exit 1
+}
+
+$COMPOSE build api-gateway
+for replica in '' -2 -3; do
+  $COMPOSE up -d --no-deps --force-recreate "api-gateway$replica"
+  until_ready "api-gateway-prod$replica"
+  # Traefik asks every 2 s: only then has it this one back.
+  sleep 5
+  echo "api-gateway-prod$replica is updated"
+done

@@ -1,0 +1,75 @@
+import type { Static } from 'typebox'
+import { isAddressBlock } from '../config/address-blocks.ts'
+import { invalidRequest, notFound } from '../errors.ts'
+import type { NewToken, Token, TokenStore } from '../stores/token-store.ts'
+import type { creditsBody, secretBody, TokenView } from './token-schemas.ts'
+
+/** What an operator can do with tokens, through the door or over the store itself. */
+export interface TokenWork {
+  mint(token: NewToken): Promise<TokenView>
+  list(): Promise<TokenView[]>
+  revoke(id: string): Promise<TokenView>
+  disable(id: string): Promise<TokenView>
+  enable(id: string): Promise<TokenView>
+  adjust(id: string, change: Static<typeof creditsBody>): Promise<TokenView>
+  rotate(id: string, secret: Static<typeof secretBody>): Promise<TokenView>
+}
+
+export function openTokenWork(tokens: TokenStore, now = Date.now): TokenWork {
+  const view = (token: Token) => viewToken(tokens, token)
+  const viewKnown = async (id: string, asked: Promise<Token | undefined>): Promise<TokenView> => {
+    const token = await asked
+    if (token === undefined) throw notFound(`There is no token with the id "${id}"`)
+    return view(token)
+  }
+  return {
+    mint: async (token) => {
+      const wrong = token.addresses?.find((block) => !isAddressBlock(block))
+      if (wrong !== undefined) throw invalidRequest(`"${wrong}" is no address and no block of addresses`)
+      return view(await tokens.mint(token))
+    },
+    list: async () => Promise.all((await tokens.list()).map(view)),
+    revoke: (id) => viewKnown(id, tokens.revoke(id, now())),
+    disable: (id) => viewKnown(id, tokens.disable(id, now())),
+    enable: (id) => viewKnown(id, tokens.enable(id)),
+    adjust: (id, change) => viewKnown(id, countable(tokens.adjust({ ...change, tokenId: id, at: now() }))),
+    rotate: (id, { hash, prefix, overlapMs }) => {
+      const at = now()
+      return viewKnown(id, tokens.rotate({ tokenId: id, hash, prefix, at, previousUntil: at + overlapMs }))
+    },
+  }
+}
+
+/** The caller's amount is at fault, not the gateway. */
+const countable = async <T>(work: Promise<T>): Promise<T> => {
+  try {
+    return await work
+  } catch (error) {
+    if (error instanceof RangeError) throw invalidRequest(error.message, { cause: error })
+    throw error
+  }
+}
+
+/** What an operator may see of the token, with its credits: neither secret nor hash. */
+async function viewToken(tokens: TokenStore, token: Token): Promise<TokenView> {
+  const { id, prefix, type, user, name, createdAt, expiresAt, revokedAt, disabledAt } = token
+  const { requestsPerMinute, requestsPerDay, requestsInFlight, previous, addresses } = token
+  return {
+    id,
+    prefix,
+    type,
+    user,
+    name,
+    models: [...token.models],
+    createdAt,
+    expiresAt,
+    revokedAt,
+    disabledAt,
+    previousUntil: previous && Math.max(...previous.map(({ until }) => until)),
+    addresses: addresses && [...addresses],
+    requestsPerMinute,
+    requestsPerDay,
+    requestsInFlight,
+    credits: await tokens.credits(id),
+  }
+}

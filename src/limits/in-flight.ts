@@ -1,0 +1,45 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { rateLimited } from '../errors.ts'
+import type { TokenStore } from '../stores/token-store.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Answered from memory: not counted among the requests that run. */
+    isQuick?: boolean
+  }
+}
+
+export interface InFlightOptions {
+  tokens: Pick<TokenStore, 'enter' | 'leave'>
+}
+
+/** No more requests of a token at once than it may have. From its credential to the end of its answer, whichever end. */
+export const inFlightLimit = fp<InFlightOptions>(
+  async (app, { tokens }) => {
+    app.addHook('onRequest', async (request, reply) => {
+      const { requestsInFlight: most, id } = request.token
+      if (most === undefined || request.routeOptions.config.isQuick) return
+      const place = await tokens.enter(id, most)
+      if (place === undefined)
+        throw rateLimited(
+          `This token may have ${most} requests running at once. Wait until one of them ends.`,
+        )
+      leaveAtEnd(request, reply, () => tokens.leave(place))
+    })
+  },
+  { name: 'in-flight-limit', dependencies: ['client-auth'] },
+)
+
+/** An answer ends with its response; an upgraded connection has none that closes, and ends with its socket. */
+const leaveAtEnd = ({ raw }: FastifyRequest, reply: FastifyReply, leave: () => void): void => {
+  const { socket } = raw
+  const end = (): void => {
+    reply.raw.off('close', end)
+    socket.off('close', end)
+    leave()
+  }
+  if (reply.raw.destroyed || socket.destroyed) return leave()
+  if (raw.headers.upgrade === undefined) reply.raw.once('close', end)
+  socket.once('close', end)
+}

@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { idempotencyMismatch, idempotencyOver, idempotencyRunning, invalidRequest } from '../errors.ts'
+import type { Endpoint } from '../routing/endpoints.ts'
+import type { IdempotencyStore, KeptAnswer } from '../stores/idempotency.ts'
+import type { Settlement, UsageRow } from '../stores/token-store.ts'
+import type { Ask } from './ask.ts'
+import type { Downstream } from './downstream.ts'
+import { type AnswerKeeper, createAnswerKeeper } from './kept-answer.ts'
+
+const KEY = /^[\x20-\x7e]{1,255}$/
+
+type Settle = (row: UsageRow) => Promise<Settlement>
+
+/** A request under a key of its own, until its end is known. */
+export interface KeyedExchange {
+  /** The answer of before; nothing else is to be done then. */
+  again: KeptAnswer | undefined
+  /** Keeps what is written, and ends the key before the last byte leaves. */
+  watch(downstream: Downstream): Downstream
+  /** Ends the key with the bill, unless an answer is on its way. */
+  settling(settle: Settle): Settle
+  /** The request was refused before it began. */
+  free(): Promise<void>
+}
+
+interface Keyed {
+  request: FastifyRequest
+  endpoint: Endpoint
+  ask: Ask
+  at: number
+}
+
+/** Takes the request's `Idempotency-Key`. Throws `invalid_request`, `idempotency_conflict`, `-mismatch`. */
+export const claimKey = async (store: IdempotencyStore, keyed: Keyed): Promise<KeyedExchange> => {
+  const { request, at } = keyed
+  const key = request.headers['idempotency-key']
+  if (typeof key !== 'string' || !KEY.test(key))
+    throw invalidRequest('"Idempotency-Key" must be 1 to 255 printable characters')
+  const fingerprint = fingerprintOf(keyed)
+  const claim = await store.claim({ tokenId: request.token.id, key, fingerprint, requestId: request.id, at })
+  if (claim.state === 'claimed') return openExchange(store, claim.id)
+  if (claim.state === 'answered' && claim.answer) return { ...NOTHING_TO_DO, again: claim.answer }
+  if (claim.state === 'mismatch')
+    throw idempotencyMismatch(
+      'This "Idempotency-Key" was used for another request: choose a new one, or send the same path and body',
+    )
+  if (claim.state === 'running')
+    throw idempotencyRunning(
+      `The request ${claim.requestId} with this "Idempotency-Key" still runs: wait for its end`,
+    )
+  throw idempotencyOver(
+    `The request ${claim.requestId} with this "Idempotency-Key" is over and charged; its answer cannot be given again`,
+  )
+}
+
+/** The answer of before, byte for byte. */
+export const sendAgain = (reply: FastifyReply, { status, headers, body }: KeptAnswer): FastifyReply =>
+  reply
+    .code(status)
+    .headers({ ...headers, 'idempotent-replayed': 'true' })
+    .send(body)
+
+/** A form's file is not read before it is priced: its path, length and fields stand for it. */
+const fingerprintOf = ({ request: { body, headers }, endpoint, ask }: Keyed): string => {
+  const hash = createHash('sha256').update(endpoint.path).update('\0')
+  if (Array.isArray(body)) for (const chunk of body) hash.update(chunk)
+  else
+    hash.update(JSON.stringify([headers['content-length'], ask.model, ask.images, ask.text?.().toString()]))
+  return hash.digest('hex')
+}
+
+const NOTHING_TO_DO: Omit<KeyedExchange, 'again'> = {
+  watch: (downstream) => downstream,
+  settling: (settle) => settle,
+  free: async () => {},
+}
+
+const openExchange = (store: IdempotencyStore, claimId: string): KeyedExchange => {
+  let [keeper, downstream]: [AnswerKeeper?, Downstream?] = []
+  // A key that cannot be ended now is ended by the store itself when it opens again.
+  const finish = (answer: KeptAnswer | undefined) => store.finish(claimId, answer).catch(() => {})
+  const free = () => store.free(claimId).catch(() => {})
+  return {
+    again: undefined,
+    free,
+    watch(inner) {
+      keeper = createAnswerKeeper(inner, finish)
+      downstream = inner
+      return keeper.downstream
+    },
+    settling: (settle) => async (row) => {
+      const settlement = await settle(row)
+      if (row.provider === '') await free()
+      else if (keeper?.hasFailed() || downstream?.response.destroyed) await finish(undefined)
+      // Whatever cuts the answer short from here on: it was charged.
+      else downstream?.response.once('close', () => void finish(undefined))
+      return settlement
+    },
+  }
+}

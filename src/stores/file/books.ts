@@ -1,0 +1,71 @@
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Book, Books } from '../books.ts'
+import { StoreError } from '../store-error.ts'
+import { LEDGER_FILE, ledgerError } from './ledger-file.ts'
+import { openSqliteToRead, type Sqlite } from './sqlite.ts'
+import { readTokensFile, type TokensFile } from './token-record.ts'
+import { TOKENS_FILE } from './tokens.ts'
+
+/** Sums by token id, in micro-credits. */
+interface Sums {
+  charged: Map<string, number>
+  rows: Map<string, number>
+  held: Map<string, number>
+}
+
+/** The sums of the files in one snapshot, beside a running server or without one. Throws a `StoreError`. */
+export async function readFileBooks(dbDir: string): Promise<Books> {
+  // The ledger first: what it charges was credited before.
+  const sums = readSums(join(dbDir, LEDGER_FILE))
+  const { tokens } = await readTokens(join(dbDir, TOKENS_FILE))
+  const books = tokens.map(({ id, user, name, creditedMicros }): Book => {
+    const [chargedMicros, heldMicros] = [sums.charged.get(id) ?? 0, sums.held.get(id) ?? 0]
+    const balanceMicros = creditedMicros - chargedMicros - heldMicros
+    const rowsMicros = sums.rows.get(id) ?? 0
+    return { tokenId: id, user, name, creditedMicros, balanceMicros, heldMicros, chargedMicros, rowsMicros }
+  })
+  const known = new Set(tokens.map(({ id }) => id))
+  const strangers = [...new Set([...sums.charged.keys(), ...sums.rows.keys()])].filter((id) => !known.has(id))
+  return {
+    books,
+    faults: strangers.map((id) => `${LEDGER_FILE} charges "${id}", which ${TOKENS_FILE} does not know`),
+  }
+}
+
+function readSums(path: string): Sums {
+  if (!existsSync(path))
+    throw new StoreError('damaged', `"${path}" is not there: is DB_DIR the right folder?`)
+  let db: Sqlite | undefined
+  try {
+    db = openSqliteToRead(path)
+    db.exec('BEGIN')
+    return {
+      charged: sumsOf(db, 'SELECT token_id, charged_micros AS micros FROM accounts'),
+      rows: sumsOf(db, 'SELECT token_id, sum(charged_micros) AS micros FROM usage GROUP BY token_id'),
+      held: sumsOf(db, 'SELECT token_id, sum(micros) AS micros FROM holds GROUP BY token_id'),
+    }
+  } catch (cause) {
+    throw ledgerError(path, cause)
+  } finally {
+    db?.close()
+  }
+}
+
+const sumsOf = (db: Sqlite, sql: string): Map<string, number> =>
+  new Map(
+    db
+      .prepare(sql)
+      .all()
+      .map(({ token_id, micros }) => [String(token_id), Number(micros)]),
+  )
+
+async function readTokens(path: string): Promise<TokensFile> {
+  try {
+    return readTokensFile(await readFile(path, 'utf8'))
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new StoreError('damaged', `"${path}" cannot be read (${reason})`, { cause })
+  }
+}

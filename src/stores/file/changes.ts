@@ -1,0 +1,100 @@
+import { balanceTooSmall, idempotencyMismatch } from '../../errors.ts'
+import type { Adjustment, Rotation, Token } from '../token-store.ts'
+import type { Ledger } from './ledger.ts'
+import type { TokenRecord } from './token-record.ts'
+import type { Changed, TokenBook } from './tokens.ts'
+
+const OPERATION_ID = /^[\x20-\x7e]{1,128}$/
+
+/** Everything that is done to a token after it was made; each durable when it resolves. */
+export function openChanges(book: TokenBook, ledger: Ledger) {
+  const change = async (id: string, edit: (record: TokenRecord) => TokenRecord): Promise<Token | undefined> =>
+    (await book.change(id, edit)).record
+  return {
+    revoke: (tokenId: string, at: number) =>
+      change(tokenId, (token) => (token.revokedAt === undefined ? { ...token, revokedAt: at } : token)),
+    disable: (tokenId: string, at: number) =>
+      change(tokenId, (token) => (token.disabledAt === undefined ? { ...token, disabledAt: at } : token)),
+    enable: (tokenId: string) => change(tokenId, enabled),
+    rotate: (rotation: Rotation) => change(rotation.tokenId, (token) => rotated(token, rotation)),
+    adjust: openAdjust(book, ledger),
+  }
+}
+
+function enabled(token: TokenRecord): TokenRecord {
+  if (token.disabledAt === undefined) return token
+  const { disabledAt: _, ...kept } = token
+  return kept
+}
+
+function rotated(token: TokenRecord, { hash, prefix, at, previousUntil }: Rotation): TokenRecord {
+  if (token.hash === hash) return token
+  const { previous: before = [], ...kept } = token
+  const previous = [...before, { hash: token.hash, until: previousUntil }].filter(
+    (one) => one.hash !== hash && one.until > at && previousUntil > at,
+  )
+  return { ...kept, hash, prefix, ...(previous.length > 0 ? { previous } : {}) }
+}
+
+/** One change for each operation id, also when it is asked for twice at once. */
+function openAdjust(book: TokenBook, ledger: Ledger) {
+  const running = new Map<string, { ask: Adjustment; made: Promise<Changed> }>()
+  return async (ask: Adjustment): Promise<Token | undefined> => {
+    checkAdjustment(ask)
+    const { operationId, tokenId } = ask
+    if (book.byId(tokenId) === undefined) return undefined
+    const other = running.get(operationId)?.ask ?? book.operation(operationId)
+    if (other !== undefined && (other.tokenId !== tokenId || other.micros !== ask.micros))
+      throw idempotencyMismatch('This operation id was used for another change: choose a new one')
+    const same = running.get(operationId)
+    if (same !== undefined) return (await same.made).record
+    if (other !== undefined) return book.byId(tokenId)
+    const made = ask.micros > 0 ? topUp(book, ledger, ask) : debit(book, ledger, ask)
+    running.set(operationId, { ask, made })
+    try {
+      return (await made).record
+    } finally {
+      running.delete(operationId)
+    }
+  }
+}
+
+function checkAdjustment({ operationId, micros }: Adjustment): void {
+  if (!OPERATION_ID.test(operationId))
+    throw new RangeError('an operation id must have 1 to 128 printable characters')
+  if (!Number.isSafeInteger(micros) || micros === 0)
+    throw new RangeError(`micros must be a whole number of micro-credits other than 0, not ${micros}`)
+}
+
+/** Durable first: what is not on the disk cannot be spent. */
+async function topUp(book: TokenBook, ledger: Ledger, ask: Adjustment): Promise<Changed> {
+  const made = await write(book, ask)
+  if (made.isNew) ledger.credit(ask.tokenId, ask.micros)
+  return made
+}
+
+/** Out of the balance first: what is being taken away cannot be spent meanwhile. */
+async function debit(book: TokenBook, ledger: Ledger, ask: Adjustment): Promise<Changed> {
+  const { tokenId, micros } = ask
+  const balanceMicros = ledger.credits(tokenId)?.balanceMicros ?? 0
+  if (balanceMicros < -micros)
+    throw balanceTooSmall(
+      `The token has ${balanceMicros / 1e6} credits free, ${-micros / 1e6} cannot be taken: take less, or wait until its running requests end`,
+    )
+  ledger.credit(tokenId, micros)
+  try {
+    return await write(book, ask)
+  } catch (error) {
+    // The file may hold the debit all the same: until that is certain the credits stay out of reach.
+    void book.whole().then(() => ledger.credit(tokenId, -micros))
+    throw error
+  }
+}
+
+function write(book: TokenBook, { operationId, tokenId, micros, at }: Adjustment): Promise<Changed> {
+  const add = (token: TokenRecord): TokenRecord => ({
+    ...token,
+    creditedMicros: token.creditedMicros + micros,
+  })
+  return book.change(tokenId, add, { id: operationId, tokenId, micros, at })
+}

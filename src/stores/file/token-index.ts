@@ -1,0 +1,40 @@
+import type { TokenRecord } from './token-record.ts'
+
+/** Token records by what they are looked up by. */
+export interface TokenIndex {
+  byId(id: string): TokenRecord | undefined
+  /** By the hash of its secret of now, or of one before. */
+  byHash(hash: string): TokenRecord | undefined
+  /** The id of the user's token of that name. */
+  ownerOf(user: string, name: string): string | undefined
+  all(): readonly TokenRecord[]
+  /** Adds the record, or puts it in the place of the one with its id. */
+  put(record: TokenRecord): void
+}
+
+const hashesOf = ({ hash, previous = [] }: TokenRecord): string[] => [
+  hash,
+  ...previous.map((one) => one.hash),
+]
+const nameKey = (user: string, name: string): string => `${user}\0${name}`
+
+export function buildTokenIndex(records: readonly TokenRecord[]): TokenIndex {
+  const ids = new Map<string, TokenRecord>()
+  const hashes = new Map<string, string>()
+  const names = new Map<string, string>()
+  const put = (record: TokenRecord) => {
+    const before = ids.get(record.id)
+    if (before !== undefined) for (const hash of hashesOf(before)) hashes.delete(hash)
+    ids.set(record.id, record)
+    for (const hash of hashesOf(record)) hashes.set(hash, record.id)
+    if (record.name !== '') names.set(nameKey(record.user, record.name), record.id)
+  }
+  for (const record of records) put(record)
+  return {
+    byId: (id) => ids.get(id),
+    byHash: (hash) => ids.get(hashes.get(hash) ?? ''),
+    ownerOf: (user, name) => names.get(nameKey(user, name)),
+    all: () => [...ids.values()],
+    put,
+  }
+}

@@ -1,0 +1,93 @@
+import { existsSync } from 'node:fs'
+import { mkdir, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Dump, DumpedAccount } from '../accounts-dump.ts'
+import type { UsageRow } from '../token-store.ts'
+import { durableFile } from './durable-file.ts'
+import { openFolder, syncFolder } from './folder.ts'
+import { LEDGER_FILE, openLedgerFile } from './ledger-file.ts'
+import { prepareWrites, usageValues } from './ledger-schema.ts'
+import { takeLock } from './lock.ts'
+import { prepareTransaction } from './sqlite.ts'
+import { readTokensFile, type TokensFile } from './token-record.ts'
+import { TOKENS_FILE } from './tokens.ts'
+
+/** Writes the store into an empty folder beside the others; it counts for nothing until `putInPlace`. */
+export async function writeFiles(folder: string, { masterId, accounts }: Dump): Promise<void> {
+  await rm(folder, { recursive: true, force: true })
+  await mkdir(folder, { mode: 0o700 })
+  const { db, storeId } = openLedgerFile(folder, undefined)
+  try {
+    const writes = prepareWrites(db)
+    prepareTransaction(db)(() => {
+      for (const { token, chargedMicros } of accounts) {
+        if (chargedMicros === 0) continue
+        writes.charge.run(token.id, chargedMicros)
+        writes.usage.run(...usageValues(sumRow(token), chargedMicros))
+      }
+      writes.meta.run('initialised', '1')
+    })
+  } finally {
+    db.close()
+  }
+  const tokens = accounts.map(({ token, creditedMicros }) => ({ ...token, creditedMicros }))
+  const content: TokensFile = {
+    version: 1,
+    storeId,
+    ...(masterId === undefined ? {} : { master: masterId }),
+    tokens,
+  }
+  await durableFile(join(folder, TOKENS_FILE), readTokensFile).write(content)
+}
+
+/** One row for all that was charged before: its own rows stay where they are. */
+const sumRow = ({ id, user }: DumpedAccount['token']): UsageRow => ({
+  requestId: `moved_${id}`,
+  tokenId: id,
+  user,
+  model: '',
+  provider: '',
+  modelUsed: '',
+  endpoint: 'store-move',
+  status: 200,
+  inputTokens: 0,
+  cachedTokens: 0,
+  outputTokens: 0,
+  reasoningTokens: 0,
+  seconds: 0,
+  characters: 0,
+  images: 0,
+  estimated: false,
+  costMicros: 0,
+  latencyMs: 0,
+  firstByteMs: 0,
+  attempts: 0,
+  at: Date.now(),
+})
+
+const FILES = [LEDGER_FILE, `${LEDGER_FILE}-wal`, `${LEDGER_FILE}-shm`, TOKENS_FILE]
+
+/** Makes what `writeFiles` has written the store of `dbDir`; `usage.sqlite` of the replicas keeps another name. */
+export async function putInPlace(folder: string, dbDir: string, stamp: string): Promise<void> {
+  const lock = takeLock(dbDir)
+  try {
+    await setAside(dbDir, `redis-${stamp}`)
+    for (const name of FILES)
+      if (existsSync(join(folder, name))) await rename(join(folder, name), join(dbDir, name))
+    await syncFolder(dbDir)
+    await rm(folder, { recursive: true })
+  } finally {
+    lock.release()
+  }
+}
+
+/** What was moved away stays, under names that no server opens. */
+export async function setAside(dbDir: string, mark: string): Promise<void> {
+  await openFolder(dbDir)
+  // The tokens first: without them the rest is not taken for a store.
+  for (const name of FILES.toReversed())
+    if (existsSync(join(dbDir, name))) await rename(join(dbDir, name), join(dbDir, `${name}.${mark}`))
+  await syncFolder(dbDir)
+}
+
+export const hasFiles = (dbDir: string): boolean => existsSync(join(dbDir, TOKENS_FILE))

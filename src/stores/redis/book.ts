@@ -1,0 +1,116 @@
+import { randomBytes } from 'node:crypto'
+import { nameTaken, storeUnavailable } from '../../errors.ts'
+import { badFieldOf } from '../file/token-record.ts'
+import { checkMicros } from '../micros.ts'
+import type { NewToken, Token } from '../token-store.ts'
+import type { Tools } from './tools.ts'
+
+/** How long a record that was read counts as known: a revocation reaches every replica within this time. */
+const KNOWN_MS = 500
+const MOST_KNOWN = 10_000
+const MOST_TRIES = 20
+
+/** The tokens' records. */
+export class TokenBook {
+  readonly #tools: Tools
+  readonly #known = new Map<string, { token: Token; until: number }>()
+
+  constructor(tools: Tools) {
+    this.#tools = tools
+  }
+
+  async find(hash: string): Promise<Token | undefined> {
+    const before = this.#known.get(hash)
+    if (before !== undefined && before.until > performance.now()) return before.token
+    this.#known.delete(hash)
+    const { link, scripts, keys } = this.#tools
+    const text = await link.run(scripts.find, [keys.tokens, keys.hashes], [hash])
+    if (typeof text !== 'string') return undefined
+    const token = readToken(text)
+    if (this.#known.size >= MOST_KNOWN) this.#known.clear()
+    this.#known.set(hash, { token, until: performance.now() + KNOWN_MS })
+    return token
+  }
+
+  async byId(id: string): Promise<Token | undefined> {
+    const text = await this.#textOf(id)
+    return text === null ? undefined : readToken(text)
+  }
+
+  async list(): Promise<Token[]> {
+    const { link, keys } = this.#tools
+    const texts = await link.read((client) => client.hvals(keys.tokens))
+    return texts.map(readToken).sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1))
+  }
+
+  async master(): Promise<Token | undefined> {
+    const { link, keys } = this.#tools
+    const id = await link.read((client) => client.hget(keys.meta, 'master'))
+    return id === null ? undefined : this.byId(id)
+  }
+
+  async mint({ creditedMicros, ...wish }: NewToken, isMaster = ''): Promise<Token> {
+    checkMicros('creditedMicros', creditedMicros)
+    const token: Token = { ...wish, id: `tok_${randomBytes(9).toString('base64url')}`, createdAt: Date.now() }
+    checkToken(token)
+    const { link, scripts, keys } = this.#tools
+    const name = token.name === '' ? '' : nameKeyOf(token)
+    const touched = [keys.tokens, keys.hashes, keys.names, keys.account(token.id), keys.meta]
+    const args = [token.id, token.hash, name, JSON.stringify(token), creditedMicros, isMaster]
+    const answer = await link.run(scripts.mint, touched, args)
+    if (answer === 'hash') throw nameTaken('There is a token with this secret already')
+    if (answer === 'name') throw nameTaken(`"${token.user}" has a token named "${token.name}" already`)
+    return token
+  }
+
+  /** Changes a record in one step, whoever else changes it; undefined when there is none. */
+  async change(id: string, alter: (before: Token) => Token): Promise<Token | undefined> {
+    for (let tries = 0; tries < MOST_TRIES; tries++) {
+      const text = await this.#textOf(id)
+      if (text === null) return undefined
+      const before = readToken(text)
+      const after = alter(before)
+      if (after === before) return before
+      const answer = await this.#put(before, text, after)
+      if (answer === 'hash') throw nameTaken('There is a token with this secret already')
+      if (answer === 'ok') return after
+    }
+    throw storeUnavailable('The token is changed by too many at once: try again')
+  }
+
+  #textOf(id: string): Promise<string | null> {
+    const { link, keys } = this.#tools
+    return link.read((client) => client.hget(keys.tokens, id))
+  }
+
+  #put(before: Token, text: string, after: Token): Promise<unknown> {
+    checkToken(after)
+    this.#known.clear()
+    const { link, scripts, keys } = this.#tools
+    const args = [before.id, text, JSON.stringify(after), ...hashChanges(before, after)]
+    return link.run(scripts.change, [keys.tokens, keys.hashes], args)
+  }
+}
+
+/** A user's tokens have different names. */
+export const nameKeyOf = ({ user, name }: Token): string => JSON.stringify([user, name])
+
+/** Every secret that finds the token. */
+export const hashesOf = ({ hash, previous = [] }: Token): string[] => [
+  hash,
+  ...previous.map((secret) => secret.hash),
+]
+
+const hashChanges = (before: Token, after: Token): string[] => {
+  const [old, now] = [hashesOf(before), hashesOf(after)]
+  const gone = old.filter((hash) => !now.includes(hash)).map((hash) => `-${hash}`)
+  return [...gone, ...now.filter((hash) => !old.includes(hash)).map((hash) => `+${hash}`)]
+}
+
+function checkToken(token: Token): void {
+  const field = badFieldOf({ ...token, creditedMicros: 0 })
+  if (field !== undefined) throw new RangeError(`a token cannot have this ${field}`)
+}
+
+/** Only this file writes records, and only checked ones. */
+const readToken = (text: string): Token => JSON.parse(text)

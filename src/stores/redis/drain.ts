@@ -1,0 +1,89 @@
+import type { UsageEntry, UsageSink } from '../usage/usage-sink.ts'
+import type { Warn } from '../warn.ts'
+import type { Tools } from './tools.ts'
+
+const LOCK_MS = 15_000
+const MOST_AT_ONCE = 200
+const PAUSE_MS = 500
+const LONGEST_PAUSE_MS = 30_000
+
+export interface DrainOptions {
+  tools: Tools
+  /** Opened with the first row; one that failed is closed and opened anew. */
+  openSink(): Promise<UsageSink>
+  warn: Warn
+}
+
+/** Carries usage rows from Redis into the database: one replica at a time, each row at least once. */
+export class Drain {
+  readonly #options: DrainOptions
+  #sink: UsageSink | undefined
+  #timer: NodeJS.Timeout | undefined
+  #working: Promise<void> = Promise.resolve()
+  #failures = 0
+  #isClosed = false
+
+  constructor(options: DrainOptions) {
+    this.#options = options
+    this.#schedule()
+  }
+
+  /** Carries what is there, as far as Redis and the database let it. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    clearTimeout(this.#timer)
+    await this.#working
+    await this.#work()
+    await this.#sink?.close().catch(() => undefined)
+  }
+
+  #schedule(): void {
+    if (this.#isClosed) return
+    const pauseMs = Math.min(LONGEST_PAUSE_MS, PAUSE_MS * 2 ** Math.min(this.#failures, 6))
+    this.#timer = setTimeout(() => {
+      this.#working = this.#work().then(() => this.#schedule())
+    }, pauseMs)
+  }
+
+  async #work(): Promise<void> {
+    const { tools, warn } = this.#options
+    if (!tools.link.isReady()) return
+    try {
+      while (await this.#carry());
+      if (this.#failures > 0) warn({}, 'usage rows are written again')
+      this.#failures = 0
+    } catch (error) {
+      if (!tools.link.isReady()) return
+      this.#failures += 1
+      if (this.#failures === 1)
+        warn({ err: error }, 'usage rows wait in Redis: the database does not take them')
+      await this.#sink?.close().catch(() => undefined)
+      this.#sink = undefined
+    }
+  }
+
+  /** Some rows; whether there may be more. */
+  async #carry(): Promise<boolean> {
+    const { link, scripts, keys, owner } = this.#options.tools
+    const fence = await link.run(scripts.drain, [keys.drainLock, keys.drainNumber], [owner, LOCK_MS])
+    if (fence === 0) return false
+    const found = await link.read((client) => client.xrange(keys.usage, '-', '+', 'COUNT', MOST_AT_ONCE))
+    if (found.length > 0) {
+      this.#sink ??= await this.#options.openSink()
+      await this.#sink.write(found.map(([, fields]) => readEntry(fields)))
+    }
+    const mine = `${fence} ${owner}`
+    const ids = found.map(([id]) => id)
+    if (ids.length > 0) await link.run(scripts.drained, [keys.drainLock, keys.usage], [mine, ...ids])
+    if (this.#isClosed && ids.length === 0) await link.run(scripts.release, [keys.drainLock], [mine])
+    return ids.length === MOST_AT_ONCE || (this.#isClosed && ids.length > 0)
+  }
+}
+
+function readEntry(fields: readonly string[]): UsageEntry {
+  const named = new Map<string, string>()
+  for (let index = 0; index < fields.length; index += 2)
+    named.set(fields[index] ?? '', fields[index + 1] ?? '')
+  const row: UsageEntry['row'] = JSON.parse(named.get('row') ?? '{}')
+  return { key: named.get('key') ?? '', chargedMicros: Number(named.get('charged')), row }
+}

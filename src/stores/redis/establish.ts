@@ -1,0 +1,84 @@
+import { randomUUID } from 'node:crypto'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Cluster } from 'ioredis'
+import { StoreError } from '../store-error.ts'
+import type { Client } from './client.ts'
+import type { Keys } from './keys.ts'
+import type { Scripts } from './scripts.ts'
+
+/** Which store this folder's replica works on: a Redis that has lost it is found out. */
+export const MARKER = 'redis-store.json'
+const START_MS = 10_000
+
+/** Connects, and finds or makes the store; throws a `StoreError` with the way out. Returns the store's id. */
+export async function establish(client: Client, keys: Keys, dbDir: string): Promise<string> {
+  await connect(client)
+  await refuseEviction(client)
+  const found = await client.hget(keys.meta, 'storeId')
+  const marker = join(dbDir, MARKER)
+  const expected = existsSync(marker) ? String(JSON.parse(readFileSync(marker, 'utf8')).storeId) : undefined
+  if (expected !== undefined && found !== expected) throw lost(marker, found)
+  if (found === null && existsSync(join(dbDir, 'tokens.json'))) {
+    const text = `Redis holds no store, but "${dbDir}" does: move it with "node scripts/store-move.js --to redis", or give this server another DB_DIR`
+    throw new StoreError('damaged', text)
+  }
+  const movedAt = await client.hget(keys.meta, 'movedAt')
+  if (found === null && movedAt !== null)
+    throw new StoreError(
+      'damaged',
+      `This store was moved to files (${movedAt}): start without REDIS_URL, or choose another REDIS_PREFIX`,
+    )
+  if (found === null) await client.hsetnx(keys.meta, 'storeId', randomUUID())
+  const storeId = await client.hget(keys.meta, 'storeId')
+  if (storeId === null)
+    throw new StoreError('unusable', 'Redis does not keep what is written: look at its settings')
+  if (expected === undefined) writeFileSync(marker, JSON.stringify({ storeId }), { mode: 0o600 })
+  return storeId
+}
+
+function lost(marker: string, found: string | null): StoreError {
+  const what = found === null ? 'is empty' : 'holds another store'
+  const text = `Redis ${what}, though this server has worked on one before: restore its data (or mend REDIS_URL), or remove "${marker}" to begin anew`
+  return new StoreError('damaged', text)
+}
+
+/** Connects within a few seconds, or throws a `StoreError`. */
+export async function connect(client: Client): Promise<void> {
+  let last: unknown
+  const note = (error: unknown) => {
+    last = error
+  }
+  client.on('error', note)
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, START_MS)
+    client.once('ready', () => {
+      clearTimeout(timer)
+      resolve()
+    })
+    // It goes on trying by itself.
+    client.connect().catch(note)
+  })
+  client.off('error', note)
+  if (client.status === 'ready') return
+  const reason = last instanceof Error ? ` (${last.message})` : ''
+  throw new StoreError('unreachable', `Redis does not answer${reason}: start it, or mend REDIS_URL`, {
+    cause: last,
+  })
+}
+
+/** So that none is sent twice at first, as unknown and then by its text. */
+export async function teach(client: Client, scripts: Scripts): Promise<void> {
+  const servers = client instanceof Cluster ? client.nodes('master') : [client]
+  const texts = Object.values(scripts).map(({ text }) => text)
+  await Promise.all(servers.flatMap((server) => texts.map((text) => server.script('LOAD', text))))
+}
+
+/** A Redis that throws keys away when it is full would throw away balances. */
+async function refuseEviction(client: Client): Promise<void> {
+  const memory = String(await client.info('memory'))
+  const policy = /maxmemory_policy:(\S+)/.exec(memory)?.[1] ?? 'noeviction'
+  if (policy === 'noeviction' || /^maxmemory:0\r?$/m.test(memory)) return
+  const text = `Redis may evict balances when its memory is full (maxmemory-policy ${policy}): set it to noeviction`
+  throw new StoreError('unusable', text)
+}

@@ -1,0 +1,125 @@
+import { storeUnavailable } from '../../errors.ts'
+import { checkMicros } from '../micros.ts'
+import type { Hold, HoldRequest, Settlement, UsageRow } from '../token-store.ts'
+import { CANCELLED, type End, endHold, type HoldName, readNumbers, type Tools } from './tools.ts'
+import type { Unsettled } from './unsettled.ts'
+
+// How many ended holds are remembered, for whoever settles one twice.
+const MOST_REMEMBERED = 10_000
+
+interface OpenHold extends HoldName {
+  micros: number
+  balanceMicros: number
+  /** What a crash would cost, once an answer has begun. */
+  mark?: { leastMicros: number; row: string }
+  isMarked: boolean
+}
+
+interface Ended {
+  holdId: number
+  settlement: Promise<Settlement>
+  end: End
+}
+
+/** The holds of this replica: an end that Redis does not take goes into `unsettled` and is done later. */
+export class Purse {
+  readonly #tools: Tools
+  readonly #unsettled: Unsettled
+  readonly #open = new Map<number, OpenHold>()
+  /** Sent, and not answered yet. */
+  readonly #asked = new Set<string>()
+  readonly #ended: (Ended | undefined)[] = []
+  #nextId = 1
+
+  constructor(tools: Tools, unsettled: Unsettled) {
+    this.#tools = tools
+    this.#unsettled = unsettled
+  }
+
+  async hold({ tokenId, micros, leastMicros }: HoldRequest): Promise<Hold | undefined> {
+    checkMicros('micros', micros)
+    checkMicros('leastMicros', leastMicros)
+    if (this.#unsettled.isFull()) throw storeUnavailable('Too many charges wait to be written: try again')
+    const { link, scripts, keys, owner } = this.#tools
+    const id = this.#nextId++
+    const name = { owner, hold: String(id), tokenId }
+    const touched = [keys.account(tokenId), keys.holds(owner), keys.ended(owner, name.hold)]
+    this.#asked.add(name.hold)
+    try {
+      const args = [name.hold, micros, leastMicros, tokenId]
+      const [isGranted, granted = 0, balanceMicros = 0] = readNumbers(
+        await link.run(scripts.hold, touched, args),
+      )
+      if (isGranted !== 1) return undefined
+      this.#open.set(id, { ...name, micros: granted, balanceMicros, isMarked: false })
+      return { id, tokenId, micros: granted, balanceMicros }
+    } catch (error) {
+      // It may stand all the same, or come to stand later.
+      this.#unsettled.cancel(name)
+      throw error
+    } finally {
+      this.#asked.delete(name.hold)
+    }
+  }
+
+  markAnswered(holdId: number, leastMicros: number, row: UsageRow): void {
+    checkMicros('leastMicros', leastMicros)
+    const hold = this.#open.get(holdId)
+    if (hold === undefined || hold.mark !== undefined) return
+    hold.mark = { leastMicros, row: JSON.stringify({ ...row, tokenId: hold.tokenId }) }
+    this.#mark(hold)
+  }
+
+  /** The same hold twice is one charge; undefined: no hold of this replica. */
+  settle(holdId: number, row: UsageRow): Promise<Settlement> | undefined {
+    const hold = this.#open.get(holdId)
+    if (hold === undefined) {
+      const before = this.#ended[holdId % MOST_REMEMBERED]
+      return before?.holdId === holdId ? before.settlement : undefined
+    }
+    this.#open.delete(holdId)
+    const { requestId, costMicros } = row
+    const text = JSON.stringify({ ...row, tokenId: hold.tokenId })
+    const end: End = { requestId, costMicros, row: text, mode: 'settle' }
+    const settlement = this.#settleOpen(hold, end)
+    this.#ended[holdId % MOST_REMEMBERED] = { holdId, settlement, end }
+    return settlement
+  }
+
+  /** Redis answers again: what could not be said is said. */
+  catchUp(): void {
+    for (const hold of this.#open.values()) this.#mark(hold)
+  }
+
+  /** Whether this replica still works on the hold. */
+  isOpen(hold: string): boolean {
+    return this.#asked.has(hold) || this.#open.has(Number(hold))
+  }
+
+  /** How a hold that stands without being worked on is to end: a failover may have forgotten its settlement. */
+  endOf(hold: string): End {
+    const ended = this.#ended[Number(hold) % MOST_REMEMBERED]
+    return ended?.holdId === Number(hold) ? ended.end : CANCELLED
+  }
+
+  #mark(hold: OpenHold): void {
+    if (hold.mark === undefined || hold.isMarked) return
+    const { link, scripts, keys, owner } = this.#tools
+    const { leastMicros, row } = hold.mark
+    const done = () => {
+      hold.isMarked = true
+    }
+    link.run(scripts.mark, [keys.holds(owner)], [hold.hold, leastMicros, row]).then(done, () => undefined)
+  }
+
+  async #settleOpen(hold: OpenHold, end: End): Promise<Settlement> {
+    try {
+      return await endHold(this.#tools, hold, end)
+    } catch {
+      // Whether it was done or not: done again it changes nothing.
+    }
+    await this.#unsettled.add(hold, end)
+    const chargedMicros = Math.min(end.costMicros, hold.micros)
+    return { chargedMicros, balanceMicros: hold.balanceMicros + hold.micros - chargedMicros }
+  }
+}

@@ -1,0 +1,144 @@
+import { readdir, readFile, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { UsageRow } from '../token-store.ts'
+import type { Warn } from '../warn.ts'
+import type { Later } from './later.ts'
+import type { Purse } from './purse.ts'
+import { type End, endHold, type Tools } from './tools.ts'
+import { UNSETTLED, type Unsettled } from './unsettled.ts'
+
+/** How many beats a replica may miss before the others take it for dead. */
+const BEATS = 6
+
+export interface ReplicaOptions {
+  tools: Tools
+  purse: Purse
+  later: Later
+  unsettled: Unsettled
+  dbDir: string
+  storeId: string
+  /** Without a beat for so long a replica is dead: what it held is settled at what is known. */
+  deadAfterMs: number
+  onBeat(rowsLost: number): void
+  warn: Warn
+}
+
+/** A replica among others: it says that it lives, and ends what dead ones have left. */
+export interface Replica {
+  /** One beat, outside of the row: throws when Redis is away, or is not the one of this deployment. */
+  beat(ask: Tools['link']['run']): Promise<void>
+  /** Redis answers again. */
+  back(): void
+  close(): Promise<void>
+}
+
+export function openReplica(options: ReplicaOptions): Replica {
+  const { tools, purse, unsettled, storeId, deadAfterMs } = options
+  const { link, scripts, keys, owner } = tools
+  let inTouchSince = performance.now()
+  let dead: readonly string[] = []
+  let suspects = new Set<string>()
+  let working: Promise<void> | undefined
+
+  const beat = async (ask: Tools['link']['run']): Promise<void> => {
+    const answer = await ask(scripts.beat, [keys.meta, keys.replicas], ['', owner, deadAfterMs])
+    const [found, rowsLost, ...silent] = Array.isArray(answer) ? answer.map(String) : []
+    if (found !== storeId) throw new Error('this Redis no longer holds the store: it is empty or another one')
+    dead = silent.filter((name) => name !== owner)
+    options.onBeat(Number(rowsLost))
+  }
+  const work = async (): Promise<void> => {
+    await unsettled.flush()
+    suspects = await cancelLost(options, suspects)
+    // When Redis was away all replicas were silent: they get as long as ever to come back.
+    if (performance.now() - inTouchSince < deadAfterMs) return
+    await adoptLeftFiles(options, dead)
+    for (const name of dead) await reap(tools, name)
+  }
+  const tick = (): void => {
+    if (!link.isReady()) return
+    working ??= beat((script, keys, args) => link.run(script, keys, args))
+      .then(work)
+      .catch((error) => {
+        // What Redis being away keeps from being done is done when it is back.
+        if (link.isReady()) options.warn({ err: error }, 'what dead replicas left could not be settled yet')
+      })
+      .finally(() => {
+        working = undefined
+      })
+  }
+  const timer = setInterval(tick, Math.max(50, deadAfterMs / BEATS))
+  return {
+    beat,
+    back: () => {
+      inTouchSince = performance.now()
+      purse.catchUp()
+      options.later.catchUp()
+      tick()
+    },
+    close: async () => {
+      clearInterval(timer)
+      await working
+      // Redis away: another replica, or the next start, does the same.
+      await sayGoodbye(options).catch(() => undefined)
+      await unsettled.close()
+    },
+  }
+}
+
+/** What is still held here nobody will settle any more. */
+async function sayGoodbye({ tools, unsettled }: ReplicaOptions): Promise<void> {
+  await unsettled.flush()
+  await reap(tools, tools.owner)
+}
+
+/**
+ * Ends holds that nobody here works on: their answer was lost, they came to stand after they were given up, or a
+ * failover has forgotten how they ended.
+ * Only those seen twice: the first look may fall between two steps of a settlement. Returns what was seen once.
+ */
+async function cancelLost(
+  { tools, purse, unsettled }: ReplicaOptions,
+  suspects: ReadonlySet<string>,
+): Promise<Set<string>> {
+  const { link, keys, owner } = tools
+  const standing = await link.read((client) => client.hgetall(keys.holds(owner)))
+  const unknown = new Set<string>()
+  for (const [hold, text] of Object.entries(standing)) {
+    if (purse.isOpen(hold) || unsettled.has(hold)) continue
+    unknown.add(hold)
+    if (!suspects.has(hold)) continue
+    await endHold(tools, { owner, hold, tokenId: tokenOf(text) }, purse.endOf(hold))
+  }
+  return unknown
+}
+
+/** Settlements that a dead replica of this machine could not hand over any more: first, since they know more. */
+async function adoptLeftFiles({ unsettled, dbDir }: ReplicaOptions, dead: readonly string[]): Promise<void> {
+  for (const file of await readdir(dbDir)) {
+    const [, owner = ''] = UNSETTLED.exec(file) ?? []
+    if (!dead.includes(owner)) continue
+    await unsettled.adopt(await readFile(join(dbDir, file), 'utf8'))
+    await unlink(join(dbDir, file))
+  }
+}
+
+/** Nobody is left to settle them: an answer that had begun costs its least, all others nothing. */
+async function reap(tools: Tools, owner: string): Promise<void> {
+  const { link, scripts, keys } = tools
+  const left = await link.read((client) => client.hgetall(keys.holds(owner)))
+  for (const [hold, text] of Object.entries(left)) {
+    const end = endOfDead(text.slice(text.split(' ', 3).join(' ').length + 1))
+    await endHold(tools, { owner, hold, tokenId: tokenOf(text) }, end)
+  }
+  await link.run(scripts.leave, [keys.replicas, keys.holds(owner)], [owner])
+}
+
+/** The script takes the hold's own least for the cost. */
+function endOfDead(text: string): End {
+  if (text === '') return { requestId: '', costMicros: 0, row: '', mode: 'reap' }
+  const row: UsageRow = { ...JSON.parse(text), estimated: true }
+  return { requestId: row.requestId, costMicros: 0, row: JSON.stringify(row), mode: 'reap' }
+}
+
+const tokenOf = (hold: string): string => hold.slice(0, hold.indexOf(' '))

@@ -1,0 +1,40 @@
+import { hash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+/** A Lua script: what it does happens as one step, or not at all. */
+export interface Script {
+  text: string
+  sha: string
+}
+
+const read = (name: string): string => readFileSync(join(import.meta.dirname, 'lua', `${name}.lua`), 'utf8')
+
+const load = (name: string): Script => {
+  const text = read('common') + read(name)
+  return { text, sha: hash('sha1', text) }
+}
+
+/** Every script, read once when the store opens. */
+export const loadScripts = () => ({
+  find: load('find'),
+  mint: load('mint'),
+  change: load('change'),
+  hold: load('hold'),
+  mark: load('mark'),
+  settle: load('settle'),
+  adjust: load('adjust'),
+  enter: load('enter'),
+  claim: load('claim'),
+  orphan: load('orphan'),
+  unclaim: load('unclaim'),
+  books: load('books'),
+  beat: load('beat'),
+  leave: load('leave'),
+  count: load('count'),
+  drain: load('drain'),
+  drained: load('drained'),
+  release: load('release'),
+})
+
+export type Scripts = ReturnType<typeof loadScripts>

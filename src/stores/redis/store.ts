@@ -1,0 +1,176 @@
+import { randomBytes } from 'node:crypto'
+import type { RedisAddress } from '../../config/redis-url.ts'
+import { notFound, storeUnavailable } from '../../errors.ts'
+import { openFolder } from '../file/folder.ts'
+import type { IdempotencyStore } from '../idempotency.ts'
+import { checkMicros } from '../micros.ts'
+import type { SharedCounts } from '../shared-counts.ts'
+import { StoreError } from '../store-error.ts'
+import type { Credits, NewToken, Rotation, Token, TokenStore } from '../token-store.ts'
+import type { UsageSink } from '../usage/usage-sink.ts'
+import type { Warn } from '../warn.ts'
+import { adjust } from './adjust.ts'
+import { TokenBook } from './book.ts'
+import { openClaims } from './claims.ts'
+import { buildClient } from './client.ts'
+import { openCounts } from './counts.ts'
+import { Drain } from './drain.ts'
+import { establish, teach } from './establish.ts'
+import { buildKeys } from './keys.ts'
+import { Later } from './later.ts'
+import { RedisLink } from './link.ts'
+import { openPlaces } from './places.ts'
+import { Purse } from './purse.ts'
+import { openReplica, type Replica } from './replica.ts'
+import { loadScripts } from './scripts.ts'
+import { readNumbers, type Tools } from './tools.ts'
+import { openUnsettled } from './unsettled.ts'
+
+export interface RedisStoreOptions {
+  address: RedisAddress
+  /** Before every key: deployments that share a Redis differ in it. */
+  prefix: string
+  /** The folder for what waits while Redis is away. */
+  dbDir: string
+  deadAfterMs: number
+  deadlineMs: number
+  mostRows: number
+  /** Undefined for a command, which carries no usage rows. */
+  openSink: (() => Promise<UsageSink>) | undefined
+  warn: Warn
+}
+
+/** Tokens, balances, holds and limits in Redis, for several replicas. */
+export interface RedisStore {
+  tokens: TokenStore
+  keys: IdempotencyStore
+  counts: SharedCounts
+}
+
+export async function openRedisStore(options: RedisStoreOptions): Promise<RedisStore> {
+  const { address, prefix, dbDir, deadAfterMs, deadlineMs, mostRows, openSink, warn } = options
+  await openFolder(dbDir)
+  const client = buildClient(address)
+  try {
+    const keys = buildKeys(prefix)
+    const storeId = await establish(client, keys, dbDir)
+    const scripts = loadScripts()
+    await teach(client, scripts)
+    const link = new RedisLink({
+      client,
+      deadlineMs,
+      probe: (ask) => replica.beat(ask),
+      onBack: () => replica.back(),
+    })
+    const tools = { link, scripts, keys, owner: randomBytes(9).toString('base64url'), mostRows }
+    const unsettled = openUnsettled(tools, dbDir)
+    const purse = new Purse(tools, unsettled)
+    const onBeat = watchLost(warn)
+    const later = new Later()
+    const replica = openReplica({ tools, purse, later, unsettled, dbDir, storeId, deadAfterMs, onBeat, warn })
+    await link.start()
+    const places = openPlaces(tools, later, deadAfterMs)
+    const drain = openSink && new Drain({ tools, openSink, warn })
+    const tokens = buildStore({ tools, purse, replica, places, drain })
+    return { tokens, keys: openClaims(tools, later), counts: openCounts(tools) }
+  } catch (cause) {
+    client.disconnect()
+    if (cause instanceof StoreError) throw cause
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new StoreError('unreachable', `Redis cannot be used (${reason}): mend it, or REDIS_URL`, { cause })
+  }
+}
+
+interface Parts {
+  tools: Tools
+  purse: Purse
+  replica: Replica
+  places: Pick<TokenStore, 'enter' | 'leave'>
+  drain: Drain | undefined
+}
+
+function buildStore({ tools, purse, replica, places, drain }: Parts): TokenStore {
+  const book = new TokenBook(tools)
+  const credits = (tokenId: string) => readCredits(tools, tokenId)
+  return {
+    find: (hash) => book.find(hash),
+    list: () => book.list(),
+    mint: (token) => book.mint(token),
+    putMaster: (token) => putMaster(book, token),
+    master: () => book.master(),
+    ...recordChanges(book),
+    adjust: async (adjustment) =>
+      (await adjust(tools, adjustment)) ? book.byId(adjustment.tokenId) : undefined,
+    ...places,
+    credits: async (tokenId) => {
+      const found = await credits(tokenId)
+      if (found === undefined) throw notFound(`There is no token with the id "${tokenId}"`)
+      return found
+    },
+    hold: (ask) => purse.hold(ask),
+    markAnswered: (holdId, leastMicros, row) => purse.markAnswered(holdId, leastMicros, row),
+    settle: async (holdId, row) => {
+      checkMicros('costMicros', row.costMicros)
+      const settlement = purse.settle(holdId, row)
+      if (settlement !== undefined) return settlement
+      return { chargedMicros: 0, balanceMicros: (await credits(row.tokenId))?.balanceMicros ?? 0 }
+    },
+    isReady: () => tools.link.isReady(),
+    close: async () => {
+      await replica.close()
+      await drain?.close()
+      tools.link.close()
+    },
+  }
+}
+
+/** Tells when rows were dropped because the database was away for too long. */
+function watchLost(warn: Warn): (rowsLost: number) => void {
+  let told: number | undefined
+  return (rowsLost) => {
+    if (told !== undefined && rowsLost > told)
+      warn(
+        { lost: rowsLost - told },
+        'the oldest usage rows were dropped: the database was away for too long',
+      )
+    told = rowsLost
+  }
+}
+
+const recordChanges = (book: TokenBook): Pick<TokenStore, 'revoke' | 'disable' | 'enable' | 'rotate'> => ({
+  revoke: (id, at) => book.change(id, (token) => ({ revokedAt: at, ...token })),
+  disable: (id, at) => book.change(id, (token) => ({ disabledAt: at, ...token })),
+  enable: (id) => book.change(id, ({ disabledAt: _, ...token }) => token),
+  rotate: ({ tokenId, ...rotation }) => book.change(tokenId, (token) => rotated(token, rotation)),
+})
+
+/** The secret of now stays good for a while, or none before does. */
+function rotated(token: Token, { hash, prefix, at, previousUntil }: Omit<Rotation, 'tokenId'>): Token {
+  if (token.hash === hash) return token
+  const { previous = [], ...rest } = token
+  const kept = [...previous, { hash: token.hash, until: previousUntil }].filter(
+    (one) => one.hash !== hash && one.until > at && previousUntil > at,
+  )
+  return { ...rest, hash, prefix, ...(kept.length > 0 ? { previous: kept } : {}) }
+}
+
+/** A new secret revives a revoked master token; the credits stay what they are. */
+async function putMaster(book: TokenBook, token: NewToken): Promise<Token> {
+  // Of replicas that start at once one makes the token, the others find it.
+  const master = (await book.master()) ?? (await book.mint(token, 'master').catch(() => book.master()))
+  const after = await book.change(master?.id ?? '', (old) => {
+    if (old.hash === token.hash) return old
+    const { revokedAt: _, ...kept } = old
+    return { ...kept, hash: token.hash, prefix: token.prefix }
+  })
+  if (after === undefined) throw storeUnavailable('The master token cannot be read')
+  return after
+}
+
+async function readCredits({ link, keys }: Tools, tokenId: string): Promise<Credits | undefined> {
+  const fields = ['credited', 'balance', 'held', 'charged']
+  const found = await link.read((client) => client.hmget(keys.account(tokenId), ...fields))
+  if (typeof found[0] !== 'string') return undefined
+  const [creditedMicros = 0, balanceMicros = 0, heldMicros = 0, chargedMicros = 0] = readNumbers(found)
+  return { creditedMicros, balanceMicros, heldMicros, chargedMicros }
+}

@@ -1,0 +1,57 @@
+import type { Keys } from './keys.ts'
+import type { Link } from './link.ts'
+import type { Scripts } from './scripts.ts'
+
+/** What every part of the driver works with. */
+export interface Tools {
+  link: Link
+  scripts: Scripts
+  keys: Keys
+  /** This replica, from its start to its end. */
+  owner: string
+  /** So many usage rows wait for a database that is down; then the oldest are dropped. */
+  mostRows: number
+}
+
+/** A hold by name, whoever has made it. */
+export interface HoldName {
+  owner: string
+  hold: string
+  tokenId: string
+}
+
+/** How a hold ends: its own settlement, its owner's death, or never used at all. */
+export type EndMode = 'settle' | 'reap' | 'cancel'
+
+export interface End {
+  requestId: string
+  costMicros: number
+  /** The usage row as JSON; empty: none is written. */
+  row: string
+  mode: EndMode
+}
+
+/** A hold that was never used. */
+export const CANCELLED: End = { requestId: '', costMicros: 0, row: '', mode: 'cancel' }
+
+/** Ends a hold in one step; the same end twice changes nothing. */
+export async function endHold({ link, scripts, keys, mostRows }: Tools, name: HoldName, end: End) {
+  const { owner, hold, tokenId } = name
+  const charged = keys.charged(tokenId, end.requestId)
+  const touched = [
+    keys.account(tokenId),
+    keys.holds(owner),
+    keys.ended(owner, hold),
+    keys.usage,
+    keys.meta,
+    charged,
+  ]
+  const args = [hold, `${owner}:${hold}`, end.costMicros, end.row, end.mode, mostRows]
+  const [chargedMicros = 0, balanceMicros = 0] = readNumbers(await link.run(scripts.settle, touched, args))
+  return { chargedMicros, balanceMicros }
+}
+
+/** A script's answer, narrowed. */
+export function readNumbers(answer: unknown): number[] {
+  return Array.isArray(answer) ? answer.map(Number) : []
+}

@@ -1,0 +1,121 @@
+import { type FileHandle, open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { CANCELLED, type End, endHold, type HoldName, type Tools } from './tools.ts'
+
+export const UNSETTLED = /^unsettled-([A-Za-z0-9_-]+)\.jsonl$/
+const MOST_WAITING = 10_000
+
+interface Entry extends HoldName {
+  end: End
+}
+
+/** Ends of holds that Redis has not taken yet: on the local disk, done once it answers. */
+export interface Unsettled {
+  /** Durable when it resolves. */
+  add(name: HoldName, end: End): Promise<void>
+  /** Gives up a hold of which nobody knows whether it stands; it dies with this process at the latest. */
+  cancel(name: HoldName): void
+  size(): number
+  has(hold: string): boolean
+  /** New holds are refused: what runs already still finds room. */
+  isFull(): boolean
+  /** Does what waits, in order; stops where Redis does. */
+  flush(): Promise<void>
+  /** Does what a dead replica has left in `DB_DIR`, from its file's text. */
+  adopt(text: string): Promise<void>
+  close(): Promise<void>
+}
+
+/** The file is made with the first entry and emptied when none is left: doing it all again is harmless. */
+export function openUnsettled(tools: Tools, dbDir: string): Unsettled {
+  const waiting: Entry[] = []
+  const journal = openJournal(join(dbDir, `unsettled-${tools.owner}.jsonl`))
+  let cancels: HoldName[] = []
+  let flushing: Promise<void> | undefined
+
+  const flushAll = async (): Promise<void> => {
+    for (let entry = waiting[0]; entry !== undefined; entry = waiting[0]) {
+      await endHold(tools, entry, entry.end)
+      waiting.shift()
+    }
+    await journal.clear(() => waiting.length === 0)
+    for (let name = cancels.pop(); name !== undefined; name = cancels.pop())
+      await cancelNow(tools, name, cancels)
+  }
+  return {
+    add: async ({ owner, hold, tokenId }, end) => {
+      const entry = { owner, hold, tokenId, end }
+      waiting.push(entry)
+      await journal.append(JSON.stringify(entry))
+    },
+    cancel: (name) => {
+      cancels.push(name)
+      // Dropped ones are found by their owner's own look around.
+      if (cancels.length > MOST_WAITING) cancels = cancels.slice(-MOST_WAITING)
+    },
+    size: () => waiting.length,
+    has: (hold) => waiting.some((entry) => entry.hold === hold),
+    isFull: () => waiting.length >= MOST_WAITING,
+    flush: () => {
+      flushing ??= flushAll().finally(() => {
+        flushing = undefined
+      })
+      return flushing
+    },
+    adopt: async (text) => {
+      for (const { end, ...name } of readEntries(text)) await endHold(tools, name, end)
+    },
+    close: journal.close,
+  }
+}
+
+async function cancelNow(tools: Tools, name: HoldName, rest: HoldName[]): Promise<void> {
+  try {
+    await endHold(tools, name, CANCELLED)
+  } catch (error) {
+    rest.push(name)
+    throw error
+  }
+}
+
+/** Whole lines only: the last one of a crash may be half there, and was acknowledged to nobody. */
+function readEntries(text: string): Entry[] {
+  return text
+    .split('\n')
+    .slice(0, -1)
+    .map((line): Entry => JSON.parse(line))
+}
+
+/** Lines that are on the disk when `append` resolves; what is asked for meanwhile goes in one write. */
+function openJournal(path: string) {
+  let handle: FileHandle | undefined
+  let batch: string[] = []
+  let writing: Promise<void> | undefined
+  let tail: Promise<unknown> = Promise.resolve()
+
+  const inOrder = <T>(work: () => Promise<T>): Promise<T> => {
+    const done = tail.then(work)
+    tail = done.catch(() => undefined)
+    return done
+  }
+  const write = async (): Promise<void> => {
+    const text = batch.map((line) => `${line}\n`).join('')
+    batch = []
+    writing = undefined
+    handle ??= await open(path, 'a', 0o600)
+    await handle.appendFile(text)
+    await handle.datasync()
+  }
+  return {
+    append: (line: string): Promise<void> => {
+      batch.push(line)
+      writing ??= inOrder(write)
+      return writing
+    },
+    clear: (isEmpty: () => boolean): Promise<void> =>
+      inOrder(async () => {
+        if (isEmpty()) await handle?.truncate(0)
+      }),
+    close: (): Promise<void> => inOrder(async () => handle?.close()),
+  }
+}

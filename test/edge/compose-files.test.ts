@@ -1,0 +1,117 @@
+import t, { type Test } from 'tap'
+import { clone, fillIn, settingsOf } from './support/deployment.ts'
+import { findComposes } from './support/engine.ts'
+import { type Rendered, render, traefikOptions } from './support/rendered.ts'
+
+const FILE = 'docker-compose.prod.yml'
+const AUTHORITY = 'https://authority.example.test/dir'
+const composes = await findComposes()
+if (composes.length === 0) t.plan(0, 'no Compose here: its reading of the files is not tested')
+
+for (const compose of composes) {
+  t.test(`${compose.join(' ')} reads the production file as it is meant`, async (t) => {
+    const folder = await clone(t)
+    fillIn(folder, settingsOf(AUTHORITY), '.env.example')
+    const { services, networks } = await render(compose, folder, FILE)
+    t.same(
+      Object.keys(services).sort(),
+      ['api-gateway', 'prepare', 'traefik'],
+      'two that stay, one that ends',
+    )
+    checkHardened(t, services)
+    checkGateway(t, services)
+    checkTraefik(t, services)
+    t.equal(networks['traefik-network']?.ipam?.config?.[0]?.subnet, '198.18.6.0/24')
+  })
+
+  t.test(`${compose.join(' ')} stops at a missing variable and names it`, async (t) => {
+    const folder = await clone(t)
+    for (const name of ['DOMAIN1', 'DOMAIN2', 'DOMAIN3', 'DOMAIN4', 'DOMAIN5', 'ACME_EMAIL']) {
+      fillIn(folder, { ...settingsOf(AUTHORITY), [name]: '' }, '.env.example')
+      await t.rejects(render(compose, folder, FILE), { message: new RegExp(`set ${name} in .env`) })
+    }
+  })
+
+  t.test(`${compose.join(' ')} adds replicas and Redis with the profile "scale" in .env alone`, async (t) => {
+    const folder = await clone(t)
+    const scale = { COMPOSE_PROFILES: 'scale', REDIS_URL: 'redis://redis:6379' }
+    fillIn(folder, { ...settingsOf(AUTHORITY), ...scale }, '.env.example')
+    const { services } = await render(compose, folder, FILE, ['scale'])
+    const names = ['api-gateway', 'api-gateway-2', 'api-gateway-3', 'prepare', 'redis', 'traefik']
+    t.same(Object.keys(services).sort(), names)
+    t.equal(services.traefik?.environment?.COMPOSE_PROFILES, 'scale')
+    t.equal(services['api-gateway-2']?.environment?.REDIS_URL, scale.REDIS_URL)
+    t.match(services.redis?.command?.join(' '), '--appendonly yes')
+    checkHardened(t, services)
+  })
+
+  t.test(`${compose.join(' ')} reads the development file: one gateway, on localhost alone`, async (t) => {
+    const folder = await clone(t)
+    const { services } = await render(compose, folder, 'docker-compose.yml')
+    t.same(Object.keys(services), ['api-gateway'])
+    t.match(JSON.stringify(services['api-gateway']?.ports), '127.0.0.1')
+  })
+}
+
+function checkHardened(t: Test, services: Rendered['services']): void {
+  for (const [name, service] of Object.entries(services)) {
+    t.match(service, { read_only: true, cap_drop: ['ALL'], security_opt: ['no-new-privileges:true'] }, name)
+    t.match(service.logging, { driver: 'json-file', options: { 'max-size': '10m', 'max-file': '5' } }, name)
+    t.ok(service.mem_limit, `${name} has a memory limit`)
+    t.ok(Number(service.pids_limit) > 0, `${name} has a limit of processes`)
+    t.notMatch(JSON.stringify(service.volumes), 'docker.sock', name)
+    if (name !== 'prepare') t.equal(service.restart, 'unless-stopped', name)
+    if (name !== 'traefik') t.notOk(service.ports, `${name} publishes nothing`)
+  }
+}
+
+function checkGateway(t: Test, { 'api-gateway': gateway }: Rendered['services']): void {
+  t.equal(gateway?.container_name, 'api-gateway-prod')
+  t.equal(gateway?.stop_grace_period, '45s', 'longer than delay, drain and last bills')
+  t.match(gateway?.environment, {
+    PORT: '8088',
+    TRUSTED_PROXIES: '198.18.6.0/24',
+    DOMAIN1: 'api.example.test',
+  })
+  t.equal(gateway?.init, true)
+}
+
+/** Traefik's options, each with the value that the research and the trials have shown to matter. */
+const OPTIONS = {
+  'providers.file.filename': '/edge/routes.yml',
+  'entrypoints.web.http.redirections.entrypoint.to': ':443',
+  'entrypoints.web.http.redirections.entrypoint.scheme': 'https',
+  'entrypoints.web.http.redirections.entrypoint.permanent': 'true',
+  'entrypoints.websecure.http.maxheaderbytes': '65536',
+  'entrypoints.websecure.http.encodedcharacters.allowencodedslash': 'true',
+  'entrypoints.websecure.http.aliasheadersstrategy': 'delete',
+  'entrypoints.websecure.transport.respondingtimeouts.readtimeout': '900s',
+  'entrypoints.websecure.transport.respondingtimeouts.writetimeout': '0s',
+  'entrypoints.websecure.transport.lifecycle.gracetimeout': '35s',
+  'serverstransport.forwardingtimeouts.idleconntimeout': '60s',
+  'serverstransport.forwardingtimeouts.dialtimeout': '2s',
+  'certificatesresolvers.letsencrypt.acme.caserver': AUTHORITY,
+  'certificatesresolvers.letsencrypt.acme.keytype': 'EC256',
+  'certificatesresolvers.letsencrypt.acme.storage': '/letsencrypt/acme.json',
+  'certificatesresolvers.letsencrypt.acme.tlschallenge': 'true',
+  'certificatesresolvers.letsencrypt.acme.email': 'operator@example.test',
+  'accesslog.format': 'json',
+  'accesslog.fields.headers.defaultmode': 'drop',
+  'accesslog.fields.queryparameters.defaultmode': 'drop',
+  'metrics.prometheus.entrypoint': 'internal',
+  'ping.entrypoint': 'internal',
+}
+
+function checkTraefik(t: Test, { traefik }: Rendered['services']): void {
+  t.equal(traefik?.container_name, 'traefik-prod')
+  t.match(traefik?.image, /^traefik:v3\.7\.(1[5-9]|[2-9]\d)$/)
+  t.match(traefikOptions(traefik), OPTIONS)
+  t.notOk(Object.keys(traefikOptions(traefik)).some((name) => name.startsWith('api.insecure')))
+  t.equal(traefik?.stop_grace_period, '45s')
+  t.equal(traefik?.user, '1000:1000')
+  t.match(traefik?.environment, { DOMAIN1: 'api.example.test', DOMAIN5: 'fifth.example.test' })
+  const ports = JSON.stringify(traefik?.ports)
+  t.match(ports, /8080/)
+  t.match(ports, /8443/)
+  t.equal(traefik?.ports?.length, 2, 'nothing else is published')
+}

@@ -1,0 +1,115 @@
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { refusedPort } from '../support/provider.ts'
+import { clone } from './support/deployment.ts'
+import { nodeImage, whyNoEngine } from './support/engine.ts'
+import { output, poll, run, shell } from './support/shell.ts'
+
+const TAG = 'gateway-edge-test-image'
+/** Planted where an image must not pick it up. */
+const SECRET = 'planted-secret-of-the-operator'
+
+const reason = await whyNoEngine()
+if (reason !== undefined) t.plan(0, reason)
+else await t.test('the image', testImage)
+
+async function testImage(t: Test) {
+  const image = await nodeImage()
+  const args = image === undefined ? '' : `--build-arg NODE_IMAGE=${image}`
+  const folder = await clone(t)
+  plant(folder)
+  t.teardown(() => run('docker', ['rmi', '-f', TAG, `${TAG}-buildkit`]))
+
+  await t.test('the image builds with the old builder and with BuildKit', async (t) => {
+    await shell(`docker build -q -t ${TAG} ${args} .`, { cwd: folder, env: { DOCKER_BUILDKIT: '0' } })
+    const client = await buildKitClient()
+    if (client === undefined) return t.comment('no Docker client with BuildKit here: not built with it')
+    const build = `${client} build -q -t ${TAG}-buildkit ${args} .`
+    await shell(build, { cwd: folder, env: { DOCKER_BUILDKIT: '1' } })
+    t.equal(await inside('node -p 1+1', `${TAG}-buildkit`), '2')
+  })
+
+  await t.test('in the image is what the gateway runs on, and nothing else', async (t) => {
+    t.same((await inside('ls -A')).split('\n'), ['node_modules', 'package.json', 'scripts', 'src'])
+    t.equal(await inside(`grep -rl ${SECRET} / --exclude-dir=proc --exclude-dir=sys 2>/dev/null || true`), '')
+    t.equal(
+      await inside('ls -d node_modules/node-* node_modules/tap node_modules/.bin/node 2>/dev/null || true'),
+      '',
+    )
+    t.equal(await inside('command -v node'), '/usr/local/bin/node')
+    t.equal(await inside('id -u'), '1000')
+    t.match(await inside('curl --version'), /^curl/)
+    t.match(await inside('node scripts/token-gen.js --help'), '--userName')
+    const { Healthcheck } = JSON.parse(await output('docker', ['inspect', '-f', '{{json .Config}}', TAG]))
+    t.match(Healthcheck.Test.join(' '), '/health')
+  })
+
+  await t.test('a folder that the gateway may not write is one clear line, no stack', async (t) => {
+    const closed = join(folder, 'closed')
+    mkdirSync(closed)
+    chmodSync(closed, 0o700)
+    const { code, stdout, stderr } = await run('docker', ['run', '--rm', '-v', `${closed}:/app/src/db`, TAG])
+    t.equal(code, 78, 'starting again would not help')
+    const lines = (stdout + stderr).trim().split('\n')
+    t.equal(lines.length, 1, lines.join('\n'))
+    t.match(lines[0], /src\/db.*: (make DB_DIR writable|name a folder that this user may write)/)
+  })
+
+  await t.test('development: one command, on localhost, reloaded at each change', (t) =>
+    testDevelopment(t, folder, image),
+  )
+}
+
+function inside(line: string, image = TAG): Promise<string> {
+  return output('docker', ['run', '--rm', image, 'sh', '-c', line])
+}
+
+function plant(folder: string): void {
+  for (const path of ['.git', 'src/db', 'src/logs', 'letsencrypt', 'test', 'edge']) {
+    mkdirSync(join(folder, path), { recursive: true })
+    writeFileSync(join(folder, path, 'planted'), SECRET)
+  }
+  for (const path of ['.env', '.env.backup', 'src/.env', 'backup.tar.gz', 'acme.json', 'src/x.log'])
+    writeFileSync(join(folder, path), SECRET)
+}
+
+/** A Docker client that has BuildKit in it or beside it. */
+async function buildKitClient(): Promise<string | undefined> {
+  for (const client of ['docker', '/usr/bin/docker']) {
+    const version = await run(client, ['version', '--format', '{{.Client.Version}}'])
+    const beside = (await run(client, ['buildx', 'version'])).code === 0
+    if (version.code === 0 && (beside || Number.parseInt(version.stdout, 10) < 23)) return client
+  }
+  return undefined
+}
+
+async function testDevelopment(t: Test, folder: string, image: string | undefined) {
+  const port = await refusedPort()
+  const args = image === undefined ? {} : { args: { NODE_IMAGE: image } }
+  const services = { 'api-gateway': { build: { context: '.', ...args } } }
+  writeFileSync(join(folder, 'build.json'), JSON.stringify({ services }))
+  writeFileSync(join(folder, '.env'), '')
+  const compose = 'docker-compose -p gateway-edge-development -f docker-compose.yml -f build.json'
+  const where = { cwd: folder, env: { DEV_PORT: String(port), DOCKER_BUILDKIT: '0' } }
+  t.teardown(() => shell(`${compose} down -v -t 10; docker rmi -f api-gateway:development`, where))
+  await shell(`${compose} up -d --build`, where)
+  const url = `http://127.0.0.1:${port}/health`
+  const answer = () =>
+    fetch(url).then(
+      (reply) => reply.text(),
+      () => undefined,
+    )
+  t.match(await poll('the gateway', answer), 'ok')
+  const mint = `${compose} exec -T api-gateway node scripts/token-gen.js --type user --userName me --token 1000`
+  const token = await poll('a token', () => shell(mint, where).catch(() => undefined))
+  const reply = await fetch(`http://127.0.0.1:${port}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'demo', messages: [{ role: 'user', content: 'Hello!' }] }),
+  })
+  t.equal(reply.status, 200, 'the demo model answers without any key')
+  const file = join(folder, 'src/entrance/health.ts')
+  await shell(`sed -i "s/status: 'ok'/status: 'changed'/" ${file}`)
+  await poll('the change', async () => ((await answer())?.includes('changed') ? true : undefined))
+}

@@ -1,0 +1,135 @@
+import t, { type Test } from 'tap'
+import { bearer } from '../support/client.ts'
+import { DASHBOARD, DOMAINS, untilHealthy } from './support/deployment.ts'
+import { openEdge, untilCertified, untilServing } from './support/edge.ts'
+import { CLIENT_ADDRESSES, EDGE_ADDRESS, nodeImage, whyNoEngine } from './support/engine.ts'
+import { poll } from './support/shell.ts'
+import { tlsFindings } from './support/tls-check.ts'
+import { visitor } from './support/visitor.ts'
+
+const reason = await whyNoEngine()
+if (reason !== undefined) t.plan(0, reason)
+else await t.test('the edge in use', testOperations)
+
+async function testOperations(t: Test) {
+  const edge = await openEdge(t)
+  const { guest, compose, authority } = edge
+  const [first = '', second = ''] = DOMAINS
+  await compose('up -d --build')
+  await untilHealthy('api-gateway-prod')
+  const token = await edge.mint()
+  await untilCertified(guest)
+  await untilServing(edge, token)
+  const login = (password: string, path = '/dashboard/', from = guest) =>
+    from.ask(DASHBOARD, {
+      path,
+      headers: password === '' ? {} : { authorization: `Basic ${btoa(`admin:${password}`)}` },
+    })
+
+  await t.test('without a password of its own the dashboard stays shut and the API goes on', async (t) => {
+    for (const password of ['', 'change_this_password', 'admin'])
+      t.equal((await login(password)).status, 404, 'there is no default')
+    t.equal((await edge.chat(token)).status, 200)
+  })
+
+  let password = ''
+  await t.test('the dashboard opens to its password alone: 401, 401, 200', async (t) => {
+    password = await compose('run --rm -T prepare node scripts/dashboard-password.js')
+    t.match(password, /^[\w-]{32}$/)
+    await compose('up -d --force-recreate traefik')
+    await poll('the dashboard to ask', async () => {
+      const reply = await login('').catch(() => undefined)
+      return reply?.status === 401 || undefined
+    })
+    t.equal((await login('wrong')).status, 401)
+    const page = await login(password)
+    t.equal(page.status, 200)
+    t.match(page.text, /<html/i)
+    t.match((await login(password, '/api/http/routers')).text, 'api-gateway-domain5@file')
+    t.equal((await login('', '/api/rawdata')).status, 401, 'nor its API without')
+  })
+
+  await t.test('who guesses is slowed down, and only who guesses', async (t) => {
+    const guesses = await Promise.all(Array.from({ length: 150 }, (_, n) => login(`guess-${n}`)))
+    const counted = Map.groupBy(guesses, ({ status }) => status)
+    t.same([...counted.keys()].sort(), [401, 429])
+    t.ok((counted.get(401)?.length ?? 0) < 80, `${counted.get(401)?.length} were looked at`)
+    const elsewhere = visitor(authority.root, CLIENT_ADDRESSES[1])
+    t.equal((await login(password, '/dashboard/', elsewhere)).status, 200)
+  })
+
+  await t.test('an allow-list shuts the dashboard to every other address, not the API', async (t) => {
+    edge.set({ DASHBOARD_ALLOWLIST: `203.0.113.0/24,${CLIENT_ADDRESSES[1]}` })
+    await compose('up -d')
+    await untilServing(edge, token)
+    t.equal((await login(password)).status, 403)
+    const inside = visitor(authority.root, CLIENT_ADDRESSES[1])
+    t.equal((await login(password, '/dashboard/', inside)).status, 200)
+  })
+
+  await t.test(
+    'backup, wipe, restore: the same tokens, the same balances, the same certificates',
+    async (t) => {
+      const account = () => guest.ask(first, { path: '/v1/token', headers: bearer(token) })
+      const [before, serials] = [(await account()).json().credits, await untilCertified(guest)]
+      t.ok(before.charged > 0)
+      // Frozen for a moment: what is copied is one moment's state, and nobody's request fails.
+      await edge.shell(
+        '$COMPOSE pause api-gateway; tar --ignore-failed-read -czf backup.tar.gz src/db letsencrypt edge/dashboard-users .env; $COMPOSE unpause api-gateway',
+      )
+      await compose('down')
+      await edge.shell('rm -rf src/db letsencrypt .env')
+      // As another user would: nothing of the owners is left.
+      await edge.shell(
+        'tar -xzf backup.tar.gz --no-same-owner && chown -R 1234:1234 src/db letsencrypt && chmod 644 letsencrypt/acme.json',
+      )
+      await compose('up -d')
+      await untilServing(edge, token)
+      const after = (await account()).json().credits
+      t.equal(after.charged > before.charged, true)
+      t.equal(after.credited, before.credited)
+      t.same(await untilCertified(guest), serials)
+    },
+  )
+
+  await t.test('a changed domain gets its certificate; the others keep theirs', async (t) => {
+    const kept = await untilCertified(guest, DOMAINS.slice(0, 4))
+    edge.set({ DOMAIN5: 'moved.example.test' })
+    await compose('up -d')
+    await untilCertified(guest, ['moved.example.test'])
+    t.same(await untilCertified(guest, DOMAINS.slice(0, 4)), kept)
+    t.equal((await edge.chat(token, 'moved.example.test')).status, 200)
+  })
+
+  await t.test('the next authority makes all certificates anew once the store is dropped', async (t) => {
+    const names = [...DOMAINS.slice(0, 4), DASHBOARD]
+    const staged = await untilCertified(guest, names)
+    await edge.shell('$COMPOSE stop traefik && rm letsencrypt/acme.json')
+    await compose('up -d')
+    const real = await untilCertified(guest, names)
+    t.ok(real.every((serial) => !staged.includes(serial)))
+    await untilServing(edge, token)
+  })
+
+  await t.test('the other commands of the guide work as written', async (t) => {
+    t.match(await compose('exec -T api-gateway curl localhost:8088'), /"code":"not_found"/)
+    t.match(await compose('exec -T api-gateway curl -fsS localhost:8088/ready'), /"ready"/)
+    t.match(await compose('logs --no-color api-gateway | grep -i listening'), /8088/)
+    t.match(await compose('logs --no-color traefik | grep -i certificate'), /acme/)
+    const metrics = await edge.shell('docker exec api-gateway-prod curl -fsS http://traefik:8082/metrics')
+    t.match(metrics, /traefik_tls_certs_not_after\{.*cn="api\.example\.test"/)
+    t.match(await edge.shell('du -sh ./letsencrypt ./src/logs ./src/db'), /src\/db/)
+    t.match(await edge.shell('tail -n 3 src/logs/server.*.log'), /"msg"/)
+    const check = `NODE_IMAGE=${(await nodeImage()) ?? ''} sh scripts/preflight.sh`
+    t.match(
+      await edge.shell(`${check} --address ${EDGE_ADDRESS} --resolver ${EDGE_ADDRESS}:8053`),
+      /ready for "up -d"/,
+    )
+    await compose('up -d --build')
+    await untilServing(edge, token)
+  })
+
+  await t.test('TLS has no finding above low', async (t) => {
+    t.same(await tlsFindings(second), [])
+  })
+}

@@ -1,0 +1,103 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { readSettings } from '../../src/config/env.ts'
+import { bearer } from '../support/client.ts'
+import { ask } from '../support/scene.ts'
+import { DOMAINS, untilHealthy } from './support/deployment.ts'
+import { type Edge, openEdge, untilCertified, untilServing } from './support/edge.ts'
+import { whyNoEngine } from './support/engine.ts'
+import { output } from './support/shell.ts'
+import { busyVisitor } from './support/visitor.ts'
+
+const REDIS_URL = 'redis://redis:6379'
+const PER_SECOND = 40
+const REPLICAS = ['api-gateway-prod', 'api-gateway-prod-2', 'api-gateway-prod-3']
+
+const reason = whyNoRedis() ?? (await whyNoEngine())
+if (reason !== undefined) t.plan(0, reason)
+else await t.test('three gateways behind the edge', testScale)
+
+function whyNoRedis(): string | undefined {
+  try {
+    readSettings({ REDIS_URL })
+    return undefined
+  } catch {
+    return 'this gateway knows no Redis yet: the profile "scale" is not tested'
+  }
+}
+
+async function testScale(t: Test) {
+  const edge = await openEdge(t, { settings: { COMPOSE_PROFILES: 'scale', REDIS_URL } })
+  await edge.compose('up -d --build')
+  await Promise.all([...REPLICAS, 'redis-prod', 'traefik-prod'].map(untilHealthy))
+  const token = await edge.mint()
+  await untilCertified(edge.guest)
+  await untilServing(edge, token)
+
+  await t.test('a token is known to every replica, and its balance is one', async (t) => {
+    for (const container of REPLICAS) {
+      const call = `curl -fsS localhost:8088/v1/token -H "Authorization: Bearer ${token}"`
+      const account = JSON.parse(await output('docker', ['exec', container, 'sh', '-c', call]))
+      t.equal(account.credits.credited, 10_000_000, container)
+      t.ok(account.credits.charged > 0, container)
+    }
+  })
+
+  await t.test('a replica stopped politely under 40 requests a second loses none', async (t) => {
+    const load = startLoad(edge, token)
+    await sleep(4000)
+    await output('docker', ['stop', '-t', '45', 'api-gateway-prod-2'])
+    await sleep(4000)
+    await output('docker', ['start', 'api-gateway-prod-2'])
+    await untilHealthy('api-gateway-prod-2')
+    await sleep(4000)
+    const { sent, failed } = await load.end()
+    t.ok(sent > 400, `${sent} sent`)
+    t.same(failed, [])
+  })
+
+  await t.test('a rolling update under the same load loses none', async (t) => {
+    const load = startLoad(edge, token)
+    await edge.shell('COMPOSE="$COMPOSE" sh scripts/rolling-update.sh')
+    const { sent, failed } = await load.end()
+    t.ok(sent > 400, `${sent} sent`)
+    t.same(failed, [])
+  })
+
+  await t.test(
+    'what was acknowledged is on disk: all of it down and up again, the same balance',
+    async (t) => {
+      const account = async () =>
+        (await edge.guest.ask(DOMAINS[0] ?? '', { path: '/v1/token', headers: bearer(token) })).json().credits
+      const before = await account()
+      await edge.compose('down')
+      await edge.compose('up -d')
+      await untilServing(edge, token)
+      const after = await account()
+      t.equal(after.credited, before.credited)
+      t.ok(after.charged > before.charged && after.charged < before.charged + 1000)
+    },
+  )
+}
+
+/** So many requests a second, none waiting for another, until the end. */
+function startLoad({ authority }: Edge, token: string) {
+  const guest = busyVisitor(authority.root)
+  const failed: string[] = []
+  const flying: Promise<void>[] = []
+  const request = { method: 'POST', path: '/v1/chat/completions', headers: bearer(token), body: ask(false) }
+  const one = async (name: string) => {
+    const reply = await guest.ask(name, request).catch((error: Error) => ({ status: 0, text: error.message }))
+    if (reply.status !== 200) failed.push(`${reply.status} ${reply.text.slice(0, 200)}`)
+  }
+  const timer = setInterval(
+    () => flying.push(one(DOMAINS[flying.length % DOMAINS.length] ?? '')),
+    1000 / PER_SECOND,
+  )
+  const end = async () => {
+    clearInterval(timer)
+    await Promise.all(flying)
+    return { sent: flying.length, failed }
+  }
+  return { end }
+}

@@ -1,0 +1,14 @@
+import { TEST_NODE_IMAGE, whyNoEngine } from './engine.ts'
+import { run } from './shell.ts'
+
+// What the suite has built, once it is over; stand-ins and pulled images stay.
+if ((await whyNoEngine()) === undefined) {
+  for (const image of ['api-gateway:prod', TEST_NODE_IMAGE]) await run('docker', ['rmi', '-f', image])
+  await run('docker', [
+    'image',
+    'prune',
+    '-f',
+    '--filter',
+    'label=org.opencontainers.image.title=llm-api-gateway',
+  ])
+}

@@ -1,0 +1,86 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { run } from './shell.ts'
+
+/** Its address and its clients' addresses: on the loopback interface, of a block that is for tests alone. */
+export const EDGE_ADDRESS = '198.18.5.1'
+export const CLIENT_ADDRESSES = ['198.18.5.7', '198.18.5.8']
+/** Where a name points that was set up wrongly: nobody listens there. */
+export const WRONG_ADDRESS = '198.18.5.9'
+export const EDGE_SUBNET = '198.18.6.0/24'
+/** The Node image made for tests where the public one cannot be pulled. */
+export const TEST_NODE_IMAGE = 'gateway-edge-test-node'
+
+/** The Compose project of every stack of this suite. */
+export const PROJECT = 'gateway-edge-test'
+const NAMES = ['api-gateway-prod', 'traefik-prod', 'redis-prod']
+const ROOT = join(import.meta.dirname, '..', '..', '..')
+
+/** Every Compose at hand, as command and first arguments. */
+export async function findComposes(): Promise<string[][]> {
+  const named = (process.env.EDGE_COMPOSE ?? '').split(':').filter(Boolean)
+  const candidates = [['docker-compose'], ['docker', 'compose'], ...named.map((path) => [path])]
+  const found: string[][] = []
+  for (const candidate of candidates) {
+    const [command = '', ...first] = candidate
+    if ((await run(command, [...first, 'version', '--short'])).code === 0) found.push(candidate)
+  }
+  return found
+}
+
+/** Why the edge cannot be run on this machine, in one line; undefined where it can. */
+export async function whyNoEngine(): Promise<string | undefined> {
+  const info = await run('docker', ['info', '--format', '{{.ServerVersion}}'])
+  if (info.code !== 0) return 'no Docker engine answers: the edge itself is not tested here'
+  if ((await findComposes()).length === 0) return 'no Compose here: the edge itself is not tested'
+  if (process.getuid?.() !== 0) return 'not root: test addresses cannot be set up, the edge is not tested'
+  const missing = (await run('sh', ['-c', 'command -v pebble pebble-challtestsrv ip'])).code !== 0
+  if (missing) return 'no pebble, pebble-challtestsrv or ip here: the edge itself is not tested'
+  return await whyNotNow()
+}
+
+async function whyNotNow(): Promise<string | undefined> {
+  const format = '{{.Names}} {{.Label "com.docker.compose.project"}}'
+  const { stdout } = await run('docker', ['ps', '-a', '--format', format])
+  const all = stdout.split('\n').map((line) => line.split(' '))
+  // What a killed run of this suite has left is taken down before the next stack.
+  const running = all.flatMap(([name = '', project]) =>
+    NAMES.includes(name) && project !== PROJECT ? [name] : [],
+  )
+  if (running.length > 0) return `${running.join(', ')} exists here: not touched, the edge is not tested`
+  for (const image of ['traefik:v3.7.15', await baseImage()]) {
+    const known = (await run('docker', ['image', 'inspect', image])).code === 0
+    if (!known && (await run('docker', ['pull', '-q', image])).code !== 0)
+      return `image ${image} can be had nowhere: the edge itself is not tested`
+  }
+  return undefined
+}
+
+const pinnedImage = (): string =>
+  /NODE_IMAGE=(\S+)/.exec(readFileSync(join(ROOT, 'Dockerfile'), 'utf8'))?.[1] ?? ''
+
+/** The pinned image, or a local stand-in of the same major. */
+async function baseImage(): Promise<string> {
+  const standIn = pinnedImage().replace(/:(\d+)[.\d]*-/, ':$1-')
+  const local = await run('docker', ['image', 'inspect', '-f', '{{.Config.Labels.standin}}', standIn])
+  return local.stdout.trim() === '1' ? standIn : pinnedImage()
+}
+
+/**
+ * What `NODE_IMAGE` must be for the Dockerfile to build here; undefined: as it stands. A stand-in lacks only the
+ * addresses of Debian's packages, which it gets from this machine.
+ */
+export async function nodeImage(): Promise<string | undefined> {
+  const base = await baseImage()
+  if (base === pinnedImage()) return undefined
+  const sources = '/etc/apt/sources.list.d/debian.sources'
+  if (!existsSync(sources)) return base
+  const file = `FROM ${base}\nCOPY debian.sources ${sources}\n`
+  const context = `d=$(mktemp -d) && cp ${sources} $d && printf '%s' "$FILE" > $d/Dockerfile`
+  const build = `docker build -q -t ${TEST_NODE_IMAGE} $d && rm -r $d`
+  const made = await run('sh', ['-ec', `${context} && ${build}`], {
+    env: { FILE: file, DOCKER_BUILDKIT: '0' },
+  })
+  if (made.code !== 0) throw new Error(made.stderr)
+  return TEST_NODE_IMAGE
+}

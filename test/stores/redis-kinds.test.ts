@@ -1,0 +1,59 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { Redis } from 'ioredis'
+import t from 'tap'
+import { readRedisUrl } from '../../src/config/redis-url.ts'
+import { openStores } from '../../src/stores/open.ts'
+import { newToken, usageOf } from '../contract/token-store.ts'
+import { authorityFile, makeCertificates } from '../support/certificates.ts'
+import { get } from '../support/client.ts'
+import { failGateway, startGateway, temporaryFolder } from '../support/gateway.ts'
+import { freePort, startRedis } from '../support/redis.ts'
+import { askOf, folder } from './folders.ts'
+
+t.setTimeout(120_000)
+
+t.test('a Cluster serves: every script finds its keys in one slot', async (test) => {
+  const redis = await startRedis(test, ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'])
+  const eye = new Redis(redis.port)
+  test.teardown(() => eye.disconnect())
+  await eye.cluster('ADDSLOTSRANGE', 0, 16_383)
+  while (!/cluster_state:ok/.test(await eye.cluster('INFO'))) await wait(50)
+  const address = readRedisUrl({ REDIS_URL: `redis-cluster://127.0.0.1:${redis.port}` }, [])
+  const stores = await openStores({ redis: address, dbDir: await folder(test) })
+  test.teardown(() => stores.close())
+  const { tokens, keys, counts } = stores
+  const { id } = await tokens.mint(newToken(100, { name: 'one' }))
+  const hold = await tokens.hold(askOf(id, 60))
+  test.match(await tokens.settle(hold?.id ?? 0, usageOf(id, 50)), { chargedMicros: 50, balanceMicros: 50 })
+  await tokens.adjust({ operationId: 'a', tokenId: id, micros: 5, at: 0 })
+  test.ok(await tokens.enter(id, 1))
+  const ask = { tokenId: id, key: 'k', fingerprint: 'f', requestId: 'r', at: Date.now() }
+  test.match(await keys.claim(ask), { state: 'claimed' })
+  test.match(await counts?.count(id, 'day'), { count: 1 })
+  await redis.kill()
+  while (tokens.isReady()) await wait(20)
+  await redis.restart()
+  for (const until = Date.now() + 15_000; !tokens.isReady() && Date.now() < until; ) await wait(50)
+  test.match(await tokens.credits(id), { creditedMicros: 105, balanceMicros: 55 })
+})
+
+t.test('TLS is checked: the right certificate serves, a wrong name does not', async (test) => {
+  const certificates = await makeCertificates()
+  const dir = temporaryFolder(test)
+  const NODE_EXTRA_CA_CERTS = authorityFile(dir, certificates)
+  const open = async (name: 'good' | 'wrongName') => {
+    const [key, cert] = [join(dir, `${name}.key`), join(dir, `${name}.pem`)]
+    writeFileSync(key, certificates[name].key)
+    writeFileSync(cert, certificates[name].cert)
+    const tlsPort = String(await freePort())
+    const files = ['--tls-cert-file', cert, '--tls-key-file', key, '--tls-auth-clients', 'no']
+    await startRedis(test, ['--tls-port', tlsPort, ...files])
+    return { REDIS_URL: `rediss://127.0.0.1:${tlsPort}`, NODE_EXTRA_CA_CERTS }
+  }
+  const gateway = await startGateway(test, { env: await open('good') })
+  test.equal((await get(gateway, '/ready')).status, 200)
+  const refused = await failGateway(test, { env: await open('wrongName') })
+  test.match(refused, { code: 1, stderr: /Redis does not answer .*altnames/ })
+})

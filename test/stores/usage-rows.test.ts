@@ -1,0 +1,129 @@
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { Redis } from 'ioredis'
+import t from 'tap'
+import { readRedisUrl } from '../../src/config/redis-url.ts'
+import { openStores, type StoreSettings, type Stores } from '../../src/stores/open.ts'
+import { openPostgresUsage } from '../../src/stores/usage/postgres.ts'
+import { openSqliteUsage } from '../../src/stores/usage/sqlite.ts'
+import type { UsageSink } from '../../src/stores/usage/usage-sink.ts'
+import { newToken, usageOf } from '../contract/token-store.ts'
+import { waitUntil } from '../support/journey.ts'
+import { startPostgres } from '../support/postgres.ts'
+import { startRedis } from '../support/redis.ts'
+import { folder, type Owner } from './folders.ts'
+
+t.setTimeout(120_000)
+const [redis, postgres] = [await startRedis(t), await startPostgres(t)]
+const eye = new Redis(redis.port)
+t.teardown(() => eye.disconnect())
+
+const openIn = async (test: Owner, settings: StoreSettings) => {
+  const stores = await openStores({
+    redis: readRedisUrl({ REDIS_URL: redis.url }, []),
+    replicaTimeoutMs: 1_200,
+    ...settings,
+  })
+  test.teardown(() => stores.close())
+  return stores
+}
+
+/** So many requests at 3 micro-credits each, half of them on each replica. */
+async function spend(replicas: readonly Stores[], count: number): Promise<void> {
+  const { id } = (await replicas[0]?.tokens.mint(newToken(1_000_000))) ?? { id: '' }
+  const one = async (index: number) => {
+    const tokens = replicas[index % replicas.length]?.tokens
+    const hold = await tokens?.hold({ tokenId: id, requestId: randomUUID(), micros: 5, leastMicros: 5 })
+    await tokens?.settle(hold?.id ?? 0, usageOf(id, 3))
+  }
+  await Promise.all(Array.from({ length: count }, (_, index) => one(index)))
+}
+
+const waiting = (prefix: string) => eye.xlen(`{${prefix}}:usage`)
+const SUMS = 'SELECT count(*) AS n, coalesce(sum(charged_micros), 0) AS charged FROM usage'
+
+t.test('rows of all replicas end up in usage.sqlite, each once', async (test) => {
+  const [dbDir, redisPrefix] = [await folder(test), randomUUID()]
+  const replicas = [await openIn(test, { dbDir, redisPrefix }), await openIn(test, { dbDir, redisPrefix })]
+  await spend(replicas, 500)
+  await waitUntil(
+    () => waiting(redisPrefix),
+    (left) => left === 0,
+  )
+  const db = new DatabaseSync(join(dbDir, 'usage.sqlite'), { readOnly: true })
+  test.teardown(() => db.close())
+  test.same({ ...db.prepare(SUMS).get() }, { n: 500, charged: 1500 })
+  test.match(db.prepare('SELECT * FROM usage').get(), {
+    user: 'ann',
+    model: 'demo',
+    status: 200,
+    first_byte_ms: 3,
+  })
+})
+
+const sinks: [string, (test: Owner) => Promise<UsageSink>, () => Promise<unknown>][] = []
+let sqliteDir = ''
+sinks.push([
+  'SQLite',
+  async (test) => {
+    sqliteDir = await folder(test)
+    return openSqliteUsage(sqliteDir)
+  },
+  async () => {
+    const db = new DatabaseSync(join(sqliteDir, 'usage.sqlite'), { readOnly: true })
+    const found = db.prepare(SUMS).get()
+    db.close()
+    return found
+  },
+])
+sinks.push(['PostgreSQL', () => openPostgresUsage(postgres.url), async () => (await postgres.query(SUMS))[0]])
+
+for (const [name, open, sums] of sinks)
+  t.test(`${name}: what is delivered twice, even at once, is one row`, async (test) => {
+    const sink = await open(test)
+    test.teardown(() => sink.close())
+    const entries = Array.from({ length: 50 }, (_, n) => ({
+      key: `a:${n}`,
+      chargedMicros: 2,
+      row: usageOf('tok', 2),
+    }))
+    await Promise.all([sink.write(entries), sink.write(entries)])
+    await sink.write(entries.slice(10))
+    await sink.write([...entries.slice(0, 1), { key: 'b:1', chargedMicros: 5, row: usageOf('tok', 5) }])
+    test.match(JSON.stringify(await sums()).replaceAll('"', ''), '{n:51,charged:105}')
+  })
+
+t.test('while PostgreSQL is down rows wait in Redis, up to a number; money is not touched', async (test) => {
+  const [dbDir, redisPrefix] = [await folder(test), randomUUID()]
+  const said: string[] = []
+  const stores = await openIn(test, {
+    dbDir,
+    redisPrefix,
+    databaseUrl: postgres.url,
+    usageQueueRows: 40,
+    warn: (_fields, text) => said.push(text),
+  })
+  await spend([stores], 10)
+  await waitUntil(
+    () => waiting(redisPrefix),
+    (left) => left === 0,
+  )
+  await postgres.stop()
+  await spend([stores], 100)
+  test.equal(await waiting(redisPrefix), 40, 'the latest stay')
+  const [token] = (await stores.tokens.list()).slice(-1)
+  test.match(await stores.tokens.credits(token?.id ?? ''), { chargedMicros: 300, heldMicros: 0 })
+  await waitUntil(
+    () => said.join('\n'),
+    (text) => /database does not take them/.test(text) && /oldest usage rows were dropped/.test(text),
+  )
+  await postgres.start()
+  await waitUntil(
+    () => waiting(redisPrefix),
+    (left) => left === 0,
+  )
+  const [found] = await postgres.query(`${SUMS} WHERE token_id = '${token?.id}'`)
+  test.same({ ...found }, { n: '40', charged: '120' })
+  test.match(said.at(-1), 'usage rows are written again')
+})

@@ -1,0 +1,92 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
+import { temporaryFolder } from './gateway.ts'
+import type { Owner } from './waiting.ts'
+
+/** A real redis-server of the test's own. */
+export interface TestRedis {
+  port: number
+  url: string
+  pid: number
+  signal(signal: NodeJS.Signals): void
+  /** Ends it and waits for the end. */
+  kill(): Promise<void>
+  /** Starts it again on the same port and data. */
+  restart(): Promise<void>
+}
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  return address !== null && typeof address === 'object' ? address.port : 0
+}
+
+/** Starts redis-server on a free port of 127.0.0.1, writing every command to disk; ended with the test. */
+export async function startRedis(t: Owner, args: readonly string[] = []): Promise<TestRedis> {
+  const port = await freePort()
+  const dir = temporaryFolder(t, 'gw-redis-')
+  const all = [
+    '--port',
+    String(port),
+    '--bind',
+    '127.0.0.1',
+    '--dir',
+    dir,
+    '--save',
+    '',
+    '--appendonly',
+    'yes',
+  ]
+  let child = await run([...all, ...args])
+  const kill = async () => {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const gone = once(child, 'close')
+    child.kill('SIGCONT')
+    child.kill('SIGKILL')
+    await gone
+  }
+  t.teardown(kill)
+  await answers(port)
+  return {
+    port,
+    url: `redis://127.0.0.1:${port}`,
+    pid: child.pid ?? 0,
+    signal: (signal) => child.kill(signal),
+    kill,
+    restart: async () => {
+      child = await run([...all, ...args])
+      await answers(port)
+    },
+  }
+}
+
+async function run(args: readonly string[], program = 'redis-server') {
+  const child = spawn(program, args, { stdio: 'ignore' })
+  await once(child, 'spawn').catch(() => {
+    throw new Error(`${program} cannot be started: install it (apt-get install redis-server)`)
+  })
+  return child
+}
+
+/** Resolves when PING is answered, even if only by the wish for a password. */
+export async function answers(port: number): Promise<void> {
+  for (const until = Date.now() + 20_000; ; await wait(20)) {
+    const socket = connect(port, '127.0.0.1')
+    try {
+      await once(socket, 'connect')
+      socket.write('PING\r\n')
+      const [answer] = await once(socket, 'data')
+      if (!String(answer).startsWith('-LOADING')) return
+    } catch (error) {
+      if (Date.now() > until) throw error
+    } finally {
+      socket.destroy()
+    }
+  }
+}

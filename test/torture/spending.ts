@@ -1,0 +1,57 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Stores } from '../../src/stores/open.ts'
+import { usageOf } from '../contract/token-store.ts'
+
+export interface Seen {
+  paid: number
+  refused: number
+  slowestMs: number
+}
+
+/** Holds and settles until it is told to stop; counts only what was acknowledged. */
+export async function spend(
+  { tokens }: Stores,
+  id: string,
+  seen: Seen,
+  goesOn: () => boolean,
+): Promise<void> {
+  while (goesOn()) {
+    const started = performance.now()
+    try {
+      const hold = await tokens.hold({ tokenId: id, requestId: randomUUID(), micros: 10, leastMicros: 10 })
+      if (hold === undefined) throw new Error('the balance was to last')
+      await tokens.settle(hold.id, usageOf(id, 7))
+      seen.paid += 7
+    } catch (error) {
+      if (!(error instanceof Error) || !('code' in error) || error.code !== 'store_unavailable') throw error
+      seen.refused += 1
+      seen.slowestMs = Math.max(seen.slowestMs, performance.now() - started)
+      await wait(5)
+    }
+  }
+}
+
+/** What the books say once nothing is held any more. */
+export const goneHolds = async (stores: Stores, id: string) => {
+  for (const until = Date.now() + 20_000; Date.now() < until; await wait(50)) {
+    const found = await stores.tokens.credits(id).catch(() => undefined)
+    if (found?.heldMicros === 0) return found
+  }
+  return stores.tokens.credits(id)
+}
+
+/** How long until every replica serves again. */
+export async function backAfter(replicas: readonly Stores[]): Promise<number> {
+  const started = performance.now()
+  while (!replicas.every(({ tokens }) => tokens.isReady())) {
+    if (performance.now() - started > 30_000) throw new Error('never back')
+    await wait(10)
+  }
+  return performance.now() - started
+}
+
+/** Until no replica serves any more. */
+export const down = async (replicas: readonly Stores[]): Promise<void> => {
+  while (replicas.some(({ tokens }) => tokens.isReady())) await wait(5)
+}
