@@ -1,8 +1,10 @@
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { createServer } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import { type WebSocket, WebSocketServer } from 'ws'
+import type { ServerCertificate } from './certificates.ts'
 import type { Owner } from './waiting.ts'
 
 /** A real WebSocket service on loopback that sends back what it gets. */
@@ -11,22 +13,28 @@ export interface EchoService {
   /** Heads of the handshakes it has seen. */
   seen: IncomingMessage[]
   sockets: Set<Socket>
+  /** How often it was dialled, TLS or not. */
+  connections(): number
 }
 
 export interface EchoOptions {
   onSocket?(socket: WebSocket, request: IncomingMessage): void
   handleProtocols?(offered: Set<string>): string | false
+  tls?: ServerCertificate
 }
 
 export async function startEcho(t: Owner, options: EchoOptions = {}): Promise<EchoService> {
-  const http = createServer((_request, response) => response.writeHead(404).end())
+  const http = options.tls ? createTlsServer(options.tls) : createServer()
+  http.on('request', (_request, response) => response.writeHead(404).end())
   const service = new WebSocketServer({
     server: http,
     ...(options.handleProtocols ? { handleProtocols: options.handleProtocols } : {}),
   })
   const seen: IncomingMessage[] = []
   const sockets = new Set<Socket>()
+  let connections = 0
   http.on('connection', (socket) => {
+    connections += 1
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
   })
@@ -43,5 +51,5 @@ export async function startEcho(t: Owner, options: EchoOptions = {}): Promise<Ec
     http.close()
     await once(http, 'close')
   })
-  return { port: (http.address() as AddressInfo).port, seen, sockets }
+  return { port: (http.address() as AddressInfo).port, seen, sockets, connections: () => connections }
 }

@@ -1,7 +1,9 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { WebSocket, WebSocketServer } from 'ws'
+import type { ServerCertificate } from './certificates.ts'
 import type { ProviderEntry } from './models.ts'
 import { createWaiting, type Owner } from './waiting.ts'
 
@@ -12,6 +14,8 @@ export interface RealtimeProvider {
   url: string
   seen: IncomingMessage[]
   sockets: WebSocket[]
+  /** How often it was dialled, TLS or not. */
+  connections(): number
   received: RealtimeMessage[]
   until<T>(what: string, find: () => T | undefined): Promise<T>
 }
@@ -19,6 +23,8 @@ export interface RealtimeProvider {
 export interface RealtimeBehaviour {
   /** Another answer than the upgrade. */
   refuse?: { status: number; body?: string } | undefined
+  /** Speaks TLS, under the name `localhost`. */
+  tls?: ServerCertificate
   onMessage?(socket: WebSocket, message: RealtimeMessage, all: RealtimeMessage[]): void
 }
 
@@ -50,10 +56,16 @@ export const answer = (socket: WebSocket, usage: object | null, text = 'hello'):
 }
 
 export async function startRealtime(t: Owner, behaviour: RealtimeBehaviour = {}): Promise<RealtimeProvider> {
-  const http = createServer((_request, response) => response.writeHead(404).end())
+  const { tls } = behaviour
+  const http = tls ? createTlsServer(tls) : createServer()
+  http.on('request', (_request, response) => response.writeHead(404).end())
   const service = new WebSocketServer({ noServer: true })
   const waiting = createWaiting()
   const [seen, sockets, received]: [IncomingMessage[], WebSocket[], RealtimeMessage[]] = [[], [], []]
+  let connections = 0
+  http.on('connection', () => {
+    connections += 1
+  })
   http.on('upgrade', (request, socket, head) => {
     seen.push(request)
     socket.on('error', () => {})
@@ -86,7 +98,15 @@ export async function startRealtime(t: Owner, behaviour: RealtimeBehaviour = {})
     await once(http, 'close')
   })
   const { port } = http.address() as AddressInfo
-  return { url: `http://127.0.0.1:${port}/v1`, seen, sockets, received, until: waiting.until }
+  const origin = tls ? `https://localhost:${port}` : `http://127.0.0.1:${port}`
+  return {
+    url: `${origin}/v1`,
+    seen,
+    sockets,
+    received,
+    connections: () => connections,
+    until: waiting.until,
+  }
 }
 
 /** A client of the gateway, with all it has got so far. */

@@ -1,0 +1,85 @@
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import t from 'tap'
+import { mintToken, type TestGateway } from '../support/gateway.ts'
+import { readRows, waitUntil } from '../support/journey.ts'
+import { open, refused } from '../support/realtime.ts'
+import { done, echoUsage, realtimeScene } from '../support/realtime-scene.ts'
+import type { Owner } from '../support/waiting.ts'
+
+/** Another process that does not let go of the ledger: nothing can be written until `end`. */
+const lockLedger = (t: Owner, { dbDir }: TestGateway) => {
+  const db = new DatabaseSync(join(dbDir, 'usage.sqlite'))
+  db.exec('BEGIN IMMEDIATE')
+  const end = (): void => {
+    if (db.isOpen) db.close()
+  }
+  t.teardown(end)
+  return { end }
+}
+
+const isReady = async ({ url }: TestGateway): Promise<boolean> => (await fetch(`${url}/ready`)).status === 200
+
+t.test('while the store is down nothing is served for free, and what ran is settled later', async (t) => {
+  const { gateway, url, credits, provider } = await realtimeScene(t, echoUsage(100, 20))
+  const token = await mintToken(t, gateway, { credits: 100_000 })
+  const client = await open(t, { url, token })
+  const lock = lockLedger(t, gateway)
+  client.send({ type: 'response.create' })
+  await client.until('the answer', () => (done(client.events) === 1 ? true : undefined))
+  t.ok(
+    (await waitUntil(
+      () => isReady(gateway),
+      (ready) => !ready,
+    )) === false,
+    'the store is down',
+  )
+  client.send({ type: 'response.create' })
+  const { code, reason } = await client.closed
+  t.equal(code, 1013, 'come again')
+  t.match(reason, /store_unavailable/)
+  t.match(client.events.at(-1), { type: 'error', error: { code: 'store_unavailable' } })
+  t.equal(provider.received.length, 1, 'the provider was not asked again')
+  const next = await refused(t, { url, token })
+  t.equal(next.status, 503)
+  t.match(next.body, /store_unavailable/)
+  t.equal(readRows(gateway).length, 0)
+  lock.end()
+  const after = await waitUntil(
+    () => credits(token),
+    ({ held }) => held === 0,
+  )
+  t.same(after, { credited: 100_000, balance: 99_820, held: 0, charged: 180 })
+  await waitUntil(
+    () => readRows(gateway),
+    (rows) => rows.some(({ charged_micros: micros }) => micros === 180e6),
+  )
+  t.match(await gateway.waitForLine(({ status }) => status === 101), {
+    closeCode: 1013,
+    error: 'store_unavailable',
+    chargedMicros: 180e6,
+  })
+  await open(t, { url, token })
+})
+
+t.test('a store that comes back in time is not noticed', async (t) => {
+  const { gateway, url, credits, provider } = await realtimeScene(t, echoUsage(100, 20))
+  const token = await mintToken(t, gateway, { credits: 100_000 })
+  const client = await open(t, { url, token })
+  const lock = lockLedger(t, gateway)
+  client.send({ type: 'response.create' })
+  await client.until('the answer', () => (done(client.events) === 1 ? true : undefined))
+  await waitUntil(
+    () => isReady(gateway),
+    (ready) => !ready,
+  )
+  client.send({ type: 'response.create' })
+  lock.end()
+  await client.until('the next answer', () => (done(client.events) === 2 ? true : undefined))
+  t.equal(provider.received.length, 2)
+  const seen = await waitUntil(
+    () => credits(token),
+    ({ charged }) => charged === 360,
+  )
+  t.equal(seen.credited, (seen.balance ?? 0) + (seen.held ?? 0) + (seen.charged ?? 0))
+})
