@@ -20,7 +20,7 @@ const MOST_REMEMBERED = 10_000
 interface OpenHold {
   tokenId: string
   micros: number
-  /** It stands in the database: its answer has begun. */
+  /** Its answer has begun, and stands in the database or is about to: the first mark counts. */
   isMarked: boolean
 }
 
@@ -110,6 +110,7 @@ export class Ledger {
     checkMicros('leastMicros', leastMicros)
     const hold = this.#open.get(holdId)
     if (!hold || hold.isMarked || this.#isClosed || this.#commits.isFull()) return
+    hold.isMarked = true
     this.#commits.add({
       apply: () => {
         // Settled in the same turn: its usage row is the real one.
@@ -124,7 +125,6 @@ export class Ledger {
           JSON.stringify(row),
           row.at,
         )
-        hold.isMarked = true
       },
       done: () => undefined,
       drop: () => undefined,
