@@ -39,7 +39,7 @@ async function toRedis(options: MoveOptions, transfer: RedisTransfer): Promise<D
     const dump = await readDump(source)
     await transfer.write(dump)
     prove(await readBooks(options), dump)
-    await transfer.open()
+    await transfer.open(dbDir)
     await source.close()
     await setAside(dbDir, `moved-${stamp}`)
     return dump

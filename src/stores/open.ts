@@ -1,6 +1,7 @@
 import type { RedisAddress } from '../config/redis-url.ts'
 import type { Books } from './books.ts'
 import type { IdempotencyStore } from './idempotency.ts'
+import { refuseMarked } from './redis-marker.ts'
 import type { SharedCounts } from './shared-counts.ts'
 import type { TokenStore } from './token-store.ts'
 import type { UsageSink } from './usage/usage-sink.ts'
@@ -45,6 +46,7 @@ const USAGE_QUEUE_ROWS = 100_000
 export async function openStores(settings: StoreSettings): Promise<Stores> {
   const { dbDir, redis, redisPrefix = PREFIX, replicaTimeoutMs = REPLICA_TIMEOUT_MS } = settings
   if (redis === undefined) {
+    refuseMarked(dbDir)
     const { openFileStore } = await import('./file/store.ts')
     const { tokens, keys } = await openFileStore(dbDir)
     return { tokens, keys, counts: undefined, close: () => tokens.close() }

@@ -165,7 +165,7 @@ export interface TokenStore {
   credits(tokenId: string): Promise<Credits>
   /** Sets credits aside in one step, however many ask at once; undefined when the balance does not cover it. */
   hold(ask: HoldRequest): Promise<Hold | undefined>
-  /** An answer has begun: should the process die before `settle`, this much is charged. */
+  /** An answer has begun: should the process die before `settle`, this much is charged. The first mark stands. */
   markAnswered(holdId: number, leastMicros: number, row: UsageRow): void
   /** Ends a hold with what was really used, and writes the usage row. The same hold twice is one charge. */
   settle(holdId: number, row: UsageRow): Promise<Settlement>

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
 import { openStores } from '../../src/stores/open.ts'
+import { answerMarksContract } from '../contract/answer-marks.ts'
 import { idempotencyContract } from '../contract/idempotency.ts'
 import { tokenChangesContract } from '../contract/token-changes.ts'
 import { tokenHistories } from '../contract/token-histories.ts'
@@ -25,6 +26,7 @@ const open = async (test: Owner) => {
 
 tokenStoreContract('file', open)
 tokenChangesContract('file', open)
+answerMarksContract('file', open)
 tokenHistories('file', open, { runs: 60, steps: 60 })
 idempotencyContract('file', async (test) => {
   const dbDir = await folder(test)

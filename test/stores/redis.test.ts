@@ -4,6 +4,7 @@ import { Redis } from 'ioredis'
 import t from 'tap'
 import { readRedisUrl } from '../../src/config/redis-url.ts'
 import { openStores } from '../../src/stores/open.ts'
+import { answerMarksContract } from '../contract/answer-marks.ts'
 import { idempotencyContract } from '../contract/idempotency.ts'
 import { tokenChangesContract } from '../contract/token-changes.ts'
 import { tokenHistories } from '../contract/token-histories.ts'
@@ -68,6 +69,7 @@ const onlyOneLeft = async (redisPrefix: string) => {
 
 tokenStoreContract('redis', open)
 tokenChangesContract('redis', open)
+answerMarksContract('redis', open)
 tokenHistories('redis', open, { runs: 40, steps: 60 })
 idempotencyContract('redis', async (test) => {
   const place = { dbDir: await folder(test), redisPrefix: randomUUID() }

@@ -1,8 +1,5 @@
 import type { Credits } from '../token-store.ts'
 
-/** The most micro-credits a token can have or a request can cost: beyond it numbers are no longer exact. */
-const MAX_MICROS = Number.MAX_SAFE_INTEGER
-
 interface Account {
   creditedMicros: number
   chargedMicros: number
@@ -23,12 +20,6 @@ export interface Accounts {
   /** Ends a hold and charges as much of `costMicros` as it and the balance cover: what was charged. */
   charge(tokenId: string, heldMicros: number, costMicros: number): number
   balanceMicros(tokenId: string): number
-}
-
-/** Refuses what is no whole number of micro-credits. */
-export function checkMicros(name: string, micros: number): void {
-  if (Number.isSafeInteger(micros) && micros >= 0 && micros <= MAX_MICROS) return
-  throw new RangeError(`${name} must be a whole number of micro-credits, not ${micros}`)
 }
 
 const balanceOf = ({ creditedMicros, chargedMicros, heldMicros }: Account): number =>

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { open, readFile, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Adapter } from 'lowdb'
-import { syncFolder } from './folder.ts'
+import { syncFolder } from '../folder.ts'
 
 /** The write failed so late that the file may hold the old content or the new one: it is to be written again. */
 export class UncertainWrite extends Error {}

@@ -1,7 +1,7 @@
 import type { KeptAnswer, KeyedRequest } from '../idempotency.ts'
+import type { Sqlite } from '../sqlite.ts'
+import { prepareTransaction } from '../sqlite.ts'
 import { addKeysTable } from './ledger-schema.ts'
-import type { Sqlite } from './sqlite.ts'
-import { prepareTransaction } from './sqlite.ts'
 
 /** A key of a request that is over. */
 export interface Row {

@@ -7,9 +7,9 @@ import {
   type KeptAnswer,
   type KeyedRequest,
 } from '../idempotency.ts'
+import type { Sqlite } from '../sqlite.ts'
 import { prepareKeys, type Row } from './keys-table.ts'
 import type { Ledger } from './ledger.ts'
-import type { Sqlite } from './sqlite.ts'
 
 const SWEEP_EVERY_MS = 600_000
 

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { chmodSync, closeSync, existsSync, openSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Sqlite } from '../sqlite.ts'
+import { openSqlite, prepareTransaction } from '../sqlite.ts'
 import { StoreError } from '../store-error.ts'
 import { createTables, LEDGER_VERSION } from './ledger-schema.ts'
-import type { Sqlite } from './sqlite.ts'
-import { openSqlite, prepareTransaction } from './sqlite.ts'
 
 export const LEDGER_FILE = 'usage.sqlite'
 

@@ -1,15 +1,17 @@
 import { storeUnavailable } from '../../errors.ts'
+import { checkMicros } from '../micros.ts'
+import type { Sqlite } from '../sqlite.ts'
 import type { Credits, Hold, HoldRequest, Settlement, UsageRow } from '../token-store.ts'
+import { usageValues } from '../usage-values.ts'
 import type { Accounts } from './accounts.ts'
-import { buildAccounts, checkMicros } from './accounts.ts'
+import { buildAccounts } from './accounts.ts'
 import type { GroupCommit, Write } from './group-commit.ts'
 import { openGroupCommit } from './group-commit.ts'
 import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError } from './ledger-file.ts'
 import type { Writes } from './ledger-schema.ts'
-import { prepareWrites, usageValues } from './ledger-schema.ts'
+import { prepareWrites } from './ledger-schema.ts'
 import { readCharged } from './recovery.ts'
-import type { Sqlite } from './sqlite.ts'
 import type { TokenRecord } from './token-record.ts'
 import type { WalSync } from './wal-sync.ts'
 import { openWalSync } from './wal-sync.ts'
@@ -20,7 +22,7 @@ const MOST_REMEMBERED = 10_000
 interface OpenHold {
   tokenId: string
   micros: number
-  /** It stands in the database: its answer has begun. */
+  /** Its answer has begun, and stands in the database or is about to: the first mark counts. */
   isMarked: boolean
 }
 
@@ -110,6 +112,7 @@ export class Ledger {
     checkMicros('leastMicros', leastMicros)
     const hold = this.#open.get(holdId)
     if (!hold || hold.isMarked || this.#isClosed || this.#commits.isFull()) return
+    hold.isMarked = true
     this.#commits.add({
       apply: () => {
         // Settled in the same turn: its usage row is the real one.
@@ -124,7 +127,6 @@ export class Ledger {
           JSON.stringify(row),
           row.at,
         )
-        hold.isMarked = true
       },
       done: () => undefined,
       drop: () => undefined,

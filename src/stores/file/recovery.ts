@@ -1,8 +1,8 @@
+import type { Sqlite } from '../sqlite.ts'
+import { prepareTransaction } from '../sqlite.ts'
 import type { UsageRow } from '../token-store.ts'
+import { usageValues } from '../usage-values.ts'
 import type { Writes } from './ledger-schema.ts'
-import { usageValues } from './ledger-schema.ts'
-import type { Sqlite } from './sqlite.ts'
-import { prepareTransaction } from './sqlite.ts'
 import type { TokenRecord } from './token-record.ts'
 
 /** What every token was charged so far, once the holds of a dead process are settled. */

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { nameTaken, storeUnavailable } from '../../errors.ts'
-import { badFieldOf } from '../file/token-record.ts'
 import { checkMicros } from '../micros.ts'
+import { badFieldOf } from '../token-fields.ts'
 import type { NewToken, Token } from '../token-store.ts'
 import type { Tools } from './tools.ts'
 

@@ -23,9 +23,16 @@ export function openClaims(tools: Tools, later: Later): IdempotencyStore {
   return {
     claim: async (request) => {
       const claim = `${owner}:${nextId++}`
-      for (let tries = 0; tries < MOST_TRIES; tries++) {
-        const found = await claimOnce(tools, request, claim)
-        if (found !== undefined) return found
+      const isSent = link.isReady()
+      try {
+        for (let tries = 0; tries < MOST_TRIES; tries++) {
+          const found = await claimOnce(tools, request, claim)
+          if (found !== undefined) return found
+        }
+      } catch (error) {
+        // It may stand all the same, for a request that does not run.
+        if (isSent) void end(`${claimKeyOf(tools, request)} ${claim}`, 'free', '')
+        throw error
       }
       throw storeUnavailable('The idempotency key is asked about by too many at once: try again')
     },
@@ -38,7 +45,7 @@ export function openClaims(tools: Tools, later: Later): IdempotencyStore {
 async function claimOnce(tools: Tools, request: KeyedRequest, claim: string): Promise<Claim | undefined> {
   const { link, scripts, keys, owner } = tools
   const { tokenId, fingerprint, requestId, at } = request
-  const key = keys.claim(tokenId, hash('sha256', request.key))
+  const key = claimKeyOf(tools, request)
   const touched = [key, keys.replicas, keys.charged(tokenId, requestId)]
   const args = [claim, fingerprint, requestId, owner, KEY_MEMORY_MS, at]
   const answer = await link.run(scripts.claim, touched, args)
@@ -50,6 +57,9 @@ async function claimOnce(tools: Tools, request: KeyedRequest, claim: string): Pr
   await link.run(scripts.orphan, [key, keys.charged(tokenId, first)], [first])
   return undefined
 }
+
+const claimKeyOf = ({ keys }: Tools, { tokenId, key }: KeyedRequest): string =>
+  keys.claim(tokenId, hash('sha256', key))
 
 const pack = ({ status, headers, body }: KeptAnswer): string =>
   JSON.stringify({ status, headers, body: body.toString('base64') })

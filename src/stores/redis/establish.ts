@@ -1,14 +1,13 @@
 import { randomUUID } from 'node:crypto'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Cluster } from 'ioredis'
+import { markerPath, readMarker, writeMarker } from '../redis-marker.ts'
 import { StoreError } from '../store-error.ts'
 import type { Client } from './client.ts'
 import type { Keys } from './keys.ts'
 import type { Scripts } from './scripts.ts'
 
-/** Which store this folder's replica works on: a Redis that has lost it is found out. */
-export const MARKER = 'redis-store.json'
 const START_MS = 10_000
 
 /** Connects, and finds or makes the store; throws a `StoreError` with the way out. Returns the store's id. */
@@ -16,9 +15,8 @@ export async function establish(client: Client, keys: Keys, dbDir: string): Prom
   await connect(client)
   await refuseEviction(client)
   const found = await client.hget(keys.meta, 'storeId')
-  const marker = join(dbDir, MARKER)
-  const expected = existsSync(marker) ? String(JSON.parse(readFileSync(marker, 'utf8')).storeId) : undefined
-  if (expected !== undefined && found !== expected) throw lost(marker, found)
+  const expected = readMarker(dbDir)
+  if (expected !== undefined && found !== expected) throw lost(markerPath(dbDir), found)
   if (found === null && existsSync(join(dbDir, 'tokens.json'))) {
     const text = `Redis holds no store, but "${dbDir}" does: move it with "node scripts/store-move.js --to redis", or give this server another DB_DIR`
     throw new StoreError('damaged', text)
@@ -33,7 +31,7 @@ export async function establish(client: Client, keys: Keys, dbDir: string): Prom
   const storeId = await client.hget(keys.meta, 'storeId')
   if (storeId === null)
     throw new StoreError('unusable', 'Redis does not keep what is written: look at its settings')
-  if (expected === undefined) writeFileSync(marker, JSON.stringify({ storeId }), { mode: 0o600 })
+  if (expected === undefined) writeMarker(dbDir, storeId)
   return storeId
 }
 

@@ -10,13 +10,14 @@ export function openPlaces({ link, scripts, keys, owner }: Tools, later: Later, 
   return {
     enter: async (tokenId: string, most: number): Promise<Place | undefined> => {
       const place = { id: `${owner}:${nextId++}`, tokenId }
+      const isSent = link.isReady()
       try {
         const args = [place.id, most, deadAfterMs]
         const isTaken = await link.run(scripts.enter, [keys.places(tokenId), keys.replicas], args)
         return isTaken === 1 ? place : undefined
       } catch (error) {
         // It may be taken all the same.
-        void free(place)
+        if (isSent) void free(place)
         throw error
       }
     },

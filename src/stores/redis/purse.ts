@@ -44,6 +44,8 @@ export class Purse {
     const id = this.#nextId++
     const name = { owner, hold: String(id), tokenId }
     const touched = [keys.account(tokenId), keys.holds(owner), keys.ended(owner, name.hold)]
+    // Nothing is sent to a Redis known to be away: then there is nothing to give up either.
+    const isSent = link.isReady()
     this.#asked.add(name.hold)
     try {
       const args = [name.hold, micros, leastMicros, tokenId]
@@ -55,7 +57,7 @@ export class Purse {
       return { id, tokenId, micros: granted, balanceMicros }
     } catch (error) {
       // It may stand all the same, or come to stand later.
-      this.#unsettled.cancel(name)
+      if (isSent) this.#unsettled.cancel(name)
       throw error
     } finally {
       this.#asked.delete(name.hold)

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { RedisAddress } from '../../config/redis-url.ts'
 import { notFound, storeUnavailable } from '../../errors.ts'
-import { openFolder } from '../file/folder.ts'
+import { openFolder } from '../folder.ts'
 import type { IdempotencyStore } from '../idempotency.ts'
 import { checkMicros } from '../micros.ts'
 import type { SharedCounts } from '../shared-counts.ts'

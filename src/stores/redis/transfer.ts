@@ -1,12 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import { rmSync } from 'node:fs'
-import { join } from 'node:path'
 import type { RedisAddress } from '../../config/redis-url.ts'
 import type { Dump } from '../accounts-dump.ts'
+import { removeMarker, writeMarker } from '../redis-marker.ts'
 import { StoreError } from '../store-error.ts'
 import { hashesOf, nameKeyOf } from './book.ts'
 import { buildClient, type Client } from './client.ts'
-import { connect, MARKER } from './establish.ts'
+import { connect } from './establish.ts'
 import { buildKeys, type Keys } from './keys.ts'
 
 /** A replica that was heard of so lately may still live. */
@@ -19,7 +18,7 @@ export interface RedisTransfer {
   hasStore(): Promise<boolean>
   /** Writes the store; no server takes it for one until `open`. */
   write(dump: Dump): Promise<void>
-  open(): Promise<void>
+  open(dbDir: string): Promise<void>
   /** The store is elsewhere now: what stands here stays, and no server opens it. */
   retire(dbDir: string, stamp: string): Promise<void>
   /** How many usage rows wait for their database. */
@@ -40,14 +39,16 @@ export async function openTransfer(address: RedisAddress, prefix: string): Promi
     refuseLive: () => refuseLive(client, keys),
     hasStore: async () => (await client.hexists(keys.meta, 'storeId')) === 1,
     write: (dump) => writeAll(client, keys, dump),
-    open: async () => {
-      await client.hset(keys.meta, 'storeId', (await client.hget(keys.meta, 'formerId')) ?? randomUUID())
+    open: async (dbDir) => {
+      const storeId = (await client.hget(keys.meta, 'formerId')) ?? randomUUID()
+      await client.hset(keys.meta, 'storeId', storeId)
+      writeMarker(dbDir, storeId)
     },
     retire: async (dbDir, stamp) => {
       const formerId = (await client.hget(keys.meta, 'storeId')) ?? ''
       await client.hset(keys.meta, { movedAt: stamp, formerId })
       await client.hdel(keys.meta, 'storeId')
-      rmSync(join(dbDir, MARKER), { force: true })
+      removeMarker(dbDir)
     },
     waitingRows: () => client.xlen(keys.usage),
     close: () => client.disconnect(),

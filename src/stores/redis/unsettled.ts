@@ -30,7 +30,7 @@ export interface Unsettled {
 export function openUnsettled(tools: Tools, dbDir: string): Unsettled {
   const waiting: Entry[] = []
   const journal = openJournal(join(dbDir, `unsettled-${tools.owner}.jsonl`))
-  let cancels: HoldName[] = []
+  const cancels: HoldName[] = []
   let flushing: Promise<void> | undefined
 
   const flushAll = async (): Promise<void> => {
@@ -49,9 +49,8 @@ export function openUnsettled(tools: Tools, dbDir: string): Unsettled {
       await journal.append(JSON.stringify(entry))
     },
     cancel: (name) => {
-      cancels.push(name)
-      // Dropped ones are found by their owner's own look around.
-      if (cancels.length > MOST_WAITING) cancels = cancels.slice(-MOST_WAITING)
+      // What does not fit is found by its owner's own look around.
+      if (cancels.length < MOST_WAITING) cancels.push(name)
     },
     size: () => waiting.length,
     has: (hold) => waiting.some((entry) => entry.hold === hold),

@@ -1,7 +1,7 @@
 import { chmodSync, closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { SqliteDialect } from 'kysely'
-import { openSqlite, type Sqlite } from '../file/sqlite.ts'
+import { openSqlite, type Sqlite } from '../sqlite.ts'
 import { openTable } from './table.ts'
 import type { UsageSink } from './usage-sink.ts'
 

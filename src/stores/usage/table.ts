@@ -1,5 +1,5 @@
 import { type Dialect, Kysely, type Transaction } from 'kysely'
-import { usageValues } from '../file/ledger-schema.ts'
+import { usageValues } from '../usage-values.ts'
 import type { UsageEntry, UsageSink } from './usage-sink.ts'
 
 /** In both dialects: names as in the file store's `usage.sqlite`. */

@@ -1,0 +1,13 @@
+// For `node --import`: writes the address of every module that is asked for into the file `MODULE_LOG`.
+import { appendFileSync } from 'node:fs'
+import { registerHooks } from 'node:module'
+
+const path = process.env.MODULE_LOG ?? ''
+
+registerHooks({
+  resolve: (specifier, context, next) => {
+    const found = next(specifier, context)
+    appendFileSync(path, `${found.url}\n`)
+    return found
+  },
+})
