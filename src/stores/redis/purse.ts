@@ -43,12 +43,12 @@ export class Purse {
     const { link, scripts, keys, owner } = this.#tools
     const id = this.#nextId++
     const name = { owner, hold: String(id), tokenId }
-    const touched = [keys.account(tokenId), keys.holds(owner), keys.ended(owner, name.hold)]
+    const touched = [keys.account(tokenId), keys.holds(owner), keys.ended(owner, name.hold), keys.replicas]
     // Nothing is sent to a Redis known to be away: then there is nothing to give up either.
     const isSent = link.isReady()
     this.#asked.add(name.hold)
     try {
-      const args = [name.hold, micros, leastMicros, tokenId]
+      const args = [name.hold, micros, leastMicros, tokenId, owner]
       const [isGranted, granted = 0, balanceMicros = 0] = readNumbers(
         await link.run(scripts.hold, touched, args),
       )

@@ -53,11 +53,14 @@ export function openReplica(options: ReplicaOptions): Replica {
     // When Redis was away all replicas were silent: they get as long as ever to come back.
     if (performance.now() - inTouchSince < deadAfterMs) return
     await adoptLeftFiles(options, dead)
-    for (const name of dead) await reap(tools, name)
+    for (const name of dead) await reap(tools, name, deadAfterMs)
   }
   const tick = (): void => {
     if (!link.isReady()) return
-    working ??= beat((script, keys, args) => link.run(script, keys, args))
+    // Each time, however long the work takes: to the others a replica that does not beat is dead.
+    const beaten = beat((script, keys, args) => link.run(script, keys, args))
+    beaten.catch(() => undefined)
+    working ??= beaten
       .then(work)
       .catch((error) => {
         // What Redis being away keeps from being done is done when it is back.
@@ -89,7 +92,7 @@ export function openReplica(options: ReplicaOptions): Replica {
 /** What is still held here nobody will settle any more. */
 async function sayGoodbye({ tools, unsettled }: ReplicaOptions): Promise<void> {
   await unsettled.flush()
-  await reap(tools, tools.owner)
+  await reap(tools, tools.owner, 0)
 }
 
 /**
@@ -124,14 +127,14 @@ async function adoptLeftFiles({ unsettled, dbDir }: ReplicaOptions, dead: readon
 }
 
 /** Nobody is left to settle them: an answer that had begun costs its least, all others nothing. */
-async function reap(tools: Tools, owner: string): Promise<void> {
+async function reap(tools: Tools, owner: string, deadAfterMs: number): Promise<void> {
   const { link, scripts, keys } = tools
   const left = await link.read((client) => client.hgetall(keys.holds(owner)))
   for (const [hold, text] of Object.entries(left)) {
     const end = endOfDead(text.slice(text.split(' ', 3).join(' ').length + 1))
-    await endHold(tools, { owner, hold, tokenId: tokenOf(text) }, end)
+    await endHold(tools, { owner, hold, tokenId: tokenOf(text) }, { ...end, deadAfterMs })
   }
-  await link.run(scripts.leave, [keys.replicas, keys.holds(owner)], [owner])
+  await link.run(scripts.leave, [keys.replicas, keys.holds(owner)], [owner, deadAfterMs])
 }
 
 /** The script takes the hold's own least for the cost. */

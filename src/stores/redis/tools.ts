@@ -29,6 +29,8 @@ export interface End {
   /** The usage row as JSON; empty: none is written. */
   row: string
   mode: EndMode
+  /** To reap: the owner must have been silent for so long, by the clock of Redis; 0: it is this replica itself. */
+  deadAfterMs?: number
 }
 
 /** A hold that was never used. */
@@ -45,8 +47,10 @@ export async function endHold({ link, scripts, keys, mostRows }: Tools, name: Ho
     keys.usage,
     keys.meta,
     charged,
+    keys.replicas,
   ]
-  const args = [hold, `${owner}:${hold}`, end.costMicros, end.row, end.mode, mostRows]
+  const everName = `${owner}:${hold}`
+  const args = [hold, everName, end.costMicros, end.row, end.mode, mostRows, owner, end.deadAfterMs ?? 0]
   const [chargedMicros = 0, balanceMicros = 0] = readNumbers(await link.run(scripts.settle, touched, args))
   return { chargedMicros, balanceMicros }
 }

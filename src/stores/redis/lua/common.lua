@@ -14,6 +14,13 @@ local function readAccount(key)
   return { credited = tonumber(found[1]), balance = tonumber(found[2]), holds = tonumber(found[3]) }
 end
 
+-- Whether a replica has said within so many ms that it lives; 0 asks nobody.
+local function isAlive(replicas, owner, deadAfterMs)
+  if deadAfterMs == 0 then return false end
+  local beat = redis.call('ZSCORE', replicas, owner)
+  return beat and tonumber(beat) > nowMs() - deadAfterMs
+end
+
 local function add(key, field, amount) redis.call('HINCRBY', key, field, whole(amount)) end
 
 -- A hold is kept as "token micros least rowAsJson"; the row is empty until an answer has begun.

@@ -1,9 +1,11 @@
--- KEYS: account, the owner's holds, how this hold ended, usage rows, meta, whether the request was charged.
--- ARGV: hold's field, its name for all time, cost, row, mode, most rows kept.
+-- KEYS: account, the owner's holds, how this hold ended, usage rows, meta, whether the request was charged, replicas.
+-- ARGV: hold's field, its name for all time, cost, row, mode, most rows kept, owner, dead after (ms; for "reap").
 -- mode "settle": by its owner, once; "reap": the owner is dead, the hold's own least is the cost; "cancel": never used.
 -- Answers {charged, balance}.  Whatever is repeated changes nothing.
 local account = readAccount(KEYS[1]) or { credited = 0, balance = 0, holds = 0 }
 local cost, row, mode = tonumber(ARGV[3]), ARGV[4], ARGV[5]
+-- Dead when it was looked up, and back since then: its holds are its own again.
+if mode == 'reap' and isAlive(KEYS[7], ARGV[7], tonumber(ARGV[8])) then return { 0, whole(account.balance) } end
 
 local function note(charged, kind, seconds)
   redis.call('SET', KEYS[3], kind .. ' ' .. whole(charged), 'EX', seconds)
