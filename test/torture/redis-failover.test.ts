@@ -11,6 +11,7 @@ import { newToken } from '../contract/token-store.ts'
 import { folder } from '../stores/folders.ts'
 import { temporaryFolder } from '../support/gateway.ts'
 import { answers, freePort, startRedis } from '../support/redis.ts'
+import { watchStarvation } from '../support/starvation.ts'
 import { backAfter, down, goneHolds, type Seen, spend } from './spending.ts'
 
 const ROUNDS = process.env.TORTURE === 'long' ? 10 : 1
@@ -81,7 +82,7 @@ t.test(
       const [first] = replicas
       if (first === undefined) return
       const { id } = await first.tokens.mint(newToken(1_000_000_000))
-      const seen: Seen = { paid: 0, refused: 0, slowestMs: 0 }
+      const seen: Seen = { paid: 0, refused: 0, slowestMs: 0, starved: watchStarvation(test) }
       let isOn = true
       const goesOn = () => isOn
       const workers = replicas.flatMap((stores) => [1, 2, 3, 4].map(() => spend(stores, id, seen, goesOn)))

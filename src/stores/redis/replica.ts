@@ -39,7 +39,6 @@ export function openReplica(options: ReplicaOptions): Replica {
   let dead: readonly string[] = []
   let suspects = new Set<string>()
   let working: Promise<void> | undefined
-
   const beat = async (ask: Tools['link']['run']): Promise<void> => {
     const answer = await ask(scripts.beat, [keys.meta, keys.replicas], ['', owner, deadAfterMs])
     const [found, rowsLost, ...silent] = Array.isArray(answer) ? answer.map(String) : []
