@@ -27,6 +27,9 @@ export interface JourneyOptions<Name extends string> {
   token?: TokenOptions
 }
 
+/** How long something may take that is certain to come: on a slow machine, only a failure waits this long. */
+const PATIENCE_MS = 30_000
+
 /** Nobody's limit of requests is what these tests are about. */
 const NO_LIMIT = { RATE_LIMIT_PER_MINUTE: '1000000' }
 
@@ -76,7 +79,7 @@ export function readRows({ dbDir }: { dbDir: string }, requestId?: string): Seen
 
 /** The row of one request: a file says nothing of its changes, so it is read again until the row is there. */
 export async function waitForRow(gateway: { dbDir: string }, requestId: string): Promise<SeenRow> {
-  for (const until = Date.now() + 8000; Date.now() < until; await setTimeout(10)) {
+  for (const until = Date.now() + PATIENCE_MS; Date.now() < until; await setTimeout(10)) {
     const [row] = readRows(gateway, requestId)
     if (row) return row
   }
@@ -85,7 +88,7 @@ export async function waitForRow(gateway: { dbDir: string }, requestId: string):
 
 /** Reads again until it holds: for what only the gateway's own answers tell. */
 export async function waitUntil<T>(read: () => Promise<T> | T, holds: (seen: T) => boolean): Promise<T> {
-  const until = Date.now() + 8000
+  const until = Date.now() + PATIENCE_MS
   for (;;) {
     const seen = await read()
     if (holds(seen)) return seen
