@@ -119,13 +119,17 @@ const streamJob = (
 })
 
 /** Thousands of short streams first: code that has just been compiled says little about a running service. */
-async function warmStreams(candidate: Candidate, running: Running, warmMs = 4000): Promise<void> {
+async function warmStreams(
+  candidate: Candidate,
+  running: Running,
+  { warmMs, warmRequests }: { warmMs: number; warmRequests: number },
+): Promise<void> {
   const load = startLoad('load-plain.ts', {
     port: running.port,
     request: { model: 'sse-50-0ms', bytes: 500, stream: true, headers: candidate.headers },
     connections: 64,
     warmMs,
-    warmRequests: warmMs > 1000 ? 10_000 : 0,
+    warmRequests,
     windowMs: 100,
   })
   await nextReport(load)
@@ -136,7 +140,7 @@ async function warmStreams(candidate: Candidate, running: Running, warmMs = 4000
 /** How 500 streams of 50 events a second fare side by side. */
 export async function measurePaced(candidate: Candidate, seconds: number): Promise<Paced> {
   const running = await candidate.start()
-  await warmStreams(candidate, running)
+  await warmStreams(candidate, running, { warmMs: 4000, warmRequests: 10_000 })
   const load = startLoad(
     'load-stream.ts',
     streamJob(candidate, running, { streams: 500, events: seconds * 50, everyMs: 20 }),
@@ -164,7 +168,8 @@ export async function measurePaced(candidate: Candidate, seconds: number): Promi
  */
 export async function measureMemory(candidate: Candidate): Promise<number> {
   const running = await candidate.start()
-  await warmStreams(candidate, running, 300)
+  // Counted in requests: on a slow machine 300 ms of them leave the process cold, and its warming up would be measured.
+  await warmStreams(candidate, running, { warmMs: 300, warmRequests: 2_000 })
   await new Promise((calm) => setTimeout(calm, 1000))
   const idle = memoryBytes(running.pid)
   const load = startLoad(

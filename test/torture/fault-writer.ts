@@ -1,5 +1,6 @@
 // The victim of io-faults.ts: does one of everything while calls fail, says what was acknowledged, and must recover.
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
 import { openStores, StoreError, type Stores } from '../../src/stores/open.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
@@ -21,6 +22,10 @@ async function open(): Promise<Stores> {
   }
 }
 
+// Everything is loaded, also what is imported late: from here on calls may fail.
+await import('../../src/stores/file/store.ts')
+say('loaded')
+await once(process.stdin, 'data')
 const { tokens } = await open()
 
 async function work(): Promise<boolean> {

@@ -10,7 +10,7 @@ t.test(
   async (test) => {
     if (!hasStrace())
       return test.comment('left out: needs the command strace (package strace) and the right to trace')
-    const { faults, figures } = await failAtEveryCall({ stride: 17 })
+    const { faults, figures } = await failAtEveryCall({ stride: 23 })
     test.comment(figures)
     test.same(faults, [])
   },
