@@ -17,15 +17,18 @@ export interface InFlightOptions {
 /** No more requests of a token at once than it may have. From its credential to the end of its answer, whichever end. */
 export const inFlightLimit = fp<InFlightOptions>(
   async (app, { tokens }) => {
-    app.addHook('onRequest', async (request, reply) => {
+    app.addHook('onRequest', (request, reply, done) => {
       const { requestsInFlight: most, id } = request.token
-      if (most === undefined || request.routeOptions.config.isQuick) return
-      const place = await tokens.enter(id, most)
-      if (place === undefined)
-        throw rateLimited(
-          `This token may have ${most} requests running at once. Wait until one of them ends.`,
-        )
-      leaveAtEnd(request, reply, () => tokens.leave(place))
+      if (most === undefined || request.routeOptions.config.isQuick) return done()
+      const take = async (): Promise<void> => {
+        const place = await tokens.enter(id, most)
+        if (place === undefined)
+          throw rateLimited(
+            `This token may have ${most} requests running at once. Wait until one of them ends.`,
+          )
+        leaveAtEnd(request, reply, () => tokens.leave(place))
+      }
+      take().then(() => done(), done)
     })
   },
   { name: 'in-flight-limit', dependencies: ['client-auth'] },

@@ -38,7 +38,7 @@ interface Count extends RateState {
 }
 
 /** Counts a request and says where its token stands; undefined: the token has no such limit. */
-type Check = (request: FastifyRequest) => Promise<Count | undefined>
+type Check = (request: FastifyRequest) => Promise<Count | undefined> | undefined
 
 interface Window {
   timeWindow: number
@@ -57,13 +57,13 @@ const openCheck = (app: FastifyInstance, { timeWindow, keyOf, maxOf, resetMs, st
     keyGenerator: ({ token }) => keyOf(token.id),
   }
   const count = app.createRateLimit(options)
-  return async (request) => {
-    if (maxOf(request.token) === undefined) return undefined
+  const check = async (request: FastifyRequest): Promise<Count | undefined> => {
     const state = await count(request)
     if (state.isAllowed) return undefined
     const { max, remaining, ttl, isExceeded } = state
     return { limit: max, remaining, resetMs: resetMs(ttl), isExceeded }
   }
+  return (request) => (maxOf(request.token) === undefined ? undefined : check(request))
 }
 
 type MaxOf = Window['maxOf']
@@ -117,8 +117,9 @@ export const rateLimit = fp<RateOptions>(
     app.decorateRequest('rate')
     app.addHook('onRequest', async (request, reply) => {
       const minute = await countMinute(request)
-      // What the minute refuses does not use up the day.
-      const day = minute?.isExceeded ? undefined : await countDay(request)
+      // What the minute refuses does not use up the day; most tokens have none.
+      const counting = minute?.isExceeded ? undefined : countDay(request)
+      const day = counting && (await counting)
       const nearest = day && (!minute || day.remaining <= minute.remaining) ? day : minute
       request.rate = nearest
       if (!nearest) return

@@ -4,7 +4,13 @@ import fastifyWebsocket, { type WebsocketPluginOptions } from '@fastify/websocke
 import type { FastifyInstance, FastifyReply, FastifyRequest, preHandlerAsyncHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { WebSocket } from 'ws'
-import { invalidRequest, originNotAllowed, upgradeNotServed, upgradeRequired } from '../errors.ts'
+import {
+  type GatewayError,
+  invalidRequest,
+  originNotAllowed,
+  upgradeNotServed,
+  upgradeRequired,
+} from '../errors.ts'
 import type { End } from './relay.ts'
 import type { ServiceKind } from './service-lookup.ts'
 import { readProtocols } from './subprotocols.ts'
@@ -45,11 +51,24 @@ const KEY = /^[+/0-9A-Za-z]{22}==$/
 export const shouldUpgrade = ({ method, headers }: IncomingMessage): boolean =>
   method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket'
 
-const checkHandshake = ({ headers }: IncomingMessage): void => {
-  if (headers['sec-websocket-version'] !== '13') throw upgradeRequired('Send "Sec-WebSocket-Version: 13".')
+const checkHandshake = ({ headers }: IncomingMessage): GatewayError | undefined => {
+  if (headers['sec-websocket-version'] !== '13') return upgradeRequired('Send "Sec-WebSocket-Version: 13".')
   if (!KEY.test(headers['sec-websocket-key'] ?? ''))
-    throw invalidRequest('Send a "Sec-WebSocket-Key" of 16 bytes in base64.')
-  if (!readProtocols(headers)) throw invalidRequest('"Sec-WebSocket-Protocol" must be a list of names.')
+    return invalidRequest('Send a "Sec-WebSocket-Key" of 16 bytes in base64.')
+  if (!readProtocols(headers)) return invalidRequest('"Sec-WebSocket-Protocol" must be a list of names.')
+  return undefined
+}
+
+const findRefusal = (
+  request: FastifyRequest,
+  isAllowedOrigin: UpgradeOptions['isAllowedOrigin'],
+): GatewayError | undefined => {
+  const { origin } = request.headers
+  if (origin !== undefined && !isAllowedOrigin(origin))
+    return originNotAllowed('Pages of this origin may not connect. Ask the operator to allow it.')
+  if (request.is404) return undefined
+  if (!isWebsocketRoute(request)) return upgradeNotServed('No WebSocket is served here. Send plain HTTP.')
+  return checkHandshake(request.raw)
 }
 
 const answerHeaders = (reply: FastifyReply, own: Record<string, string>): string[] => {
@@ -84,14 +103,8 @@ export const upgrade = fp<UpgradeOptions>(
     app.decorate('acceptUpgrade', (request, reply, acceptance) => {
       accepted.set(request.raw, { ...acceptance, lines: answerHeaders(reply, acceptance.headers) })
     })
-    app.addHook('onRequest', async (request) => {
-      if (!request.ws) return
-      const { origin } = request.headers
-      if (origin !== undefined && !isAllowedOrigin(origin))
-        throw originNotAllowed('Pages of this origin may not connect. Ask the operator to allow it.')
-      if (request.is404) return
-      if (!isWebsocketRoute(request)) throw upgradeNotServed('No WebSocket is served here. Send plain HTTP.')
-      checkHandshake(request.raw)
+    app.addHook('onRequest', (request, _reply, done) => {
+      done(request.ws ? findRefusal(request, isAllowedOrigin) : undefined)
     })
   },
   { name: 'websocket-upgrade' },
