@@ -113,7 +113,7 @@ t.test('Redis paused: refusals in time, no stall, and service again when it goes
 t.test('a partition: refusals in time, and service again when it is over', async (test) => {
   const scene = await open(test, 2)
   let back = 0
-  await survive(test, scene, async () => {
+  const seen = await survive(test, scene, async () => {
     await wait(300)
     scene.proxy.set('silent')
     await down(scene.replicas)
@@ -122,6 +122,7 @@ t.test('a partition: refusals in time, and service again when it is over', async
     back = await backAfter(scene.replicas)
   })
   test.ok(back < BACK_MS, `back after ${Math.round(back)} ms`)
+  test.comment(`cut off ${PAUSE_MS} ms: refused ${seen.refused}, slowest ${seen.slowestMs.toFixed(0)} ms`)
 })
 
 t.test('answers lost after Redis has done what was asked: no charge is doubled', async (test) => {
