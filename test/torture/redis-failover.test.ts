@@ -6,7 +6,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { readRedisUrl } from '../../src/config/redis-url.ts'
-import { openStores, readBooks } from '../../src/stores/open.ts'
+import { openStores, readBooks, type Stores } from '../../src/stores/open.ts'
 import { newToken } from '../contract/token-store.ts'
 import { folder } from '../stores/folders.ts'
 import { temporaryFolder } from '../support/gateway.ts'
@@ -61,6 +61,16 @@ async function inSync(port: number): Promise<void> {
   eye.disconnect()
 }
 
+/** Tokens as fast as they are acknowledged. */
+async function mint(stores: Stores, minted: string[], goesOn: () => boolean): Promise<void> {
+  while (goesOn()) {
+    await stores.tokens.mint(newToken(1)).then(
+      ({ id }) => minted.push(id),
+      () => wait(20),
+    )
+  }
+}
+
 t.test(
   'the primary dies: its replica serves within 15 s, nothing is overspent or charged twice',
   async (test) => {
@@ -88,12 +98,21 @@ t.test(
       const workers = replicas.flatMap((stores) => [1, 2, 3, 4].map(() => spend(stores, id, seen, goesOn)))
       await inSync(replica.port)
       await wait(500)
+      const minted: string[] = []
+      workers.push(mint(first, minted, goesOn))
+      await wait(300)
       await primary.kill()
       await down(replicas)
       const back = await backAfter(replicas)
       await wait(500)
       isOn = false
       await Promise.all(workers)
+      const known = new Set((await first.tokens.list()).map((token) => token.id))
+      test.same(
+        minted.filter((one) => !known.has(one)),
+        [],
+        `${minted.length} mints, none of them lost`,
+      )
       const found = await goneHolds(first, id)
       test.ok(back < BACK_MS, `back after ${Math.round(back)} ms`)
       test.ok(seen.slowestMs < 500, `slowest refusal ${Math.round(seen.slowestMs)} ms of ${seen.refused}`)
@@ -107,7 +126,7 @@ t.test(
         books.every((one) => one.creditedMicros === one.balanceMicros + one.heldMicros + one.chargedMicros),
       )
       test.comment(
-        `back after ${Math.round(back)} ms, ${lost} of ${seen.paid / 7} charges lost with the primary`,
+        `back after ${Math.round(back)} ms, ${lost} of ${seen.paid / 7} charges and none of ${minted.length} mints lost with the primary`,
       )
       for (const stores of replicas) await stores.close()
       await replica.kill()

@@ -1,5 +1,6 @@
 import { balanceTooSmall, idempotencyMismatch } from '../../errors.ts'
 import { type Adjustment, OPERATION_MEMORY_MS } from '../token-store.ts'
+import { runCopied } from './copied.ts'
 import type { Tools } from './tools.ts'
 
 const MEMORY_SECONDS = 2 * Math.ceil(OPERATION_MEMORY_MS / 1000)
@@ -13,7 +14,7 @@ export async function adjust({ link, scripts, keys }: Tools, adjustment: Adjustm
     throw new RangeError('operationId must be 1 to 128 printable characters')
   const touched = [keys.account(tokenId), keys.operation(operationId)]
   const args = [tokenId, micros, Number.MAX_SAFE_INTEGER, MEMORY_SECONDS]
-  const answer = await link.run(scripts.adjust, touched, args)
+  const answer = await runCopied(link, scripts.adjust, touched, args)
   if (answer === 'small') throw balanceTooSmall('The free balance does not cover what is to be taken')
   if (answer === 'other') throw idempotencyMismatch('This operation id stands for another change')
   if (answer === 'much') throw new RangeError('that would be more credits than can be counted')

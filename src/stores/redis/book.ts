@@ -3,6 +3,7 @@ import { nameTaken, storeUnavailable } from '../../errors.ts'
 import { checkMicros } from '../micros.ts'
 import { badFieldOf } from '../token-fields.ts'
 import type { NewToken, Token } from '../token-store.ts'
+import { runCopied } from './copied.ts'
 import type { Tools } from './tools.ts'
 
 /** How long a record that was read counts as known: a revocation reaches every replica within this time. */
@@ -57,7 +58,7 @@ export class TokenBook {
     const name = token.name === '' ? '' : nameKeyOf(token)
     const touched = [keys.tokens, keys.hashes, keys.names, keys.account(token.id), keys.meta]
     const args = [token.id, token.hash, name, JSON.stringify(token), creditedMicros, isMaster]
-    const answer = await link.run(scripts.mint, touched, args)
+    const answer = await runCopied(link, scripts.mint, touched, args)
     if (answer === 'hash') throw nameTaken('There is a token with this secret already')
     if (answer === 'name') throw nameTaken(`"${token.user}" has a token named "${token.name}" already`)
     return token
@@ -88,7 +89,7 @@ export class TokenBook {
     this.#known.clear()
     const { link, scripts, keys } = this.#tools
     const args = [before.id, text, JSON.stringify(after), ...hashChanges(before, after)]
-    return link.run(scripts.change, [keys.tokens, keys.hashes], args)
+    return runCopied(link, scripts.change, [keys.tokens, keys.hashes], args)
   }
 }
 

@@ -2,7 +2,12 @@
 -- Answers 'ok', 'none' (no such token), 'other' (the id stands for another change), 'small' or 'much'.
 local what = ARGV[1] .. ' ' .. ARGV[2]
 local before = redis.call('GET', KEYS[2])
-if before then return before == what and 'ok' or 'other' end
+if before == what then
+  -- A write, so that whoever asks again waits for a replica as well.
+  redis.call('EXPIRE', KEYS[2], ARGV[4])
+  return 'ok'
+end
+if before then return 'other' end
 local account = readAccount(KEYS[1])
 if not account then return 'none' end
 local micros = tonumber(ARGV[2])
