@@ -86,7 +86,7 @@ export async function gatewayCandidate(upstreamPort: number, tokenCount = 1): Pr
   const start = async () => {
     const port = await freePort()
     // As `npm start` does: a small young heap halves the memory of a thousand open streams.
-    const args = ['--max-semi-space-size=8', join(import.meta.dirname, '..', 'src', 'server.ts')]
+    const args = ['--max-semi-space-size=8', join(import.meta.dirname, '..', 'src', 'server.js')]
     const all = { ...env, PORT: String(port) }
     return started(
       port,

@@ -2,6 +2,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import type { Settings } from './config/env.ts'
 import { clientErrorHandler, frameworkErrors, refuseTunnel } from './entrance/error-reply.ts'
 import { makeRequestId } from './entrance/request-id.ts'
+import { schemaController } from './route-schemas.ts'
 import { quietRequests } from './telemetry/quiet-requests.ts'
 import { shouldUpgrade } from './websocket/upgrade.ts'
 
@@ -15,6 +16,7 @@ export const openServer = (settings: Settings, logger: FastifyBaseLogger): Fasti
     genReqId: makeRequestId(),
     trustProxy: settings.trustedProxies.length > 0 ? settings.trustedProxies : false,
     exposeHeadRoutes: false,
+    schemaController,
     routerOptions: { maxParamLength: 512 },
     // Longer than the edge keeps an idle connection, so that no request meets a closing one.
     keepAliveTimeout: 95_000,

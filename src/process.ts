@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import type { FastifyBaseLogger } from 'fastify'
-import { type Door, openAdminDoor } from './admin/door.ts'
+import type { Door } from './admin/door.ts'
 import { buildApp, type Gateway } from './app.ts'
 import { makeMaster, putMaster } from './auth/master.ts'
 import { openCatalog } from './config/catalog-source.ts'
@@ -140,6 +140,7 @@ const openDoor = async (
   logger: FastifyBaseLogger,
 ): Promise<Door | undefined> => {
   try {
+    const { openAdminDoor } = await import('./admin/door.ts')
     return await openAdminDoor({ tokens, dbDir, logger })
   } catch (error) {
     logger.error({ err: error }, 'the token command cannot reach this server: its socket could not be opened')

@@ -1,6 +1,2 @@
-import { enableCompileCache } from 'node:module'
-import { join } from 'node:path'
-
-// From the second start on the sources are neither stripped nor compiled again; where nothing may be written, they are.
-enableCompileCache(join(import.meta.dirname, '..', 'node_modules', '.cache', 'node'))
-await import('./process.ts')
+// For whoever starts the sources by hand: `server.js` is the same and starts faster.
+import './server.js'

@@ -24,10 +24,17 @@ ${call}
 /** A runtime without the latest security fixes is named in the log. */
 export const warnOfOldNode = (log: Log): void => {
   const safe = SAFE_NODE[process.versions.node.split('.')[0] ?? '']
-  if (safe && process.versions.node.localeCompare(safe, undefined, { numeric: true }) < 0) {
+  if (safe && isOlder(process.versions.node, safe)) {
     log.logger.warn(
       { node: process.versions.node, safe },
       'this Node.js lacks security fixes: use the safe one in production',
     )
   }
+}
+
+/** By hand: the first comparison by locale loads the collation's tables, which takes 25 ms. */
+const isOlder = (version: string, safe: string): boolean => {
+  const [, minor = 0, patch = 0] = version.split('.').map(Number.parseFloat)
+  const [, safeMinor = 0, safePatch = 0] = safe.split('.').map(Number.parseFloat)
+  return minor < safeMinor || (minor === safeMinor && patch < safePatch)
 }

@@ -6,6 +6,7 @@ import Fastify, {
   LogController,
 } from 'fastify'
 import { GatewayError, internalError, invalidRequest, notFound } from '../errors.ts'
+import { checkWithValibot, schemaController } from '../route-schemas.ts'
 import type { TokenStore } from '../stores/token-store.ts'
 import { type DoorPath, openDoorPath } from './door-path.ts'
 import { adminTokens } from './tokens.ts'
@@ -83,9 +84,9 @@ function buildDoor(tokens: TokenStore, loggerInstance: FastifyBaseLogger): Fasti
     logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,
     bodyLimit: MAX_BODY_BYTES,
-    // What is wrong is refused, not made right.
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
+    schemaController,
   })
+  checkWithValibot(app)
   app.addHook('onSend', async (_request, reply) => {
     reply.header(DOOR_HEADER, '1')
   })

@@ -1,4 +1,4 @@
-import type { Static } from 'typebox'
+import type { InferOutput } from 'valibot'
 import { isAddressBlock } from '../config/address-blocks.ts'
 import { invalidRequest, notFound } from '../errors.ts'
 import type { NewToken, Token, TokenStore } from '../stores/token-store.ts'
@@ -11,8 +11,8 @@ export interface TokenWork {
   revoke(id: string): Promise<TokenView>
   disable(id: string): Promise<TokenView>
   enable(id: string): Promise<TokenView>
-  adjust(id: string, change: Static<typeof creditsBody>): Promise<TokenView>
-  rotate(id: string, secret: Static<typeof secretBody>): Promise<TokenView>
+  adjust(id: string, change: InferOutput<typeof creditsBody>): Promise<TokenView>
+  rotate(id: string, secret: InferOutput<typeof secretBody>): Promise<TokenView>
 }
 
 export function openTokenWork(tokens: TokenStore, now = Date.now): TokenWork {

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { Static } from 'typebox'
+import type { InferOutput } from 'valibot'
 import type { TokenStore } from '../stores/token-store.ts'
 import {
   creditsBody,
@@ -13,7 +13,7 @@ import {
 import { openTokenWork, type TokenWork } from './token-work.ts'
 
 interface OneToken {
-  Params: Static<typeof tokenParams>
+  Params: InferOutput<typeof tokenParams>
 }
 
 const answered = { params: tokenParams, response: { 200: tokenAnswer } }
@@ -24,7 +24,7 @@ const note = (request: FastifyRequest, { id, user }: TokenView, text: string): v
 /** Makes, lists and changes tokens. */
 export async function adminTokens(app: FastifyInstance, { tokens }: { tokens: TokenStore }): Promise<void> {
   const work = openTokenWork(tokens)
-  app.post<{ Body: Static<typeof mintBody> }>(
+  app.post<{ Body: InferOutput<typeof mintBody> }>(
     '/tokens',
     { schema: { body: mintBody, response: { 201: tokenAnswer } } },
     async (request, reply) => {
@@ -63,7 +63,7 @@ function addChanges(app: FastifyInstance, work: TokenWork): void {
   one('PUT', '/tokens/:id/disabled', work.disable, 'token disabled')
   one('DELETE', '/tokens/:id/disabled', work.enable, 'token enabled')
 
-  app.post<OneToken & { Body: Static<typeof creditsBody> }>(
+  app.post<OneToken & { Body: InferOutput<typeof creditsBody> }>(
     '/tokens/:id/credits',
     { schema: { ...answered, body: creditsBody } },
     async (request) => {
@@ -74,7 +74,7 @@ function addChanges(app: FastifyInstance, work: TokenWork): void {
     },
   )
 
-  app.post<OneToken & { Body: Static<typeof secretBody> }>(
+  app.post<OneToken & { Body: InferOutput<typeof secretBody> }>(
     '/tokens/:id/secret',
     { schema: { ...answered, body: secretBody } },
     async (request) => {

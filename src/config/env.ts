@@ -1,9 +1,8 @@
-import { type Static, type TSchema, Type } from 'typebox'
-import { Value } from 'typebox/value'
+import * as v from 'valibot'
 import type { Provider } from './models.ts'
 import { type ListReading, readList, readOrigin, readTrustedProxy } from './network-lists.ts'
 import { readPassthrough } from './passthrough.ts'
-import { plainSettings, type Row } from './plain-settings.ts'
+import { plainSettings } from './plain-settings.ts'
 import { KNOWN_PROVIDERS, type KnownProvider, readBaseUrl } from './providers.ts'
 import { type RedisAddress, readRedisUrl } from './redis-url.ts'
 import { type Environment, readSecret, readText } from './secrets.ts'
@@ -23,33 +22,32 @@ export class SettingsError extends Error {
 /** With Redis there are other gateways: an edge that asks every 2 s has seen in this time that one leaves. */
 const REPLICA_DELAY_MS = 5_000
 
-const settingsSchema = Type.Object({
+/** Built here, so nothing to check. */
+const isAny = (): boolean => true
+
+const settingsSchema = v.object({
   ...plainSettings,
   /** How long to serve on after SIGTERM, until an edge with several gateways has seen this one leave. */
-  drainDelayMs: Type.Integer(),
-  adminFirst: Type.Optional(Type.String()),
+  drainDelayMs: v.number(),
+  adminFirst: v.optional(v.string()),
   /** Where tokens, balances and limits are; undefined: in files. */
-  redis: Type.Optional(Type.Unsafe<RedisAddress>({})),
+  redis: v.optional(v.custom<RedisAddress>(isAny)),
   /** Where replicas write usage rows; undefined: `usage.sqlite`. */
-  databaseUrl: Type.Optional(Type.String()),
-  trustedProxies: Type.Array(Type.String()),
-  corsAllowlist: Type.Array(Type.String()),
-  passthrough: Type.Array(
-    Type.Object({
-      prefix: Type.String(),
-      provider: Type.Optional(Type.String()),
-      url: Type.Optional(Type.String()),
-    }),
+  databaseUrl: v.optional(v.string()),
+  trustedProxies: v.array(v.string()),
+  corsAllowlist: v.array(v.string()),
+  passthrough: v.array(
+    v.object({ prefix: v.string(), provider: v.optional(v.string()), url: v.optional(v.string()) }),
   ),
-  wsRoutes: Type.Array(Type.Object({ prefix: Type.String(), url: Type.String(), isOpen: Type.Boolean() })),
+  wsRoutes: v.array(v.object({ prefix: v.string(), url: v.string(), isOpen: v.boolean() })),
   /** The providers that have a key, in the order of preference. */
-  providers: Type.Unsafe<readonly Provider[]>({}),
+  providers: v.custom<readonly Provider[]>(isAny),
   /** A secret by its variable's name, from `NAME` or `NAME_FILE`; throws SettingsError when that file fails. */
-  readKey: Type.Unsafe<(name: string) => string | undefined>({}),
+  readKey: v.custom<(name: string) => string | undefined>(isAny),
 })
 
 /** What the operator said, checked and with every default filled in. */
-export type Settings = Static<typeof settingsSchema>
+export type Settings = v.InferOutput<typeof settingsSchema>
 
 /** Reads all settings, or throws one SettingsError that names every mistake in them. */
 export function readSettings(env: Environment): Settings {
@@ -69,26 +67,27 @@ export function readSettings(env: Environment): Settings {
     providers: KNOWN_PROVIDERS.flatMap((known) => readProvider(env, known, mistakes)),
     readKey: (name: string) => readKey(env, name),
   }
-  if (mistakes.length === 0 && Value.Check(settingsSchema, settings)) return settings
-  throw new SettingsError(mistakes)
+  if (mistakes.length > 0) throw new SettingsError(mistakes)
+  return v.parse(settingsSchema, settings)
 }
 
+/** What is set; the defaults of the others are the schema's. */
 function readPlain(env: Environment, mistakes: string[]): Record<string, unknown> {
   const found: Record<string, unknown> = {}
-  const rows: [string, TSchema][] = Object.entries(plainSettings)
-  for (const [field, schema] of rows) {
-    const row = schema as TSchema & Row
-    const name = row.env.find((variable) => readText(env, variable) !== undefined)
-    const value = name ? readValue(row, readText(env, name) ?? '') : row.default
-    if (name && !Value.Check(row, value)) mistakes.push(`${name} must be ${row.expects}`)
-    if (value !== undefined) found[field] = value
+  for (const [field, { wrapped }] of Object.entries(plainSettings)) {
+    const { env: variables, expects } = v.getMetadata(wrapped)
+    const name = variables.find((variable) => readText(env, variable) !== undefined)
+    if (name === undefined) continue
+    const value = readValue(wrapped.type, readText(env, name) ?? '')
+    if (!v.is(wrapped, value)) mistakes.push(`${name} must be ${expects}`)
+    found[field] = value
   }
   return found
 }
 
-function readValue(row: Row, text: string): unknown {
-  if (row.type === 'integer') return /^\d{1,15}$/.test(text) ? Number(text) : text
-  return row.type === 'string' ? text : text.toLowerCase()
+function readValue(type: 'number' | 'string' | 'picklist', text: string): unknown {
+  if (type === 'number') return /^\d{1,15}$/.test(text) ? Number(text) : text
+  return type === 'string' ? text : text.toLowerCase()
 }
 
 function keep<T>(reading: ListReading<T>, mistakes: string[]): T[] {

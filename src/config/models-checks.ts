@@ -1,7 +1,8 @@
 import type { Settings } from './env.ts'
 import type { Provider } from './models.ts'
-import { formatPath, type ModelEntry, type ModelsFile, suggest } from './models-schema.ts'
+import { formatPath, type ModelEntry, type ModelsFile } from './models-schema.ts'
 import { KNOWN_PROVIDERS } from './providers.ts'
+import { suggest } from './suggest.ts'
 
 interface Checking {
   providers: ReadonlyMap<string, Provider>

@@ -1,4 +1,4 @@
-import { parseDocument } from 'yaml'
+import { createRequire } from 'node:module'
 import { BUILTIN_MODELS } from './builtin-catalog.ts'
 import { type Settings, SettingsError } from './env.ts'
 import { addProviders } from './file-providers.ts'
@@ -55,8 +55,14 @@ function readFile(text: string, mistakes: string[]): ModelsFile | undefined {
   return file
 }
 
+/** Only for those who have a models file: it would take a twentieth of every start. */
+function loadYaml(): typeof import('yaml') {
+  return createRequire(import.meta.url)('yaml')
+}
+
 function parse(text: string, mistakes: string[]): unknown {
   try {
+    const { parseDocument } = loadYaml()
     const document = parseDocument(text, { schema: 'core', stringKeys: true, logLevel: 'error' })
     // The first alone: after one broken bracket every further line looks wrong.
     const broken = document.errors[0]

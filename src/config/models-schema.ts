@@ -1,59 +1,69 @@
-import { type Static, type TSchema, Type } from 'typebox'
-import { Value } from 'typebox/value'
+import * as v from 'valibot'
+import { isPlainObject, strictObject } from './strict-object.ts'
 
-const strict = { additionalProperties: false }
-const credits = Type.Optional(Type.Number({ minimum: 0, maximum: 1e9 }))
-
-const providerSchema = Type.Object(
-  {
-    baseUrl: Type.String(),
-    /** The variable (or `_FILE` variable) that holds the key; none for a server of your own that asks for no key. */
-    keyEnv: Type.Optional(Type.String({ pattern: '^[A-Z][A-Z0-9_]*$' })),
-    dialect: Type.Optional(Type.Enum(['openai', 'anthropic'])),
-    allowInsecure: Type.Optional(Type.Boolean()),
-    usageOption: Type.Optional(Type.Boolean()),
-  },
-  strict,
+const text = v.string('must be string')
+const flag = v.optional(v.boolean('must be boolean'))
+const number = v.number('must be number')
+const credits = v.optional(
+  v.pipe(number, v.minValue(0, 'must be >= 0'), v.maxValue(1e9, 'must be <= 1000000000')),
 )
+const KEY_NAME = 'must be the name of a variable, such as BACKUP_API_KEY'
+const DIALECTS = ['openai', 'anthropic'] as const
+const AT_LEAST_ONE = 'must name at least one entry'
 
-const priceSchema = Type.Object(
-  {
-    input: credits,
-    cachedInput: credits,
-    output: credits,
-    perSecond: credits,
-    perCharacter: credits,
-    perImage: credits,
-  },
-  strict,
-)
+const providerSchema = strictObject({
+  baseUrl: text,
+  /** The variable (or `_FILE` variable) that holds the key; none for a server of your own that asks for no key. */
+  keyEnv: v.optional(v.pipe(text, v.regex(/^[A-Z][A-Z0-9_]*$/, KEY_NAME))),
+  dialect: v.optional(v.picklist(DIALECTS, `must be one of ${DIALECTS.join(', ')}`)),
+  allowInsecure: flag,
+  usageOption: flag,
+})
 
-const modelSchema = Type.Object(
-  {
-    plan: Type.Array(
-      Type.Object({ provider: Type.String(), model: Type.Optional(Type.String({ minLength: 1 })) }, strict),
-      { minItems: 1 },
+const priceSchema = strictObject({
+  input: credits,
+  cachedInput: credits,
+  output: credits,
+  perSecond: credits,
+  perCharacter: credits,
+  perImage: credits,
+})
+
+const stepSchema = strictObject({
+  provider: text,
+  model: v.optional(v.pipe(text, v.nonEmpty('must not have fewer than 1 characters'))),
+})
+
+const modelSchema = strictObject({
+  plan: v.pipe(v.array(stepSchema, 'must be array'), v.nonEmpty(AT_LEAST_ONE)),
+  price: v.optional(priceSchema),
+  maxOutput: v.optional(
+    v.pipe(
+      v.number('must be integer'),
+      v.integer('must be integer'),
+      v.minValue(1, 'must be >= 1'),
+      v.maxValue(10_000_000, 'must be <= 10000000'),
     ),
-    price: Type.Optional(priceSchema),
-    maxOutput: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000_000 })),
-    fallbacks: Type.Optional(Type.Array(Type.String())),
-  },
-  strict,
-)
+  ),
+  fallbacks: v.optional(v.array(text, 'must be array')),
+})
 
-const modelsFileSchema = Type.Object(
-  {
-    margin: Type.Optional(Type.Number({ exclusiveMinimum: -1, maximum: 1000 })),
-    providers: Type.Optional(Type.Record(Type.String(), providerSchema)),
-    /** `/ws: ws://backend:8000/ws!open`, as in WS_ROUTES. */
-    wsRoutes: Type.Optional(Type.Record(Type.String(), Type.String())),
-    models: Type.Record(Type.String(), modelSchema, { minProperties: 1 }),
-  },
-  strict,
-)
+/** By name: each entry is read by itself, so that one with a mistake hides no other. */
+const entries = v.custom<object>(isPlainObject, 'must be object')
 
-export type ModelEntry = Static<typeof modelSchema>
-export type ProviderEntry = Static<typeof providerSchema>
+const fileSchema = strictObject({
+  margin: v.optional(v.pipe(number, v.gtValue(-1, 'must be > -1'), v.maxValue(1000, 'must be <= 1000'))),
+  providers: v.optional(entries),
+  /** `/ws: ws://backend:8000/ws!open`, as in WS_ROUTES. */
+  wsRoutes: v.optional(entries),
+  models: v.pipe(
+    entries,
+    v.check((models) => Object.keys(models).length > 0, AT_LEAST_ONE),
+  ),
+})
+
+export type ModelEntry = v.InferOutput<typeof modelSchema>
+export type ProviderEntry = v.InferOutput<typeof providerSchema>
 
 /** What a models file says: the entries whose shape is right, and the names of all. */
 export interface ModelsFile {
@@ -67,29 +77,25 @@ export interface ModelsFile {
 
 /** Reads the file's content; what has a wrong shape is left out and added to the mistakes, with its path. */
 export function readShape(content: unknown, mistakes: string[]): ModelsFile {
-  for (const error of Value.Errors(modelsFileSchema, content)) {
-    const keys = readPointer(error.instancePath)
-    if (error.keyword === 'additionalProperties') {
-      const siblings = knownKeys(modelsFileSchema, keys)
-      const unknown = Object.values(error.params).flat().map(String)
-      mistakes.push(...unknown.map((key) => describeUnknown([...keys, key], siblings)))
-    } else if (error.keyword !== 'boolean') {
-      mistakes.push(`${formatPath(keys)} ${describe(error.keyword, error.message, error.params)}`)
-    }
+  const note = (issue: v.BaseIssue<unknown>, above: readonly string[] = []) => {
+    const keys = (issue.path ?? []).map(({ key }) => String(key))
+    mistakes.push(`${formatPath([...above, ...keys])} ${issue.message}`)
   }
-  const providers = Object.entries(field(content, 'providers') ?? {})
-  const models = Object.entries(field(content, 'models') ?? {})
+  const file = v.safeParse(fileSchema, content)
+  for (const issue of file.issues ?? []) note(issue)
+  const read = <T>(room: string, schema: v.GenericSchema<unknown, T>): [string, T][] =>
+    readEntries(content, room).flatMap(([name, value]): [string, T][] => {
+      const entry = v.safeParse(schema, value)
+      for (const issue of entry.issues ?? []) note(issue, [room, name])
+      return entry.success ? [[name, entry.output]] : []
+    })
   return {
-    margin: Value.Check(modelsFileSchema, content) ? (content.margin ?? 0) : 0,
-    providers: new Map(
-      providers.filter((row): row is [string, ProviderEntry] => Value.Check(providerSchema, row[1])),
-    ),
-    models: new Map(models.filter((row): row is [string, ModelEntry] => Value.Check(modelSchema, row[1]))),
-    providerNames: new Set(providers.map(([name]) => name)),
-    modelNames: new Set(models.map(([name]) => name)),
-    wsRoutes: Object.entries(field(content, 'wsRoutes') ?? {}).filter(
-      (row): row is [string, string] => typeof row[1] === 'string',
-    ),
+    margin: file.success ? (file.output.margin ?? 0) : 0,
+    providers: new Map(read('providers', providerSchema)),
+    models: new Map(read('models', modelSchema)),
+    providerNames: new Set(readEntries(content, 'providers').map(([name]) => name)),
+    modelNames: new Set(readEntries(content, 'models').map(([name]) => name)),
+    wsRoutes: read('wsRoutes', text),
   }
 }
 
@@ -99,63 +105,8 @@ export function formatPath(keys: readonly string[]): string {
   return text.replace(/^\./, '') || 'the file'
 }
 
-/** A name that was probably meant, for a text such as ` (did you mean "price"?)`; empty when none is near. */
-export function suggest(word: string, names: Iterable<string>): string {
-  const near = [...names].map((name) => ({
-    name,
-    distance: countEdits(word.slice(0, 64), name.slice(0, 64)),
-  }))
-  const best = near.sort((a, b) => a.distance - b.distance)[0]
-  const isNear = best && best.distance <= Math.max(2, word.length / 3) && best.distance < word.length / 2
-  return isNear ? ` (did you mean "${best.name}"?)` : ''
-}
-
-function describe(keyword: string, message: string, params: object): string {
-  if (keyword === 'enum') return `must be one of ${Object.values(params).flat().join(', ')}`
-  if (keyword === 'minItems' || keyword === 'minProperties') return 'must name at least one entry'
-  if (keyword === 'pattern') return 'must be the name of a variable, such as BACKUP_API_KEY'
-  if (keyword === 'required') return `lacks ${Object.values(params).flat().join(', ')}: add it`
-  return message
-}
-
-function describeUnknown(path: readonly string[], siblings: readonly string[]): string {
-  const hint = suggest(path.at(-1) ?? '', siblings)
-  return `${formatPath(path)} is not a setting${hint || `; known here: ${siblings.join(', ')}`}`
-}
-
-function readPointer(pointer: string): string[] {
-  return pointer
-    .split('/')
-    .slice(1)
-    .map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))
-}
-
-function knownKeys(schema: TSchema, path: readonly string[]): string[] {
-  let at: unknown = schema
-  for (const key of path) at = child(at, key)
-  return Object.keys(field(at, 'properties') ?? {})
-}
-
-function child(schema: unknown, key: string): unknown {
-  const named = field(field(schema, 'properties'), key) ?? field(schema, 'items')
-  return named ?? Object.values(field(schema, 'patternProperties') ?? {})[0]
-}
-
-function field(from: unknown, key: string): object | undefined {
-  if (typeof from !== 'object' || from === null || !Object.hasOwn(from, key)) return undefined
-  const value: unknown = Reflect.get(from, key)
-  return typeof value === 'object' && value !== null ? value : undefined
-}
-
-function countEdits(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, index) => index)
-  for (const [i, letter] of [...from].entries()) {
-    const next = [i + 1]
-    for (let j = 0; j < to.length; j += 1) {
-      const changed = (row[j] ?? 0) + (letter === to[j] ? 0 : 1)
-      next.push(Math.min(changed, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row[to.length] ?? 0
+function readEntries(content: unknown, room: string): [name: string, value: unknown][] {
+  if (!isPlainObject(content) || !Object.hasOwn(content, room)) return []
+  const found: unknown = Reflect.get(content, room)
+  return isPlainObject(found) ? Object.entries(found) : []
 }

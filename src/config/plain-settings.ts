@@ -1,48 +1,42 @@
-import { Type } from 'typebox'
+import * as v from 'valibot'
 
 /** Where a plain setting comes from (the first variable that is set wins) and what it must be. */
-export interface Row {
-  env: readonly string[]
-  expects: string
-  default?: unknown
-  type?: string
-}
+type Origin = { env: readonly string[]; expects: string }
 
-const whole = (env: readonly string[], minimum: number, maximum: number, fallback?: number) =>
-  Type.Integer({
-    env,
-    minimum,
-    maximum,
-    default: fallback,
-    expects: `a whole number from ${minimum} to ${maximum}`,
-  })
+const origin = (env: readonly string[], expects: string): Origin => ({ env, expects })
+
+const bounded = (env: readonly string[], minimum: number, maximum: number) =>
+  v.pipe(
+    v.number(),
+    v.integer(),
+    v.minValue(minimum),
+    v.maxValue(maximum),
+    v.metadata(origin(env, `a whole number from ${minimum} to ${maximum}`)),
+  )
+const whole = (env: readonly string[], minimum: number, maximum: number, fallback: number) =>
+  v.optional(bounded(env, minimum, maximum), fallback)
 
 const HOUR_MS = 3_600_000
 const milliseconds = (env: string, fallback: number) => whole([env], 1, 24 * HOUR_MS, fallback)
 
-const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
-const DEMO = ['auto', 'on', 'off'] as const
-const folder = (env: string, fallback: string) =>
-  Type.String({ env: [env], default: fallback, expects: 'a folder' })
+const oneOf = <const T extends readonly string[]>(env: string, words: T) =>
+  v.pipe(v.picklist(words), v.metadata(origin([env], `one of ${words.join(', ')}`)))
+const text = (env: string, expects: string, pattern = /^/) =>
+  v.pipe(v.string(), v.regex(pattern), v.metadata(origin([env], expects)))
+const folder = (env: string, fallback: string) => v.optional(text(env, 'a folder'), fallback)
+
+const ADDRESS = 'an address or name to listen on, such as 0.0.0.0'
+const SHORT_WORD = 'a short word of letters, digits, dots and dashes'
 
 /** Settings that are one plain value each. */
 export const plainSettings = {
   port: whole(['PORT', 'API_GATEWAY_PORT'], 0, 65_535, 8088),
-  host: Type.String({
-    env: ['HOST'],
-    default: '0.0.0.0',
-    pattern: '^[A-Za-z0-9.:_-]+$',
-    expects: 'an address or name to listen on, such as 0.0.0.0',
-  }),
+  host: v.optional(text('HOST', ADDRESS, /^[A-Za-z0-9.:_-]+$/), '0.0.0.0'),
   dbDir: folder('DB_DIR', 'src/db'),
   logDir: folder('LOG_DIR', 'src/logs'),
-  logLevel: Type.Enum(LEVELS, {
-    env: ['LOG_LEVEL'],
-    default: 'info',
-    expects: `one of ${LEVELS.join(', ')}`,
-  }),
+  logLevel: v.optional(oneOf('LOG_LEVEL', ['fatal', 'error', 'warn', 'info', 'debug', 'trace']), 'info'),
   requestsPerMinute: whole(['RATE_LIMIT_PER_MINUTE'], 1, 1_000_000_000, 60),
-  requestsPerDay: Type.Optional(whole(['RATE_LIMIT_PER_DAY'], 1, 1_000_000_000)),
+  requestsPerDay: v.optional(bounded(['RATE_LIMIT_PER_DAY'], 1, 1_000_000_000)),
   /** Requests without a valid token, per client address and minute. */
   failuresPerMinute: whole(['UNAUTHENTICATED_PER_MINUTE'], 1, 1_000_000, 60),
   connectTimeoutMs: milliseconds('CONNECT_TIMEOUT_MS', 5_000),
@@ -50,20 +44,15 @@ export const plainSettings = {
   idleTimeoutMs: milliseconds('IDLE_TIMEOUT_MS', 60_000),
   totalTimeoutMs: milliseconds('TOTAL_TIMEOUT_MS', 900_000),
   drainTimeoutMs: milliseconds('DRAIN_TIMEOUT_MS', 25_000),
-  drainDelayMs: Type.Optional(whole(['DRAIN_DELAY_MS'], 0, 60_000)),
+  drainDelayMs: v.optional(bounded(['DRAIN_DELAY_MS'], 0, 60_000)),
   bodyTimeoutMs: milliseconds('BODY_TIMEOUT_MS', 30_000),
   wsIdleTimeoutMs: milliseconds('WS_IDLE_TIMEOUT_MS', 120_000),
   /** Open at once; of routes without a token: per client address. */
   wsSocketsPerToken: whole(['WS_SOCKETS_PER_TOKEN'], 1, 1_000_000, 32),
-  demo: Type.Enum(DEMO, { env: ['DEMO_PROVIDER'], default: 'auto', expects: `one of ${DEMO.join(', ')}` }),
-  modelsFile: Type.Optional(Type.String({ env: ['MODELS_FILE'], expects: 'a file' })),
+  demo: v.optional(oneOf('DEMO_PROVIDER', ['auto', 'on', 'off']), 'auto'),
+  modelsFile: v.optional(text('MODELS_FILE', 'a file')),
   /** Before every key in Redis. */
-  redisPrefix: Type.String({
-    env: ['REDIS_PREFIX'],
-    default: 'gateway',
-    pattern: '^[A-Za-z0-9._-]{1,64}$',
-    expects: 'a short word of letters, digits, dots and dashes',
-  }),
+  redisPrefix: v.optional(text('REDIS_PREFIX', SHORT_WORD, /^[A-Za-z0-9._-]{1,64}$/), 'gateway'),
   /** Without a sign of life for so long a replica is dead. */
   replicaTimeoutMs: whole(['REPLICA_TIMEOUT_MS'], 500, 50_000, 30_000),
   /** Usage rows that wait in Redis while their database is down. */

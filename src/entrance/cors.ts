@@ -1,4 +1,3 @@
-import fastifyCors from '@fastify/cors'
 import type { FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 
@@ -56,6 +55,7 @@ export interface CorsOptions {
 export const cors = fp<CorsOptions>(
   async (app, { allowlist }) => {
     if (allowlist.length === 0) return
+    const { default: fastifyCors } = await import('@fastify/cors')
     await app.register(fastifyCors, {
       origin: (origin, done) => done(null, isAllowedOrigin(origin, allowlist)),
       credentials: false,

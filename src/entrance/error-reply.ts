@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import { type IncomingMessage, STATUS_CODES } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Dialect } from '../config/models.ts'
 import { type GatewayError, internalError, invalidRequest, notFound } from '../errors.ts'
+import { STATUS_CODES } from '../node-http.ts'
 import { readError } from './known-errors.ts'
 import { hearOut } from './unread-body.ts'
 

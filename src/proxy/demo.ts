@@ -1,6 +1,7 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Provider } from '../config/models.ts'
+import { createServer } from '../node-http.ts'
 
 /** The offline provider: a real HTTP server on loopback that answers with what it was asked. */
 export interface DemoProvider {

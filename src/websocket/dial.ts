@@ -1,12 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto'
-import {
-  type ClientRequest,
-  type IncomingHttpHeaders,
-  type IncomingMessage,
-  request as plain,
-} from 'node:http'
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { request as secure } from 'node:https'
 import type { Socket } from 'node:net'
+import { request as plain } from '../node-http.ts'
 import type { Failure } from '../proxy/failover.ts'
 import { readNetworkFailure } from '../proxy/failover.ts'
 import type { End } from './relay.ts'

@@ -8,7 +8,7 @@ import type { Owner } from './waiting.ts'
 import { createWaiting } from './waiting.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
-const SERVER = join(ROOT, 'src', 'server.ts')
+const SERVER = join(ROOT, 'src', 'server.js')
 const TOKEN_GEN = join(ROOT, 'scripts', 'token-gen.js')
 const START_TIMEOUT_MS = 15_000
 

@@ -14,19 +14,20 @@ export function readCharged(db: Sqlite, writes: Writes, tokens: readonly TokenRe
   for (const { id, creditedMicros } of tokens) {
     if ((charged.get(id) ?? 0) > creditedMicros) throw new Error(`token "${id}" was charged more than it had`)
   }
-  settleLeftHolds(db, writes, { charged, credited: new Map(tokens.map((token) => [token.id, token])) })
+  settleLeftHolds(db, writes, { charged, tokens })
   return charged
 }
 
 interface Books {
   charged: Map<string, number>
-  credited: ReadonlyMap<string, TokenRecord>
+  tokens: readonly TokenRecord[]
 }
 
 /** Nobody is left to settle them: an answer that had begun costs its least, all others nothing. */
-function settleLeftHolds(db: Sqlite, writes: Writes, { charged, credited }: Books): void {
+function settleLeftHolds(db: Sqlite, writes: Writes, { charged, tokens }: Books): void {
   const holds = db.prepare('SELECT token_id, least_micros, row FROM holds ORDER BY id').all()
   if (holds.length === 0) return
+  const credited = new Map(tokens.map((token) => [token.id, token]))
   prepareTransaction(db)(() => {
     for (const hold of holds) {
       if (hold.row === null) continue

@@ -12,10 +12,6 @@ export interface TokenIndex {
   put(record: TokenRecord): void
 }
 
-const hashesOf = ({ hash, previous = [] }: TokenRecord): string[] => [
-  hash,
-  ...previous.map((one) => one.hash),
-]
 const nameKey = (user: string, name: string): string => `${user}\0${name}`
 
 export function buildTokenIndex(records: readonly TokenRecord[]): TokenIndex {
@@ -24,9 +20,13 @@ export function buildTokenIndex(records: readonly TokenRecord[]): TokenIndex {
   const names = new Map<string, string>()
   const put = (record: TokenRecord) => {
     const before = ids.get(record.id)
-    if (before !== undefined) for (const hash of hashesOf(before)) hashes.delete(hash)
+    if (before !== undefined) {
+      hashes.delete(before.hash)
+      for (const { hash } of before.previous ?? []) hashes.delete(hash)
+    }
     ids.set(record.id, record)
-    for (const hash of hashesOf(record)) hashes.set(hash, record.id)
+    hashes.set(record.hash, record.id)
+    for (const { hash } of record.previous ?? []) hashes.set(hash, record.id)
     if (record.name !== '') names.set(nameKey(record.user, record.name), record.id)
   }
   for (const record of records) put(record)

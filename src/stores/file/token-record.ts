@@ -60,10 +60,11 @@ const isOperation = (value: unknown): value is Operation =>
 
 function refuseTwins(records: readonly TokenRecord[]): void {
   const seen = new Set<string>()
+  let expected = 0
   for (const { id, hash, previous = [] } of records) {
-    for (const one of [id, hash, ...previous.map((earlier) => earlier.hash)]) {
-      if (seen.has(one)) throw new Error(`token "${id}" stands in it twice`)
-      seen.add(one)
-    }
+    seen.add(id).add(hash)
+    for (const earlier of previous) seen.add(earlier.hash)
+    expected += 2 + previous.length
+    if (seen.size !== expected) throw new Error(`token "${id}" stands in it twice`)
   }
 }
