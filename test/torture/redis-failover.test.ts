@@ -61,6 +61,18 @@ async function inSync(port: number): Promise<void> {
   eye.disconnect()
 }
 
+/** Who is the primary, by each sentinel and by the replica itself. */
+async function views(sentinels: readonly number[], replicaPort: number): Promise<string> {
+  const ask = async (port: number, ...[command = '', ...args]: string[]) => {
+    const eye = new Redis(port)
+    const answer = await eye.call(command, ...args)
+    eye.disconnect()
+    return JSON.stringify(answer)
+  }
+  const seen = sentinels.map((port) => ask(port, 'SENTINEL', 'GET-MASTER-ADDR-BY-NAME', 'main'))
+  return (await Promise.all([...seen, ask(replicaPort, 'ROLE')])).join(' ')
+}
+
 /** Tokens as fast as they are acknowledged. */
 async function mint(stores: Stores, minted: string[], goesOn: () => boolean): Promise<void> {
   while (goesOn()) {
@@ -103,7 +115,9 @@ t.test(
       await wait(300)
       await primary.kill()
       await down(replicas)
-      const back = await backAfter(replicas)
+      const back = await backAfter(replicas).catch(async (error: Error) => {
+        throw new Error(`${error.message}; ${await views(sentinels, replica.port)}`)
+      })
       await wait(500)
       isOn = false
       await Promise.all(workers)
