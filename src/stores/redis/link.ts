@@ -120,6 +120,8 @@ export class RedisLink implements Link {
     const patience = client.status === 'ready' ? SILENT_PROBES : SILENT_HANDSHAKE
     const isStuck = this.#silent % patience === 0 && LIVELY.includes(client.status)
     if (isStuck && !this.#isClosed) client.disconnect(true)
+    // ioredis gives up for good when it hears of a failover while it asks a sentinel for the primary.
+    if (client.status === 'end' && !this.#isClosed) client.connect().catch(() => undefined)
     this.#down()
   }
 }
