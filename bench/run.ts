@@ -95,7 +95,9 @@ async function runOthers(candidates: readonly Candidate[], upstreamPort: number)
   }
   if (wanted.includes('start')) {
     const loaded = await gatewayCandidate(upstreamPort, 10_000)
-    const ms = await alternate('start', [loaded], few + 2, measureStart)
+    // How slow the machine is: the bare proxy has neither tokens nor anything else to read.
+    const bare = candidates.filter(({ name }) => name === 'bare')
+    const ms = await alternate('start', [...bare, loaded], few + 2, measureStart)
     lines.push(
       ...figureTable('Start to first answer, 10,000 tokens on disk', ms, { unit: 'ms', atMost: 500 }),
     )

@@ -196,6 +196,7 @@ export async function measureStart(candidate: Candidate): Promise<number> {
   await answer.arrayBuffer()
   const ms = running.startMs + performance.now() - from
   await running.stop()
-  if (answer.status !== 200) throw new Error(`the first answer was a ${answer.status}`)
+  if (candidate.name === 'gateway' && answer.status !== 200)
+    throw new Error(`the first answer was a ${answer.status}`)
   return ms
 }
