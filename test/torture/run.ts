@@ -1,5 +1,6 @@
 // The long form of the torture: `npm run torture`, or `npm run torture -- kills` for one part. Ends by itself.
 import { crowd } from './crowd.ts'
+import { canMount, fillAgainAndAgain } from './full-disk.ts'
 import { failAtEveryCall, hasStrace } from './io-faults.ts'
 import { type Findings, killAgainAndAgain } from './kills.ts'
 import { crowdedFolder } from './neighbours.ts'
@@ -44,6 +45,8 @@ const PARTS: Readonly<Record<string, () => Promise<Findings>>> = {
     hasStrace()
       ? failAtEveryCall({ progress: every(20, 'faults') })
       : leftOut('needs strace (package strace)'),
+  full: async () =>
+    canMount() ? fillAgainAndAgain(4, every(10, 'full')) : leftOut('needs the right to mount a tmpfs'),
   redis: tortureRedis,
   kills: () => killAgainAndAgain(1000, every(50, 'kills')),
 }
