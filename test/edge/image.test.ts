@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { refusedPort } from '../support/provider.ts'
+import { unusedPort } from '../support/ports.ts'
 import { clone } from './support/deployment.ts'
 import { nodeImage, whyNoEngine } from './support/engine.ts'
 import { output, poll, run, shell } from './support/shell.ts'
@@ -85,7 +85,7 @@ async function buildKitClient(): Promise<string | undefined> {
 }
 
 async function testDevelopment(t: Test, folder: string, image: string | undefined) {
-  const port = await refusedPort()
+  const port = await unusedPort()
   const args = image === undefined ? {} : { args: { NODE_IMAGE: image } }
   const services = { 'api-gateway': { build: { context: '.', ...args } } }
   writeFileSync(join(folder, 'build.json'), JSON.stringify({ services }))

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { refusedPort } from '../support/provider.ts'
+import { unusedPort } from '../support/ports.ts'
 import { ALL_NAMES, clone, DASHBOARD, DOMAINS, fillIn } from './support/deployment.ts'
 import { startNames } from './support/names.ts'
 import { run } from './support/shell.ts'
@@ -15,8 +15,8 @@ const pointed = (address = ADDRESS) => Object.fromEntries(ALL_NAMES.map((name) =
 const right = async () => ({
   ...Object.fromEntries(DOMAINS.map((domain, index) => [`DOMAIN${index + 1}`, domain])),
   ACME_EMAIL: 'operator@gateway.test',
-  EDGE_HTTP: `127.0.0.1:${await refusedPort()}`,
-  EDGE_HTTPS: `127.0.0.1:${await refusedPort()}`,
+  EDGE_HTTP: `127.0.0.1:${await unusedPort()}`,
+  EDGE_HTTPS: `127.0.0.1:${await unusedPort()}`,
 })
 
 interface Server {

@@ -9,12 +9,13 @@ import * as faults from '../support/faults.ts'
 import { mintToken } from '../support/gateway.ts'
 import { readRows, startJourney, waitForRow, waitUntil } from '../support/journey.ts'
 import { chatBody, SOME_COUNTS } from '../support/openai-wire.ts'
-import { refusedPort, startProvider } from '../support/provider.ts'
+import { unusedPort } from '../support/ports.ts'
+import { startProvider } from '../support/provider.ts'
 
 const CHAT = '/v1/chat/completions'
 const price = { input: 1, output: 2 }
 const plan = (...names: string[]) => names.map((provider) => ({ provider }))
-const nobody = `http://127.0.0.1:${await refusedPort()}/v1`
+const nobody = `http://127.0.0.1:${await unusedPort()}/v1`
 const { gateway, providers, token } = await startJourney(t, {
   providers: ['one', 'two', 'gone'],
   entries: { gone: { baseUrl: nobody } },

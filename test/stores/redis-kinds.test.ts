@@ -9,7 +9,8 @@ import { newToken, usageOf } from '../contract/token-store.ts'
 import { authorityFile, makeCertificates } from '../support/certificates.ts'
 import { get } from '../support/client.ts'
 import { failGateway, startGateway, temporaryFolder } from '../support/gateway.ts'
-import { freePort, startRedis } from '../support/redis.ts'
+import { unusedPort } from '../support/ports.ts'
+import { startRedis } from '../support/redis.ts'
 import { askOf, folder } from './folders.ts'
 
 t.setTimeout(120_000)
@@ -47,7 +48,7 @@ t.test('TLS is checked: the right certificate serves, a wrong name does not', as
     const [key, cert] = [join(dir, `${name}.key`), join(dir, `${name}.pem`)]
     writeFileSync(key, certificates[name].key)
     writeFileSync(cert, certificates[name].cert)
-    const tlsPort = String(await freePort())
+    const tlsPort = String(await unusedPort())
     const files = ['--tls-cert-file', cert, '--tls-key-file', key, '--tls-auth-clients', 'no']
     await startRedis(test, ['--tls-port', tlsPort, ...files])
     return { REDIS_URL: `rediss://127.0.0.1:${tlsPort}`, NODE_EXTRA_CA_CERTS }

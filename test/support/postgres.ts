@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import pg from 'pg'
 import { temporaryFolder } from './gateway.ts'
-import { freePort } from './redis.ts'
+import { unusedPort } from './ports.ts'
 import type { Owner } from './waiting.ts'
 
 const PACKAGED = '/usr/lib/postgresql'
@@ -35,7 +35,7 @@ function userOf(): { uid: number; gid: number } | undefined {
 }
 
 export async function startPostgres(t: Owner): Promise<TestPostgres> {
-  const [bin, user, port] = [findBin(), userOf(), await freePort()]
+  const [bin, user, port] = [findBin(), userOf(), await unusedPort()]
   const dir = temporaryFolder(t, 'gw-postgres-')
   if (user) chownSync(dir, user.uid, user.gid)
   const as = { ...user, cwd: dir, stdio: 'ignore' } as const

@@ -6,7 +6,8 @@ import { json, status } from './behaviour.ts'
 import { makeCertificates } from './certificates.ts'
 import { get, openStream, post, rawRequest } from './client.ts'
 import * as faults from './faults.ts'
-import { refusedPort, startProvider } from './provider.ts'
+import { unusedPort } from './ports.ts'
+import { startProvider } from './provider.ts'
 import { controlled, cutEvent, endless } from './stream-behaviours.ts'
 
 const CHAT = '/v1/chat/completions'
@@ -159,7 +160,7 @@ t.test('each fault breaks an HTTP client in its own way', async (t) => {
   t.equal(opened.status, 200)
   opened.abort()
   await provider.waitForAbort()
-  await t.rejects(get({ port: await refusedPort() }, '/'), { code: 'ECONNREFUSED' })
+  await t.rejects(get({ port: await unusedPort() }, '/'), { code: 'ECONNREFUSED' })
 })
 
 t.test('a hasty provider answers before the body is there', async (t) => {

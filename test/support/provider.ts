@@ -3,7 +3,6 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
-import { createServer as createTcpServer } from 'node:net'
 import { healthy } from './answers.ts'
 import type { Answer, Behaviour, Call, SeenRequest } from './behaviour.ts'
 import type { Owner, Waiting } from './waiting.ts'
@@ -185,15 +184,4 @@ function describeCall(
     else socket.resetAndDestroy()
   }
   return { seen, req, res, socket, reset, leaving }
-}
-
-/** A port of 127.0.0.1 where nobody listens. */
-export async function refusedPort(): Promise<number> {
-  const server = createTcpServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  const closed = once(server, 'close')
-  server.close()
-  await closed
-  return port
 }

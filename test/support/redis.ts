@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { temporaryFolder } from './gateway.ts'
+import { unusedPort } from './ports.ts'
 import type { Owner } from './waiting.ts'
 
 /** A real redis-server of the test's own. */
@@ -17,19 +18,9 @@ export interface TestRedis {
   restart(): Promise<void>
 }
 
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return address !== null && typeof address === 'object' ? address.port : 0
-}
-
 /** Starts redis-server on a free port of 127.0.0.1, writing every command to disk; ended with the test. */
 export async function startRedis(t: Owner, args: readonly string[] = []): Promise<TestRedis> {
-  const port = await freePort()
+  const port = await unusedPort()
   const dir = temporaryFolder(t, 'gw-redis-')
   const all = [
     '--port',

@@ -10,7 +10,8 @@ import { openStores, readBooks, type Stores } from '../../src/stores/open.ts'
 import { newToken } from '../contract/token-store.ts'
 import { folder } from '../stores/folders.ts'
 import { temporaryFolder } from '../support/gateway.ts'
-import { answers, freePort, startRedis } from '../support/redis.ts'
+import { unusedPort } from '../support/ports.ts'
+import { answers, startRedis } from '../support/redis.ts'
 import { watchStarvation } from '../support/starvation.ts'
 import { backAfter, down, goneHolds, type Seen, spend } from './spending.ts'
 
@@ -24,7 +25,7 @@ interface Sentinel {
 }
 
 async function startSentinel(test: Test, primaryPort: number): Promise<Sentinel> {
-  const port = await freePort()
+  const port = await unusedPort()
   const dir = temporaryFolder(test, 'gw-sentinel-')
   const path = join(dir, 'sentinel.conf')
   const lines = [
