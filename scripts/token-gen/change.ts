@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { TokenView } from '../../src/admin/token-schemas.ts'
 import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
+import { OPERATION_ID } from '../../src/stores/token-changes.ts'
 import type { Tokens } from './door.ts'
 import { readChange, readCredits, readOverlap, readType } from './flags.ts'
 import { Failure, Misuse } from './misuse.ts'
@@ -27,8 +28,7 @@ export interface CreditsWish extends Which {
 export async function changeCredits(over: Over, wish: CreditsWish, isJson: boolean): Promise<string> {
   const micros = wish.add === undefined ? -readDebit(wish.debit ?? '') : readChange('--add', wish.add)
   const operationId = wish.operation ?? randomUUID()
-  if (!/^[\x21-\x7e]{1,128}$/.test(operationId))
-    throw new Misuse('--operation must be 1 to 128 printable characters')
+  if (!OPERATION_ID.test(operationId)) throw new Misuse('--operation must be 1 to 128 printable characters')
   const id = await over((tokens) => find(tokens, wish))
   const token = await over((tokens) => tokens.adjust(id, { operationId, micros })).catch((error: unknown) => {
     if (!(error instanceof Failure) || !/did not answer/.test(error.message)) throw error

@@ -1,4 +1,5 @@
 import * as v from 'valibot'
+import { OPERATION_ID } from '../stores/token-changes.ts'
 
 const whole = (minimum: number, maximum: number) =>
   v.pipe(v.number(), v.integer(), v.minValue(minimum), v.maxValue(maximum))
@@ -37,7 +38,7 @@ export const mintBody = v.strictObject({
 
 /** Credits to give, or (below zero) to take. */
 export const creditsBody = v.strictObject({
-  operationId: matching(/^[\x20-\x7e]{1,128}$/),
+  operationId: matching(OPERATION_ID),
   micros: whole(-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER),
 })
 

@@ -55,11 +55,12 @@ export function readSettings(env: Environment): Settings {
   const list = <T>(name: string, readEntry: (entry: string) => T | { mistake: string }): T[] =>
     keep(readList(name, readText(env, name), readEntry), mistakes)
   const found = readPlain(env, mistakes)
+  const shared = readShared(env, mistakes)
   const settings = {
     ...found,
-    drainDelayMs: found.drainDelayMs ?? (readText(env, 'REDIS_URL') ? REPLICA_DELAY_MS : 0),
+    drainDelayMs: found.drainDelayMs ?? (shared.redis ? REPLICA_DELAY_MS : 0),
     adminFirst: readAdminFirst(env, mistakes),
-    ...readShared(env, mistakes),
+    ...shared,
     trustedProxies: list('TRUSTED_PROXIES', readTrustedProxy),
     corsAllowlist: list('CORS_ALLOWLIST', readOrigin),
     passthrough: list('PASSTHROUGH_PATHS', readPassthrough),

@@ -212,6 +212,16 @@ export function tokenStoreContract(name: string, open: (test: Owner) => Promise<
     test.equal((await store.list()).length, 1)
     await store.revoke(id, 5)
     test.match(await store.putMaster(second), { revokedAt: 5 }, 'the revoked secret stays revoked')
-    test.equal((await store.putMaster(newToken(1, { type: 'admin' }))).revokedAt, undefined)
+    const third = newToken(1, { type: 'admin' })
+    test.equal((await store.putMaster(third)).revokedAt, undefined)
+    const at = Date.now()
+    const turned = { ...newToken(1), tokenId: id, at, previousUntil: at + 60_000 }
+    await store.rotate(turned)
+    await store.disable(id, at)
+    test.match(await store.find(third.hash), { id }, 'good for a while beside the next one')
+    const last = await store.putMaster(newToken(1, { type: 'admin' }))
+    test.equal(last.disabledAt, undefined)
+    test.equal(await store.find(third.hash), undefined, 'none of the secrets before is good any more')
+    test.equal(await store.find(turned.hash), undefined)
   })
 }

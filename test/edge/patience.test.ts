@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { chat } from '../support/answers.ts'
 import { json } from '../support/behaviour.ts'
-import { bearer } from '../support/client.ts'
+import { bearer, readAll } from '../support/client.ts'
 import { BOUNDARY, formBody, formType, TRANSCRIPT } from '../support/form.ts'
 import { ask } from '../support/scene.ts'
 import { type Controlled, controlled } from '../support/stream-behaviours.ts'
@@ -13,7 +13,7 @@ import { ALL_NAMES, DOMAINS, untilHealthy } from './support/deployment.ts'
 import { type Edge, openEdge, untilCertified, untilServing } from './support/edge.ts'
 import { CLIENT_ADDRESSES, whyNoEngine } from './support/engine.ts'
 import { poll } from './support/shell.ts'
-import { beginRequest, readAll } from './support/visitor.ts'
+import { beginRequest } from './support/visitor.ts'
 
 /** Longer than every timeout that a proxy or Node has by default. */
 const SILENCE_MS = 75_000

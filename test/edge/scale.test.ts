@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { EventEmitter, once } from 'node:events'
 import t, { type Test } from 'tap'
 import { readSettings } from '../../src/config/env.ts'
 import { bearer } from '../support/client.ts'
@@ -11,6 +11,8 @@ import { busyVisitor } from './support/visitor.ts'
 
 const REDIS_URL = 'redis://redis:6379'
 const PER_SECOND = 40
+/** Answers before, during and after what is done to the replica: four seconds of them. */
+const SOME = 160
 const REPLICAS = ['api-gateway-prod', 'api-gateway-prod-2', 'api-gateway-prod-3']
 
 const reason = whyNoRedis() ?? (await whyNoEngine())
@@ -45,12 +47,12 @@ async function testScale(t: Test) {
 
   await t.test('a replica stopped politely under 40 requests a second loses none', async (t) => {
     const load = startLoad(edge, token)
-    await sleep(4000)
+    await load.answered(SOME)
     await output('docker', ['stop', '-t', '45', 'api-gateway-prod-2'])
-    await sleep(4000)
+    await load.answered(SOME)
     await output('docker', ['start', 'api-gateway-prod-2'])
     await untilHealthy('api-gateway-prod-2')
-    await sleep(4000)
+    await load.answered(SOME)
     const { sent, failed } = await load.end()
     t.ok(sent > 400, `${sent} sent`)
     t.same(failed, [])
@@ -84,11 +86,16 @@ async function testScale(t: Test) {
 function startLoad({ authority }: Edge, token: string) {
   const guest = busyVisitor(authority.root)
   const failed: string[] = []
+  const answers = new EventEmitter()
   const flying: Promise<void>[] = []
   const request = { method: 'POST', path: '/v1/chat/completions', headers: bearer(token), body: ask(false) }
   const one = async (name: string) => {
     const reply = await guest.ask(name, request).catch((error: Error) => ({ status: 0, text: error.message }))
     if (reply.status !== 200) failed.push(`${reply.status} ${reply.text.slice(0, 200)}`)
+    answers.emit('one')
+  }
+  const answered = async (count: number) => {
+    for (let left = count; left > 0; left--) await once(answers, 'one')
   }
   const timer = setInterval(
     () => flying.push(one(DOMAINS[flying.length % DOMAINS.length] ?? '')),
@@ -99,5 +106,5 @@ function startLoad({ authority }: Edge, token: string) {
     await Promise.all(flying)
     return { sent: flying.length, failed }
   }
-  return { end }
+  return { answered, end }
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { mintToken, type TestGateway } from '../support/gateway.ts'
 import { readRows, waitUntil } from '../support/journey.ts'
 import { open, refused } from '../support/realtime.ts'
@@ -20,20 +20,23 @@ const lockLedger = (t: Owner, { dbDir }: TestGateway) => {
 
 const isReady = async ({ url }: TestGateway): Promise<boolean> => (await fetch(`${url}/ready`)).status === 200
 
-t.test('while the store is down nothing is served for free, and what ran is settled later', async (t) => {
-  const { gateway, url, credits, provider } = await realtimeScene(t, echoUsage(100, 20))
-  const token = await mintToken(t, gateway, { credits: 100_000 })
-  const client = await open(t, { url, token })
-  const lock = lockLedger(t, gateway)
+/** A session with one paid answer behind it, and a ledger that cannot be written from then on. */
+async function openInOutage(t: Test) {
+  const scene = await realtimeScene(t, echoUsage(100, 20))
+  const token = await mintToken(t, scene.gateway, { credits: 100_000 })
+  const client = await open(t, { url: scene.url, token })
+  const lock = lockLedger(t, scene.gateway)
   client.send({ type: 'response.create' })
   await client.until('the answer', () => (done(client.events) === 1 ? true : undefined))
-  t.ok(
-    (await waitUntil(
-      () => isReady(gateway),
-      (ready) => !ready,
-    )) === false,
-    'the store is down',
+  await waitUntil(
+    () => isReady(scene.gateway),
+    (ready) => !ready,
   )
+  return { ...scene, token, client, lock }
+}
+
+t.test('while the store is down nothing is served for free, and what ran is settled later', async (t) => {
+  const { gateway, url, credits, provider, token, client, lock } = await openInOutage(t)
   client.send({ type: 'response.create' })
   const { code, reason } = await client.closed
   t.equal(code, 1013, 'come again')
@@ -63,16 +66,7 @@ t.test('while the store is down nothing is served for free, and what ran is sett
 })
 
 t.test('a store that comes back in time is not noticed', async (t) => {
-  const { gateway, url, credits, provider } = await realtimeScene(t, echoUsage(100, 20))
-  const token = await mintToken(t, gateway, { credits: 100_000 })
-  const client = await open(t, { url, token })
-  const lock = lockLedger(t, gateway)
-  client.send({ type: 'response.create' })
-  await client.until('the answer', () => (done(client.events) === 1 ? true : undefined))
-  await waitUntil(
-    () => isReady(gateway),
-    (ready) => !ready,
-  )
+  const { credits, provider, token, client, lock } = await openInOutage(t)
   client.send({ type: 'response.create' })
   lock.end()
   await client.until('the next answer', () => (done(client.events) === 2 ? true : undefined))

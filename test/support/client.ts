@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http'
 import { request as openRequest } from 'node:http'
 import { connect } from 'node:net'
 
@@ -61,7 +61,12 @@ function begin({ port }: Target, { method = 'GET', path, headers = {}, body }: S
   return sending
 }
 
-async function answerOf(target: Target, sent: Sent) {
+interface Begun {
+  sending: ClientRequest
+  incoming: IncomingMessage
+}
+
+async function answerOf(target: Target, sent: Sent): Promise<Begun> {
   const sending = begin(target, sent)
   const [incoming] = (await once(sending, 'response')) as [IncomingMessage]
   return { sending, incoming }
@@ -69,7 +74,11 @@ async function answerOf(target: Target, sent: Sent) {
 
 /** Sends one request and reads the whole answer; rejects when it is cut. */
 export async function send(target: Target, sent: Sent): Promise<Reply> {
-  const { incoming } = await answerOf(target, sent)
+  return readAll((await answerOf(target, sent)).incoming)
+}
+
+/** The whole answer; rejects when it is cut. */
+export async function readAll(incoming: IncomingMessage): Promise<Reply> {
   const pieces: Buffer[] = []
   for await (const piece of incoming) pieces.push(piece)
   const body = Buffer.concat(pieces)
@@ -95,7 +104,11 @@ export const post = (
 
 /** Sends one request and hands over the answer's body piece by piece. */
 export async function openStream(target: Target, sent: Sent): Promise<OpenStream> {
-  const { sending, incoming } = await answerOf(target, { method: 'POST', ...sent })
+  return streamOf(await answerOf(target, { method: 'POST', ...sent }))
+}
+
+/** An answer that has begun. */
+export function streamOf({ sending, incoming }: Begun): OpenStream {
   const pieces = async function* (): AsyncGenerator<Piece> {
     for await (const bytes of incoming) yield { bytes, at: performance.now() }
   }

@@ -13,10 +13,12 @@ import { temporaryFolder } from '../support/gateway.ts'
 import { unusedPort } from '../support/ports.ts'
 import { answers, startRedis } from '../support/redis.ts'
 import { watchStarvation } from '../support/starvation.ts'
-import { backAfter, down, goneHolds, type Seen, spend } from './spending.ts'
+import { backAfter, down, further, goneHolds, type Seen, spend } from './spending.ts'
 
 const ROUNDS = process.env.TORTURE === 'long' ? 10 : 1
 const BACK_MS = 15_000
+/** Charges before and after the failover. */
+const SOME = 500
 t.setTimeout(600_000)
 
 interface Sentinel {
@@ -118,14 +120,14 @@ async function survive(test: Test, prepare: (sentinels: readonly Sentinel[]) => 
   const workers = replicas.flatMap((stores) => [1, 2, 3, 4].map(() => spend(stores, id, seen, goesOn)))
   workers.push(mint(first, minted, goesOn))
   try {
-    await wait(800)
+    await further(seen, 'paid', SOME)
     prepare(sentinels)
     await primary.kill()
     await down(replicas)
     const back = await backAfter(replicas).catch(async (error: Error) => {
       throw new Error(`${error.message}; ${await views(sentinels, replica.port)}`)
     })
-    await wait(500)
+    await further(seen, 'paid', SOME)
     isOn = false
     await Promise.all(workers)
     const found = await goneHolds(first, id)

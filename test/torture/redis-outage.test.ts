@@ -9,13 +9,15 @@ import { folder, type Owner } from '../stores/folders.ts'
 import { startRedis, type TestRedis } from '../support/redis.ts'
 import { watchStarvation } from '../support/starvation.ts'
 import { startProxy, type TcpProxy } from '../support/tcp-proxy.ts'
-import { backAfter, down, goneHolds, type Seen, spend } from './spending.ts'
+import { backAfter, down, further, goneHolds, type Seen, spend } from './spending.ts'
 
 const isLong = process.env.TORTURE === 'long'
 const ROUNDS = isLong ? 40 : 3
 const PAUSE_MS = isLong ? 30_000 : 2_500
 const OPERATIONS = isLong ? 10_000 : 800
 const WORKERS = 20
+/** Charges or refusals between two disturbances. */
+const SOME = 100
 const REFUSAL_MS = 500
 const BACK_MS = 3_000
 
@@ -42,7 +44,7 @@ async function open(test: Owner, count: number, redisOptions: readonly string[] 
 }
 
 /** Every replica works while `disturb` does its worst; afterwards the books must be exact. */
-async function survive(test: Test, scene: Scene, disturb: () => Promise<void>): Promise<Seen> {
+async function survive(test: Test, scene: Scene, disturb: (seen: Seen) => Promise<void>): Promise<Seen> {
   const [first] = scene.replicas
   if (first === undefined) throw new Error('no replica')
   const { id } = await first.tokens.mint(newToken(1_000_000_000))
@@ -51,7 +53,7 @@ async function survive(test: Test, scene: Scene, disturb: () => Promise<void>): 
   const workers = scene.replicas.flatMap((stores) =>
     Array.from({ length: WORKERS }, () => spend(stores, id, seen, () => isOn)),
   )
-  await disturb()
+  await disturb(seen)
   isOn = false
   await Promise.all(workers)
   const found = await goneHolds(first, id)
@@ -71,12 +73,12 @@ t.test(
     // With `everysec` Redis answers before it writes while an fsync runs: a kill in that moment loses what it said.
     const scene = await open(test, 2, ['--appendfsync', 'always'])
     const backs: number[] = []
-    const seen = await survive(test, scene, async () => {
+    const seen = await survive(test, scene, async (seen) => {
       for (let round = 0; round < ROUNDS; round++) {
-        await wait(300)
+        await further(seen, 'paid', SOME)
         await scene.redis.kill()
         await down(scene.replicas)
-        await wait(400)
+        await further(seen, 'refused', SOME)
         await scene.redis.restart()
         backs.push(await backAfter(scene.replicas))
       }
@@ -92,8 +94,8 @@ t.test('Redis paused: refusals in time, no stall, and service again when it goes
   const scene = await open(test, 2)
   let back = 0
   let stallMs = 0
-  const seen = await survive(test, scene, async () => {
-    await wait(300)
+  const seen = await survive(test, scene, async (seen) => {
+    await further(seen, 'paid', SOME)
     scene.redis.signal('SIGSTOP')
     await down(scene.replicas)
     for (const until = Date.now() + PAUSE_MS; Date.now() < until; ) {
@@ -114,8 +116,8 @@ t.test('Redis paused: refusals in time, no stall, and service again when it goes
 t.test('a partition: refusals in time, and service again when it is over', async (test) => {
   const scene = await open(test, 2)
   let back = 0
-  const seen = await survive(test, scene, async () => {
-    await wait(300)
+  const seen = await survive(test, scene, async (seen) => {
+    await further(seen, 'paid', SOME)
     scene.proxy.set('silent')
     await down(scene.replicas)
     await wait(PAUSE_MS)
@@ -128,13 +130,14 @@ t.test('a partition: refusals in time, and service again when it is over', async
 
 t.test('answers lost after Redis has done what was asked: no charge is doubled', async (test) => {
   const scene = await open(test, 1)
-  const seen = await survive(test, scene, async () => {
+  const seen = await survive(test, scene, async (seen) => {
     for (const until = OPERATIONS / 10; scene.proxy.lost() < until; ) {
+      const before = scene.proxy.lost()
       scene.proxy.set('deaf')
-      await wait(30)
+      while (scene.proxy.lost() === before) await wait(5)
       scene.proxy.set('pass')
       await backAfter(scene.replicas)
-      await wait(20)
+      await further(seen, 'paid', SOME)
     }
   })
   test.comment(`${scene.proxy.lost()} answers lost, ${seen.paid / 7} charges, ${seen.refused} refused`)

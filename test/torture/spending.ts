@@ -38,6 +38,12 @@ export async function spend(
   }
 }
 
+/** Until so many more were charged, or refused: the workers are at it. */
+export async function further(seen: Seen, what: 'paid' | 'refused', count: number): Promise<void> {
+  const enough = seen[what] + (what === 'paid' ? 7 * count : count)
+  while (seen[what] < enough) await wait(5)
+}
+
 /** What the books say once nothing is held any more. */
 export const goneHolds = async (stores: Stores, id: string) => {
   for (const until = Date.now() + 20_000; Date.now() < until; await wait(50)) {

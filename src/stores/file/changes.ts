@@ -1,39 +1,27 @@
 import { balanceTooSmall, idempotencyMismatch } from '../../errors.ts'
+import { checkAdjustment, disabled, enabled, revoked, rotated } from '../token-changes.ts'
 import type { Adjustment, Rotation, Token } from '../token-store.ts'
 import type { Ledger } from './ledger.ts'
 import type { TokenRecord } from './token-record.ts'
 import type { Changed, TokenBook } from './tokens.ts'
 
-const OPERATION_ID = /^[\x20-\x7e]{1,128}$/
-
 /** Everything that is done to a token after it was made; each durable when it resolves. */
 export function openChanges(book: TokenBook, ledger: Ledger) {
-  const change = async (id: string, edit: (record: TokenRecord) => TokenRecord): Promise<Token | undefined> =>
-    (await book.change(id, edit)).record
+  const change = async (id: string, alter: (token: Token) => Token): Promise<Token | undefined> =>
+    (await book.change(id, (record) => altered(record, alter))).record
   return {
-    revoke: (tokenId: string, at: number) =>
-      change(tokenId, (token) => (token.revokedAt === undefined ? { ...token, revokedAt: at } : token)),
-    disable: (tokenId: string, at: number) =>
-      change(tokenId, (token) => (token.disabledAt === undefined ? { ...token, disabledAt: at } : token)),
+    revoke: (tokenId: string, at: number) => change(tokenId, (token) => revoked(token, at)),
+    disable: (tokenId: string, at: number) => change(tokenId, (token) => disabled(token, at)),
     enable: (tokenId: string) => change(tokenId, enabled),
     rotate: (rotation: Rotation) => change(rotation.tokenId, (token) => rotated(token, rotation)),
     adjust: openAdjust(book, ledger),
   }
 }
 
-function enabled(token: TokenRecord): TokenRecord {
-  if (token.disabledAt === undefined) return token
-  const { disabledAt: _, ...kept } = token
-  return kept
-}
-
-function rotated(token: TokenRecord, { hash, prefix, at, previousUntil }: Rotation): TokenRecord {
-  if (token.hash === hash) return token
-  const { previous: before = [], ...kept } = token
-  const previous = [...before, { hash: token.hash, until: previousUntil }].filter(
-    (one) => one.hash !== hash && one.until > at && previousUntil > at,
-  )
-  return { ...kept, hash, prefix, ...(previous.length > 0 ? { previous } : {}) }
+/** The credits are the book's own. */
+export function altered(record: TokenRecord, alter: (token: Token) => Token): TokenRecord {
+  const after = alter(record)
+  return after === record ? record : { ...after, creditedMicros: record.creditedMicros }
 }
 
 /** One change for each operation id, also when it is asked for twice at once. */
@@ -57,13 +45,6 @@ function openAdjust(book: TokenBook, ledger: Ledger) {
       running.delete(operationId)
     }
   }
-}
-
-function checkAdjustment({ operationId, micros }: Adjustment): void {
-  if (!OPERATION_ID.test(operationId))
-    throw new RangeError('an operation id must have 1 to 128 printable characters')
-  if (!Number.isSafeInteger(micros) || micros === 0)
-    throw new RangeError(`micros must be a whole number of micro-credits other than 0, not ${micros}`)
 }
 
 /** Durable first: what is not on the disk cannot be spent. */

@@ -1,10 +1,10 @@
-import { randomBytes } from 'node:crypto'
 import { notFound } from '../../errors.ts'
 import { openFolder } from '../folder.ts'
 import type { IdempotencyStore } from '../idempotency.ts'
 import { checkMicros } from '../micros.ts'
+import { makeTokenId, renewed } from '../token-changes.ts'
 import type { Credits, NewToken, TokenStore } from '../token-store.ts'
-import { openChanges } from './changes.ts'
+import { altered, openChanges } from './changes.ts'
 import { openKeys } from './keys.ts'
 import { Ledger } from './ledger.ts'
 import type { LedgerFile } from './ledger-file.ts'
@@ -12,7 +12,6 @@ import { ledgerError, openLedgerFile } from './ledger-file.ts'
 import type { Lock } from './lock.ts'
 import { takeLock } from './lock.ts'
 import { createPlaces } from './places.ts'
-import type { TokenRecord } from './token-record.ts'
 import type { TokenBook } from './tokens.ts'
 import { createTokenBook, readTokenBook } from './tokens.ts'
 
@@ -60,7 +59,7 @@ function finishOpening({ db, path, isInitialised }: LedgerFile, ledger: Ledger):
 function buildStore({ book, ledger, lock }: Parts): TokenStore {
   const mint = async (token: NewToken, options?: { isMaster: boolean }) => {
     checkMicros('creditedMicros', token.creditedMicros)
-    const record = await book.put({ ...token, id: makeId(), createdAt: Date.now() }, options)
+    const record = await book.put({ ...token, id: makeTokenId(), createdAt: Date.now() }, options)
     ledger.openAccount(record.id, record.creditedMicros)
     return record
   }
@@ -73,7 +72,7 @@ function buildStore({ book, ledger, lock }: Parts): TokenStore {
     putMaster: async (token) => {
       const before = findMaster()
       if (before === undefined) return mint(token, { isMaster: true })
-      return before.hash === token.hash ? before : book.put(renewed(before, token))
+      return before.hash === token.hash ? before : book.put(altered(before, (old) => renewed(old, token)))
     },
     master: async () => findMaster(),
     ...openChanges(book, ledger),
@@ -90,14 +89,6 @@ function buildStore({ book, ledger, lock }: Parts): TokenStore {
       lock.release()
     },
   }
-}
-
-const makeId = (): string => `tok_${randomBytes(9).toString('base64url')}`
-
-/** A new secret revives a revoked or disabled master token and ends the ones before; the credits stay what they are. */
-function renewed(before: TokenRecord, { hash, prefix }: NewToken): TokenRecord {
-  const { revokedAt: _revoked, disabledAt: _disabled, previous: _previous, ...kept } = before
-  return { ...kept, hash, prefix }
 }
 
 function creditsOf(ledger: Ledger, tokenId: string): Credits {

@@ -1,4 +1,5 @@
 import { balanceTooSmall, idempotencyMismatch } from '../../errors.ts'
+import { checkAdjustment } from '../token-changes.ts'
 import { type Adjustment, OPERATION_MEMORY_MS } from '../token-store.ts'
 import { runCopied } from './copied.ts'
 import type { Tools } from './tools.ts'
@@ -8,10 +9,7 @@ const MEMORY_SECONDS = 2 * Math.ceil(OPERATION_MEMORY_MS / 1000)
 /** Tops up or takes away in one step, once for each operation id; whether there is such a token. */
 export async function adjust({ link, scripts, keys }: Tools, adjustment: Adjustment): Promise<boolean> {
   const { operationId, tokenId, micros } = adjustment
-  if (!Number.isSafeInteger(micros) || micros === 0)
-    throw new RangeError(`micros must be a whole number of micro-credits other than 0, not ${micros}`)
-  if (!/^[\x20-\x7e]{1,128}$/.test(operationId))
-    throw new RangeError('operationId must be 1 to 128 printable characters')
+  checkAdjustment(adjustment)
   const touched = [keys.account(tokenId), keys.operation(operationId)]
   const args = [tokenId, micros, Number.MAX_SAFE_INTEGER, MEMORY_SECONDS]
   const answer = await runCopied(link, scripts.adjust, touched, args)

@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto'
 import { nameTaken, storeUnavailable } from '../../errors.ts'
 import { checkMicros } from '../micros.ts'
+import { makeTokenId } from '../token-changes.ts'
 import { badFieldOf } from '../token-fields.ts'
 import type { NewToken, Token } from '../token-store.ts'
 import { runCopied } from './copied.ts'
@@ -52,7 +52,7 @@ export class TokenBook {
 
   async mint({ creditedMicros, ...wish }: NewToken, isMaster = ''): Promise<Token> {
     checkMicros('creditedMicros', creditedMicros)
-    const token: Token = { ...wish, id: `tok_${randomBytes(9).toString('base64url')}`, createdAt: Date.now() }
+    const token: Token = { ...wish, id: makeTokenId(), createdAt: Date.now() }
     checkToken(token)
     const { link, scripts, keys } = this.#tools
     const name = token.name === '' ? '' : nameKeyOf(token)

@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import type { RedisAddress } from '../../config/redis-url.ts'
-import { notFound, storeUnavailable } from '../../errors.ts'
+import { GatewayError, notFound, storeUnavailable } from '../../errors.ts'
 import { openFolder } from '../folder.ts'
 import type { IdempotencyStore } from '../idempotency.ts'
 import { checkMicros } from '../micros.ts'
 import type { SharedCounts } from '../shared-counts.ts'
 import { StoreError } from '../store-error.ts'
-import type { Credits, NewToken, Rotation, Token, TokenStore } from '../token-store.ts'
+import { disabled, enabled, renewed, revoked, rotated } from '../token-changes.ts'
+import type { Credits, NewToken, Token, TokenStore } from '../token-store.ts'
 import type { UsageSink } from '../usage/usage-sink.ts'
 import type { Warn } from '../warn.ts'
 import { adjust } from './adjust.ts'
@@ -138,33 +139,27 @@ function watchLost(warn: Warn): (rowsLost: number) => void {
 }
 
 const recordChanges = (book: TokenBook): Pick<TokenStore, 'revoke' | 'disable' | 'enable' | 'rotate'> => ({
-  revoke: (id, at) => book.change(id, (token) => ({ revokedAt: at, ...token })),
-  disable: (id, at) => book.change(id, (token) => ({ disabledAt: at, ...token })),
-  enable: (id) => book.change(id, ({ disabledAt: _, ...token }) => token),
-  rotate: ({ tokenId, ...rotation }) => book.change(tokenId, (token) => rotated(token, rotation)),
+  revoke: (id, at) => book.change(id, (token) => revoked(token, at)),
+  disable: (id, at) => book.change(id, (token) => disabled(token, at)),
+  enable: (id) => book.change(id, enabled),
+  rotate: (rotation) => book.change(rotation.tokenId, (token) => rotated(token, rotation)),
 })
 
-/** The secret of now stays good for a while, or none before does. */
-function rotated(token: Token, { hash, prefix, at, previousUntil }: Omit<Rotation, 'tokenId'>): Token {
-  if (token.hash === hash) return token
-  const { previous = [], ...rest } = token
-  const kept = [...previous, { hash: token.hash, until: previousUntil }].filter(
-    (one) => one.hash !== hash && one.until > at && previousUntil > at,
-  )
-  return { ...rest, hash, prefix, ...(kept.length > 0 ? { previous: kept } : {}) }
-}
-
-/** A new secret revives a revoked master token; the credits stay what they are. */
 async function putMaster(book: TokenBook, token: NewToken): Promise<Token> {
-  // Of replicas that start at once one makes the token, the others find it.
-  const master = (await book.master()) ?? (await book.mint(token, 'master').catch(() => book.master()))
-  const after = await book.change(master?.id ?? '', (old) => {
-    if (old.hash === token.hash) return old
-    const { revokedAt: _, ...kept } = old
-    return { ...kept, hash: token.hash, prefix: token.prefix }
-  })
+  const master = (await book.master()) ?? (await makeMaster(book, token))
+  const after = await book.change(master?.id ?? '', (before) => renewed(before, token))
   if (after === undefined) throw storeUnavailable('The master token cannot be read')
   return after
+}
+
+/** Of replicas that start at once one makes the token, the others find it. */
+async function makeMaster(book: TokenBook, token: NewToken): Promise<Token | undefined> {
+  try {
+    return await book.mint(token, 'master')
+  } catch (error) {
+    if (error instanceof GatewayError && error.code === 'name_taken') return book.master()
+    throw error
+  }
 }
 
 async function readCredits({ link, keys }: Tools, tokenId: string): Promise<Credits | undefined> {

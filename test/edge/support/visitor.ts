@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { type IncomingMessage, request as plainRequest } from 'node:http'
 import { Agent, request } from 'node:https'
 import { connect, type PeerCertificate, type TLSSocket } from 'node:tls'
-import type { OpenStream, Piece, Reply, Sent } from '../../support/client.ts'
+import { type OpenStream, type Reply, readAll, type Sent, streamOf } from '../../support/client.ts'
 import { CLIENT_ADDRESSES, EDGE_ADDRESS } from './engine.ts'
 
 /** Somebody out there, with an address of their own, who trusts the authority's root. */
@@ -33,7 +33,7 @@ export const busyVisitor = (root: string, localAddress = CLIENT_ADDRESSES[1] ?? 
 const visitorAs = (client: Client): Visitor => {
   return {
     ask: async (name, sent) => readAll((await begin(client, name, sent)).incoming),
-    open: (name, sent) => openAnswer(client, name, sent),
+    open: async (name, sent) => streamOf(await begin(client, name, { method: 'POST', ...sent })),
     plain: async (name, { method = 'GET', path, headers = {} }) => {
       const target = { host: EDGE_ADDRESS, port: 80, localAddress: client.localAddress, agent: false }
       const sending = plainRequest({ ...target, method, path, headers: { host: name, ...headers } }).end()
@@ -69,36 +69,6 @@ async function begin(client: Client, name: string, sent: Sent) {
   const [incoming] = (await once(sending, 'response')) as [IncomingMessage]
   sending.on('error', () => undefined)
   return { sending, incoming }
-}
-
-export async function readAll(incoming: IncomingMessage): Promise<Reply> {
-  const pieces: Buffer[] = []
-  for await (const piece of incoming) pieces.push(piece)
-  const body = Buffer.concat(pieces)
-  return {
-    status: incoming.statusCode ?? 0,
-    headers: incoming.headers,
-    rawHeaders: incoming.rawHeaders,
-    body,
-    text: body.toString(),
-    json: () => JSON.parse(body.toString()),
-  }
-}
-
-async function openAnswer(client: Client, name: string, sent: Sent): Promise<OpenStream> {
-  const { sending, incoming } = await begin(client, name, { method: 'POST', ...sent })
-  const pieces = async function* (): AsyncGenerator<Piece> {
-    for await (const bytes of incoming) yield { bytes, at: performance.now() }
-  }
-  return {
-    status: incoming.statusCode ?? 0,
-    headers: incoming.headers,
-    abort: () => sending.destroy(),
-    pause: () => incoming.pause(),
-    resume: () => incoming.resume(),
-    rest: async () => ({ text: (await readAll(incoming)).text, cut: !incoming.complete }),
-    [Symbol.asyncIterator]: pieces,
-  }
 }
 
 async function readCertificate(client: Client, name: string): Promise<PeerCertificate | undefined> {
