@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import type { TokenView } from '../../src/admin/token-schemas.ts'
 import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
-import { OPERATION_ID } from '../../src/stores/token-changes.ts'
+import { GatewayError } from '../../src/errors.ts'
 import type { Tokens } from './door.ts'
 import { readChange, readCredits, readOverlap, readType } from './flags.ts'
-import { Failure, Misuse } from './misuse.ts'
+import { Failure, Misuse, NoAnswer } from './misuse.ts'
 import { showCredits, toJson } from './show.ts'
 
 /** Does work through the running server, or over the store. */
@@ -28,10 +28,11 @@ export interface CreditsWish extends Which {
 export async function changeCredits(over: Over, wish: CreditsWish, isJson: boolean): Promise<string> {
   const micros = wish.add === undefined ? -readDebit(wish.debit ?? '') : readChange('--add', wish.add)
   const operationId = wish.operation ?? randomUUID()
-  if (!OPERATION_ID.test(operationId)) throw new Misuse('--operation must be 1 to 128 printable characters')
+  if (!/^[\x21-\x7e]{1,128}$/.test(operationId))
+    throw new Misuse('--operation must be 1 to 128 printable characters without blanks')
   const id = await over((tokens) => find(tokens, wish))
   const token = await over((tokens) => tokens.adjust(id, { operationId, micros })).catch((error: unknown) => {
-    if (!(error instanceof Failure) || !/did not answer/.test(error.message)) throw error
+    if (!mayBeDone(error)) throw error
     throw new Failure(
       `${error.message}. Asked again with --id ${id} --operation ${operationId} it is made once`,
     )
@@ -42,6 +43,10 @@ export async function changeCredits(over: Over, wish: CreditsWish, isJson: boole
   process.stderr.write(`${done} the token ${token.id} of ${token.user}; its balance is now:\n`)
   return showCredits(token.credits.balanceMicros)
 }
+
+/** The answer was lost, or Redis has the change and no copy of it yet. */
+const mayBeDone = (error: unknown): error is Error =>
+  error instanceof NoAnswer || (error instanceof GatewayError && error.code === 'store_unavailable')
 
 function readDebit(text: string): number {
   const micros = readCredits(text, '--debit')

@@ -3,7 +3,7 @@ import { json } from 'node:stream/consumers'
 import { openDoorPath } from '../../src/admin/door-path.ts'
 import type { TokenView } from '../../src/admin/token-schemas.ts'
 import type { TokenWork } from '../../src/admin/token-work.ts'
-import { Failure } from './misuse.ts'
+import { Failure, NoAnswer } from './misuse.ts'
 
 const TIMEOUT_MS = 10_000
 
@@ -88,7 +88,7 @@ function explain(error: unknown, dbDir: string): unknown {
   if (['ENOENT', 'ECONNREFUSED', 'ENOTDIR'].includes(code)) return new NoServer()
   if (code === 'EACCES') return new Failure(`The server's socket in "${dbDir}" is another user's`)
   if (code.startsWith('HPE_')) return foreign(dbDir)
-  return new Failure(
+  return new NoAnswer(
     `The server in "${dbDir}" did not answer (${error.message}): look at --list before trying again`,
   )
 }

@@ -61,12 +61,11 @@ export const sendAgain = (reply: FastifyReply, { status, headers, body }: KeptAn
     .headers({ ...headers, 'idempotent-replayed': 'true' })
     .send(body)
 
-/** A form's file is not read before it is priced: its path, length and fields stand for it. */
-const fingerprintOf = ({ request: { body, headers }, endpoint, ask }: Keyed): string => {
+/** The path and the body: of JSON its bytes, of a form its content. */
+const fingerprintOf = ({ request: { body }, endpoint, ask }: Keyed): string => {
   const hash = createHash('sha256').update(endpoint.path).update('\0')
   if (Array.isArray(body)) for (const chunk of body) hash.update(chunk)
-  else
-    hash.update(JSON.stringify([headers['content-length'], ask.model, ask.images, ask.text?.().toString()]))
+  else hash.update(ask.contentHash ?? '')
   return hash.digest('hex')
 }
 

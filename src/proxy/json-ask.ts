@@ -40,6 +40,7 @@ export const readJsonAsk = (endpoint: Endpoint, { view, chunks }: WholeBody): As
     wantsUsage,
     mustAskForUsage,
     text: () => Buffer.concat(chunks),
+    contentHash: undefined,
     bodyFor: (upstreamModel, askForUsage) => rewrite(chunks, places, upstreamModel, askForUsage),
     discard: () => {},
   }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { invalidRequest, missingModel } from '../errors.ts'
@@ -24,15 +25,18 @@ export const readMultipartAsk = async (
   stream: IncomingMessage,
   limits: BodyLimits,
 ): Promise<Ask> => {
-  const reader = createMultipartReader(readBoundary(stream.headers['content-type'] ?? ''))
+  // Under a key the whole form is read before it begins: only then is it known whether it is the one of before.
+  const hash = stream.headers['idempotency-key'] === undefined ? undefined : createHash('sha256')
+  const reader = createMultipartReader(readBoundary(stream.headers['content-type'] ?? ''), hash)
   const upload = openUpload(stream, reader, limits)
   const field = (name: string): FormField | undefined => reader.fields.find((each) => each.name === name)
   // The number of images decides the price, wherever it stands.
   const wanted = endpoint.kind === 'images' ? ['model', 'n'] : ['model']
   try {
-    await upload.readHead(() => reader.pastHead && wanted.every(field))
+    await upload.readHead(() => !hash && reader.pastHead && wanted.every(field))
     const form = readForm(endpoint, field)
-    return buildAsk(endpoint, upload, { ...form, bytes: upload.length ?? limits.maxBytes })
+    const contentHash = hash?.digest('hex')
+    return buildAsk(endpoint, upload, { ...form, contentHash, bytes: upload.length ?? limits.maxBytes })
   } catch (error) {
     upload.close().catch(() => {})
     throw error
@@ -62,7 +66,7 @@ const readForm = (endpoint: Endpoint, field: (name: string) => FormField | undef
 const buildAsk = (
   endpoint: Endpoint,
   upload: Upload,
-  { model, images, prompt, bytes }: Form & { bytes: number },
+  { model, images, prompt, contentHash, bytes }: Form & Pick<Ask, 'contentHash'> & { bytes: number },
 ): Ask => {
   let isSpent = false
   return {
@@ -75,6 +79,7 @@ const buildAsk = (
     seconds: endpoint.kind === 'transcription' ? Math.ceil(bytes / MIN_AUDIO_BYTES_PER_SECOND) : 0,
     wantsUsage: false,
     mustAskForUsage: false,
+    contentHash,
     text: prompt === undefined ? undefined : () => Buffer.from(JSON.stringify({ prompt })),
     bodyFor(upstreamModel) {
       if (isSpent) return undefined

@@ -1,3 +1,4 @@
+import type { Hash } from 'node:crypto'
 import { invalidRequest } from '../errors.ts'
 import { readPartHead } from './multipart-headers.ts'
 
@@ -26,12 +27,17 @@ const HEADER_END = Buffer.from('\r\n\r\n')
 /** Fields that decide who answers and what it costs: parsers differ in which of two they take. */
 const ONLY_ONCE = ['model', 'n']
 
-/** RFC 7578, part by part, wherever the chunks break. Throws `invalid_request`. */
-export const createMultipartReader = (boundary: string): MultipartReader => new PartReader(boundary)
+/**
+ * RFC 7578, part by part, wherever the chunks break. `hash` is fed with all of it but the boundary, which clients choose
+ * anew each time. Throws `invalid_request`.
+ */
+export const createMultipartReader = (boundary: string, hash?: Hash): MultipartReader =>
+  new PartReader(boundary, hash)
 
 class PartReader implements MultipartReader {
   readonly fields: FormField[] = []
   readonly #delimiter: Buffer
+  readonly #hash: Hash | undefined
   // A virtual line break in front lets the first boundary look like all others.
   #window: Buffer = Buffer.from('\r\n')
   #base = -2
@@ -40,7 +46,8 @@ class PartReader implements MultipartReader {
   #parts = 0
   #sawFile = false
 
-  constructor(boundary: string) {
+  constructor(boundary: string, hash: Hash | undefined) {
+    this.#hash = hash
     this.#delimiter = Buffer.from(`\r\n--${boundary}`, 'latin1')
   }
 
@@ -72,7 +79,9 @@ class PartReader implements MultipartReader {
       this.fields.push({ name: this.#fieldName, value, start: this.#base, end: this.#base + found })
     }
     this.#inside = this.#window[afterDelimiter] === 0x2d ? 'end' : 'headers'
-    this.#consume(afterDelimiter)
+    this.#consume(found)
+    this.#hash?.update('\r\n--')
+    this.#skip(this.#delimiter.length)
     return !this.complete
   }
 
@@ -113,6 +122,11 @@ class PartReader implements MultipartReader {
   }
 
   #consume(bytes: number): void {
+    this.#hash?.update(this.#window.subarray(0, bytes))
+    this.#skip(bytes)
+  }
+
+  #skip(bytes: number): void {
     this.#window = this.#window.subarray(bytes)
     this.#base += bytes
   }

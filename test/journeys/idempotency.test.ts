@@ -1,10 +1,10 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import t from 'tap'
 import { chat, chatStream } from '../support/answers.ts'
 import { json, status } from '../support/behaviour.ts'
 import { bearer, credits, openStream, post, type Reply } from '../support/client.ts'
 import { hang } from '../support/faults.ts'
-import { audio, formBody, formType, TRANSCRIPT } from '../support/form.ts'
+import { audio, type FormPart, formBody, formType, TRANSCRIPT } from '../support/form.ts'
 import { mintToken, startGateway } from '../support/gateway.ts'
 import { readRows, waitForRow, waitUntil } from '../support/journey.ts'
 import { openScene } from '../support/scene.ts'
@@ -181,6 +181,32 @@ t.test('an upload under a key is charged once', async (test) => {
   test.equal(first.status, 200)
   test.match(again, { status: 200, text: first.text, headers: { 'idempotent-replayed': 'true' } })
 })
+
+for (const [size, bytes] of [
+  ['small', 5_000],
+  ['large', 3 * 1024 * 1024],
+] as const)
+  t.test(
+    `a ${size} upload under a key is known by its content, not by its length or boundary`,
+    async (test) => {
+      const key = randomUUID()
+      main.queue(json(TRANSCRIPT))
+      const file = audio('a.mp3', randomBytes(bytes))
+      const send = (parts: readonly FormPart[], boundary: string) =>
+        post(gateway, '/v1/audio/transcriptions', formBody(parts, boundary), {
+          ...withKey(key),
+          ...formType(boundary),
+        })
+      const first = await send([['model', 'm'], file], 'one')
+      test.equal(first.status, 200)
+      const again = await send([['model', 'm'], file], 'another-boundary')
+      test.match(again, { status: 200, text: first.text, headers: { 'idempotent-replayed': 'true' } })
+      const other = await send([['model', 'm'], audio('a.mp3', randomBytes(bytes))], 'one')
+      test.match(other.json(), { error: { code: 'idempotency_mismatch' } })
+      const field = await send([['model', 'm'], ['language', 'en'], file], 'one')
+      test.equal(field.status, 422)
+    },
+  )
 
 t.test('a key that is none is 400', async (test) => {
   for (const key of ['', 'x'.repeat(256), 'a\tb', 'é'])

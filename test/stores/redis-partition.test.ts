@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { readRedisUrl } from '../../src/config/redis-url.ts'
 import { openStores } from '../../src/stores/open.ts'
-import { newToken } from '../contract/token-store.ts'
+import { newToken, usageOf } from '../contract/token-store.ts'
 import { startRedis } from '../support/redis.ts'
 import { startProxy } from '../support/tcp-proxy.ts'
 import { backAfter, goneHolds } from '../torture/spending.ts'
@@ -20,16 +22,21 @@ async function openBehindProxy(test: Test) {
   const redisPrefix = randomUUID()
   const proxy = await startProxy(test, redis.port)
   const address = readRedisUrl({ REDIS_URL: `redis://127.0.0.1:${proxy.port}` }, [])
+  const dbDir = await folder(test)
   const stores = await openStores({
     redis: address,
     redisPrefix,
-    dbDir: await folder(test),
+    dbDir,
     replicaTimeoutMs: 3_000,
   })
   test.teardown(() => stores.close())
   const { id } = await stores.tokens.mint(newToken(1_000_000))
-  return { proxy, stores, id, key: (name: string) => `{${redisPrefix}}:${name}` }
+  return { proxy, stores, dbDir, redisPrefix, id, key: (name: string) => `{${redisPrefix}}:${name}` }
 }
+
+/** The only replica there is. */
+const ownerOf = async (key: (name: string) => string): Promise<string> =>
+  (await eye.zrange(key('replicas'), '0', '-1'))[0] ?? ''
 
 t.test('after a partition no hold of a refused request stands, however many were refused', async (test) => {
   const { proxy, stores, id, key } = await openBehindProxy(test)
@@ -61,4 +68,57 @@ t.test('an idempotency key whose claim was lost on its way back is free for the 
     if ((await eye.keys(key('claim:*'))).length === 0) break
   const next = await stores.keys.claim({ ...ask, requestId: 'second', at: Date.now() })
   test.match(next, { state: 'claimed' })
+})
+
+t.test(
+  'a bill that waits on the disk of a dead replica is charged, also when others have ended its holds',
+  async (test) => {
+    const { proxy, stores, dbDir, redisPrefix, id, key } = await openBehindProxy(test)
+    const open = async (folderOfIt: string) => {
+      const address = readRedisUrl({ REDIS_URL: redis.url }, [])
+      const opened = await openStores({
+        redis: address,
+        redisPrefix,
+        dbDir: folderOfIt,
+        replicaTimeoutMs: 1_000,
+      })
+      test.teardown(() => opened.close())
+      return opened
+    }
+    const hold = await stores.tokens.hold(askOf(id, 100))
+    if (hold === undefined) return test.fail('no hold')
+    const row = usageOf(id, 70)
+    stores.tokens.markAnswered(hold.id, 20, row)
+    while (!/ 20 /.test(String((await eye.hvals(key(`holds:${await ownerOf(key)}`)))[0]))) await wait(20)
+    const dead = await ownerOf(key)
+    proxy.set('silent')
+    await stores.tokens.settle(hold.id, row)
+    const file = join(dbDir, `unsettled-${dead}.jsonl`)
+    // As a full disk leaves it: half a line in front.
+    writeFileSync(file, `{"owner":"${dead}","ho\n${readFileSync(file, 'utf8')}`)
+    const elsewhere = await open(await folder(test))
+    test.match(await goneHolds(elsewhere, id), { heldMicros: 0, chargedMicros: 20 }, 'ended at its least')
+    while ((await eye.zscore(key('replicas'), dead)) !== null) await wait(20)
+    const next = await open(dbDir)
+    for (const until = Date.now() + 20_000; existsSync(file) && Date.now() < until; ) await wait(20)
+    test.match(await next.tokens.credits(id), {
+      heldMicros: 0,
+      chargedMicros: 70,
+      balanceMicros: 1_000_000 - 70,
+    })
+    test.notOk(existsSync(file))
+  },
+)
+
+t.test('a bill that did not reach the disk is written with the next one', async (test) => {
+  const { proxy, stores, dbDir, id, key } = await openBehindProxy(test)
+  const holds = [await stores.tokens.hold(askOf(id, 100)), await stores.tokens.hold(askOf(id, 100))]
+  const file = join(dbDir, `unsettled-${await ownerOf(key)}.jsonl`)
+  proxy.set('silent')
+  rmSync(dbDir, { recursive: true })
+  await test.rejects(stores.tokens.settle(holds[0]?.id ?? 0, usageOf(id, 1)), { code: 'ENOENT' })
+  mkdirSync(dbDir)
+  await stores.tokens.settle(holds[1]?.id ?? 0, usageOf(id, 2))
+  const costs = readFileSync(file, 'utf8').match(/"costMicros":\d+,"row"/g) ?? []
+  test.equal(costs.length, 2)
 })

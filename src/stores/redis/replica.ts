@@ -40,7 +40,7 @@ export function openReplica(options: ReplicaOptions): Replica {
   let suspects = new Set<string>()
   let working: Promise<void> | undefined
   const beat = async (ask: Tools['link']['run']): Promise<void> => {
-    const answer = await ask(scripts.beat, [keys.meta, keys.replicas], ['', owner, deadAfterMs])
+    const answer = await ask(scripts.beat, [keys.meta, keys.replicas], [owner, deadAfterMs])
     const [found, rowsLost, ...silent] = Array.isArray(answer) ? answer.map(String) : []
     if (found !== storeId) throw new Error('this Redis no longer holds the store: it is empty or another one')
     dead = silent.filter((name) => name !== owner)
@@ -115,13 +115,30 @@ async function cancelLost(
   return unknown
 }
 
-/** Settlements that a dead replica of this machine could not hand over any more: first, since they know more. */
-async function adoptLeftFiles({ unsettled, dbDir }: ReplicaOptions, dead: readonly string[]): Promise<void> {
+/**
+ * Settlements that a dead replica of this machine could not hand over any more: first, since they know more than its
+ * holds. Another machine may have ended those long ago, and forgotten the replica: what they cost beyond is charged now.
+ */
+async function adoptLeftFiles(options: ReplicaOptions, dead: readonly string[]): Promise<void> {
+  const { tools, dbDir } = options
+  const { link, keys } = tools
   for (const file of await readdir(dbDir)) {
     const [, owner = ''] = UNSETTLED.exec(file) ?? []
-    if (!dead.includes(owner)) continue
-    await unsettled.adopt(await readFile(join(dbDir, file), 'utf8'))
-    await unlink(join(dbDir, file))
+    if (owner === '' || owner === tools.owner) continue
+    const isKnown = (await link.read((client) => client.zscore(keys.replicas, owner))) !== null
+    if (isKnown && !dead.includes(owner)) continue
+    await adoptFile(options, join(dbDir, file))
+  }
+}
+
+/** One that cannot be read keeps nobody else's from being settled. */
+async function adoptFile({ tools: { link }, unsettled, warn }: ReplicaOptions, path: string): Promise<void> {
+  try {
+    await unsettled.adopt(await readFile(path, 'utf8'))
+    await unlink(path)
+  } catch (error) {
+    if (!link.isReady()) throw error
+    warn({ err: error, path }, 'what a dead replica left in this file could not be settled yet')
   }
 }
 

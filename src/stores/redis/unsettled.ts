@@ -15,7 +15,6 @@ export interface Unsettled {
   add(name: HoldName, end: End): Promise<void>
   /** Gives up a hold of which nobody knows whether it stands; it dies with this process at the latest. */
   cancel(name: HoldName): void
-  size(): number
   has(hold: string): boolean
   /** New holds are refused: what runs already still finds room. */
   isFull(): boolean
@@ -29,6 +28,7 @@ export interface Unsettled {
 /** The file is made with the first entry and emptied when none is left: doing it all again is harmless. */
 export function openUnsettled(tools: Tools, dbDir: string): Unsettled {
   const waiting: Entry[] = []
+  const holds = new Set<string>()
   const journal = openJournal(join(dbDir, `unsettled-${tools.owner}.jsonl`))
   const cancels: HoldName[] = []
   let flushing: Promise<void> | undefined
@@ -37,6 +37,7 @@ export function openUnsettled(tools: Tools, dbDir: string): Unsettled {
     for (let entry = waiting[0]; entry !== undefined; entry = waiting[0]) {
       await endHold(tools, entry, entry.end)
       waiting.shift()
+      holds.delete(entry.hold)
     }
     await journal.clear(() => waiting.length === 0)
     for (let name = cancels.pop(); name !== undefined; name = cancels.pop())
@@ -46,14 +47,14 @@ export function openUnsettled(tools: Tools, dbDir: string): Unsettled {
     add: async ({ owner, hold, tokenId }, end) => {
       const entry = { owner, hold, tokenId, end }
       waiting.push(entry)
+      holds.add(hold)
       await journal.append(JSON.stringify(entry))
     },
     cancel: (name) => {
       // What does not fit is found by its owner's own look around.
       if (cancels.length < MOST_WAITING) cancels.push(name)
     },
-    size: () => waiting.length,
-    has: (hold) => waiting.some((entry) => entry.hold === hold),
+    has: (hold) => holds.has(hold),
     isFull: () => waiting.length >= MOST_WAITING,
     flush: () => {
       flushing ??= flushAll().finally(() => {
@@ -77,12 +78,15 @@ async function cancelNow(tools: Tools, name: HoldName, rest: HoldName[]): Promis
   }
 }
 
-/** Whole lines only: the last one of a crash may be half there, and was acknowledged to nobody. */
+/** Whole lines only: one that a crash or a full disk cut short was acknowledged to nobody, or stands again behind it. */
 function readEntries(text: string): Entry[] {
-  return text
-    .split('\n')
-    .slice(0, -1)
-    .map((line): Entry => JSON.parse(line))
+  return text.split('\n').flatMap((line): Entry[] => {
+    try {
+      return [JSON.parse(line)]
+    } catch {
+      return []
+    }
+  })
 }
 
 /** Lines that are on the disk when `append` resolves; what is asked for meanwhile goes in one write. */
@@ -98,12 +102,18 @@ function openJournal(path: string) {
     return done
   }
   const write = async (): Promise<void> => {
-    const text = batch.map((line) => `${line}\n`).join('')
+    const lines = batch
     batch = []
     writing = undefined
-    handle ??= await open(path, 'a', 0o600)
-    await handle.appendFile(text)
-    await handle.datasync()
+    try {
+      handle ??= await open(path, 'a', 0o600)
+      // The line break in front ends what a failed write may have left.
+      await handle.appendFile(`\n${lines.join('\n')}\n`)
+      await handle.datasync()
+    } catch (error) {
+      batch = [...lines, ...batch]
+      throw error
+    }
   }
   return {
     append: (line: string): Promise<void> => {

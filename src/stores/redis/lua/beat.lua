@@ -1,9 +1,8 @@
--- KEYS: meta, replicas.  ARGV: id of the store to be made or '', owner, dead after (ms).
+-- KEYS: meta, replicas.  ARGV: owner, dead after (ms).
 -- "I live", by the clock of Redis. Answers {store id or '', rows lost so far, dead owner...}.
-if ARGV[1] ~= '' then redis.call('HSETNX', KEYS[1], 'storeId', ARGV[1]) end
 local meta = redis.call('HMGET', KEYS[1], 'storeId', 'rowsLost')
 if not meta[1] then return { '', '0' } end
 local now = nowMs()
-redis.call('ZADD', KEYS[2], whole(now), ARGV[2])
-local dead = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', whole(now - tonumber(ARGV[3])), 'LIMIT', 0, 100)
+redis.call('ZADD', KEYS[2], whole(now), ARGV[1])
+local dead = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', whole(now - tonumber(ARGV[2])), 'LIMIT', 0, 100)
 return { meta[1], meta[2] or '0', unpack(dead) }
