@@ -99,10 +99,10 @@ const openStoresOrFail = async (settings: Settings, warn: Warn): Promise<Stores>
 
 const start = async (): Promise<void> => {
   const settings = readEnvironment()
-  let log: Log | undefined
-  const stores = await openStoresOrFail(settings, (fields, text) => log?.logger.warn(fields, text))
-  log = openLog({ dir: settings.logDir, level: settings.logLevel })
+  // Before the stores: what they find wrong while they open is told as well.
+  const log = openLog({ dir: settings.logDir, level: settings.logLevel })
   log.hide(secretsOf(settings))
+  const stores = await openStoresOrFail(settings, (fields, text) => log.logger.warn(fields, text))
   const { logger } = log
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined
   const catalog = openCatalogOrFail(settings, demo?.provider, log)

@@ -6,6 +6,7 @@ import { readFileBooks } from './file/books.ts'
 import { hasFiles, putInPlace, setAside, writeFiles } from './file/transfer.ts'
 import { openStores, readBooks } from './open.ts'
 import { openTransfer, type RedisTransfer } from './redis/transfer.ts'
+import { removeMarker } from './redis-marker.ts'
 import { StoreError } from './store-error.ts'
 
 export interface MoveOptions {
@@ -33,11 +34,13 @@ async function toRedis(options: MoveOptions, transfer: RedisTransfer): Promise<D
   if (!hasFiles(dbDir)) throw new StoreError('unusable', `"${dbDir}" holds no store: nothing to move`)
   if (await transfer.hasStore())
     throw new StoreError('unusable', 'Redis holds a store already: empty it, or choose another REDIS_PREFIX')
+  // Its marker came before the store.
+  if (await transfer.isHalfWritten()) removeMarker(dbDir)
   // Locked by a server that runs; what a dead one has left is settled here.
   const source = await openStores({ dbDir })
   try {
     const dump = await readDump(source)
-    await transfer.write(dump)
+    await transfer.write(dump, stamp)
     prove(await readBooks(options), dump)
     await transfer.open(dbDir)
     await source.close()

@@ -73,6 +73,9 @@ async function openSink({ databaseUrl, dbDir }: StoreSettings): Promise<UsageSin
 
 /** The sums of the stores, without opening them: beside a running server or without one. Throws a `StoreError`. */
 export async function readBooks({ dbDir, redis, redisPrefix = PREFIX }: StoreSettings): Promise<Books> {
-  if (redis === undefined) return (await import('./file/books.ts')).readFileBooks(dbDir)
+  if (redis === undefined) {
+    refuseMarked(dbDir)
+    return (await import('./file/books.ts')).readFileBooks(dbDir)
+  }
   return (await import('./redis/books.ts')).readRedisBooks(redis, redisPrefix)
 }

@@ -1,20 +1,33 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { replaceFile } from './durable-file.ts'
+import { sweepTemporary } from './folder.ts'
 import { StoreError } from './store-error.ts'
 
 const MARKER = 'redis-store.json'
 
 export const markerPath = (dbDir: string): string => join(dbDir, MARKER)
 
-/** The id of the store in Redis that this folder's server works on; undefined when it never did. */
+/** The id of the store in Redis that this folder's server works on; undefined when it never did. Throws a `StoreError`. */
 export function readMarker(dbDir: string): string | undefined {
   const path = markerPath(dbDir)
-  return existsSync(path) ? String(JSON.parse(readFileSync(path, 'utf8')).storeId) : undefined
+  if (!existsSync(path)) return undefined
+  try {
+    const { storeId } = JSON.parse(readFileSync(path, 'utf8'))
+    if (typeof storeId === 'string') return storeId
+    throw new Error('it names no store')
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    const text = `"${path}" cannot be read (${reason}): restore it, or remove it when REDIS_URL names the right Redis`
+    throw new StoreError('damaged', text, { cause })
+  }
 }
 
 /** From now on another store in Redis, or none, is found out, and so is a start without Redis. */
-export const writeMarker = (dbDir: string, storeId: string): void =>
-  writeFileSync(markerPath(dbDir), JSON.stringify({ storeId }), { mode: 0o600 })
+export async function writeMarker(dbDir: string, storeId: string): Promise<void> {
+  await sweepTemporary(dbDir, MARKER)
+  await replaceFile(markerPath(dbDir), JSON.stringify({ storeId }))
+}
 
 export const removeMarker = (dbDir: string): void => rmSync(markerPath(dbDir), { force: true })
 

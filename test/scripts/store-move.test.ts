@@ -1,5 +1,6 @@
-import { readdirSync } from 'node:fs'
+import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { Redis } from 'ioredis'
 import t from 'tap'
 import { bearer, credits, get, post } from '../support/client.ts'
 import { mintToken, startGateway, temporaryFolder } from '../support/gateway.ts'
@@ -34,6 +35,26 @@ t.test('a deployment moves from files to Redis and back with every token and cre
   test.match([refused.code, refused.stderr], [1, /Another server uses DB_DIR/])
   await first.stop()
 
+  await test.test(
+    'a move that was cut off is no store: servers refuse it, and it is made again',
+    async (test) => {
+      const client = new Redis(redis.port)
+      test.teardown(() => client.disconnect())
+      await client.hset('{gateway}:meta', 'moving', 'yesterday')
+      await client.hset('{gateway}:tokens', 'tok_half', '{}')
+      const refusal = await start(shared).catch(String)
+      test.match(refusal, /did not come to its end \(yesterday\): run .*store-move\.js --to redis.* again/)
+      const elsewhere = await startGateway(test, { modelsFile: path, env: shared }).catch(String)
+      test.match(elsewhere, /did not come to its end/, 'wherever it runs')
+      // As it is when the end comes between the marker and the store.
+      writeFileSync(join(dbDir, 'redis-store.json'), '{"storeId":"x"}')
+      const without = await start(files).catch(String)
+      test.match(without, /set REDIS_URL, or move it here/)
+      const books = await run('ledger-check', [], { REDIS_URL: '' })
+      test.match([books.code, books.stderr], [1, /set REDIS_URL, or move it here/])
+    },
+  )
+
   const there = await run('store-move', ['--to', 'redis'])
   test.match([there.code, there.stdout], [0, /^tokens 2 {2}credited 1000001000/], there.stderr)
   test.ok(
@@ -50,6 +71,22 @@ t.test('a deployment moves from files to Redis and back with every token and cre
   test.match([live.code, live.stderr], [1, /stop them first/])
   const check = await run('ledger-check', [])
   test.match([check.code, check.stdout], [0, /credited = balance \+ held \+ charged/], check.stderr)
+  await test.test('a wrong book in Redis is exit 1, with what is wrong', async (test) => {
+    const client = new Redis(redis.port)
+    test.teardown(() => client.disconnect())
+    const [account = ''] = await client.keys('{gateway}:account:*')
+    const isWrong = async (field: string, text: RegExp) => {
+      await client.hincrby(account, field, 1)
+      const { code, stderr } = await run('ledger-check', [])
+      test.equal(code, 1)
+      test.match(stderr, text)
+      await client.hincrby(account, field, -1)
+    }
+    await isWrong('balance', /does not add up/)
+    await isWrong('rows', /its usage rows say/)
+    await isWrong('held', /1 are held, its holds say 0/)
+    test.equal((await run('ledger-check', [])).code, 0)
+  })
   await second.stop()
 
   const back = await run('store-move', ['--to', 'files'])

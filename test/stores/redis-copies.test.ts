@@ -5,6 +5,7 @@ import t from 'tap'
 import { readRedisUrl } from '../../src/config/redis-url.ts'
 import { openStores } from '../../src/stores/open.ts'
 import { newToken } from '../contract/token-store.ts'
+import { runTokenGen } from '../support/gateway.ts'
 import { startRedis } from '../support/redis.ts'
 import { folder } from './folders.ts'
 
@@ -40,8 +41,15 @@ t.test('what an admin is told a replica of Redis knows, or it is not told', asyn
   await test.rejects(add(another), unavailable, 'asked again, and elsewhere, it is still without a copy')
   await test.rejects(tokens.disable(id, Date.now()), unavailable)
   test.ok(await tokens.hold({ tokenId: id, requestId: 'r', micros: 10, leastMicros: 10 }), 'requests go on')
+  const command = async (...args: string[]) =>
+    runTokenGen(test, await folder(test), ['--id', id, '--add', '0.001', ...args], { REDIS_URL: primary.url })
+  const unsure = await command()
+  const [, again = ''] =
+    /Asked again with --id \S+ --operation (\S+) it is made once/.exec(unsure.stderr) ?? []
+  test.match([unsure.code, unsure.stdout], [1, ''])
   copy.signal('SIGCONT')
+  test.match(await command('--operation', again), { code: 0 })
   await add()
-  test.same((await tokens.credits(id)).creditedMicros, 1500, 'once')
-  test.equal(await eye.hget(`{gateway}:account:${id}`, 'credited'), '1500')
+  test.same((await tokens.credits(id)).creditedMicros, 2500, 'each once')
+  test.equal(await eye.hget(`{gateway}:account:${id}`, 'credited'), '2500')
 })

@@ -1,10 +1,10 @@
 import { join } from 'node:path'
 import { Low } from 'lowdb'
 import { nameTaken } from '../../errors.ts'
+import { durableFile } from '../durable-file.ts'
 import { sweepTemporary } from '../folder.ts'
 import { StoreError } from '../store-error.ts'
 import { badFieldOf } from '../token-fields.ts'
-import { durableFile } from './durable-file.ts'
 import { buildTokenIndex, type TokenIndex } from './token-index.ts'
 import type { Operation, TokenRecord, TokensFile } from './token-record.ts'
 import { readTokensFile } from './token-record.ts'
@@ -69,12 +69,10 @@ export async function createTokenBook(dbDir: string, storeId: string): Promise<T
 
 function openBook(low: Low<TokensFile>): TokenBook {
   const index = buildTokenIndex(low.data.tokens)
-  const operations = new Map(low.data.operations?.map((operation) => [operation.id, operation]))
   let masterId = low.data.master
-  const writer = openTokenWriter(low, ({ record, isMaster, operation }) => {
+  const writer = openTokenWriter(low, ({ record, isMaster }) => {
     index.put(record)
     if (isMaster) masterId = record.id
-    if (operation !== undefined) operations.set(operation.id, operation)
   })
   return {
     storeId: low.data.storeId,
@@ -82,7 +80,7 @@ function openBook(low: Low<TokensFile>): TokenBook {
     byId: index.byId,
     masterId: () => masterId,
     all: index.all,
-    operation: (id) => operations.get(id),
+    operation: (id) => low.data.operations?.find((operation) => operation.id === id),
     put: async (record, { isMaster } = { isMaster: false }) => {
       await writer.write((tokens) => checked(tokens, { record, isMaster }))
       return record

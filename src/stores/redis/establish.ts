@@ -14,14 +14,23 @@ const START_MS = 10_000
 export async function establish(client: Client, keys: Keys, dbDir: string): Promise<string> {
   await connect(client)
   await refuseEviction(client)
-  const found = await client.hget(keys.meta, 'storeId')
+  const [found = null, movedAt = null, moving = null] = await client.hmget(
+    keys.meta,
+    'storeId',
+    'movedAt',
+    'moving',
+  )
+  if (moving !== null)
+    throw new StoreError(
+      'damaged',
+      `A move of files to this Redis did not come to its end (${moving}): run "node scripts/store-move.js --to redis" again, or choose another REDIS_PREFIX`,
+    )
   const expected = readMarker(dbDir)
   if (expected !== undefined && found !== expected) throw lost(markerPath(dbDir), found)
   if (found === null && existsSync(join(dbDir, 'tokens.json'))) {
     const text = `Redis holds no store, but "${dbDir}" does: move it with "node scripts/store-move.js --to redis", or give this server another DB_DIR`
     throw new StoreError('damaged', text)
   }
-  const movedAt = await client.hget(keys.meta, 'movedAt')
   if (found === null && movedAt !== null)
     throw new StoreError(
       'damaged',
@@ -31,7 +40,7 @@ export async function establish(client: Client, keys: Keys, dbDir: string): Prom
   const storeId = await client.hget(keys.meta, 'storeId')
   if (storeId === null)
     throw new StoreError('unusable', 'Redis does not keep what is written: look at its settings')
-  if (expected === undefined) writeMarker(dbDir, storeId)
+  if (expected === undefined) await writeMarker(dbDir, storeId)
   return storeId
 }
 

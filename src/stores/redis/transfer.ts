@@ -16,8 +16,11 @@ export interface RedisTransfer {
   /** Throws a `StoreError` while a replica lives. */
   refuseLive(): Promise<void>
   hasStore(): Promise<boolean>
-  /** Writes the store; no server takes it for one until `open`. */
-  write(dump: Dump): Promise<void>
+  /** A move to this Redis has begun and did not come to `open`. */
+  isHalfWritten(): Promise<boolean>
+  /** Writes the store; every server refuses it until `open`. */
+  write(dump: Dump, stamp: string): Promise<void>
+  /** From here on it is the store, and the folder's server knows. */
   open(dbDir: string): Promise<void>
   /** The store is elsewhere now: what stands here stays, and no server opens it. */
   retire(dbDir: string, stamp: string): Promise<void>
@@ -38,11 +41,16 @@ export async function openTransfer(address: RedisAddress, prefix: string): Promi
   return {
     refuseLive: () => refuseLive(client, keys),
     hasStore: async () => (await client.hexists(keys.meta, 'storeId')) === 1,
-    write: (dump) => writeAll(client, keys, dump),
+    isHalfWritten: async () => (await client.hexists(keys.meta, 'moving')) === 1,
+    write: async (dump, stamp) => {
+      await client.hset(keys.meta, 'moving', stamp)
+      await writeAll(client, keys, dump)
+    },
     open: async (dbDir) => {
       const storeId = (await client.hget(keys.meta, 'formerId')) ?? randomUUID()
-      await client.hset(keys.meta, 'storeId', storeId)
-      writeMarker(dbDir, storeId)
+      // First: nobody may go on with the files once Redis is the store.
+      await writeMarker(dbDir, storeId)
+      await client.multi().hset(keys.meta, 'storeId', storeId).hdel(keys.meta, 'moving').exec()
     },
     retire: async (dbDir, stamp) => {
       const formerId = (await client.hget(keys.meta, 'storeId')) ?? ''

@@ -35,7 +35,8 @@ interface Tables {
 }
 
 /** Long after the last time that an entry could come again. */
-const KEY_MEMORY_MS = 7 * 86_400_000
+const ENTRY_MEMORY_MS = 7 * 86_400_000
+const SWEEP_EVERY_MS = 3_600_000
 
 const NAMES = Object.keys(COLUMNS)
 
@@ -49,16 +50,19 @@ export async function openTable(dialect: Dialect): Promise<UsageSink> {
   const db = new Kysely<Tables>({ dialect })
   try {
     await createTables(db)
-    await db
-      .deleteFrom('usage_keys')
-      .where('at', '<', Date.now() - KEY_MEMORY_MS)
-      .execute()
+    await sweep(db)
   } catch (error) {
     await db.destroy()
     throw error
   }
+  let sweptAt = Date.now()
   return {
-    write: (entries) => db.transaction().execute((transaction) => insert(transaction, entries)),
+    write: async (entries) => {
+      await db.transaction().execute((transaction) => insert(transaction, entries))
+      if (Date.now() - sweptAt < SWEEP_EVERY_MS) return
+      sweptAt = Date.now()
+      await sweep(db)
+    },
     close: () => db.destroy(),
   }
 }
@@ -79,7 +83,14 @@ async function createTables(db: Kysely<Tables>): Promise<void> {
     .addColumn('key', 'text', (one) => one.primaryKey())
     .addColumn('at', 'bigint')
     .execute()
+  await db.schema.createIndex('usage_keys_by_age').ifNotExists().on('usage_keys').column('at').execute()
 }
+
+const sweep = (db: Kysely<Tables>) =>
+  db
+    .deleteFrom('usage_keys')
+    .where('at', '<', Date.now() - ENTRY_MEMORY_MS)
+    .execute()
 
 async function insert(transaction: Transaction<Tables>, entries: readonly UsageEntry[]): Promise<void> {
   const at = Date.now()

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { open, readFile, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Adapter } from 'lowdb'
-import { syncFolder } from '../folder.ts'
+import { syncFolder } from './folder.ts'
 
 /** The write failed so late that the file may hold the old content or the new one: it is to be written again. */
 export class UncertainWrite extends Error {}
@@ -33,7 +33,8 @@ async function textOf(path: string): Promise<string | undefined> {
   }
 }
 
-async function replaceFile(path: string, text: string): Promise<void> {
+/** Throws with nothing changed, or an `UncertainWrite`. */
+export async function replaceFile(path: string, text: string): Promise<void> {
   const temporary = `${path}.tmp-${randomBytes(6).toString('hex')}`
   try {
     const handle = await open(temporary, 'wx', 0o600)
