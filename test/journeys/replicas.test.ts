@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { chat } from '../support/answers.ts'
 import { bearer, credits, get, openStream, post } from '../support/client.ts'
 import { mintToken, runTokenGen, startGateway, temporaryFolder } from '../support/gateway.ts'
 import { waitUntil } from '../support/journey.ts'
@@ -127,6 +128,28 @@ t.test(
     test.ok(after.charged > 0 && after.charged < before.held, `charged ${after.charged} of ${before.held}`)
   },
 )
+
+t.test('requests that run are counted over all replicas, and those of a dead one no longer', async (test) => {
+  const { gateways, place, provider } = await openReplicas(test, 2)
+  const [victim, other] = [one(gateways), one(gateways, 1)]
+  const token = await mintToken(test, place, { inFlight: 2 })
+  provider.answer(endless({ eventsPerSecond: 5 }))
+  const ask = { path: '/v1/chat/completions', body: { ...CHAT, stream: true }, headers: bearer(token) }
+  const streams = [await openStream(victim, ask), await openStream(other, ask)]
+  test.same(
+    streams.map(({ status }) => status),
+    [200, 200],
+  )
+  for (const gateway of gateways)
+    test.equal((await post(gateway, ask.path, CHAT, ask.headers)).status, 429, 'two run, wherever')
+  for (const stream of streams) void stream.rest()
+  await victim.kill9()
+  provider.answer(chat())
+  await waitUntil(
+    () => post(other, ask.path, CHAT, ask.headers),
+    ({ status }) => status === 200,
+  )
+})
 
 t.test(
   'Redis gone: refused in time, streams finish, and their charge is there when it is back',
