@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto'
 import type { TokenView } from '../../src/admin/token-schemas.ts'
 import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
 import { GatewayError } from '../../src/errors.ts'
+import { Failure, Misuse, NoAnswer } from '../command/failures.ts'
 import type { Tokens } from './door.ts'
 import { readChange, readCredits, readOverlap, readType } from './flags.ts'
-import { Failure, Misuse, NoAnswer } from './misuse.ts'
 import { showCredits, toJson } from './show.ts'
 
 /** Does work through the running server, or over the store. */

@@ -3,7 +3,7 @@ import { json } from 'node:stream/consumers'
 import { openDoorPath } from '../../src/admin/door-path.ts'
 import type { TokenView } from '../../src/admin/token-schemas.ts'
 import type { TokenWork } from '../../src/admin/token-work.ts'
-import { Failure, NoAnswer } from './misuse.ts'
+import { Failure, NoAnswer } from '../command/failures.ts'
 
 const TIMEOUT_MS = 10_000
 

@@ -1,5 +1,5 @@
 import { isAddressBlock } from '../../src/config/address-blocks.ts'
-import { Misuse } from './misuse.ts'
+import { Misuse } from '../command/failures.ts'
 
 const MICROS = 1_000_000
 const MOST_CREDITS = 9_000_000_000

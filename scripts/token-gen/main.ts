@@ -1,16 +1,11 @@
-import { existsSync } from 'node:fs'
-import { join, resolve } from 'node:path'
-import { Command, CommanderError } from 'commander'
-import { readSettings, SettingsError } from '../../src/config/env.ts'
-import { GatewayError } from '../../src/errors.ts'
+import { Command } from 'commander'
+import { Misuse } from '../command/failures.ts'
+import { type Place, readPlace } from '../command/place.ts'
+import { DONE, runCommand } from '../command/run.ts'
 import { type CreditsWish, changeCredits, type Over, rotate } from './change.ts'
 import { type MintFlags, mint } from './mint.ts'
-import { Failure, Misuse } from './misuse.ts'
 import { showTable, toJson } from './show.ts'
-import { type Place, withTokens } from './tokens.ts'
-
-const ROOT = join(import.meta.dirname, '..', '..')
-const [DONE, FAILED, MISUSED] = [0, 1, 2]
+import { withTokens } from './tokens.ts'
 
 interface Flags extends MintFlags, CreditsWish {
   list?: boolean
@@ -46,41 +41,13 @@ const buildCommand = (): Command =>
     .option('--enable <id>', 'let a disabled token in again instead')
     .option('--revoke <id>', 'end a token for good instead')
     .option('--json', 'answer in JSON')
-    .allowExcessArguments(false)
-    .exitOverride()
-    .configureOutput({ outputError: () => undefined })
 
 /** Runs the command with its arguments: the exit code. */
-export async function main(args: readonly string[]): Promise<number> {
-  try {
-    const flags = buildCommand().parse(args, { from: 'user' }).opts<Flags>()
+export const main = (args: readonly string[]): Promise<number> =>
+  runCommand<Flags>(buildCommand(), args, async (flags) => {
     process.stdout.write(`${await run(flags, readPlace())}\n`)
     return DONE
-  } catch (error) {
-    return report(error)
-  }
-}
-
-function report(error: unknown): number {
-  if (error instanceof CommanderError && error.exitCode === 0) return DONE
-  if (!(error instanceof Error)) throw error
-  const isExpected =
-    error instanceof Failure || error instanceof GatewayError || error instanceof SettingsError
-  const isMisuse = error instanceof CommanderError || error instanceof Misuse
-  const text = isExpected || isMisuse ? error.message : `failed: ${error.message}`
-  process.stderr.write(`token-gen: ${text.replace(/^error: /, '').replaceAll(/\s*\n\s*/g, ' ')}\n`)
-  return isMisuse ? MISUSED : FAILED
-}
-
-/** The server's own store: relative paths begin at the project, wherever the command is called. */
-function readPlace(): Place {
-  const envFile = join(ROOT, '.env')
-  if (existsSync(envFile)) process.loadEnvFile(envFile)
-  // The other settings may be wrong or secret: they are none of this command's business.
-  const { DB_DIR, REDIS_URL, REDIS_URL_FILE, REDIS_PREFIX } = process.env
-  const { dbDir, redis, redisPrefix } = readSettings({ DB_DIR, REDIS_URL, REDIS_URL_FILE, REDIS_PREFIX })
-  return { dbDir: resolve(ROOT, dbDir), redis, redisPrefix }
-}
+  })
 
 /** What is done instead of making a token, and the flags that go with it. */
 const INSTEAD = {

@@ -1,8 +1,8 @@
 import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
 import type { NewToken } from '../../src/stores/token-store.ts'
+import { Misuse } from '../command/failures.ts'
 import type { Over } from './change.ts'
 import { readAddresses, readCredits, readExpiry, readLimit, readModels, readName, readType } from './flags.ts'
-import { Misuse } from './misuse.ts'
 import { toJson } from './show.ts'
 
 const ADMIN_CREDITS = '1000000000'

@@ -1,14 +1,12 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { openTokenWork } from '../../src/admin/token-work.ts'
-import { openStores, StoreError, type StoreSettings, type Stores } from '../../src/stores/open.ts'
+import { openStores, StoreError, type Stores } from '../../src/stores/open.ts'
+import { Failure } from '../command/failures.ts'
+import type { Place } from '../command/place.ts'
 import { NoServer, type Tokens, tokensOfServer } from './door.ts'
-import { Failure } from './misuse.ts'
 
 const START_MS = 5_000
 const RETRY_MS = 100
-
-/** Where the tokens are. */
-export type Place = Pick<StoreSettings, 'dbDir' | 'redis' | 'redisPrefix'>
 
 /** Does `work` through the running server, else over the store itself; in Redis directly. */
 export async function withTokens<T>(place: Place, work: (tokens: Tokens) => Promise<T>): Promise<T> {

@@ -34,7 +34,8 @@ export interface TokenWriter {
 
 /** One write at a time; what is asked for meanwhile goes into the next one, all together. */
 export function openTokenWriter(low: Low<TokensFile>, onWritten: (edit: Edit) => void): TokenWriter {
-  let draft = buildTokenIndex(low.data.tokens)
+  /** The tokens as all changes so far leave them, once there is one. */
+  let draft: TokenIndex | undefined
   let waiting: Change[] = []
   let running: Promise<void> | undefined
   let isClosed = false
@@ -43,12 +44,14 @@ export function openTokenWriter(low: Low<TokensFile>, onWritten: (edit: Edit) =>
   const writeBatch = async (): Promise<void> => {
     const batch = waiting
     waiting = []
-    const decided = batch.flatMap((change) => decideOn(draft, change))
+    draft ??= buildTokenIndex(low.data.tokens)
+    const after = draft
+    const decided = batch.flatMap((change) => decideOn(after, change))
     const edits = decided.flatMap(({ edit }) => (edit === undefined ? [] : [edit]))
     const before = low.data
     try {
       if (edits.length > 0 || healing.isRunning()) {
-        low.data = changed(before, draft, edits)
+        low.data = changed(before, after, edits)
         await low.write()
         healing.end()
       }
@@ -56,7 +59,7 @@ export function openTokenWriter(low: Low<TokensFile>, onWritten: (edit: Edit) =>
       for (const { change, edit } of decided) change.resolve(edit)
     } catch (cause) {
       low.data = before
-      draft = buildTokenIndex(before.tokens)
+      draft = undefined
       if (cause instanceof UncertainWrite || healing.isRunning()) healing.begin()
       for (const { change } of decided)
         change.reject(storeUnavailable('The token could not be saved', { cause }))

@@ -4,7 +4,10 @@ import type { Token } from '../token-store.ts'
 import { buildClient } from './client.ts'
 import { connect } from './establish.ts'
 import { buildKeys } from './keys.ts'
+import { within } from './link.ts'
 import { loadScripts } from './scripts.ts'
+
+const LONGEST_MS = 60_000
 
 /** All sums as they are at one moment, read in one step beside whatever runs. */
 export async function readRedisBooks(address: RedisAddress, prefix: string): Promise<Books> {
@@ -13,7 +16,8 @@ export async function readRedisBooks(address: RedisAddress, prefix: string): Pro
     await connect(client)
     const keys = buildKeys(prefix)
     const args = [keys.account(''), keys.holds('')]
-    const found = await client.eval(loadScripts().books.text, 2, keys.tokens, keys.replicas, ...args)
+    const asked = client.eval(loadScripts().books.text, 2, keys.tokens, keys.replicas, ...args)
+    const found = await within(asked, LONGEST_MS)
     const read = Array.isArray(found) ? found.map(readBook) : []
     return { books: read.map(({ book }) => book), faults: read.flatMap(({ faults }) => faults) }
   } finally {

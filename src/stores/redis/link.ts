@@ -127,7 +127,7 @@ export class RedisLink implements Link {
 }
 
 /** The same work, or an error when it takes longer than anybody may wait. */
-async function within<T>(work: Promise<T>, deadlineMs: number): Promise<T> {
+export async function within<T>(work: Promise<T>, deadlineMs: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const tooLate = new Promise<never>((_resolve, reject) => {
     const late = () => reject(new Error(`Redis gave no answer in ${deadlineMs} ms`))
