@@ -1,4 +1,6 @@
 import { EventEmitter, once } from 'node:events'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { readSettings } from '../../src/config/env.ts'
 import { bearer } from '../support/client.ts'
@@ -30,6 +32,7 @@ function whyNoRedis(): string | undefined {
 
 async function testScale(t: Test) {
   const edge = await openEdge(t, { settings: { COMPOSE_PROFILES: 'scale', REDIS_URL } })
+  await keepInMemory(t, join(edge.folder, 'src/db/redis'))
   await edge.compose('up -d --build')
   await Promise.all([...REPLICAS, 'redis-prod', 'traefik-prod'].map(untilHealthy))
   const token = await edge.mint()
@@ -55,7 +58,7 @@ async function testScale(t: Test) {
     await load.answered(SOME)
     const { sent, failed } = await load.end()
     t.ok(sent > 400, `${sent} sent`)
-    t.same(failed, [])
+    t.same(failed, [], `none of them failed: ${failed}`)
   })
 
   await t.test('a rolling update under the same load loses none', async (t) => {
@@ -63,7 +66,7 @@ async function testScale(t: Test) {
     await edge.shell('COMPOSE="$COMPOSE" sh scripts/rolling-update.sh')
     const { sent, failed } = await load.end()
     t.ok(sent > 400, `${sent} sent`)
-    t.same(failed, [])
+    t.same(failed, [], `none of them failed: ${failed}`)
   })
 
   await t.test(
@@ -80,6 +83,16 @@ async function testScale(t: Test) {
       t.ok(after.charged > before.charged && after.charged < before.charged + 1000)
     },
   )
+}
+
+/**
+ * A disk whose sync takes longer than the gateways wait for Redis (300 ms) makes them refuse, as it should; here replicas
+ * come and go, and the disk of this machine is not to be seen.
+ */
+async function keepInMemory(t: Test, folder: string): Promise<void> {
+  mkdirSync(folder, { recursive: true })
+  await output('mount', ['-t', 'tmpfs', '-o', 'size=256m', 'tmpfs', folder])
+  t.teardown(() => output('umount', ['-l', folder]))
 }
 
 /** So many requests a second, none waiting for another, until the end. */
