@@ -15,7 +15,7 @@ export interface TokenWork {
   rotate(id: string, secret: InferOutput<typeof secretBody>): Promise<TokenView>
 }
 
-export function openTokenWork(tokens: TokenStore, now = Date.now): TokenWork {
+export function openTokenWork(tokens: TokenStore): TokenWork {
   const view = (token: Token) => viewToken(tokens, token)
   const viewKnown = async (id: string, asked: Promise<Token | undefined>): Promise<TokenView> => {
     const token = await asked
@@ -29,12 +29,13 @@ export function openTokenWork(tokens: TokenStore, now = Date.now): TokenWork {
       return view(await tokens.mint(token))
     },
     list: async () => Promise.all((await tokens.list()).map(view)),
-    revoke: (id) => viewKnown(id, tokens.revoke(id, now())),
-    disable: (id) => viewKnown(id, tokens.disable(id, now())),
+    revoke: (id) => viewKnown(id, tokens.revoke(id, Date.now())),
+    disable: (id) => viewKnown(id, tokens.disable(id, Date.now())),
     enable: (id) => viewKnown(id, tokens.enable(id)),
-    adjust: (id, change) => viewKnown(id, countable(tokens.adjust({ ...change, tokenId: id, at: now() }))),
+    adjust: (id, change) =>
+      viewKnown(id, countable(tokens.adjust({ ...change, tokenId: id, at: Date.now() }))),
     rotate: (id, { hash, prefix, overlapMs }) => {
-      const at = now()
+      const at = Date.now()
       return viewKnown(id, tokens.rotate({ tokenId: id, hash, prefix, at, previousUntil: at + overlapMs }))
     },
   }

@@ -1,4 +1,4 @@
-import { isIP } from 'node:net'
+import { isAddressBlock } from './address-blocks.ts'
 
 /** The entries of a comma list and what is wrong with it; a mistake names an entry by its place. */
 export interface ListReading<T> {
@@ -35,15 +35,9 @@ export function readTrustedProxy(entry: string): string | { mistake: string } {
         'must be an address: a number of hops or "true" lets any client invent its own. Name your proxy, such as 172.16.0.0/12',
     }
   }
-  const [address = '', bits, ...rest] = entry.split('/')
-  const version = address.includes('%') ? 0 : isIP(address)
-  if (version === 0 || rest.length > 0) {
+  if (!isAddressBlock(entry))
     return { mistake: 'must be an IP address or a CIDR block, such as 10.0.0.0/8 or fd00::/8' }
-  }
-  if (bits === undefined) return entry
-  const most = version === 4 ? 32 : 128
-  if (!/^\d{1,3}$/.test(bits) || Number(bits) > most) return { mistake: `must end in /1 to /${most}` }
-  if (Number(bits) === 0) return { mistake: 'trusts the whole internet: name the block of your own proxy' }
+  if (/\/0+$/.test(entry)) return { mistake: 'trusts the whole internet: name the block of your own proxy' }
   return entry
 }
 

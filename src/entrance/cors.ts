@@ -1,4 +1,3 @@
-import type { FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 
 const PREFLIGHT_SECONDS = 600
@@ -35,16 +34,6 @@ export const isAllowedOrigin = (origin: string | undefined, allowlist: readonly 
   if (origin === undefined || origin === 'null') return false
   const asked = origin.toLowerCase()
   return allowlist.some((entry) => matches(asked, entry.toLowerCase()))
-}
-
-/** What this room has put on an answer, for those who write its head themselves. */
-export const corsHeaders = (reply: FastifyReply): Record<string, string> => {
-  const headers: Record<string, string> = {}
-  for (const [name, value] of Object.entries(reply.getHeaders())) {
-    if (value !== undefined && (name === 'vary' || name.startsWith('access-control-')))
-      headers[name] = String(value)
-  }
-  return headers
 }
 
 export interface CorsOptions {

@@ -150,11 +150,17 @@ t.test('a value that cannot be meant is refused with the variable and a way out'
   refuses(t, { DATABASE_URL: 'mysql://a', REDIS_URL: 'redis://a' }, /^DATABASE_URL must begin with postgres/)
   refuses(t, { REDIS_PREFIX: 'a{b}' }, /^REDIS_PREFIX must/)
   for (const hops of ['1', 'true', 'TRUE']) refuses(t, { TRUSTED_PROXIES: hops }, /invent its own/)
-  for (const block of ['10.0.0.0/33', '::/129', '10.0.0.0/x'])
-    refuses(t, { TRUSTED_PROXIES: block }, /must end in/)
-  for (const block of ['traefik', '10.0.0/8', '10.0.0.0/8/8', 'fe80::1%eth0']) {
+  const noBlocks = [
+    'traefik',
+    '10.0.0/8',
+    '10.0.0.0/8/8',
+    'fe80::1%eth0',
+    '10.0.0.0/33',
+    '::/129',
+    '10.0.0.0/x',
+  ]
+  for (const block of noBlocks)
     refuses(t, { TRUSTED_PROXIES: block }, /must be an IP address or a CIDR block/)
-  }
   refuses(t, { TRUSTED_PROXIES: '10.0.0.1,0.0.0.0/0' }, /entry 2 trusts the whole internet/)
 })
 

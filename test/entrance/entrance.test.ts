@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 import { PassThrough } from 'node:stream'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import { cors, corsHeaders, isAllowedOrigin } from '../../src/entrance/cors.ts'
+import { cors, isAllowedOrigin } from '../../src/entrance/cors.ts'
 import { drain } from '../../src/entrance/drain.ts'
 import { clientErrorHandler, errorReply, frameworkErrors } from '../../src/entrance/error-reply.ts'
 import { guard } from '../../src/entrance/guard.ts'
@@ -35,7 +35,10 @@ const addRoutes = (app: FastifyInstance): void => {
   })
   app.get('/stream', (_request, reply) => {
     reply.hijack()
-    reply.raw.writeHead(200, { 'content-type': 'text/event-stream', ...corsHeaders(reply) })
+    reply.raw.writeHead(200, {
+      'content-type': 'text/event-stream',
+      ...(reply.getHeaders() as Record<string, string>),
+    })
     reply.raw.write('data: 1\n\n')
   })
 }

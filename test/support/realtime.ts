@@ -4,7 +4,6 @@ import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { WebSocket, WebSocketServer } from 'ws'
 import type { ServerCertificate } from './certificates.ts'
-import type { ProviderEntry } from './models.ts'
 import { createWaiting, type Owner } from './waiting.ts'
 
 export type RealtimeMessage = Record<string, unknown> & { type: string }
@@ -189,8 +188,3 @@ export async function refused(t: Owner, options: Connect): Promise<Refused> {
   if ('status' in client) return client
   throw new Error('the upgrade was not refused')
 }
-
-export const providerEntry = (provider: RealtimeProvider, name: string): ProviderEntry => ({
-  baseUrl: provider.url,
-  keyEnv: `${name.toUpperCase()}_TEST_KEY`,
-})
