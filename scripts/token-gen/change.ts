@@ -30,12 +30,16 @@ export async function changeCredits(over: Over, wish: CreditsWish, isJson: boole
   const operationId = wish.operation ?? randomUUID()
   if (!/^[\x21-\x7e]{1,128}$/.test(operationId))
     throw new Misuse('--operation must be 1 to 128 printable characters without blanks')
-  const id = await over((tokens) => find(tokens, wish))
-  const token = await over((tokens) => tokens.adjust(id, { operationId, micros })).catch((error: unknown) => {
-    if (!mayBeDone(error)) throw error
-    throw new Failure(
-      `${error.message}. Asked again with --id ${id} --operation ${operationId} it is made once`,
-    )
+  const token = await over(async (tokens) => {
+    const id = await find(tokens, wish)
+    try {
+      return await tokens.adjust(id, { operationId, micros })
+    } catch (error) {
+      if (!mayBeDone(error)) throw error
+      throw new Failure(
+        `${error.message}. Asked again with --id ${id} --operation ${operationId} it is made once`,
+      )
+    }
   })
   if (isJson) return JSON.stringify(toJson(token))
   const amount = showCredits(Math.abs(micros))

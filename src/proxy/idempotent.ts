@@ -76,7 +76,8 @@ const NOTHING_TO_DO: Omit<KeyedExchange, 'again'> = {
 }
 
 const openExchange = (store: IdempotencyStore, claimId: string): KeyedExchange => {
-  let [keeper, downstream]: [AnswerKeeper?, Downstream?] = []
+  let keeper: AnswerKeeper | undefined
+  let downstream: Downstream | undefined
   // A key that cannot be ended now is ended by the store itself when it opens again.
   const finish = (answer: KeptAnswer | undefined) => store.finish(claimId, answer).catch(() => {})
   const free = () => store.free(claimId).catch(() => {})
