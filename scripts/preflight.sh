@@ -4,8 +4,12 @@ set -eu
 cd "$(dirname "$0")/.."
 image=${NODE_IMAGE:-$(sed -n 's/^ARG NODE_IMAGE=//p' Dockerfile)}
 compose=$( (docker-compose version --short || docker compose version --short) 2>/dev/null || true)
+docker=$(docker version --format '{{.Server.Version}}' 2>/dev/null) || {
+  echo '✗ no Docker engine answers: install it (get.docker.com), start it, or run this with sudo'
+  exit 1
+}
 exec docker run --rm --network host -v "$PWD:/deploy:ro" -w /deploy \
-  -e "DOCKER_VERSION=$(docker version --format '{{.Server.Version}}')" \
+  -e "DOCKER_VERSION=$docker" \
   -e "COMPOSE_VERSION=$compose" \
   -e "TRAEFIK_RUNNING=$(docker ps -q --filter 'name=^traefik-prod$')" \
   "$image" node scripts/preflight.js "$@"

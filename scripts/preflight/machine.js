@@ -5,6 +5,8 @@ import { existsSync, statSync } from 'node:fs'
 const OTHERS = 0o077
 const LEAST_DOCKER = '20.10.0'
 const LEAST_COMPOSE = '1.29.2'
+/** Its images lack a field that Compose 1 reads when it replaces a container: KeyError 'ContainerConfig'. */
+const DOCKER_WITHOUT_COMPOSE_1 = '26'
 
 /** @param {string} command @param {string[]} args */
 const said = (command, args) => {
@@ -40,6 +42,10 @@ const checkVersions = () => {
   if (compose === '') findings.push('no Compose here: install docker-compose-plugin or docker-compose')
   else if (isOlder(compose, LEAST_COMPOSE))
     findings.push(`Compose ${compose} is too old: install ${LEAST_COMPOSE} or newer`)
+  else if (isOlder(compose, '2') && docker !== '' && !isOlder(docker, DOCKER_WITHOUT_COMPOSE_1))
+    findings.push(
+      `Compose ${compose} cannot replace containers of Docker ${docker} (KeyError 'ContainerConfig'): use Compose 2: apt-get remove docker-compose, install docker-compose-plugin, type "docker compose"`,
+    )
   return findings
 }
 

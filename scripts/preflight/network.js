@@ -25,20 +25,39 @@ export const checkNames = async (settings, { addresses, resolver: server }) => {
     return [
       'this machine has no public address of its own: run again with --address and the one that DNS shall name',
     ]
-  const resolver = new Resolver({ timeout: 5000, tries: 2 })
+  const resolver = new Resolver({ timeout: 2000, tries: 2 })
   if (server) resolver.setServers([server])
-  const found = await Promise.all(names.map((name) => checkName(name, { addresses, resolver })))
-  return found.flat()
+  const answers = await Promise.all(names.map((name) => ask(resolver, name)))
+  const failed = answers.filter(({ failure }) => failure !== undefined)
+  const known = answers.filter(({ failure }) => failure === undefined)
+  return [...reportSilence(failed), ...known.flatMap((answer) => checkRecords(answer, addresses))]
 }
 
-/** @param {string} name @param {{ addresses: string[], resolver: Resolver }} where @returns {Promise<string[]>} */
-const checkName = async (name, { addresses, resolver }) => {
-  const none = () => /** @type {string[]} */ ([])
-  const records = await Promise.all([
-    resolver.resolve4(name).catch(none),
-    resolver.resolve6(name).catch(none),
-  ])
-  const found = records.flat()
+/** @typedef {{ name: string, found: string[], failure?: string }} Answer `failure`: why the records are not known */
+
+/** @param {Resolver} resolver @param {string} name @returns {Promise<Answer>} */
+const ask = async (resolver, name) => {
+  const results = await Promise.allSettled([resolver.resolve4(name), resolver.resolve6(name)])
+  const found = results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []))
+  const codes = results.flatMap((result) =>
+    result.status === 'rejected' ? [String(result.reason.code)] : [],
+  )
+  const failure = codes.find((code) => code !== 'ENOTFOUND' && code !== 'ENODATA')
+  return failure === undefined ? { name, found } : { name, found, failure }
+}
+
+/** @param {Answer[]} failed */
+const reportSilence = (failed) => {
+  if (failed.length === 0) return []
+  const codes = [...new Set(failed.map(({ failure }) => failure))].join(', ')
+  const names = failed.map(({ name }) => name).join(', ')
+  return [
+    `the DNS server gave no answer (${codes}) for ${names}: try again, or ask another with --resolver 1.1.1.1`,
+  ]
+}
+
+/** @param {Answer} answer @param {string[]} addresses */
+const checkRecords = ({ name, found }, addresses) => {
   const own = addresses.join(' or ')
   if (found.length === 0) return [`${name} has no DNS record: make an A record with ${own}, then wait for it`]
   const others = found.filter((address) => !addresses.includes(address))
@@ -55,9 +74,9 @@ export const checkPorts = async ({ EDGE_HTTP, EDGE_HTTPS }) => {
   return (await Promise.all(places.map(checkPort))).flat()
 }
 
-/** @param {string} place a port, or an address and a port */
+/** @param {string} place a port, or an address (an IPv6 one in brackets) and a port */
 const checkPort = async (place) => {
-  const [, host = '0.0.0.0', port = ''] = /^(?:(.*):)?(\d+)$/.exec(place) ?? []
+  const [, host = '0.0.0.0', port = ''] = /^(?:\[?(.*?)\]?:)?(\d+)$/.exec(place) ?? []
   const server = createServer()
   try {
     server.listen(Number(port), host)

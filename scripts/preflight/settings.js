@@ -5,6 +5,8 @@ import { readFileSync, statSync } from 'node:fs'
 
 const OTHERS = 0o077
 const NAMES = ['DOMAIN1', 'DOMAIN2', 'DOMAIN3', 'DOMAIN4', 'DOMAIN5']
+/** The stop_grace_period of docker-compose.prod.yml, without the 5 s that the gateway takes for its last bills. */
+const MOST_DRAIN_MS = 40_000
 const HOSTNAME = /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])$/
 
 /** The five hostnames and the dashboard's, without those that are none. @param {Settings} settings */
@@ -43,6 +45,7 @@ export const checkSettings = (settings) => [
   ...checkAuthority(settings),
   ...checkReplicas(settings),
   ...checkMaster(settings),
+  ...checkDrain(settings),
 ]
 
 /** @param {Settings} settings */
@@ -87,3 +90,13 @@ const checkMaster = ({ ADMIN_FIRST: master = '' }) =>
   master && (master.length < 16 || /^((your|change)[_-]|changeme)/i.test(master))
     ? ['ADMIN_FIRST is too short or a placeholder: openssl rand -hex 32, or leave it empty and one is made']
     : []
+
+/** @param {Settings} settings */
+const checkDrain = ({ DRAIN_DELAY_MS: delay, DRAIN_TIMEOUT_MS: timeout, REDIS_URL: redis }) => {
+  const sumMs = Number(delay || (redis ? 5000 : 0)) + Number(timeout || 25_000)
+  return sumMs > MOST_DRAIN_MS
+    ? [
+        `DRAIN_DELAY_MS and DRAIN_TIMEOUT_MS are ${sumMs} together, and Docker ends the gateway after 45 s: make them ${MOST_DRAIN_MS} at most`,
+      ]
+    : []
+}

@@ -1,16 +1,18 @@
+import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { chmodSync, writeFileSync } from 'node:fs'
+import { chmodSync, symlinkSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { temporaryFolder } from '../support/gateway.ts'
 import { unusedPort } from '../support/ports.ts'
 import { ALL_NAMES, clone, DASHBOARD, DOMAINS, fillIn } from './support/deployment.ts'
 import { startNames } from './support/names.ts'
 import { run } from './support/shell.ts'
 
 const ADDRESS = '203.0.113.5'
-const VERSIONS = { DOCKER_VERSION: '29.1.0', COMPOSE_VERSION: '1.29.2', TRAEFIK_RUNNING: '' }
+const VERSIONS = { DOCKER_VERSION: '29.1.0', COMPOSE_VERSION: '2.40.3', TRAEFIK_RUNNING: '' }
 const pointed = (address = ADDRESS) => Object.fromEntries(ALL_NAMES.map((name) => [name, [address]]))
 const right = async () => ({
   ...Object.fromEntries(DOMAINS.map((domain, index) => [`DOMAIN${index + 1}`, domain])),
@@ -23,19 +25,20 @@ interface Server {
   settings?: Record<string, string>
   records?: Record<string, string[]>
   env?: Record<string, string>
+  resolver?: string
   change?(folder: string): void
 }
 
 /** Runs it on a server that is all right but for what the test says. */
 async function check(
   t: Test,
-  { settings = {}, records = {}, env = {}, change = () => undefined }: Server = {},
+  { settings = {}, records = {}, env = {}, resolver, change = () => undefined }: Server = {},
 ) {
   const folder = await clone(t)
   fillIn(folder, { ...(await right()), ...settings }, '.env.example')
   change(folder)
-  const resolver = await startNames(t, { ...pointed(), ...records })
-  const args = ['scripts/preflight.js', '--address', ADDRESS, '--resolver', resolver]
+  const names = resolver ?? (await startNames(t, { ...pointed(), ...records }))
+  const args = ['scripts/preflight.js', '--address', ADDRESS, '--resolver', names]
   const { code, stdout, stderr } = await run(process.execPath, args, {
     cwd: folder,
     env: { ...VERSIONS, ...env },
@@ -88,6 +91,16 @@ t.test('each finding is one line with its cure, and the exit is 1', async (t) =>
     ['no Docker', { env: { DOCKER_VERSION: '' } }, /no Docker engine answers/],
     ['old Compose', { env: { COMPOSE_VERSION: 'v1.25.0' } }, /Compose v1\.25\.0 is too old/],
     ['no Compose', { env: { COMPOSE_VERSION: '' } }, /no Compose here: install/],
+    [
+      'Compose 1 under a Docker that it does not know',
+      { env: { COMPOSE_VERSION: '1.29.2' } },
+      /Compose 1\.29\.2 cannot replace containers of Docker 29\.1\.0 .*use Compose 2: /,
+    ],
+    [
+      'a drain longer than Docker waits',
+      { settings: { DRAIN_DELAY_MS: '5001', DRAIN_TIMEOUT_MS: '35000' } },
+      /DRAIN_DELAY_MS and DRAIN_TIMEOUT_MS are 40001 together.*make them 40000 at most/,
+    ],
     ['open keys', { change: openKeys }, /acme\.json can be read by other users.*chmod 600/],
   ]
   for (const [what, server, expected] of table) {
@@ -111,6 +124,47 @@ t.test('a port that another program has is named, unless it is the edge itself',
   t.equal(code, 1)
   t.match(lines, [new RegExp(`port ${port} is taken: "ss -ltnp`)])
   t.same(await check(t, { settings, env: { TRAEFIK_RUNNING: 'abc123' } }), { code: 0, lines: [] })
+})
+
+t.test('Compose 1 with a Docker that it knows, and a drain just short enough, pass', async (t) => {
+  const env = { DOCKER_VERSION: '25.0.5', COMPOSE_VERSION: '1.29.2' }
+  const settings = { REDIS_URL: 'redis://redis:6379', DRAIN_TIMEOUT_MS: '35000' }
+  t.same(await check(t, { env, settings }), { code: 0, lines: [] })
+})
+
+t.test('an IPv6 address in brackets is looked at as Docker takes it', async (t) => {
+  const other = createServer().listen(0, '::1')
+  await once(other, 'listening')
+  t.teardown(() => other.close())
+  const { port } = other.address() as AddressInfo
+  const settings = { EDGE_HTTP: `[::1]:${await unusedPort()}`, EDGE_HTTPS: `[::1]:${port}` }
+  const { lines } = await check(t, { settings })
+  t.equal(lines.length, 1, lines.join(' | '))
+  t.match(lines[0], `port ${port} is taken`)
+})
+
+t.test('a DNS server that does not answer is no missing record', async (t) => {
+  const silent = createSocket('udp4').bind(0, '127.0.0.1')
+  await once(silent, 'listening')
+  t.teardown(() => silent.close())
+  const { lines } = await check(t, { resolver: `127.0.0.1:${silent.address().port}` })
+  t.equal(lines.length, 1, lines.join(' | '))
+  t.match(
+    lines[0],
+    /DNS server gave no answer \(ETIMEOUT\) for api\..*, traefik\.\S+: .*--resolver 1\.1\.1\.1/,
+  )
+})
+
+t.test('without Docker the shell script says so in one line', async (t) => {
+  const bin = temporaryFolder(t, 'gw-no-docker-')
+  for (const tool of ['sh', 'dirname', 'sed']) symlinkSync(`/bin/${tool}`, join(bin, tool))
+  const { code, stdout, stderr } = await run('/bin/sh', ['scripts/preflight.sh'], {
+    cwd: await clone(t),
+    env: { PATH: bin },
+  })
+  t.equal(code, 1)
+  t.equal(stderr, '')
+  t.match(stdout, /^✗ no Docker engine answers: install it.*\n$/)
 })
 
 t.test('without an .env everything that is missing is said at once', async (t) => {
