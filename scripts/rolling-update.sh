@@ -3,9 +3,19 @@
 # serves: no request fails.
 set -eu
 cd "$(dirname "$0")/.."
+# As Compose reads it: the shell's own, else the line in .env.
+profiles=${COMPOSE_PROFILES-$(sed -n 's/^COMPOSE_PROFILES=//p' .env | tr -d "\"'[:space:]")}
+case ",$profiles," in
+  *,scale,*) ;;
+  *)
+    echo 'COMPOSE_PROFILES=scale is not in .env: there is one gateway alone, and its update is "up -d --build"' >&2
+    exit 1
+    ;;
+esac
 if [ -z "${COMPOSE:-}" ]; then
-  COMPOSE='docker compose'
-  if command -v docker-compose >/dev/null; then COMPOSE=docker-compose; fi
+  COMPOSE=docker-compose
+  # Compose 1 cannot replace containers of newer Docker engines.
+  if docker compose version >/dev/null 2>&1; then COMPOSE='docker compose'; fi
   COMPOSE="$COMPOSE -f docker-compose.prod.yml"
 fi
 
