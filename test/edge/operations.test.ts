@@ -1,9 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { bearer } from '../support/client.ts'
+import { bearer, type Reply } from '../support/client.ts'
 import { DASHBOARD, DOMAINS, untilHealthy } from './support/deployment.ts'
-import { openEdge, untilCertified, untilServing } from './support/edge.ts'
+import { type Edge, openEdge, untilCertified, untilServing } from './support/edge.ts'
 import { CLIENT_ADDRESSES, EDGE_ADDRESS, nodeImage, whyNoEngine } from './support/engine.ts'
-import { poll } from './support/shell.ts'
+import { commandsBelow } from './support/readme.ts'
+import { output, poll } from './support/shell.ts'
 import { tlsFindings } from './support/tls-check.ts'
 import { visitor } from './support/visitor.ts'
 
@@ -73,15 +75,18 @@ async function testOperations(t: Test) {
       const account = () => guest.ask(first, { path: '/v1/token', headers: bearer(token) })
       const [before, serials] = [(await account()).json().credits, await untilCertified(guest)]
       t.ok(before.charged > 0)
-      // Frozen for a moment: what is copied is one moment's state, and nobody's request fails.
-      await edge.shell(
-        '$COMPOSE pause api-gateway; tar --ignore-failed-read -czf backup.tar.gz src/db letsencrypt edge/dashboard-users .env; $COMPOSE unpause api-gateway',
+      await edge.shell(commandsBelow('**Backup.**'))
+      await untilHealthy('api-gateway-prod')
+      t.match(
+        await edge.shell('stat -c %a backup-*.tar.gz; ls'),
+        /^600\n(?!.*^backup$)/ms,
+        'and no copy beside it',
       )
       await compose('down')
-      await edge.shell('rm -rf src/db letsencrypt .env')
+      await edge.shell('rm -rf src/db letsencrypt .env edge/dashboard-users')
       // As another user would: nothing of the owners is left.
       await edge.shell(
-        'tar -xzf backup.tar.gz --no-same-owner && chown -R 1234:1234 src/db letsencrypt && chmod 644 letsencrypt/acme.json',
+        'tar -xzf backup-*.tar.gz --no-same-owner && chown -R 1234:1234 src/db letsencrypt && chmod 644 letsencrypt/acme.json',
       )
       await compose('up -d')
       await untilServing(edge, token)
@@ -90,6 +95,10 @@ async function testOperations(t: Test) {
       t.equal(after.credited, before.credited)
       t.same(await untilCertified(guest), serials)
     },
+  )
+
+  await t.test('what runs outlasts a long freeze of the gateway, and all is well by itself after it', (t) =>
+    testFreeze(t, edge, token),
   )
 
   await t.test('a changed domain gets its certificate; the others keep theirs', async (t) => {
@@ -132,4 +141,44 @@ async function testOperations(t: Test) {
   await t.test('TLS has no finding above low', async (t) => {
     t.same(await tlsFindings(second), [])
   })
+
+  await t.test('a request whose first dial fails is answered all the same, and sent once', (t) =>
+    testRetry(t, edge, token),
+  )
+}
+
+async function testFreeze(t: Test, edge: Edge, token: string) {
+  await output('docker', ['pause', 'api-gateway-prod'])
+  const asked: Promise<Reply>[] = []
+  await poll('Traefik to notice', async () => {
+    const reply = edge.chat(token)
+    asked.push(reply)
+    return (await Promise.race([reply, sleep(200)]))?.status === 503 || undefined
+  })
+  await output('docker', ['unpause', 'api-gateway-prod'])
+  const statuses = (await Promise.all(asked)).map(({ status }) => status)
+  t.equal(statuses[0], 200, 'it has waited')
+  t.same([...new Set(statuses)], [200, 503])
+  await untilServing(edge, token)
+  await untilHealthy('api-gateway-prod')
+}
+
+async function testRetry(t: Test, edge: Edge, token: string) {
+  // A second address where nobody listens, and no health check that would find that out.
+  const second = 's|- url: http://api-gateway:8088|&\\n          - url: http://api-gateway:8089|'
+  await edge.shell(`sed -i -e '${second}' -e '/healthCheck:/d' edge/routes.yml`)
+  const failedDials = async () => {
+    const metrics = await edge.shell('docker exec api-gateway-prod curl -fsS http://traefik:8082/metrics')
+    const [, count = 0] =
+      /^traefik_service_requests_total\{code="502",method="POST".*\} (\d+)$/m.exec(metrics) ?? []
+    return Number(count)
+  }
+  const [sent, before] = [edge.provider.requests.length, await failedDials()]
+  const statuses: number[] = []
+  await poll('five dials that fail', async () => {
+    statuses.push((await edge.chat(token)).status)
+    return (await failedDials()) >= before + 5 || undefined
+  })
+  t.same([...new Set(statuses)], [200])
+  t.equal(edge.provider.requests.length - sent, statuses.length)
 }
