@@ -69,11 +69,19 @@ t.test('.env.example may be copied as it is, and names every setting', async (t)
   const source = files.map((file) => readFileSync(file, 'utf8')).join('')
   const asked = source.match(/'[A-Z][A-Z]+(?:_[A-Z]+)*'/g) ?? []
   const names = new Set(asked.map((name) => name.slice(1, -1)))
-  names.add('REDIS_URL')
+  // The second is Compose's own.
+  names.add('REDIS_URL').add('COMPOSE_FILE')
   for (const known of KNOWN_PROVIDERS) names.add(known.keyVariable).add(known.baseUrlVariable)
   const edge = readFileSync(new URL('../../docker-compose.prod.yml', import.meta.url), 'utf8')
   for (const [, name = ''] of edge.matchAll(/\$\{([A-Z0-9_]{2,})/g)) names.add(name)
   t.same(Object.keys(example).sort(), [...names].sort())
+})
+
+t.test('a gateway with others beside it serves on for 5 s, however it learns where Redis is', async (t) => {
+  const dir = t.testdir({ url: 'redis://redis:6379\n' })
+  t.equal(readSettings({ REDIS_URL: 'redis://redis:6379' }).drainDelayMs, 5000)
+  t.equal(readSettings({ REDIS_URL_FILE: `${dir}/url` }).drainDelayMs, 5000)
+  t.equal(readSettings({ REDIS_URL_FILE: `${dir}/url`, DRAIN_DELAY_MS: '0' }).drainDelayMs, 0)
 })
 
 t.test('each setting is read from its variable', async (t) => {

@@ -48,8 +48,26 @@ for (const compose of composes) {
   t.test(`${compose.join(' ')} reads the development file: one gateway, on localhost alone`, async (t) => {
     const folder = await clone(t)
     const { services } = await render(compose, folder, 'docker-compose.yml')
-    t.same(Object.keys(services), ['api-gateway'])
-    t.match(JSON.stringify(services['api-gateway']?.ports), '127.0.0.1')
+    t.same(Object.keys(services), ['development'])
+    t.match(JSON.stringify(services.development?.ports), '127.0.0.1')
+  })
+
+  t.test(`${compose.join(' ')} takes nothing of production for a service of development`, async (t) => {
+    const folder = await clone(t)
+    const scale = { COMPOSE_PROFILES: 'scale,redis', REDIS_URL: 'redis://redis:6379' }
+    fillIn(folder, { ...settingsOf(AUTHORITY), ...scale }, '.env.example')
+    const names = async (file?: string) =>
+      Object.keys((await render(compose, folder, file, ['scale', 'redis'])).services)
+    const production = await names(FILE)
+    const development = await names('docker-compose.yml')
+    t.equal(development.length, 2)
+    t.same(
+      development.filter((name) => production.includes(name)),
+      [],
+    )
+    t.same(await names(), development, 'without -f it is development')
+    fillIn(folder, { COMPOSE_FILE: FILE })
+    t.same(await names(), production, 'unless .env says otherwise')
   })
 }
 

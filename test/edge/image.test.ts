@@ -1,10 +1,9 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { unusedPort } from '../support/ports.ts'
 import { clone } from './support/deployment.ts'
 import { nodeImage, whyNoEngine } from './support/engine.ts'
-import { output, poll, run, shell } from './support/shell.ts'
+import { output, run, shell } from './support/shell.ts'
 
 const TAG = 'gateway-edge-test-image'
 /** Planted where an image must not pick it up. */
@@ -55,10 +54,6 @@ async function testImage(t: Test) {
     t.equal(lines.length, 1, lines.join('\n'))
     t.match(lines[0], /src\/db.*: (make DB_DIR writable|name a folder that this user may write)/)
   })
-
-  await t.test('development: one command, on localhost, reloaded at each change', (t) =>
-    testDevelopment(t, folder, image),
-  )
 }
 
 function inside(line: string, image = TAG): Promise<string> {
@@ -82,34 +77,4 @@ async function buildKitClient(): Promise<string | undefined> {
     if (version.code === 0 && (beside || Number.parseInt(version.stdout, 10) < 23)) return client
   }
   return undefined
-}
-
-async function testDevelopment(t: Test, folder: string, image: string | undefined) {
-  const port = await unusedPort()
-  const args = image === undefined ? {} : { args: { NODE_IMAGE: image } }
-  const services = { 'api-gateway': { build: { context: '.', ...args } } }
-  writeFileSync(join(folder, 'build.json'), JSON.stringify({ services }))
-  writeFileSync(join(folder, '.env'), '')
-  const compose = 'docker-compose -p gateway-edge-development -f docker-compose.yml -f build.json'
-  const where = { cwd: folder, env: { DEV_PORT: String(port), DOCKER_BUILDKIT: '0' } }
-  t.teardown(() => shell(`${compose} down -v -t 10; docker rmi -f api-gateway:development`, where))
-  await shell(`${compose} up -d --build`, where)
-  const url = `http://127.0.0.1:${port}/health`
-  const answer = () =>
-    fetch(url).then(
-      (reply) => reply.text(),
-      () => undefined,
-    )
-  t.match(await poll('the gateway', answer), 'ok')
-  const mint = `${compose} exec -T api-gateway node scripts/token-gen.js --type user --userName me --token 1000`
-  const token = await poll('a token', () => shell(mint, where).catch(() => undefined))
-  const reply = await fetch(`http://127.0.0.1:${port}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'demo', messages: [{ role: 'user', content: 'Hello!' }] }),
-  })
-  t.equal(reply.status, 200, 'the demo model answers without any key')
-  const file = join(folder, 'src/entrance/health.ts')
-  await shell(`sed -i "s/status: 'ok'/status: 'changed'/" ${file}`)
-  await poll('the change', async () => ((await answer())?.includes('changed') ? true : undefined))
 }

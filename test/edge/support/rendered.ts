@@ -25,15 +25,17 @@ export interface Rendered {
   networks: Record<string, { ipam?: { config?: { subnet?: string }[] } }>
 }
 
-/** What would run: Compose 1 shows the services of sleeping profiles too. */
+/** What would run: Compose 1 shows the services of sleeping profiles too. Without a file it is Compose's own choice. */
 export async function render(
   compose: readonly string[],
   folder: string,
-  file: string,
+  file: string | undefined,
   awake: readonly string[] = [],
 ): Promise<Rendered> {
   const [command = '', ...first] = compose
-  const all: Rendered = parse(await output(command, [...first, '-f', file, 'config'], { cwd: folder }))
+  const all: Rendered = parse(
+    await output(command, [...first, ...(file ? ['-f', file] : []), 'config'], { cwd: folder }),
+  )
   const isAwake = ({ profiles }: Service) => !profiles || profiles.some((name) => awake.includes(name))
   const services = Object.fromEntries(Object.entries(all.services).filter(([, service]) => isAwake(service)))
   return { ...all, services }
