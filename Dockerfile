@@ -24,9 +24,10 @@ RUN mkdir -p src/db src/logs node_modules/.cache/node /var/spool/gateway \
  && chmod 700 src/db src/logs /var/spool/gateway
 ENV TMPDIR=/var/spool/gateway
 COPY --from=dependencies /app/node_modules ./node_modules
-COPY package.json ./
-COPY scripts ./scripts
-COPY src ./src
+# The user's own, since a clone made under a strict umask may be read by its owner alone.
+COPY --chown=node:node package.json ./
+COPY --chown=node:node scripts ./scripts
+COPY --chown=node:node src ./src
 USER node
 # Compiled once here, by a first start: the root file system is read-only when the container runs. Same flags as below, or
 # V8 ignores it.
@@ -37,6 +38,6 @@ setTimeout(() => process.kill(process.pid, 'SIGTERM'), 1000)" > /dev/null \
  && rm -rf /tmp/first
 EXPOSE 8088
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
-  CMD curl -fsS -o /dev/null "http://127.0.0.1:${PORT:-8088}/health"
+  CMD curl -fsS -o /dev/null "http://127.0.0.1:${PORT:-${API_GATEWAY_PORT:-8088}}/health"
 # npm does not pass signals on, so Node is started directly, with the flags of "npm start".
 CMD ["node", "--max-semi-space-size=8", "src/server.js"]

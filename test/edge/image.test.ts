@@ -1,8 +1,8 @@
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { clone } from './support/deployment.ts'
-import { nodeImage, whyNoEngine } from './support/engine.ts'
+import { clone, untilHealthy } from './support/deployment.ts'
+import { nodeImage, pinnedImage, whyNoEngine } from './support/engine.ts'
 import { output, run, shell } from './support/shell.ts'
 
 const TAG = 'gateway-edge-test-image'
@@ -18,6 +18,8 @@ async function testImage(t: Test) {
   const args = image === undefined ? '' : `--build-arg NODE_IMAGE=${image}`
   const folder = await clone(t)
   plant(folder)
+  // As under umask 077: nobody but the one who cloned may read anything.
+  await shell('chmod -R go= .', { cwd: folder })
   t.teardown(() => run('docker', ['rmi', '-f', TAG, `${TAG}-buildkit`]))
 
   await t.test('the image builds with the old builder and with BuildKit', async (t) => {
@@ -54,6 +56,34 @@ async function testImage(t: Test) {
     t.equal(lines.length, 1, lines.join('\n'))
     t.match(lines[0], /src\/db.*: (make DB_DIR writable|name a folder that this user may write)/)
   })
+
+  await t.test('it starts from what the build has compiled, and its healthcheck knows the port', testStart)
+
+  await t.test('it is no larger than the README says', async (t) => {
+    const readme = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8')
+    const [, mostMb = '', base = ''] = /image adds less than (\d+) MB to `([^`]+)`/.exec(readme) ?? []
+    t.equal(base, pinnedImage())
+    const sizes = await output('docker', ['image', 'inspect', '-f', '{{.Size}}', TAG, image ?? base])
+    const [whole = 0, below = 0] = sizes.split('\n').map(Number)
+    t.ok(whole - below < Number(mostMb) * 1e6, `${whole - below} bytes`)
+  })
+}
+
+/** Read-only as in production, with Node's own account of its compile cache. */
+async function testStart(t: Test) {
+  const name = `${TAG}-start`
+  const env = ['API_GATEWAY_PORT=9000', 'DB_DIR=/tmp/db', 'LOG_DIR=/tmp/logs']
+  const debug = 'NODE_DEBUG_NATIVE=COMPILE_CACHE'
+  const flags = [...env, debug].flatMap((value) => ['-e', value])
+  t.teardown(() => run('docker', ['rm', '-f', name]))
+  await output('docker', ['run', '-d', '--name', name, '--read-only', '--tmpfs', '/tmp', ...flags, TAG])
+  await untilHealthy(name)
+  const { stdout, stderr } = await run('docker', ['logs', name])
+  const log = stdout + stderr
+  t.match(log, '"port":9000')
+  const accepted = log.match(/V8 code cache for ESM file:\/\/\/app\/src\/\S+ was accepted/g) ?? []
+  t.ok(accepted.length > 50, `${accepted.length} files of ours were compiled before`)
+  t.notMatch(log, 'was rejected')
 }
 
 function inside(line: string, image = TAG): Promise<string> {

@@ -7,6 +7,7 @@ import { controlled } from '../support/stream-behaviours.ts'
 import { ALL_NAMES, DOMAINS, untilHealthy } from './support/deployment.ts'
 import { inspect, openEdge, untilCertified, untilServing } from './support/edge.ts'
 import { CLIENT_ADDRESSES, EDGE_ADDRESS, WRONG_ADDRESS, whyNoEngine } from './support/engine.ts'
+import { commandsBelow } from './support/readme.ts'
 import { output, poll } from './support/shell.ts'
 import { visitor } from './support/visitor.ts'
 
@@ -24,11 +25,14 @@ async function testEdge(t: Test) {
     await authority.point(third, WRONG_ADDRESS)
     // As Docker makes them when they are missing: root's, closed to the gateway's user.
     mkdirSync(join(edge.folder, 'src/db'), { mode: 0o700 })
+    // As git makes them under umask 077.
+    await edge.shell('chmod -R go= edge scripts src package.json')
     // Nothing is built yet: "up" has to do it.
     await edge.shell('docker rmi -f api-gateway:prod')
     await compose('up -d')
     await Promise.all(['api-gateway-prod', 'traefik-prod'].map(untilHealthy))
     t.match(await compose('ps'), /api-gateway-prod.*traefik-prod/s)
+    t.match(await edge.shell(commandsBelow('**Read the master token now**')), /gw-[\w-]{40,}/)
     token = await edge.mint()
     t.match(token, /^gw-[\w-]{40,}$/, 'the secret alone')
     await untilCertified(guest, [first])

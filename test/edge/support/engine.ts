@@ -56,7 +56,8 @@ async function whyNotNow(): Promise<string | undefined> {
   return undefined
 }
 
-const pinnedImage = (): string =>
+/** The public image that the Dockerfile builds on. */
+export const pinnedImage = (): string =>
   /NODE_IMAGE=(\S+)/.exec(readFileSync(join(ROOT, 'Dockerfile'), 'utf8'))?.[1] ?? ''
 
 /** The pinned image, or a local stand-in of the same major. */
