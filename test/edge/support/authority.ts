@@ -79,8 +79,12 @@ export async function startAuthority(t: Owner, validitySeconds = 90 * 86_400): P
     root,
     async point(name, address) {
       const body = JSON.stringify({ host: `${name}.`, addresses: [address] })
-      await fetch(`http://${EDGE_ADDRESS}:8055/clear-a`, { method: 'POST', body })
-      await fetch(`http://${EDGE_ADDRESS}:8055/add-a`, { method: 'POST', body })
+      for (const change of ['clear-a', 'add-a'])
+        await poll('the DNS server', async () => {
+          const url = `http://${EDGE_ADDRESS}:8055/${change}`
+          const reply = await fetch(url, { method: 'POST', body }).catch(() => undefined)
+          return reply?.ok || undefined
+        })
     },
     said: () => running.stdout() + running.stderr(),
   }
