@@ -1,11 +1,14 @@
 import type { FastifyRequest } from 'fastify'
+import { insufficientQuota } from '../errors.ts'
 import { costMicros } from '../metering/price.ts'
 import { createTally, type NextInput } from '../metering/realtime.ts'
 import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Hold, Token, TokenStore, UsageRow } from '../stores/token-store.ts'
 import { addToLine, buildRealtimeRow, type Place } from './realtime-row.ts'
-import { orTooLate, untilStored } from './store-patience.ts'
+import { settlePlace } from './realtime-settle.ts'
+import { StepQueue } from './step-queue.ts'
+import { orTooLate } from './store-patience.ts'
 
 /** Beyond what was said so far: instructions and tools of a session, and the next turn. */
 const NEXT_TURN_TOKENS = 1_000
@@ -32,13 +35,14 @@ export class RealtimeBill {
   #free: Place | undefined
   #running: Place[] = []
   /** Settlements and the hold that follows them, one after the other. */
-  #work: Promise<void> = Promise.resolve()
-  #isWorking = false
+  readonly #work: StepQueue
   #isClosed = false
   #weighedMicros = 0
 
   constructor(options: RealtimeBillOptions) {
     this.#options = options
+    const { log } = options.request
+    this.#work = new StepQueue((error) => log.error({ err: error }, 'realtime charge failed'))
   }
 
   /** The first hold, before anybody is dialed. Rejects with the refusal. */
@@ -75,12 +79,12 @@ export class RealtimeBill {
 
   /** Why a next response is not paid for; undefined at once: it is. */
   cover(): Promise<unknown> | undefined {
-    if (this.#free && !this.#isWorking && !this.#isOutgrown(this.#free)) return undefined
+    if (this.#free && !this.#work.isWorking && !this.#isOutgrown(this.#free)) return undefined
     let why: unknown
-    this.#enqueue(async () => {
+    const work = this.#work.add(async () => {
       why = await this.#refill()
     })
-    return orTooLate(this.#work.then(() => why))
+    return orTooLate(work.then(() => why))
   }
 
   begin(): void {
@@ -97,12 +101,24 @@ export class RealtimeBill {
     const used = usage ?? this.#tally.estimate()
     this.#tally.reported(used)
     this.#weighedMicros = 0
-    this.#bill(this.#running.shift() ?? this.#takeFree(), used)
+    const place = this.#running.shift() ?? this.#takeFree()
+    void this.#work.add(async () => {
+      await this.#settle(place, used)
+      if (!this.#isClosed) await this.#refill()
+    })
   }
 
-  /** What the provider reported beside a response, such as a transcription. */
-  charge(usage: Usage): void {
-    this.#bill(this.#takeFree(), usage)
+  /** What the provider reported beside a response, such as a transcription: why nothing more is paid for, if so. */
+  charge(usage: Usage): Promise<unknown> {
+    const place = this.#takeFree()
+    let why: unknown
+    const work = this.#work.add(async () => {
+      why = await this.#settle(place, usage)
+      const refused = this.#isClosed ? undefined : await this.#refill()
+      // A response that runs has a hold of its own and may end.
+      if (this.#running.length === 0) why ??= refused
+    })
+    return orTooLate(work.then(() => why))
   }
 
   /** The socket is gone: what runs is estimated, what is set aside goes back. */
@@ -110,12 +126,11 @@ export class RealtimeBill {
     this.#isClosed = true
     const running = this.#running.splice(0)
     const estimate = this.#tally.estimate()
-    this.#enqueue(async () => {
+    await this.#work.add(async () => {
       for (const [index, place] of running.entries())
         await this.#settle(place, index === 0 ? estimate : NO_USAGE)
       if (this.#free) await this.#settle(this.#takeFree(), undefined)
     })
-    await this.#work
   }
 
   headers(): Record<string, string> {
@@ -128,37 +143,20 @@ export class RealtimeBill {
   }
 
   #takeFree(): Place {
-    const place = this.#free ?? this.#openPlace(undefined)
+    const place = this.#free ?? this.#openPlace()
     this.#free = undefined
     return place
   }
 
-  #openPlace(hold: Hold | undefined): Place {
+  #openPlace(): Place {
     this.#rows += 1
     const requestId = `${this.#options.request.id}.${this.#rows}`
-    return { requestId, hold, startedMs: performance.now(), inputTokens: 0 }
+    return { requestId, hold: undefined, startedMs: performance.now(), inputTokens: 0 }
   }
 
   /** More was said since it was set aside than it was meant for. */
   #isOutgrown({ inputTokens }: Place): boolean {
     return this.#tally.nextInput().mostTokens > inputTokens
-  }
-
-  #bill(place: Place, usage: Usage): void {
-    this.#enqueue(async () => {
-      await this.#settle(place, usage)
-      if (!this.#isClosed) await this.#refill()
-    })
-  }
-
-  #enqueue(step: () => Promise<void>): void {
-    this.#isWorking = true
-    const { log } = this.#options.request
-    const work = this.#work.then(step).catch((error) => log.error({ err: error }, 'realtime charge failed'))
-    this.#work = work
-    void work.then(() => {
-      if (this.#work === work) this.#isWorking = false
-    })
   }
 
   /** Sets the next response aside; what went wrong, if it did. */
@@ -173,23 +171,20 @@ export class RealtimeBill {
   }
 
   async #take(): Promise<Place> {
-    const place = this.#openPlace(undefined)
+    const place = this.#openPlace()
     const { mostTokens, leastTokens } = this.#tally.nextInput()
     place.inputTokens = mostTokens + NEXT_TURN_TOKENS
     place.hold = await this.#options.hold(place.requestId, { mostTokens: place.inputTokens, leastTokens })
     return place
   }
 
-  async #settle(place: Place, usage: Usage | undefined): Promise<void> {
-    const { store, request, token } = this.#options
+  /** Why it is not paid in full; undefined: it is. */
+  async #settle(place: Place, usage: Usage | undefined): Promise<unknown> {
+    const { store, request } = this.#options
     const row = this.#rowOf(place, usage)
-    const { requestId, costMicros: micros } = row
-    // Without a hold at least what is left is charged.
-    const rest = { tokenId: token.id, requestId, micros, leastMicros: 0 }
-    const hold = place.hold ?? (await untilStored(() => store.hold(rest)))
-    if (!hold) return
-    const { chargedMicros } = await store.settle(hold.id, row)
+    const { chargedMicros } = await settlePlace(store, place.hold, row)
     addToLine(request, row, chargedMicros)
+    return chargedMicros < row.costMicros ? insufficientQuota('The balance is used up.') : undefined
   }
 
   #rowOf(place: Place, usage: Usage | undefined): UsageRow {

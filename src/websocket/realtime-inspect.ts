@@ -10,10 +10,12 @@ const UPSTREAM_TAIL_BYTES = 16 * 1024
 /** The next response is not paid for: nothing more may pass. */
 type RunDry = (why?: unknown) => void
 
+const endIf = (runDry: RunDry) => (why: unknown) => {
+  if (why !== undefined) runDry(why)
+}
+
 const coverOr = (bill: RealtimeBill, runDry: RunDry): Promise<void> | undefined =>
-  bill.cover()?.then((why) => {
-    if (why !== undefined) runDry(why)
-  })
+  bill.cover()?.then(endIf(runDry))
 
 /** Before a client's `response.create` passes, the response is paid for. */
 export const inspectClient = (bill: RealtimeBill, runDry: RunDry): MessageInspector => ({
@@ -35,7 +37,7 @@ export const inspectUpstream = (bill: RealtimeBill, runDry: RunDry): MessageInsp
     if (kind === 'done') bill.end(readEventUsage(kind, { head, tail, bytes }))
     if (kind === 'transcribed') {
       const usage = readEventUsage(kind, { head, tail, bytes })
-      if (usage) bill.charge(usage)
+      if (usage) void bill.charge(usage).then(endIf(runDry))
     }
     if (kind !== 'other') return
     bill.received(type, bytes)
