@@ -126,9 +126,9 @@ export class RealtimeBill {
     this.#isClosed = true
     const running = this.#running.splice(0)
     const estimate = this.#tally.estimate()
+    for (const [index, place] of running.entries())
+      void this.#work.add(async () => void (await this.#settle(place, index === 0 ? estimate : NO_USAGE)))
     await this.#work.add(async () => {
-      for (const [index, place] of running.entries())
-        await this.#settle(place, index === 0 ? estimate : NO_USAGE)
       if (this.#free) await this.#settle(this.#takeFree(), undefined)
     })
   }

@@ -2,7 +2,10 @@ import { notFound } from '../errors.ts'
 import type { Hold, Settlement, TokenStore, UsageRow } from '../stores/token-store.ts'
 import { untilStored } from './store-patience.ts'
 
-/** Charges a row against its hold; without one (nobody could ask before) as much of it as the balance covers. */
+/**
+ * Charges a row against its hold, as soon as the store has room for it. Without a hold (nobody could ask before) as much
+ * is charged as the balance covers.
+ */
 export const settlePlace = async (
   store: TokenStore,
   before: Hold | undefined,
@@ -13,5 +16,5 @@ export const settlePlace = async (
   const nothing = { tokenId, requestId, micros: 0, leastMicros: 0 }
   const hold = before ?? (await untilStored(() => store.hold(nothing)))
   if (!hold) throw notFound('There is no such token any more.')
-  return store.settle(hold.id, row)
+  return untilStored(() => store.settle(hold.id, row))
 }

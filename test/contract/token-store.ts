@@ -78,6 +78,24 @@ export function tokenStoreContract(name: string, open: (test: Owner) => Promise<
     })
   })
 
+  t.test(
+    `${name}: a hold of nothing stands beside others, and takes what is left when it is settled`,
+    async (test) => {
+      const { store } = await open(test)
+      const { id } = await store.mint(newToken(1000))
+      await store.hold(ask(id, 900))
+      const nothing = await store.hold(ask(id, 0))
+      test.match(nothing, { micros: 0, balanceMicros: 100 })
+      test.match(await store.settle(nothing?.id ?? 0, usageOf(id, 300)), {
+        chargedMicros: 100,
+        balanceMicros: 0,
+      })
+      const again = await store.hold(ask(id, 0))
+      test.match(await store.settle(again?.id ?? 0, usageOf(id, 300)), { chargedMicros: 0, balanceMicros: 0 })
+      test.match(await store.credits(id), { balanceMicros: 0, heldMicros: 900, chargedMicros: 100 })
+    },
+  )
+
   t.test(`${name}: the same request settled twice, even at once, is one charge`, async (test) => {
     const { store } = await open(test)
     const { id } = await store.mint(newToken(1000))
