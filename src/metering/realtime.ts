@@ -80,36 +80,90 @@ const weighSent = (
   return { most, least: head.includes('"input_image"') ? Math.min(most, IMAGE_TOKENS) : most }
 }
 
-/** Our own count of what passed since the last report, for a response that nobody reports on. */
+/** Of the provider's events only deltas are LLM tokens that nothing else reports. */
+const weighReceived = (type: string | undefined, bytes: number): number => {
+  if (!type?.endsWith('.delta')) return 0
+  const isAudio = type.endsWith('audio.delta')
+  const perToken = isAudio ? AUDIO_OUT_BYTES_PER_TOKEN : TEXT_BYTES_PER_TOKEN
+  return Math.max(1, bytes - ENVELOPE_BYTES) / perToken
+}
+
+/** Also where an escape may hide a name. */
+const ASIDE = /"(?:conversation|input)"|\\u/
+
+/** Whether it may ask for a response that reads less than the conversation: also a message that shows too little of itself. */
+const mayAskAside = (type: string | undefined, head: Buffer, bytes: number): boolean =>
+  type === undefined ||
+  (kindOf(type) === 'ask' && (head.length < bytes || ASIDE.test(head.toString('latin1'))))
+
+const NOTHING = { most: 0, least: 0 }
+
+/**
+ * What a next response will read. Reports correct what was guessed; but no later and smaller one takes back what one has
+ * counted, for what was deleted meanwhile cannot be known.
+ */
+const createContext = () => {
+  let next = { ...NOTHING }
+  /** What was said since each running response began: its report does not count that. */
+  const running: { most: number; least: number }[] = []
+  let mostCounted = 0
+  return {
+    next: () => next,
+    say(most: number, least: number) {
+      for (const each of [next, ...running]) {
+        each.most += most
+        each.least += least
+      }
+    },
+    begun: () => void running.push({ ...NOTHING }),
+    /** What the response said that ends now, and nobody counted. */
+    guessed(output: number) {
+      running.shift()
+      this.say(output, output)
+    },
+    /** A report of all that is read, or (`isAside`) perhaps of less. */
+    counted(tokens: number, isAside: boolean) {
+      const since = running.shift() ?? NOTHING
+      mostCounted = Math.max(mostCounted, tokens)
+      const before = isAside ? next : NOTHING
+      next = {
+        most: Math.max(mostCounted + since.most, before.most),
+        least: Math.max(mostCounted + since.least, before.least),
+      }
+    },
+  }
+}
+
+/** Our own count of what passed, for the next response and for one that nobody reports on. */
 export const createTally = () => {
-  let [input, leastInput, output, context] = [0, 0, 0, 0]
+  const context = createContext()
+  let output = 0
+  /** From then on a report may be one of a response beside the conversation. */
+  let isAside = false
   return {
     sent(type: string | undefined, head: Buffer, bytes: number) {
       const { most, least } = weighSent(type, head, bytes)
-      input += most
-      leastInput += least
+      context.say(most, least)
+      isAside ||= mayAskAside(type, head, bytes)
     },
     received(type: string | undefined, bytes: number) {
-      if (!type?.endsWith('.delta')) return
-      const isAudio = type.endsWith('audio.delta')
-      const perToken = isAudio ? AUDIO_OUT_BYTES_PER_TOKEN : TEXT_BYTES_PER_TOKEN
-      output += Math.max(1, bytes - ENVELOPE_BYTES) / perToken
+      output += weighReceived(type, bytes)
     },
-    /** A report came: what it counted is the context of the next response. */
-    reported({ inputTokens, outputTokens }: Usage) {
-      context = inputTokens + outputTokens
-      input = 0
-      leastInput = 0
+    begun: context.begun,
+    /** A response is over. */
+    reported({ inputTokens, outputTokens, estimated }: Usage) {
+      if (estimated) context.guessed(output)
+      else context.counted(inputTokens + outputTokens, isAside)
       output = 0
     },
     /** The input of a response that begins now: everything said so far. */
-    nextInput: (): NextInput => ({
-      mostTokens: Math.ceil(context + input),
-      leastTokens: Math.ceil(context + leastInput),
-    }),
+    nextInput(): NextInput {
+      const { most, least } = context.next()
+      return { mostTokens: Math.ceil(most), leastTokens: Math.ceil(least) }
+    },
     estimate: (): Usage => ({
       ...NO_USAGE,
-      inputTokens: Math.ceil(context + input),
+      inputTokens: Math.ceil(context.next().most),
       outputTokens: Math.ceil(output),
       estimated: true,
     }),

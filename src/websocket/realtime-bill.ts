@@ -90,6 +90,7 @@ export class RealtimeBill {
   begin(): void {
     const place = this.#takeFree()
     this.#running.push(place)
+    this.#tally.begun()
     const { hold } = place
     if (!hold) return
     const row = this.#rowOf(place, this.#tally.estimate())

@@ -125,3 +125,25 @@ t.test('input that outgrows what was set aside is weighed before the response is
   )
   t.same(after, { credited: 10_000, balance: 8_000, held: 0, charged: 2_000 })
 })
+
+t.test('a small response beside the conversation makes the next one no cheaper', async (t) => {
+  const { gateway, url, credits, provider } = await realtimeScene(t, {
+    onMessage(socket, { type, response }) {
+      if (type === 'response.create') answer(socket, usageOf(response === undefined ? 4_000 : 100, 0))
+    },
+  })
+  const token = await mintToken(t, gateway, { credits: 8_050 })
+  const client = await open(t, { url, token })
+  const charged = (micros: number) =>
+    waitUntil(
+      () => credits(token),
+      (seen) => seen.charged === micros,
+    )
+  client.send({ type: 'response.create' })
+  await charged(4_000)
+  client.send({ type: 'response.create', response: { conversation: 'none', input: [] } })
+  await charged(4_100)
+  client.send({ type: 'response.create' })
+  t.equal((await client.closed).code, 1008, '3,950 credits are left, the conversation is 4,000')
+  t.equal(provider.received.length, 2)
+})
