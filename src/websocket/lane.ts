@@ -101,7 +101,7 @@ export class Lane {
     if (violation) return this.#break(violation)
     this.#out.skip(size - early)
     this.#mayPass = false
-    if (this.#frame.beginsMessage) this.#copy?.begin(this.#frame.opcode === OPCODES.text)
+    if (this.#frame.beginsMessage) this.#copy?.begin()
     if (!this.#frame.isControl && !this.#copy?.mustAsk) this.#pass()
     if (this.#frame.left === 0) this.#endPayload()
     return true
@@ -111,8 +111,7 @@ export class Lane {
     const frame = this.#frame
     const bytes = this.#out.read(frame.left)
     const offset = frame.advance(bytes)
-    if (!frame.isControl && this.#copy?.isCopying)
-      this.#copy.add(bytes, (part, skip) => frame.clear(part, offset + skip))
+    if (!frame.isControl) this.#copy?.add(bytes, (part, skip) => frame.clear(part, offset + skip))
     if (frame.left === 0) this.#endPayload()
     else if (this.#copy?.isFull && !this.#mayPass && !frame.isControl) this.#ask()
   }

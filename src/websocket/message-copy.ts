@@ -1,4 +1,4 @@
-/** Looks at text messages as they pass. */
+/** Looks at messages as they pass, text and binary alike: an event is JSON in either. */
 export interface MessageInspector {
   /** So many of a message's first bytes are shown. */
   headBytes: number
@@ -17,28 +17,22 @@ export class MessageCopy {
   #partBytes = 0
   #tail: Buffer = Buffer.alloc(0)
   #bytes = 0
-  #isText = false
   #hasAsked = false
 
   constructor(inspector: MessageInspector) {
     this.#inspector = inspector
   }
 
-  get isCopying(): boolean {
-    return this.#isText
-  }
-
   /** Whether the message may not pass before `ask`. */
   get mustAsk(): boolean {
-    return this.#isText && !this.#hasAsked
+    return !this.#hasAsked
   }
 
   get isFull(): boolean {
     return this.#partBytes >= this.#inspector.headBytes
   }
 
-  begin(isText: boolean): void {
-    this.#isText = isText
+  begin(): void {
     this.#hasAsked = false
     this.#parts = []
     this.#partBytes = 0
@@ -62,12 +56,11 @@ export class MessageCopy {
 
   ask(): Promise<void> | undefined {
     this.#hasAsked = true
-    return this.#isText ? this.#inspector.gate(this.#head()) : undefined
+    return this.#inspector.gate(this.#head())
   }
 
   end(): void {
-    if (this.#isText) this.#inspector.passed(this.#head(), this.#tail, this.#bytes)
-    this.#isText = false
+    this.#inspector.passed(this.#head(), this.#tail, this.#bytes)
   }
 
   #head(): Buffer {

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { mintToken } from '../support/gateway.ts'
 import { readRows, waitUntil } from '../support/journey.ts'
-import { open, sendEvent } from '../support/realtime.ts'
+import { open, sendEvent, usageOf } from '../support/realtime.ts'
 import { done, echoUsage, realtimeScene } from '../support/realtime-scene.ts'
 
 t.test('each response is charged while the socket lives, and the books balance', async (t) => {
@@ -141,4 +141,27 @@ t.test('a transcription is charged when it is reported, in seconds or in LLM tok
     { endpoint: '/realtime', seconds: 12, charged_micros: 180e6, estimated: 0 },
     { input_tokens: 30, output_tokens: 10, charged_micros: 70e6, estimated: 0 },
   ])
+})
+
+t.test('events in binary frames are metered and held back alike', async (t) => {
+  const { gateway, url, credits, provider } = await realtimeScene(t, {
+    onMessage(socket) {
+      for (const event of [
+        { type: 'response.created', response: {} },
+        { type: 'response.done', response: { usage: usageOf(1_000, 100) } },
+      ])
+        socket.send(Buffer.from(JSON.stringify(event)))
+    },
+  })
+  const token = await mintToken(t, gateway, { credits: 1_500 })
+  const client = await open(t, { url, token })
+  const ask = (): void => client.socket.send(Buffer.from('{"type":"response.create"}'))
+  ask()
+  await waitUntil(
+    () => credits(token),
+    ({ charged }) => charged === 1_400,
+  )
+  ask()
+  t.equal((await client.closed).code, 1008)
+  t.equal(provider.received.length, 1, 'the provider was not asked again')
 })
