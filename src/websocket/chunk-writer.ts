@@ -12,6 +12,8 @@ export class ChunkWriter {
   #written = 0
   /** What came with earlier chunks and may not pass yet. */
   #held: Buffer[] = []
+  /** Whole fragments before the current frame that may not pass yet either. */
+  #kept: Buffer[] = []
 
   constructor(to: Duplex) {
     this.#to = to
@@ -65,8 +67,10 @@ export class ChunkWriter {
     this.#writeUpTo(this.#frameAt)
   }
 
-  writeAll(): void {
-    this.#writeUpTo(this.#chunk.length)
+  /** The chunk is read: all of it, or what stands before the current frame, which may not pass yet. */
+  writeChunk(mayPass: boolean): void {
+    if (mayPass) this.#writeUpTo(this.#chunk.length)
+    else this.holdFrame(true)
   }
 
   /** Writes what stands before the current frame, and keeps what is read of it (`isAll`: what there is of it). */
@@ -77,7 +81,29 @@ export class ChunkWriter {
     this.#written = end
   }
 
+  /** Fragments wait: of their message nothing has passed. */
+  get isKeeping(): boolean {
+    return this.#kept.length > 0
+  }
+
+  /** Lets a whole fragment wait for more of its message. */
+  keepFrame(): void {
+    this.writeBeforeFrame()
+    // A copy: it may be a crumb of a large chunk.
+    this.#kept.push(Buffer.concat([...this.#held, this.#chunk.subarray(this.#frameAt, this.#at)]))
+    this.#held = []
+    this.#written = this.#at
+  }
+
+  /** Lets the message pass that waits. */
   release(): void {
+    for (const bytes of this.#kept) this.write(bytes)
+    this.#kept = []
+    this.releaseFrame()
+  }
+
+  /** Lets the current frame pass alone. */
+  releaseFrame(): void {
     for (const bytes of this.#held) this.write(bytes)
     this.#held = []
   }
@@ -94,6 +120,7 @@ export class ChunkWriter {
   }
 
   forget(): void {
+    this.#kept = []
     this.#held = []
   }
 

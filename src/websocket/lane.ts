@@ -81,16 +81,11 @@ export class Lane {
       if (this.#frame.isInFrame) this.#readPayload()
       else if (!this.#readHead()) break
     }
-    if (!this.#isCut && !this.#isWaiting) this.#writeChunk()
+    if (!this.#isCut && !this.#isWaiting)
+      this.#out.writeChunk(this.#frame.isInFrame ? this.#mayPass : this.#out.isAtEnd)
     this.#isWalking = false
     this.#out.end()
     this.#writeOwn()
-  }
-
-  #writeChunk(): void {
-    const isHeld = this.#frame.isInFrame ? !this.#mayPass : !this.#out.isAtEnd
-    if (isHeld) this.#out.holdFrame(true)
-    else this.#out.writeAll()
   }
 
   /** False: some of it is still to come. */
@@ -118,14 +113,21 @@ export class Lane {
 
   #endPayload(): void {
     if (this.#frame.isControl) this.#endControl()
-    else if (this.#mayPass || this.#ask()) this.#endFrame()
+    else if (this.#mayPass || this.#keep() || this.#ask()) this.#endFrame()
+  }
+
+  /** A fragment waits while too little of its message has come to judge it; false: there is enough. */
+  #keep(): boolean {
+    if (this.#frame.isFinal || !this.#copy?.wait()) return false
+    this.#out.keepFrame()
+    return true
   }
 
   #endControl(): void {
     const { opcode, control } = this.#frame
     const { listener } = this.#options
     if (opcode === OPCODES.pong && listener.isOwnPong(control)) this.#out.leaveOutFrame()
-    else this.#pass()
+    else this.#out.releaseFrame()
     if (opcode === OPCODES.close) listener.closing(readCloseCode(control))
     this.#endFrame()
   }
@@ -147,9 +149,8 @@ export class Lane {
     const answer = this.#copy?.ask()
     if (!answer) return this.#pass()
     this.#out.holdFrame(false)
-    const rest = this.#out.rest()
+    const go = this.#goOn.bind(this, this.#out.rest())
     this.#isWaiting = true
-    const go = (): void => this.#goOn(rest)
     answer.then(go, go)
     return false
   }
@@ -186,7 +187,8 @@ export class Lane {
   #writeOwn(): void {
     const isOpen = this.#frame.isInFrame && this.#mayPass
     if (this.#own.isEmpty || isOpen || this.#isCut) return
-    if (this.#own.write(this.#frame.isFragmented, (bytes) => this.#out.write(bytes))) this.#cut()
+    const isInMessage = this.#frame.isFragmented && !this.#out.isKeeping
+    if (this.#own.write(isInMessage, (bytes) => this.#out.write(bytes))) this.#cut()
   }
 
   /** The sender waits while the receiver does not take what was sent. */

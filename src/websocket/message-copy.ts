@@ -4,11 +4,14 @@ export interface MessageInspector {
   headBytes: number
   /** So many of its last bytes are kept beyond those. */
   tailBytes: number
-  /** The first bytes, before anything of the message passes; a promise holds it (and its sender) back. */
+  /** The first bytes, of one fragment or many, before any of the message passes; a promise holds it (and its sender) back. */
   gate(head: Buffer): Promise<void> | undefined
   /** The message has passed. */
   passed(head: Buffer, tail: Buffer, bytes: number): void
 }
+
+/** So many fragments wait at most until they show enough of their message: one may be empty. */
+const MOST_WAITING = 1_024
 
 /** What an inspector sees of one message: bounded, whatever its length. */
 export class MessageCopy {
@@ -17,6 +20,7 @@ export class MessageCopy {
   #partBytes = 0
   #tail: Buffer = Buffer.alloc(0)
   #bytes = 0
+  #waiting = 0
   #hasAsked = false
 
   constructor(inspector: MessageInspector) {
@@ -32,7 +36,14 @@ export class MessageCopy {
     return this.#partBytes >= this.#inspector.headBytes
   }
 
+  /** One more fragment waits for what comes after it; false: it need not, or may not. */
+  wait(): boolean {
+    this.#waiting += 1
+    return !this.isFull && this.#waiting <= MOST_WAITING
+  }
+
   begin(): void {
+    this.#waiting = 0
     this.#hasAsked = false
     this.#parts = []
     this.#partBytes = 0

@@ -2,7 +2,7 @@ import { kindOf, readEventUsage, readType } from '../metering/realtime.ts'
 import type { MessageInspector } from './message-copy.ts'
 import type { RealtimeBill } from './realtime-bill.ts'
 
-/** A client's `type` is found in its first bytes or not at all: the provider's `response.created` is asked in any case. */
+/** A client's `type` is found in its first bytes; a message that does not show it there may be any. */
 const CLIENT_HEAD_BYTES = 1024
 const UPSTREAM_HEAD_BYTES = 64 * 1024
 const UPSTREAM_TAIL_BYTES = 16 * 1024
@@ -17,11 +17,13 @@ const endIf = (runDry: RunDry) => (why: unknown) => {
 const coverOr = (bill: RealtimeBill, runDry: RunDry): Promise<void> | undefined =>
   bill.cover()?.then(endIf(runDry))
 
+const mayAsk = (type: string | undefined): boolean => type === undefined || kindOf(type) === 'ask'
+
 /** Before a client's `response.create` passes, the response is paid for. */
 export const inspectClient = (bill: RealtimeBill, runDry: RunDry): MessageInspector => ({
   headBytes: CLIENT_HEAD_BYTES,
   tailBytes: 0,
-  gate: (head) => (kindOf(readType(head)) === 'ask' ? coverOr(bill, runDry) : undefined),
+  gate: (head) => (mayAsk(readType(head)) ? coverOr(bill, runDry) : undefined),
   passed: (head, _tail, bytes) => bill.sent(readType(head), head, bytes),
 })
 

@@ -147,3 +147,33 @@ t.test('a small response beside the conversation makes the next one no cheaper',
   t.equal((await client.closed).code, 1008, '3,950 credits are left, the conversation is 4,000')
   t.equal(provider.received.length, 2)
 })
+
+t.test('a response that is asked for in fragments is asked for all the same', async (t) => {
+  const { gateway, url, provider } = await realtimeScene(t, echoUsage(1_000, 100))
+  const token = await mintToken(t, gateway, { credits: 1_500 })
+  const client = await open(t, { url, token })
+  const ask = (): void => {
+    for (const part of ['{"type":', '"respon', '']) client.socket.send(part, { fin: false })
+    client.socket.send('se.create"}')
+  }
+  ask()
+  await client.until('the answer', () => (done(client.events) === 1 ? true : undefined))
+  ask()
+  t.equal((await client.closed).code, 1008)
+  t.equal(provider.received.length, 1, 'the provider was not asked again')
+})
+
+t.test('a message that hides what it is may be asking', async (t) => {
+  const { gateway, url, provider } = await realtimeScene(t, echoUsage(1_000, 100))
+  const token = await mintToken(t, gateway, { credits: 1_500 })
+  const client = await open(t, { url, token })
+  const ask = (): void =>
+    client.socket.send(
+      JSON.stringify({ response: { instructions: 'x'.repeat(2_000) }, type: 'response.create' }),
+    )
+  ask()
+  await client.until('the answer', () => (done(client.events) === 1 ? true : undefined))
+  ask()
+  t.equal((await client.closed).code, 1008)
+  t.equal(provider.received.length, 1, 'the provider was not asked again')
+})

@@ -47,7 +47,7 @@ const PASSED = Buffer.concat([
 
 t.test('wherever the chunks break, the same bytes pass but for our own pongs', async (t) => {
   const pass: MessageInspector = {
-    headBytes: 5,
+    headBytes: 4,
     tailBytes: 4,
     gate: () => undefined,
     passed: () => {},
@@ -107,6 +107,70 @@ t.test('a gate holds a message and all behind it back', async (t) => {
   await new Promise(setImmediate)
   t.same(texts(bytes()), ['gated', 'next'])
 })
+
+const gateFor = (word: string) => {
+  const heads: string[] = []
+  let open = (): void => {}
+  const inspector: MessageInspector = {
+    headBytes: 5,
+    tailBytes: 0,
+    gate: (head) => {
+      heads.push(String(head))
+      if (String(head) !== word) return undefined
+      return new Promise((resolve) => {
+        open = resolve
+      })
+    },
+    passed: () => {},
+  }
+  return { inspector, heads, open: () => open() }
+}
+
+t.test('a gate sees the beginning of a message, however it is fragmented', async (t) => {
+  const wire = Buffer.concat([
+    server({ payload: 'one' }),
+    server({ final: false, payload: 'ga' }),
+    server({ opcode: 9, payload: 'ping' }),
+    server({ opcode: 0, final: false, payload: '' }),
+    server({ opcode: 0, final: false, payload: 'tedx' }),
+    server({ opcode: 0, payload: 'yz' }),
+    server({ final: false, payload: 'no' }),
+    server({ opcode: 0, payload: 't' }),
+  ])
+  for (let size = 1; size <= wire.length; size += 1) {
+    const gate = gateFor('gated')
+    const { lane, bytes } = openLane(gate.inspector)
+    for (let at = 0; at < wire.length; at += size) {
+      lane.push(wire.subarray(at, at + size))
+      if (!lane.isPaused) continue
+      t.same(texts(bytes()), ['one', 'ping'], `chunks of ${size}: only a ping overtakes`)
+      gate.open()
+      await new Promise(setImmediate)
+    }
+    t.same(texts(bytes()), ['ga', '', 'tedx', 'yz', 'no', 't'], `chunks of ${size}`)
+    t.same(gate.heads, ['one', 'gated', 'not'])
+  }
+})
+
+t.test(
+  'fragments that show nothing wait within bounds, and our own last message need not wait',
+  async (t) => {
+    const gate = gateFor('gated')
+    const { lane, bytes } = openLane(gate.inspector)
+    lane.push(server({ final: false, payload: 'g' }))
+    const empty = server({ opcode: 0, final: false })
+    for (let count = 1; count < 1_024; count += 1) lane.push(empty)
+    t.equal(bytes().length, 0)
+    lane.push(empty)
+    t.equal(readFrames(bytes()).length, 1_025)
+    t.same(gate.heads, ['g'])
+    const other = openLane(gate.inspector)
+    other.lane.push(server({ final: false, payload: 'ga' }))
+    other.lane.finish(writeFrame(OPCODES.text, Buffer.from('error'), false), true, () => {})
+    other.lane.push(server({ opcode: 0, payload: 'ted' }))
+    t.same(texts(other.bytes()), ['error'])
+  },
+)
 
 t.test('a broken rule stops the lane before the frame that breaks it', async (t) => {
   const { lane, bytes, broken } = openLane()
