@@ -35,7 +35,7 @@ export const inFlightLimit = fp<InFlightOptions>(
 )
 
 /** An answer ends with its response; an upgraded connection has none that closes, and ends with its socket. */
-const leaveAtEnd = ({ raw }: FastifyRequest, reply: FastifyReply, leave: () => void): void => {
+const leaveAtEnd = ({ raw, ws }: FastifyRequest, reply: FastifyReply, leave: () => void): void => {
   const { socket } = raw
   const end = (): void => {
     reply.raw.off('close', end)
@@ -43,6 +43,7 @@ const leaveAtEnd = ({ raw }: FastifyRequest, reply: FastifyReply, leave: () => v
     leave()
   }
   if (reply.raw.destroyed || socket.destroyed) return leave()
-  if (raw.headers.upgrade === undefined) reply.raw.once('close', end)
+  // The header alone says nothing: HTTP with an `Upgrade` that nobody grants stays HTTP.
+  if (!ws) reply.raw.once('close', end)
   socket.once('close', end)
 }

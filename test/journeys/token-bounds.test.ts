@@ -87,20 +87,25 @@ t.test('of fifty requests at once exactly as many run as may, over and over', as
   }
 })
 
-t.test('a connection that is kept does not keep its place', async (test) => {
-  const auth = bearer(await mintToken(test, gateway, { user: 'keeper', inFlight: 1 }))
-  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
-  test.teardown(() => agent.destroy())
-  for (let count = 0; count < 3; count++) {
-    const body = JSON.stringify(ask(false))
-    const headers = { ...auth, 'content-type': 'application/json' }
-    const sending = request({ port: gateway.port, method: 'POST', path: CHAT, headers, agent }).end(body)
-    const [answer] = await once(sending, 'response')
-    await text(answer)
-    test.equal(answer.statusCode, 200)
-    test.equal(sending.reusedSocket, count > 0)
-  }
-})
+t.test(
+  'a connection that is kept does not keep its place, nor does one that asks for an upgrade in vain',
+  async (test) => {
+    const auth = bearer(await mintToken(test, gateway, { user: 'keeper', inFlight: 1 }))
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    test.teardown(() => agent.destroy())
+    const upgrades = [undefined, 'h2c', 'websocket', undefined]
+    for (const [count, upgrade] of upgrades.entries()) {
+      const body = JSON.stringify(ask(false))
+      const wish = upgrade === undefined ? {} : { upgrade, connection: 'keep-alive, Upgrade' }
+      const headers = { ...auth, 'content-type': 'application/json', ...wish }
+      const sending = request({ port: gateway.port, method: 'POST', path: CHAT, headers, agent }).end(body)
+      const [answer] = await once(sending, 'response')
+      await text(answer)
+      test.equal(answer.statusCode, 200)
+      test.equal(sending.reusedSocket, count > 0)
+    }
+  },
+)
 
 t.test(
   'an upload counts while it arrives, and frees its place when it is refused or broken off',
