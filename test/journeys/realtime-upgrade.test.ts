@@ -1,7 +1,7 @@
 import t from 'tap'
 import { mintToken } from '../support/gateway.ts'
 import { waitUntil } from '../support/journey.ts'
-import { open, refused } from '../support/realtime.ts'
+import { connect, open, refused } from '../support/realtime.ts'
 import { realtimeScene } from '../support/realtime-scene.ts'
 
 t.test('a browser shows its token as a subprotocol, and the key does not come back', async (t) => {
@@ -53,6 +53,29 @@ t.test('refusals are HTTP statuses with the JSON error body', async (t) => {
   const third = await refused(t, { url, token })
   t.equal(third.status, 429, 'a cap on sockets per token')
   t.match(third.body, /rate_limit_exceeded/)
+})
+
+t.test('a socket is a running request until it ends, and an upgrade counts as a request', async (t) => {
+  const { gateway, url } = await realtimeScene(t, {})
+  const single = await mintToken(t, gateway, { user: 'single', inFlight: 1 })
+  const first = await open(t, { url, token: single })
+  const second = await refused(t, { url, token: single })
+  t.equal(second.status, 429)
+  t.equal(second.headers['x-should-retry'], 'true')
+  t.match(JSON.parse(second.body).error, { code: 'rate_limit_exceeded', message: /1 requests running/ })
+  first.socket.close()
+  await first.closed
+  await waitUntil(
+    () => connect(t, { url, token: single }),
+    (answered) => !('status' in answered),
+  )
+  const rare = await mintToken(t, gateway, { user: 'rare', perMinute: 2 })
+  for (let count = 0; count < 2; count += 1) await open(t, { url, token: rare })
+  const third = await refused(t, { url, token: rare })
+  t.equal(third.status, 429)
+  t.ok(Number(third.headers['retry-after']) > 0)
+  t.equal(third.headers['x-ratelimit-remaining-requests'], '0')
+  t.match(JSON.parse(third.body).error, { code: 'rate_limit_exceeded', message: /2 requests a minute/ })
 })
 
 t.test('the next provider is asked before the upgrade is answered', async (t) => {
