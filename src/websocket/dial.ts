@@ -27,7 +27,8 @@ export interface DialTimeouts {
 export interface Refusal {
   status: number
   headers: IncomingHttpHeaders
-  body: Buffer
+  /** Undefined: it is too long. */
+  body: Buffer | undefined
 }
 
 export type Dialed =
@@ -129,11 +130,12 @@ const readRefusal = async (answer: IncomingMessage): Promise<Refusal> => {
   const parts: Buffer[] = []
   let bytes = 0
   for await (const part of answer) {
+    parts.push(part)
     bytes += part.length
     if (bytes > MAX_REFUSAL_BYTES) break
-    parts.push(part)
   }
-  return { status: answer.statusCode ?? 502, headers: answer.headers, body: Buffer.concat(parts) }
+  const body = bytes > MAX_REFUSAL_BYTES ? undefined : Buffer.concat(parts)
+  return { status: answer.statusCode ?? 502, headers: answer.headers, body }
 }
 
 const findMistake = (

@@ -3,12 +3,13 @@ import type { Catalog } from '../config/models.ts'
 import { invalidRequest, missingModel } from '../errors.ts'
 import type { NextInput } from '../metering/realtime.ts'
 import type { RequestFacts } from '../metering/worst-case.ts'
-import { copyDownward, upstreamHeaders } from '../proxy/headers.ts'
+import { upstreamHeaders } from '../proxy/headers.ts'
 import { planSteps, type Step } from '../routing/plan.ts'
 import type { Hold, Token, TokenStore } from '../stores/token-store.ts'
 import type { DialTarget } from './dial.ts'
 import { RealtimeBill } from './realtime-bill.ts'
 import { RealtimeSession } from './realtime-session.ts'
+import { passRefusal } from './refusal.ts'
 import { readProtocols, realtimeProtocols } from './subprotocols.ts'
 import type { WebsocketTools } from './tools.ts'
 import { addWebsocketRoute, whenGone } from './upgrade.ts'
@@ -56,11 +57,7 @@ const prepare = async (
     const opened = await session.open()
     if ('refusal' in opened) {
       session.over()
-      const { status, headers, body } = opened.refusal
-      const own: Record<string, string> = {}
-      copyDownward(headers, own)
-      await reply.code(status).headers(own).send(body)
-      return
+      return await passRefusal(reply, opened.refusal)
     }
     const offered = readProtocols(request.headers) ?? []
     reply.header('x-gateway-provider', opened.step.provider.name)

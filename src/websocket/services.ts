@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { upstreamFailed, upstreamTimeout } from '../errors.ts'
-import { copyDownward } from '../proxy/headers.ts'
 import type { Token } from '../stores/token-store.ts'
-import { type DialTarget, dial, type Refusal } from './dial.ts'
+import { type DialTarget, dial } from './dial.ts'
+import { passRefusal } from './refusal.ts'
 import type { ServiceKind } from './service-lookup.ts'
 import { ServiceSession } from './service-session.ts'
 import { publicProtocols, readProtocols } from './subprotocols.ts'
@@ -41,8 +41,9 @@ const relay = async (request: FastifyRequest, reply: FastifyReply, tools: Websoc
     const dialed = await session.open(() => dial(buildTarget(request), tools.timeouts))
     if (dialed.kind === 'refused') {
       session.over()
-      await passRefusal(reply, dialed.refusal)
-      return
+      // It may not lead the client away.
+      if (dialed.refusal.status < 400) throw upstreamFailed('The service did not open a WebSocket.')
+      return await passRefusal(reply, dialed.refusal)
     }
     if (dialed.kind === 'failed') throw readFailure(dialed.failure.kind, dialed.error)
     const { end, protocol } = dialed
@@ -55,14 +56,6 @@ const relay = async (request: FastifyRequest, reply: FastifyReply, tools: Websoc
     session.over()
     throw error
   }
-}
-
-/** The service's own words, unless they would lead the client away. */
-const passRefusal = async (reply: FastifyReply, { status, headers, body }: Refusal): Promise<void> => {
-  if (status < 400) throw upstreamFailed('The service did not open a WebSocket.')
-  const own: Record<string, string> = {}
-  copyDownward(headers, own)
-  await reply.code(status).headers(own).send(body)
 }
 
 const readFailure = (kind: string, cause: Error | undefined): Error =>

@@ -102,3 +102,14 @@ t.test('a provider that says the request is wrong is heard, and nothing is charg
   )
   t.same(after, { credited: 5_000, balance: 5_000, held: 0, charged: 0 })
 })
+
+t.test('a refusal that is too long to pass on is not passed as if it were whole', async (t) => {
+  const behaviour = { refuse: { status: 400, body: 'x'.repeat(64 * 1024) } }
+  const { gateway, url } = await realtimeScene(t, behaviour)
+  const token = await mintToken(t, gateway)
+  t.match(await refused(t, { url, token }), { status: 400, body: behaviour.refuse.body })
+  behaviour.refuse.body += 'x'
+  const seen = await refused(t, { url, token })
+  t.equal(seen.status, 502)
+  t.match(JSON.parse(seen.body).error, { code: 'upstream_failed', message: /refused with 400/ })
+})
