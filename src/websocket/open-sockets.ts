@@ -5,7 +5,7 @@ const TICK_MS = 400
 
 /** A socket that is open or about to be. */
 export interface OpenSocket {
-  /** The client is told so in a close frame. */
+  /** Its token is no longer valid: told in a close frame, or while the socket is not open yet as a refusal. */
   close(code: number, reason: string): void
   tick(ms: number): void
 }

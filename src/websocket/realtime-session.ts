@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
-import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
+import { GatewayError, gatewayRestarting, invalidApiKey, upstreamFailed } from '../errors.ts'
 import { type Failure, isProviderFailure, readRetryAfter } from '../proxy/failover.ts'
 import type { Cuttable } from '../proxy/live.ts'
 import { PlanWalk } from '../proxy/plan-walk.ts'
@@ -74,7 +74,7 @@ export class RealtimeSession implements Cuttable, OpenSocket {
   }
 
   close(code: number, reason: string): void {
-    this.#stop(upstreamFailed(reason), code, reason)
+    this.#stop(invalidApiKey('The token is no longer valid. Ask for a new one.'), code, reason)
   }
 
   tick(ms: number): void {

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { type GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
+import { type GatewayError, gatewayRestarting, invalidApiKey, upstreamFailed } from '../errors.ts'
 import type { Cuttable } from '../proxy/live.ts'
 import type { Dial, Dialed } from './dial.ts'
 import type { Holder, OpenSocket } from './open-sockets.ts'
@@ -53,7 +53,7 @@ export class ServiceSession implements Cuttable, OpenSocket {
   }
 
   close(code: number, reason: string): void {
-    this.#stop(upstreamFailed(reason), code, reason)
+    this.#stop(invalidApiKey('The token is no longer valid. Ask for a new one.'), code, reason)
   }
 
   tick(ms: number): void {

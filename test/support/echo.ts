@@ -19,15 +19,19 @@ export interface EchoService {
 
 export interface EchoOptions {
   onSocket?(socket: WebSocket, request: IncomingMessage): void
+  /** Its handshakes are answered when this resolves. */
+  accept?(): Promise<void>
   handleProtocols?(offered: Set<string>): string | false
   tls?: ServerCertificate
 }
 
 export async function startEcho(t: Owner, options: EchoOptions = {}): Promise<EchoService> {
+  const { accept } = options
   const http = options.tls ? createTlsServer(options.tls) : createServer()
   http.on('request', (_request, response) => response.writeHead(404).end())
   const service = new WebSocketServer({
     server: http,
+    ...(accept ? { verifyClient: (_info, done) => void accept().then(() => done(true)) } : {}),
     ...(options.handleProtocols ? { handleProtocols: options.handleProtocols } : {}),
   })
   const seen: IncomingMessage[] = []
