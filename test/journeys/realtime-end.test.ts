@@ -29,17 +29,37 @@ t.test('an expired token closes its sockets', async (t) => {
 })
 
 t.test('SIGTERM closes with 1012 after the grace period, and what ran is settled', async (t) => {
+  const delta = { type: 'response.output_text.delta', event_id: 'e', delta: 'x'.repeat(400) }
   const { gateway, url } = await realtimeScene(
     t,
-    { onMessage: (socket) => sendEvent(socket, { type: 'response.created', event_id: 'e', response: {} }) },
+    {
+      onMessage(socket) {
+        sendEvent(socket, { type: 'response.created', event_id: 'e', response: {} })
+        sendEvent(socket, delta)
+      },
+    },
     { env: { DRAIN_TIMEOUT_MS: '300' } },
   )
   const token = await mintToken(t, gateway)
   const client = await open(t, { url, token })
-  client.send({ type: 'response.create' })
-  await client.until('it to begin', () => (client.events.length > 0 ? true : undefined))
+  const ask = { type: 'response.create' }
+  client.send(ask)
+  await client.until('it to begin', () => client.events[1])
   const [exit, closed] = await Promise.all([gateway.stop(), client.closed])
   t.equal(closed.code, 1012)
   t.equal(exit.code, 0)
-  t.equal(readRows(gateway).length >= 1, true)
+  // Four bytes a token; of an answer without its envelope.
+  const input = Math.ceil(JSON.stringify(ask).length / 4)
+  const output = Math.ceil((JSON.stringify(delta).length - 160) / 4)
+  t.match(
+    readRows(gateway).filter(({ charged_micros: micros }) => Number(micros) > 0),
+    [
+      {
+        input_tokens: input,
+        output_tokens: output,
+        estimated: 1,
+        charged_micros: (input + 4 * output) * 1e6,
+      },
+    ],
+  )
 })
