@@ -97,6 +97,8 @@ const mayAskAside = (type: string | undefined, head: Buffer, bytes: number): boo
   (kindOf(type) === 'ask' && (head.length < bytes || ASIDE.test(head.toString('latin1'))))
 
 const NOTHING = { most: 0, least: 0 }
+/** Asks that are remembered until their responses begin: some never do. */
+const MOST_ASKED = 16
 
 /**
  * What a next response will read. Reports correct what was guessed; but no later and smaller one takes back what one has
@@ -104,18 +106,22 @@ const NOTHING = { most: 0, least: 0 }
  */
 const createContext = () => {
   let next = { ...NOTHING }
-  /** What was said since each running response began: its report does not count that. */
+  /** What was said since each running response began, or was asked for: its report does not count that. */
   const running: { most: number; least: number }[] = []
+  const asked: { most: number; least: number }[] = []
   let mostCounted = 0
   return {
     next: () => next,
     say(most: number, least: number) {
-      for (const each of [next, ...running]) {
+      for (const each of [next, ...asked, ...running]) {
         each.most += most
         each.least += least
       }
     },
-    begun: () => void running.push({ ...NOTHING }),
+    asked() {
+      if (asked.length < MOST_ASKED) asked.push({ ...NOTHING })
+    },
+    begun: () => void running.push(asked.shift() ?? { ...NOTHING }),
     /** What the response said that ends now, and nobody counted. */
     guessed(output: number) {
       running.shift()
@@ -145,6 +151,7 @@ export const createTally = () => {
       const { most, least } = weighSent(type, head, bytes)
       context.say(most, least)
       isAside ||= mayAskAside(type, head, bytes)
+      if (kindOf(type) === 'ask') context.asked()
     },
     received(type: string | undefined, bytes: number) {
       output += weighReceived(type, bytes)

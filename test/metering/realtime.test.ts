@@ -73,9 +73,19 @@ t.test('a report that counts little takes back nothing that was counted or sent'
   parallel.sent(...item(40_000))
   parallel.reported(small)
   t.same(parallel.nextInput(), { mostTokens: 10_010, leastTokens: 10_010 }, 'sent after it began')
+  parallel.sent(...ask())
+  parallel.sent(...item(4_000))
   parallel.begun()
-  parallel.reported({ ...NO_USAGE, inputTokens: 9_000 })
-  t.same(parallel.nextInput(), { mostTokens: 9_000, leastTokens: 9_000 }, 'a guess is corrected')
+  parallel.reported({ ...NO_USAGE, inputTokens: 10_020 })
+  t.same(parallel.nextInput(), { mostTokens: 11_020, leastTokens: 11_020 }, 'sent behind its ask')
+  for (let count = 0; count < 50; count += 1) parallel.sent(...ask())
+  parallel.begun()
+  parallel.reported({ ...NO_USAGE, inputTokens: 12_000 })
+  t.match(
+    parallel.nextInput(),
+    { mostTokens: 12_000 + Math.ceil((49 * 26) / 4) },
+    'asks that came to nothing',
+  )
   const asides: (readonly [string | undefined, Buffer, number])[] = [
     ask({ conversation: 'none' }),
     ask({ input: [] }),
