@@ -3,7 +3,7 @@ import { DatabaseSync } from 'node:sqlite'
 import t, { type Test } from 'tap'
 import { mintToken, type TestGateway } from '../support/gateway.ts'
 import { readRows, waitUntil } from '../support/journey.ts'
-import { open, refused } from '../support/realtime.ts'
+import { open, refused, sendEvent } from '../support/realtime.ts'
 import { done, echoUsage, realtimeScene } from '../support/realtime-scene.ts'
 import type { Owner } from '../support/waiting.ts'
 
@@ -76,4 +76,22 @@ t.test('a store that comes back in time is not noticed', async (t) => {
     ({ charged }) => charged === 360,
   )
   t.equal(seen.credited, (seen.balance ?? 0) + (seen.held ?? 0) + (seen.charged ?? 0))
+})
+
+t.test('while the store is down no transcription goes on for free either', async (t) => {
+  const { gateway, credits, provider, token, client, lock } = await openInOutage(t)
+  const [socket] = provider.sockets
+  const usage = { type: 'tokens', total_tokens: 40, input_tokens: 30, output_tokens: 10 }
+  if (socket)
+    sendEvent(socket, { type: 'conversation.item.input_audio_transcription.completed', item_id: 'i', usage })
+  t.match(await client.closed, { code: 1013, reason: /store_unavailable/ })
+  lock.end()
+  await waitUntil(
+    () => credits(token),
+    ({ charged, held }) => charged === 250 && held === 0,
+  )
+  await waitUntil(
+    () => readRows(gateway),
+    (rows) => rows.some(({ charged_micros: micros }) => micros === 70e6),
+  )
 })
