@@ -1,16 +1,15 @@
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
-import { GatewayError, gatewayRestarting, invalidApiKey, upstreamFailed } from '../errors.ts'
+import { GatewayError, upstreamFailed } from '../errors.ts'
 import { type Failure, isProviderFailure, readRetryAfter } from '../proxy/failover.ts'
-import type { Cuttable } from '../proxy/live.ts'
 import { PlanWalk } from '../proxy/plan-walk.ts'
 import type { Step } from '../routing/plan.ts'
-import { type Dial, type Dialed, type DialTarget, dial, type Refusal } from './dial.ts'
-import type { OpenSocket } from './open-sockets.ts'
+import { type Dialed, type DialTarget, dial, type Refusal } from './dial.ts'
 import type { RealtimeBill } from './realtime-bill.ts'
 import { inspectClient, inspectUpstream } from './realtime-inspect.ts'
 import { type End, Relay } from './relay.ts'
+import { Session } from './session.ts'
 import type { WebsocketTools } from './tools.ts'
 
 export interface SessionOptions {
@@ -27,17 +26,14 @@ export interface SessionOptions {
 export type Opened = { end: End; protocol: string | undefined; step: Step } | { refusal: Refusal }
 
 /** One realtime socket from the first dial to the settled bill. */
-export class RealtimeSession implements Cuttable, OpenSocket {
-  slot = -1
+export class RealtimeSession extends Session {
   readonly #options: SessionOptions
   readonly #walk: PlanWalk
-  #dial: Dial | undefined
   #upstream: Socket | undefined
-  #relay: Relay | undefined
-  #stopped: GatewayError | undefined
   #isOver = false
 
   constructor(options: SessionOptions) {
+    super()
     this.#options = options
     this.#walk = new PlanWalk(options.steps, options.tools)
   }
@@ -46,7 +42,7 @@ export class RealtimeSession implements Cuttable, OpenSocket {
   async open(): Promise<Opened> {
     for (;;) {
       const step = this.#walk.next()
-      if (this.#stopped) throw this.#stopped
+      if (this.stopped) throw this.stopped
       if (!step || !this.#walk.mayAsk(step)) throw this.#walk.verdict(this.#options.model)
       const opened = await this.#ask(step)
       if (opened) return opened
@@ -58,7 +54,7 @@ export class RealtimeSession implements Cuttable, OpenSocket {
     const { bill, request, tools } = this.#options
     const runDry = (why?: unknown): void => this.#runDry(why)
     request.line.status = 101
-    this.#relay = new Relay({
+    this.relay = new Relay({
       client,
       upstream,
       idleTimeoutMs: tools.idleTimeoutMs,
@@ -66,37 +62,19 @@ export class RealtimeSession implements Cuttable, OpenSocket {
       fromUpstream: inspectUpstream(bill, runDry),
       over: () => this.over(),
     })
-    this.#relay.start()
-  }
-
-  cut(): void {
-    this.#stop(gatewayRestarting('The gateway is restarting. Connect again.'), 1012, 'service restart')
-  }
-
-  close(code: number, reason: string): void {
-    this.#stop(invalidApiKey('The token is no longer valid. Ask for a new one.'), code, reason)
-  }
-
-  tick(ms: number): void {
-    this.#relay?.tick(ms)
+    this.relay.start()
   }
 
   /** The client went away before the 101, or the handshake came to nothing, or the relay ended. */
   over(): void {
-    if (this.#isOver || this.#relay?.isOpen) return
+    if (this.#isOver || this.relay?.isOpen) return
     this.#isOver = true
     const { bill, request, leave } = this.#options
-    this.#stopped ??= upstreamFailed('The client left.')
-    this.#dial?.abort()
-    if (!this.#relay) this.#upstream?.destroy()
-    Object.assign(request.line, this.#relay?.counts())
+    this.stopped ??= upstreamFailed('The client left.')
+    this.dialing?.abort()
+    if (!this.relay) this.#upstream?.destroy()
+    Object.assign(request.line, this.relay?.counts())
     bill.close().then(leave, leave)
-  }
-
-  #stop(error: GatewayError, code: number, reason: string): void {
-    this.#stopped ??= error
-    if (this.#relay) this.#relay.close(code, reason)
-    else this.#dial?.abort()
   }
 
   async #ask(step: Step): Promise<Opened | undefined> {
@@ -104,9 +82,9 @@ export class RealtimeSession implements Cuttable, OpenSocket {
     bill.asked(step)
     Object.assign(request.line, { provider: step.provider.name, modelUsed: step.upstreamModel })
     request.line.attempts = (request.line.attempts ?? 0) + 1
-    this.#dial = dial(targetOf(step), tools.timeouts)
-    const dialed = await this.#dial.result
-    if (this.#stopped) throw this.#stopped
+    this.dialing = dial(targetOf(step), tools.timeouts)
+    const dialed = await this.dialing.result
+    if (this.stopped) throw this.stopped
     const failure = this.#judge(dialed)
     if (failure) {
       this.#note(step, failure)
@@ -148,6 +126,6 @@ export class RealtimeSession implements Cuttable, OpenSocket {
     const type = isPassing ? why.type : 'insufficient_quota'
     const error = { type, code, message, param: null, event_id: null }
     const event = { type: 'error', event_id: `event_${randomUUID()}`, error }
-    this.#relay?.close(isPassing ? 1013 : 1008, `${code}: ${message}`, JSON.stringify(event))
+    this.relay?.close(isPassing ? 1013 : 1008, `${code}: ${message}`, JSON.stringify(event))
   }
 }

@@ -1,25 +1,22 @@
 import type { FastifyRequest } from 'fastify'
-import { type GatewayError, gatewayRestarting, invalidApiKey, upstreamFailed } from '../errors.ts'
-import type { Cuttable } from '../proxy/live.ts'
+import { upstreamFailed } from '../errors.ts'
 import type { Dial, Dialed } from './dial.ts'
-import type { Holder, OpenSocket } from './open-sockets.ts'
+import type { Holder } from './open-sockets.ts'
 import { type End, Relay } from './relay.ts'
+import { Session } from './session.ts'
 import type { WebsocketTools } from './tools.ts'
 
 /** One socket to a service of the operator's, from the dial to the end; unmetered. */
-export class ServiceSession implements Cuttable, OpenSocket {
-  slot = -1
+export class ServiceSession extends Session {
   readonly #request: FastifyRequest
   readonly #tools: WebsocketTools
   #leave = (): void => {}
-  #dial: Dial | undefined
-  #relay: Relay | undefined
-  #stopped: GatewayError | undefined
   #isOver = false
   /** The log line may be written. */
   #told = (): void => {}
 
   constructor(request: FastifyRequest, tools: WebsocketTools) {
+    super()
     this.#request = request
     this.#tools = tools
   }
@@ -34,47 +31,29 @@ export class ServiceSession implements Cuttable, OpenSocket {
   }
 
   async open(start: () => Dial): Promise<Dialed> {
-    if (this.#stopped) throw this.#stopped
-    this.#dial = start()
-    const dialed = await this.#dial.result
-    if (this.#stopped) throw this.#stopped
+    if (this.stopped) throw this.stopped
+    this.dialing = start()
+    const dialed = await this.dialing.result
+    if (this.stopped) throw this.stopped
     return dialed
   }
 
   begin(client: End, upstream: End): void {
     this.#request.line.status = 101
     const { idleTimeoutMs } = this.#tools
-    this.#relay = new Relay({ client, upstream, idleTimeoutMs, over: () => this.over() })
-    this.#relay.start()
-  }
-
-  cut(): void {
-    this.#stop(gatewayRestarting('The gateway is restarting. Connect again.'), 1012, 'service restart')
-  }
-
-  close(code: number, reason: string): void {
-    this.#stop(invalidApiKey('The token is no longer valid. Ask for a new one.'), code, reason)
-  }
-
-  tick(ms: number): void {
-    this.#relay?.tick(ms)
+    this.relay = new Relay({ client, upstream, idleTimeoutMs, over: () => this.over() })
+    this.relay.start()
   }
 
   /** Also when the client went away before the 101, or the handshake came to nothing. */
   over(): void {
-    if (this.#isOver || this.#relay?.isOpen) return
+    if (this.#isOver || this.relay?.isOpen) return
     this.#isOver = true
-    this.#stopped ??= upstreamFailed('The client left.')
-    if (!this.#relay) this.#dial?.abort()
-    Object.assign(this.#request.line, this.#relay?.counts())
+    this.stopped ??= upstreamFailed('The client left.')
+    if (!this.relay) this.dialing?.abort()
+    Object.assign(this.#request.line, this.relay?.counts())
     this.#tools.live.delete(this)
     this.#leave()
     this.#told()
-  }
-
-  #stop(error: GatewayError, code: number, reason: string): void {
-    this.#stopped ??= error
-    if (this.#relay) this.#relay.close(code, reason)
-    else this.#dial?.abort()
   }
 }
