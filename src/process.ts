@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Door } from './admin/door.ts'
@@ -6,6 +5,7 @@ import { buildApp, type Gateway } from './app.ts'
 import { makeMaster, putMaster } from './auth/master.ts'
 import { openCatalog } from './config/catalog-source.ts'
 import { readSettings, type Settings, SettingsError } from './config/env.ts'
+import { loadEnvFile } from './config/env-file.ts'
 import type { Catalog } from './config/models.ts'
 import { isDemoOn } from './config/models-file.ts'
 import { openDemoProvider } from './proxy/demo.ts'
@@ -30,7 +30,7 @@ const fail = (text: string, code = EXIT_CONFIG): never => {
 
 const readEnvironment = (): Settings => {
   try {
-    if (existsSync('.env')) process.loadEnvFile('.env')
+    loadEnvFile('.env', process.env)
     return readSettings(process.env)
   } catch (error) {
     if (error instanceof SettingsError)

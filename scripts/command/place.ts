@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { readSettings, type Settings } from '../../src/config/env.ts'
+import { loadEnvFile } from '../../src/config/env-file.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 const NAMES = ['DB_DIR', 'REDIS_URL', 'REDIS_URL_FILE', 'REDIS_PREFIX']
@@ -9,13 +10,14 @@ const NAMES = ['DB_DIR', 'REDIS_URL', 'REDIS_URL_FILE', 'REDIS_PREFIX']
 export type Place = Pick<Settings, 'dbDir' | 'redis' | 'redisPrefix' | 'databaseUrl'>
 
 /**
- * The server's own store: relative paths begin at the project, wherever the command is called. Settings beyond `more`
- * may be wrong or secret: they are none of a command's business.
+ * The server's own store. Its `.env` and its folders are those of the folder it was started in: this one where there are
+ * such, else the project's. Settings beyond `more` may be wrong or secret: they are none of a command's business.
  */
 export function readPlace(...more: string[]): Place {
-  const envFile = join(ROOT, '.env')
-  if (existsSync(envFile)) process.loadEnvFile(envFile)
+  const isHere = process.env.DB_DIR || ['.env', 'src/db'].some((path) => existsSync(path))
+  const folder = isHere ? process.cwd() : ROOT
+  loadEnvFile(join(folder, '.env'), process.env)
   const asked = Object.fromEntries([...NAMES, ...more].map((name) => [name, process.env[name]]))
   const { dbDir, redis, redisPrefix, databaseUrl } = readSettings(asked)
-  return { dbDir: resolve(ROOT, dbDir), redis, redisPrefix, databaseUrl }
+  return { dbDir: resolve(folder, dbDir), redis, redisPrefix, databaseUrl }
 }

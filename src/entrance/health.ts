@@ -5,10 +5,15 @@ export interface HealthOptions {
   isReady(): boolean
 }
 
+/** Monitors and balancers ask for the head alone. */
+const HEAD_TOO = { exposeHeadRoute: true }
+
 /** `/health`: the process lives. `/ready`: send it requests. */
 export const health: FastifyPluginAsync<HealthOptions> = async (app, { isReady }) => {
-  app.get('/health', (_request, reply) => reply.header('cache-control', 'no-store').send({ status: 'ok' }))
-  app.get('/ready', (_request, reply) => {
+  app.get('/health', HEAD_TOO, (_request, reply) =>
+    reply.header('cache-control', 'no-store').send({ status: 'ok' }),
+  )
+  app.get('/ready', HEAD_TOO, (_request, reply) => {
     const ready = isReady()
     return reply
       .code(ready ? 200 : 503)

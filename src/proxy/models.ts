@@ -10,9 +10,11 @@ export interface ModelsOptions {
 /** Models have no birthday here; SDKs want a number of seconds. */
 const CREATED = 1_700_000_000
 
+const QUICK = { exposeHeadRoute: true, config: { isQuick: true } }
+
 /** `GET /v1/models` and `/v1/models/{id}`: what the caller's token may use, in the dialect that it speaks. */
 export const modelRoutes = async (app: FastifyInstance, { catalog }: ModelsOptions): Promise<void> => {
-  app.get('/models', { config: { isQuick: true } }, async (request) => {
+  app.get('/models', QUICK, async (request) => {
     const models = [...catalog().models.values()].filter((model) =>
       isModelAllowed(request.token.models, model.name),
     )
@@ -26,7 +28,7 @@ export const modelRoutes = async (app: FastifyInstance, { catalog }: ModelsOptio
     }
   })
 
-  app.get<{ Params: { '*': string } }>('/models/*', { config: { isQuick: true } }, async (request) => {
+  app.get<{ Params: { '*': string } }>('/models/*', QUICK, async (request) => {
     const name = request.params['*']
     const model = catalog().models.get(name)
     if (model && isModelAllowed(request.token.models, name)) return describe(request, model)

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { invalidRequest } from '../errors.ts'
 import type { Adjustment, NewToken, Rotation, Token } from './token-store.ts'
 
 // What is done to a token's record, whichever driver keeps it. Where nothing changes the record itself comes back.
@@ -11,7 +12,14 @@ export const revoked = (token: Token, at: number): Token =>
 export const disabled = (token: Token, at: number): Token =>
   token.disabledAt === undefined ? { ...token, disabledAt: at } : token
 
+/** Revoked is for good: whatever would make such a token of use again, or put credits on it, is refused. */
+export function refuseRevoked({ revokedAt }: Token): void {
+  if (revokedAt !== undefined)
+    throw invalidRequest('This token is revoked for good: make a new one in its place')
+}
+
 export function enabled(token: Token): Token {
+  refuseRevoked(token)
   if (token.disabledAt === undefined) return token
   const { disabledAt: _, ...kept } = token
   return kept
@@ -20,6 +28,7 @@ export function enabled(token: Token): Token {
 /** The secret of now stays good for a while, or none before does. */
 export function rotated(token: Token, { hash, prefix, at, previousUntil }: Rotation): Token {
   if (token.hash === hash) return token
+  refuseRevoked(token)
   const { previous: before = [], ...kept } = token
   const previous = [...before, { hash: token.hash, until: previousUntil }].filter(
     (one) => one.hash !== hash && one.until > at && previousUntil > at,

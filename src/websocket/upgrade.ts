@@ -66,10 +66,14 @@ const findRefusal = (
   const { origin } = request.headers
   if (origin !== undefined && !isAllowedOrigin(origin))
     return originNotAllowed('Pages of this origin may not connect. Ask the operator to allow it.')
-  if (request.is404) return undefined
+  if (request.is404 && !isPosted(request)) return undefined
   if (!isWebsocketRoute(request)) return upgradeNotServed('No WebSocket is served here. Send plain HTTP.')
   return checkHandshake(request.raw)
 }
+
+/** A path that exists, though not for the GET of a handshake. */
+const isPosted = ({ server, url }: FastifyRequest): boolean =>
+  server.hasRoute({ method: 'POST', url: url.split('?', 1)[0] ?? '' })
 
 const answerHeaders = (reply: FastifyReply, own: Record<string, string>): string[] => {
   const lines: string[] = []

@@ -137,6 +137,19 @@ export function tokenChangesContract(name: string, open: (test: Owner) => Promis
     },
   )
 
+  t.test(`${name}: revoked is for good: no new secret, no credits, no way back`, async (test) => {
+    const { store } = await open(test)
+    const { id, hash } = await store.mint(newToken(100))
+    await store.revoke(id, NOW)
+    const refused = { code: 'invalid_request', message: /revoked for good/ }
+    await test.rejects(store.enable(id), refused)
+    await test.rejects(store.rotate(rotation(id, NOW)), refused)
+    await test.rejects(store.adjust(change(id, 5)), refused)
+    test.match(await store.adjust(change(id, -40)), { id }, 'what is left may be taken')
+    test.match(await store.credits(id), { creditedMicros: 60 })
+    test.match(await store.find(hash), { revokedAt: NOW })
+  })
+
   t.test(`${name}: of a hundred requests at once exactly as many get a place as there are`, async (test) => {
     const { store } = await open(test)
     const [one, other] = [await store.mint(newToken(1)), await store.mint(newToken(1))]

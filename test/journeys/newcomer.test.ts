@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -91,6 +91,34 @@ t.test('the example of the settings is a .env that works', async (test) => {
   test.same([modeOf(join(cwd, 'src/db')), modeOf(join(cwd, 'src/logs'))], [0o700, 0o700])
   test.ok(readdirSync(join(cwd, 'src/logs')).some((name) => /^server\.\d{4}-\d\d-\d\d\.1\.log$/.test(name)))
   test.equal(gateway.stderr(), '')
+})
+
+t.test('a server and the command, both started where a .env is, mean the same store', async (test) => {
+  const cwd = temporaryFolder(test)
+  writeFileSync(join(cwd, '.env'), 'DB_DIR=data\nLOG_DIR=logs\n')
+  // An empty value counts as unset, in the environment too.
+  const gateway = await startGateway(test, { cwd, env: { ...UNSET, DB_DIR: '', LOG_DIR: '' } })
+  const args = [join(ROOT, 'scripts/token-gen.js'), '--userName', 'ann', '--token', '5']
+  for (const env of [{ DB_DIR: '' }, { DB_DIR: 'data' }]) {
+    const made = await run(systemNode(), args, { ...bareEnv(), ...env }, cwd)
+    test.equal((await get(gateway, '/v1/token', bearer(made.stdout.trim()))).status, 200, made.stderr)
+  }
+  test.ok(existsSync(join(cwd, 'data/tokens.json')))
+})
+
+t.test('monitors may ask for the head alone', async (test) => {
+  const gateway = await startGateway(test)
+  const headers = { authorization: `Bearer ${await mintToken(test, gateway)}` }
+  for (const path of ['/health', '/ready', '/v1/models', '/v1/models/demo', '/v1/token']) {
+    const [head, whole] = [
+      await fetch(gateway.url + path, { method: 'HEAD', headers }),
+      await get(gateway, path, headers),
+    ]
+    test.match([head.status, await head.text()], [200, ''], path)
+    test.equal(head.headers.get('content-length'), whole.headers['content-length'], path)
+  }
+  test.equal((await fetch(`${gateway.url}/v1/models`, { method: 'HEAD' })).status, 401)
+  test.equal((await fetch(`${gateway.url}/v1/chat/completions`, { method: 'HEAD', headers })).status, 404)
 })
 
 t.test('a token made before the first start, by the system’s Node, works in it', async (test) => {

@@ -37,6 +37,7 @@ t.test('refusals are HTTP statuses with the JSON error body', async (t) => {
     ['foreign model', { url, token: narrow }, 403, 'model_not_allowed'],
     ['empty purse', { url, token: poor }, 429, 'insufficient_quota'],
     ['a plain path', { url: `${base}/v1/models`, token }, 426, 'upgrade_not_served'],
+    ['a path for POST', { url: `${base}/v1/chat/completions`, token }, 426, 'upgrade_not_served'],
     ['no path', { url: `${base}/v1/nowhere`, token }, 404, 'not_found'],
     ['health', { url: `${base}/health` }, 426, 'upgrade_not_served'],
   ]

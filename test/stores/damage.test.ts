@@ -1,4 +1,4 @@
-import { appendFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -70,6 +70,19 @@ t.test('a damaged or vanished file is an error that names it, never an empty dat
     // Refused again: the first refusal has repaired nothing by making it empty.
     await test.rejects(openStores({ dbDir }), StoreError, `${name} ${what}, again`)
   }
+})
+
+t.test('a store that is gone as a whole is no new one, until its mark is gone too', async (test) => {
+  const dbDir = await folder(test)
+  const store = await openIn(test, dbDir)
+  await store.mint(newToken(1000))
+  await store.close()
+  for (const name of readdirSync(dbDir)) if (/^(tokens|usage)/.test(name)) await rm(join(dbDir, name))
+  const text =
+    /tokens\.json and usage\.sqlite are gone.*restore both from the latest backup, or remove "store\.json"/
+  await test.rejects(openStores({ dbDir }), { reason: 'damaged', message: text })
+  await rm(join(dbDir, 'store.json'))
+  test.same(await (await openIn(test, dbDir)).list(), [])
 })
 
 t.test('a folder that cannot be used is an error that names it', async (test) => {

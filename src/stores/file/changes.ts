@@ -1,5 +1,5 @@
 import { balanceTooSmall, idempotencyMismatch } from '../../errors.ts'
-import { checkAdjustment, disabled, enabled, revoked, rotated } from '../token-changes.ts'
+import { checkAdjustment, disabled, enabled, refuseRevoked, revoked, rotated } from '../token-changes.ts'
 import type { Adjustment, Rotation, Token } from '../token-store.ts'
 import type { Ledger } from './ledger.ts'
 import type { TokenRecord } from './token-record.ts'
@@ -30,13 +30,15 @@ function openAdjust(book: TokenBook, ledger: Ledger) {
   return async (ask: Adjustment): Promise<Token | undefined> => {
     checkAdjustment(ask)
     const { operationId, tokenId } = ask
-    if (book.byId(tokenId) === undefined) return undefined
+    const token = book.byId(tokenId)
+    if (token === undefined) return undefined
     const other = running.get(operationId)?.ask ?? book.operation(operationId)
     if (other !== undefined && (other.tokenId !== tokenId || other.micros !== ask.micros))
       throw idempotencyMismatch('This operation id was used for another change: choose a new one')
     const same = running.get(operationId)
     if (same !== undefined) return (await same.made).record
-    if (other !== undefined) return book.byId(tokenId)
+    if (other !== undefined) return token
+    if (ask.micros > 0) refuseRevoked(token)
     const made = ask.micros > 0 ? topUp(book, ledger, ask) : debit(book, ledger, ask)
     running.set(operationId, { ask, made })
     try {

@@ -12,6 +12,7 @@ import { ledgerError, openLedgerFile } from './ledger-file.ts'
 import type { Lock } from './lock.ts'
 import { takeLock } from './lock.ts'
 import { createPlaces } from './places.ts'
+import { markStore, refuseVanished } from './store-marker.ts'
 import type { TokenBook } from './tokens.ts'
 import { createTokenBook, readTokenBook } from './tokens.ts'
 
@@ -33,11 +34,13 @@ export async function openFileStore(dbDir: string): Promise<FileStore> {
   const lock = takeLock(dbDir)
   let file: LedgerFile | undefined
   try {
+    refuseVanished(dbDir)
     const found = await readTokenBook(dbDir)
     file = openLedgerFile(dbDir, found?.storeId)
     const book = found ?? (await createTokenBook(dbDir, file.storeId))
     const ledger = new Ledger(file, book.all())
     const keys = finishOpening(file, ledger)
+    await markStore(dbDir, file.storeId)
     return { tokens: buildStore({ book, ledger, lock }), keys }
   } catch (error) {
     if (file?.db.isOpen) file.db.close()

@@ -10,6 +10,7 @@ import { usageValues } from '../usage-values.ts'
 import { LEDGER_FILE, openLedgerFile } from './ledger-file.ts'
 import { prepareWrites } from './ledger-schema.ts'
 import { takeLock } from './lock.ts'
+import { STORE_MARKER } from './store-marker.ts'
 import { readTokensFile, type TokensFile } from './token-record.ts'
 import { TOKENS_FILE } from './tokens.ts'
 
@@ -66,7 +67,7 @@ const sumRow = ({ id, user }: DumpedAccount['token']): UsageRow => ({
   at: Date.now(),
 })
 
-const FILES = [LEDGER_FILE, `${LEDGER_FILE}-wal`, `${LEDGER_FILE}-shm`, TOKENS_FILE]
+const FILES = [STORE_MARKER, LEDGER_FILE, `${LEDGER_FILE}-wal`, `${LEDGER_FILE}-shm`, TOKENS_FILE]
 
 /** Makes what `writeFiles` has written the store of `dbDir`; `usage.sqlite` of the replicas keeps another name. */
 export async function putInPlace(folder: string, dbDir: string, stamp: string): Promise<void> {

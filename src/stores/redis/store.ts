@@ -6,7 +6,7 @@ import type { IdempotencyStore } from '../idempotency.ts'
 import { checkMicros } from '../micros.ts'
 import type { SharedCounts } from '../shared-counts.ts'
 import { StoreError } from '../store-error.ts'
-import { disabled, enabled, renewed, revoked, rotated } from '../token-changes.ts'
+import { disabled, enabled, refuseRevoked, renewed, revoked, rotated } from '../token-changes.ts'
 import type { Credits, NewToken, Token, TokenStore } from '../token-store.ts'
 import type { UsageSink } from '../usage/usage-sink.ts'
 import type { Warn } from '../warn.ts'
@@ -100,8 +100,11 @@ function buildStore({ tools, purse, replica, places, drain }: Parts): TokenStore
     putMaster: (token) => putMaster(book, token),
     master: () => book.master(),
     ...recordChanges(book),
-    adjust: async (adjustment) =>
-      (await adjust(tools, adjustment)) ? book.byId(adjustment.tokenId) : undefined,
+    adjust: async (adjustment) => {
+      const token = await book.byId(adjustment.tokenId)
+      if (token !== undefined && adjustment.micros > 0) refuseRevoked(token)
+      return (await adjust(tools, adjustment)) ? book.byId(adjustment.tokenId) : undefined
+    },
     ...places,
     credits: async (tokenId) => {
       const found = await credits(tokenId)
