@@ -69,8 +69,7 @@ t.test('.env.example may be copied as it is, and names every setting', async (t)
   const source = files.map((file) => readFileSync(file, 'utf8')).join('')
   const asked = source.match(/'[A-Z][A-Z]+(?:_[A-Z]+)*'/g) ?? []
   const names = new Set(asked.map((name) => name.slice(1, -1)))
-  // The second is Compose's own.
-  names.add('REDIS_URL').add('COMPOSE_FILE')
+  names.add('REDIS_URL')
   for (const known of KNOWN_PROVIDERS) names.add(known.keyVariable).add(known.baseUrlVariable)
   const edge = readFileSync(new URL('../../docker-compose.prod.yml', import.meta.url), 'utf8')
   for (const [, name = ''] of edge.matchAll(/\$\{([A-Z0-9_]{2,})/g)) names.add(name)
