@@ -71,6 +71,8 @@ function findFallbackMistakes(path: string, { name, entry, models }: Named): str
     if (fallback === name) return [`${at} names the model itself: remove it`]
     if (fallback === '*') return [`${at} must be a model's name, not "*"`]
     if (models.has(fallback)) return []
+    // A name that clients could ask for too: the wildcard serves it.
+    if (models.has('*')) return findNameMistakes(at, fallback)
     return [`${at} names no model of this file${suggest(fallback, models)}: add it under models`]
   })
 }

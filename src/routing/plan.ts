@@ -27,7 +27,7 @@ export interface PlanRequest {
  * Throws `model_not_found` and `model_not_allowed`.
  */
 export const planSteps = (ask: PlanRequest): Step[] => {
-  const model = ask.catalog.models.get(ask.model) ?? ask.catalog.wildcard
+  const model = find(ask.catalog, ask.model)
   if (!isModelAllowed(ask.allowed, ask.model)) {
     throw modelNotAllowed('Your token may not use this model; GET /v1/models lists what it may use', {
       param: 'model',
@@ -40,8 +40,10 @@ export const planSteps = (ask: PlanRequest): Step[] => {
   }
   const steps = stepsOf(model, ask.model, ask.dialect)
   for (const name of model.fallbacks) {
-    const fallback = ask.catalog.models.get(name)
-    if (fallback && isModelAllowed(ask.allowed, name)) steps.push(...stepsOf(fallback, name, ask.dialect))
+    // Through the wildcard the asked model can be among its own fallbacks.
+    if (name === ask.model || !isModelAllowed(ask.allowed, name)) continue
+    const fallback = find(ask.catalog, name)
+    if (fallback) steps.push(...stepsOf(fallback, name, ask.dialect))
   }
   if (steps.length > 0) return steps
   throw modelNotFound(
@@ -51,6 +53,8 @@ export const planSteps = (ask: PlanRequest): Step[] => {
     { param: 'model' },
   )
 }
+
+const find = ({ models, wildcard }: Catalog, name: string): Model | undefined => models.get(name) ?? wildcard
 
 const stepsOf = (model: Model, asked: string, dialect: Dialect): Step[] => {
   const steps: Step[] = []

@@ -79,6 +79,36 @@ t.test('a models file is the whole catalog: plans, prices, limits and further pr
   )
 })
 
+t.test('a fallback may be any name that the wildcard serves', async (t) => {
+  // As our contract with operators prints it.
+  const catalog = build(`
+margin: 0
+providers:
+  backup: { baseUrl: https://llm.example.net/v1, keyEnv: BACKUP_API_KEY, dialect: openai }   # or anthropic
+models:
+  gpt-4o:
+    plan: [{ provider: openai }, { provider: backup, model: gpt-4o-mini }]   # model: the provider's own name, if it differs
+    price: { input: 1, cachedInput: 0.5, output: 4 }
+    maxOutput: 16384
+    fallbacks: [gpt-4o-mini]
+  whisper-1: { plan: [{ provider: openai }], price: { perSecond: 15 } }
+  tts-1: { plan: [{ provider: openai }], price: { perCharacter: 0.5 } }
+  gpt-image-1: { plan: [{ provider: openai }], price: { perImage: 4000 } }
+  "*": { plan: [{ provider: openai }] }
+`)
+  t.same(catalog.models.get('gpt-4o')?.fallbacks, ['gpt-4o-mini'])
+  t.equal(catalog.models.has('gpt-4o-mini'), false)
+  const withWildcard = (fallback: string) =>
+    mistakesOf(
+      `models: { m: { plan: [{ provider: openai }], fallbacks: ['${fallback}'] }, '*': { plan: [{ provider: openai }] } }`,
+    )
+  t.same(withWildcard('a/b:free'), [])
+  t.match(withWildcard('gpt-*'), [/fallbacks\[0\] must be one model's whole name/])
+  t.match(withWildcard('a b'), [/fallbacks\[0\] must be a name .* without blanks/])
+  t.match(withWildcard('*'), [/fallbacks\[0\] must be a model's name, not/])
+  t.match(withWildcard('m'), [/fallbacks\[0\] names the model itself/])
+})
+
 t.test('prices follow the margin and the defaults, to the micro-credit', async (t) => {
   const priceOf = (price: string, margin = 0) =>
     build(`margin: ${margin}\nmodels: { m: { plan: [{ provider: openai }], price: ${price} } }`).models.get(

@@ -24,6 +24,7 @@ const { gateway, providers, token } = await startJourney(t, {
     refused: { plan: plan('gone', 'two'), price },
     first: { plan: plan('one'), price, fallbacks: ['second'] },
     second: { plan: [{ provider: 'two', model: 'second-at-two' }], price: { input: 10, output: 20 } },
+    loose: { plan: plan('one'), price: { input: 10, output: 20 }, fallbacks: ['named-nowhere'] },
     three: { plan: plan('one', 'gone', 'two'), price },
     spare: { plan: [{ provider: 'one' }, { provider: 'two', model: 'shared' }], price },
     shared: { plan: plan('two'), price },
@@ -123,6 +124,24 @@ t.test('a fallback answers at its own price, for tokens that may use it', async 
   t.match(await ask('first', { secret: limited }), { status: 502 })
   t.equal(two.requests.length, asked)
 })
+
+t.test(
+  'a fallback that only the wildcard serves answers under its own name, at the wildcard’s price',
+  async (t) => {
+    one.answer(status(500))
+    const reply = await ask('loose')
+    t.match(reply, {
+      status: 200,
+      headers: { 'x-gateway-provider': 'two', 'x-gateway-model': 'named-nowhere' },
+    })
+    t.match(two.requests.at(-1)?.json(), { model: 'named-nowhere' })
+    t.equal(reply.headers['x-gateway-credits-charged'], '26')
+    const limited = await mintToken(t, gateway, { user: 'loosely-limited', models: 'loose' })
+    const asked = two.requests.length
+    t.match(await ask('loose', { secret: limited }), { status: 502 })
+    t.equal(two.requests.length, asked)
+  },
+)
 
 t.test('when all have failed the answer says so in one error, and nothing is charged', async (t) => {
   const before = await credits(gateway, token)

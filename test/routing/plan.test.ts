@@ -44,6 +44,7 @@ const catalog: Catalog = {
   providers: new Map(),
   wsRoutes: [],
 }
+const bare = { ...catalog, wildcard: undefined }
 const plan = (
   asked: string,
   { allowed = [] as string[], dialect = 'openai' as Dialect, from = catalog } = {},
@@ -53,12 +54,24 @@ const plan = (
   )
 
 t.test('the plan comes in order, then its fallbacks, each at its own price', (t) => {
-  t.same(plan('big'), [
+  t.same(plan('big', { from: bare }), [
     'one/big at big',
     'two/big-at-two at big',
     'two/small at small',
     'one/secret at secret',
   ])
+  t.end()
+})
+
+t.test('a fallback without an entry of its own is the wildcard’s, its name unchanged', (t) => {
+  const steps = plan('big')
+  t.same(steps.slice(3, -1), ['one/missing at *', 'two/anything at *'])
+  t.equal(steps.at(-1), 'one/secret at secret')
+  t.same(plan('big', { allowed: ['big', 'secret'] }).slice(2), ['one/secret at secret'])
+  t.same(plan('big', { allowed: ['big', 'miss*'] }).slice(2), ['one/missing at *', 'two/anything at *'])
+  const wildcard = model('*', [plain(one)], ['other'])
+  t.same(plan('new', { from: { ...catalog, wildcard } }), ['one/new at *', 'one/other at *'])
+  t.same(plan('other', { from: { ...catalog, wildcard } }), ['one/other at *'], 'not twice')
   t.end()
 })
 
@@ -74,7 +87,6 @@ t.test('a token does not fall back to a model that it may not use', (t) => {
 
 t.test('any other name goes to the wildcard’s plan unchanged; without one it does not exist', (t) => {
   t.same(plan('new/model:free'), ['one/new/model:free at *', 'two/anything at *'])
-  const bare = { ...catalog, wildcard: undefined }
   t.throws(() => plan('new', { from: bare }), { code: 'model_not_found', statusCode: 404 })
   t.throws(() => plan('new', { from: bare, allowed: ['big'] }), { code: 'model_not_allowed' })
   for (const name of ['__proto__', 'constructor', 'toString'])
