@@ -1,8 +1,10 @@
 import { setImmediate } from 'node:timers/promises'
+import type { Price } from '../config/models.ts'
 import { textOfAnswer } from './answer-text.ts'
 import { textOfRequest } from './request-text.ts'
 import type { StreamMeter } from './stream-meter.ts'
 import { NO_USAGE, type Usage, type UsageKind } from './usage-kinds.ts'
+import { SPOKEN_TOKENS_PER_SECOND } from './worst-case.ts'
 
 const MAX_ANSWER_BYTES = 10 * 1024 * 1024
 /** The tokenizer is quadratic on long runs of one letter; in slices of this length it is not. */
@@ -26,6 +28,12 @@ export interface EstimateFacts {
   images?: number | undefined
 }
 
+/** Images and audio may be reported by number or length alone: where LLM tokens have a price too, these are missing. */
+export const lacksTokens = (kind: UsageKind, usage: Usage, price: Price): boolean =>
+  (kind === 'images' || kind === 'speech' || kind === 'transcription') &&
+  usage.inputTokens + usage.outputTokens === 0 &&
+  price.inputMicros + price.outputMicros > 0
+
 /** Our own count, for a request whose provider sent no usage report. */
 export async function estimateUsage(facts: EstimateFacts): Promise<Usage> {
   if (facts.kind === 'free') return NO_USAGE
@@ -38,19 +46,20 @@ export async function estimateUsage(facts: EstimateFacts): Promise<Usage> {
   return { ...input, outputTokens, characters, seconds, images, estimated: true }
 }
 
-async function estimateOutputTokens({ kind, meter, answer }: EstimateFacts): Promise<number> {
+async function estimateOutputTokens({ kind, meter, answer, seconds = 0 }: EstimateFacts): Promise<number> {
   if (kind === 'embeddings' || kind === 'rerank' || kind === 'images' || kind === 'speech') return 0
   if (meter) {
     const { text, share } = meter.outputText()
     return Math.ceil((await countTokens(text)) / share)
   }
-  if (!answer || answer.length > MAX_ANSWER_BYTES) return 0
+  if (!answer || answer.length > MAX_ANSWER_BYTES)
+    return kind === 'transcription' ? Math.ceil(seconds * SPOKEN_TOKENS_PER_SECOND) : 0
   return countTokens(textOfAnswer(kind, answer.toString()))
 }
 
 /** LLM tokens of a JSON request, from its text; files count a flat 1,000 each. */
 export async function estimateInputTokens(kind: UsageKind, body: Buffer): Promise<number> {
-  if (kind === 'free' || kind === 'transcription') return 0
+  if (kind === 'free') return 0
   const { text, tokens } = textOfRequest(body)
   return tokens + (await countTokens(text))
 }

@@ -8,6 +8,8 @@ const MAX_CHOICES = 10_000
 const RUN_LEAST_TOKENS = 4096
 const RUN_BYTES_PER_TOKEN = 8
 const IMAGE_TOKENS = 2048
+/** Fast speech in any language: bounds a transcript, and stands for one that nobody can read. */
+export const SPOKEN_TOKENS_PER_SECOND = 4
 /** A common average of text: the least is enough to begin with, no bound. */
 const BYTES_PER_TOKEN = 4
 
@@ -58,6 +60,9 @@ function mostOutput(facts: RequestFacts, maxOutput: number): number {
   // Zero and -1 mean "no limit" to some providers.
   const isLimit = Number.isInteger(facts.outputLimit) && (facts.outputLimit ?? 0) > 0
   const each = isLimit ? Math.min(facts.outputLimit ?? 0, MAX_OUTPUT_LIMIT) : maxOutput
+  // Counted here where the provider reports its length alone: no model's limit bounds it.
+  if (facts.kind === 'transcription')
+    return Math.max(each, Math.ceil(facts.seconds * SPOKEN_TOKENS_PER_SECOND))
   return each * Math.max(atLeastOne(facts.choices), facts.kind === 'images' ? atLeastOne(facts.images) : 1)
 }
 

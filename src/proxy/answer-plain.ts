@@ -1,5 +1,5 @@
 import { gunzipSync, inflateSync } from 'node:zlib'
-import { estimateUsage } from '../metering/estimate.ts'
+import { estimateUsage, lacksTokens } from '../metering/estimate.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import { readUsage } from '../metering/usage.ts'
 import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
@@ -21,6 +21,7 @@ export class PlainAnswer implements Answer {
   readonly #pressure: Pressure
   readonly #costs: boolean
   readonly #isJson: boolean
+  readonly #isShort: boolean
   #held: Buffer[] = []
   #size = 0
   /** There once bytes pass through. */
@@ -31,6 +32,8 @@ export class PlainAnswer implements Answer {
     this.#pressure = createPressure(context)
     this.#costs = context.status < 300
     this.#isJson = String(context.headers['content-type'] ?? '').includes('json')
+    // A transcript's text is needed whole: it may have to be counted.
+    this.#isShort = this.#isJson || context.endpoint.kind === 'transcription'
   }
 
   data(chunk: Buffer): void {
@@ -38,7 +41,7 @@ export class PlainAnswer implements Answer {
     this.#held.push(chunk)
     this.#size += chunk.length
     // Blank lines in front are a provider's way to keep the connection alive: the client needs them too.
-    if (this.#size > MAX_HELD_BACK || !this.#isJson || (this.#held.length === 1 && isBlank(chunk)))
+    if (this.#size > MAX_HELD_BACK || !this.#isShort || (this.#held.length === 1 && isBlank(chunk)))
       this.#startPassing()
   }
 
@@ -111,7 +114,7 @@ const lengthOf = (headers: AnswerContext['headers']): Record<string, string> =>
 const isBlank = (chunk: Buffer): boolean =>
   chunk.length > 0 && chunk.every((byte) => byte === 0x20 || byte === 0x0a || byte === 0x0d)
 
-/** The provider's report, with what only we know added; else our own estimate. */
+/** The provider's report, with what only we know added; where it says less than is charged, our own estimate. */
 const completeUsage = (
   context: AnswerContext,
   reported: Usage | undefined,
@@ -120,22 +123,15 @@ const completeUsage = (
   const { ask, endpoint, price } = context
   const { kind } = endpoint
   if (kind === 'free') return NO_USAGE
-  const images = reported?.images || ask.images
-  if (kind === 'images' && (reported || price.perImageMicros > 0))
-    return { ...(reported ?? NO_USAGE), images }
-  if (kind === 'speech' && (reported || price.perCharacterMicros > 0)) {
-    return { ...(reported ?? NO_USAGE), characters: ask.characters }
-  }
-  if (reported) return reported
-  const seconds = Math.ceil(ask.seconds * AUDIO_BYTES_PER_SECOND_SHARE)
-  return estimateUsage({
-    kind,
-    requestBody: ask.text?.(),
-    answer,
-    characters: ask.characters,
-    seconds,
-    images,
-  })
+  const isCountedHere =
+    (kind === 'images' && price.perImageMicros > 0) || (kind === 'speech' && price.perCharacterMicros > 0)
+  const known = reported ?? (isCountedHere ? NO_USAGE : undefined)
+  const { characters } = ask
+  const images = known?.images || ask.images
+  if (known && !lacksTokens(kind, known, price))
+    return kind === 'images' || kind === 'speech' ? { ...known, characters, images } : known
+  const seconds = known?.seconds || Math.ceil(ask.seconds * AUDIO_BYTES_PER_SECOND_SHARE)
+  return estimateUsage({ kind, requestBody: ask.text?.(), answer, characters, seconds, images })
 }
 
 const decode = (body: Buffer, encoding: string | undefined): Buffer | undefined => {

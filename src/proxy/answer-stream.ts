@@ -1,6 +1,6 @@
 import type { Transform } from 'node:stream'
 import { insufficientQuota, upstreamFailed } from '../errors.ts'
-import { estimateUsage } from '../metering/estimate.ts'
+import { estimateUsage, lacksTokens } from '../metering/estimate.ts'
 import { sawEnd } from '../metering/sse.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import type { Usage } from '../metering/usage-kinds.ts'
@@ -140,10 +140,12 @@ export class StreamAnswer implements Answer {
 
   /** The provider's count; where it is missing or cut short, ours. */
   #usage(isComplete: boolean): Usage | Promise<Usage> {
-    const { kind } = this.#context.endpoint
+    const { endpoint, price } = this.#context
+    const { kind } = endpoint
     const hidden = this.#filter?.report()
     const reported = (hidden && readReport(kind, hidden)) ?? this.#meter.usage()
-    if (reported && (isComplete || sawEnd(kind, this.#meter.tail()))) return reported
+    const isWhole = isComplete || sawEnd(kind, this.#meter.tail())
+    if (reported && isWhole && !lacksTokens(kind, reported, price)) return reported
     return estimateRest(this.#context, this.#meter, reported)
   }
 }
@@ -164,6 +166,7 @@ const estimateRest = async (
     images: ask.images,
   })
   if (!reported) return own
+  const inputTokens = reported.inputTokens || own.inputTokens
   const outputTokens = Math.max(reported.outputTokens, own.outputTokens)
-  return { ...reported, outputTokens, estimated: true }
+  return { ...reported, inputTokens, outputTokens, estimated: true }
 }

@@ -12,6 +12,9 @@ import { createMultipartReader, type FormField } from './multipart-reader.ts'
 import { openUpload, type Upload } from './multipart-upload.ts'
 
 const MAX_MODEL_LENGTH = 256
+/** What a model makes of a form's file: of a recording at most, and of a picture that is counted here. */
+const FILE_TOKENS = 8_192
+const PICTURE = 'data:image/png;base64,'
 /** The lowest bit rate that recorded speech comes in: seconds are bounded by bytes. */
 const MIN_AUDIO_BYTES_PER_SECOND = 2_000
 
@@ -46,7 +49,8 @@ export const readMultipartAsk = async (
 interface Form {
   model: FormField
   images: number
-  prompt: string | undefined
+  /** Which may stand behind the file. */
+  prompt(): string | undefined
 }
 
 const readForm = (endpoint: Endpoint, field: (name: string) => FormField | undefined): Form => {
@@ -60,7 +64,7 @@ const readForm = (endpoint: Endpoint, field: (name: string) => FormField | undef
   const images = Number(field('n')?.value ?? 1)
   if (!(Number.isInteger(images) && images >= 1 && images <= 128))
     throw invalidRequest('"n" must be from 1 to 128', { param: 'n' })
-  return { model, images: endpoint.kind === 'images' ? images : 0, prompt: field('prompt')?.value }
+  return { model, images: endpoint.kind === 'images' ? images : 0, prompt: () => field('prompt')?.value }
 }
 
 const buildAsk = (
@@ -69,18 +73,20 @@ const buildAsk = (
   { model, images, prompt, contentHash, bytes }: Form & Pick<Ask, 'contentHash'> & { bytes: number },
 ): Ask => {
   let isSpent = false
+  const mostTokens = FILE_TOKENS + Buffer.byteLength(prompt() ?? '')
   return {
     model: model.value,
     outputLimit: undefined,
     choices: 1,
-    inputTokens: Math.min(bytes, 8_192),
+    // A picture weighs more than the bytes of a small one.
+    inputTokens: images > 0 ? mostTokens : Math.min(bytes, mostTokens),
     images,
     characters: 0,
     seconds: endpoint.kind === 'transcription' ? Math.ceil(bytes / MIN_AUDIO_BYTES_PER_SECOND) : 0,
     wantsUsage: false,
     mustAskForUsage: false,
     contentHash,
-    text: prompt === undefined ? undefined : () => Buffer.from(JSON.stringify({ prompt })),
+    text: () => Buffer.from(JSON.stringify({ prompt: prompt(), input: images > 0 ? PICTURE : undefined })),
     bodyFor(upstreamModel) {
       if (isSpent) return undefined
       const onStart = (): void => {

@@ -21,6 +21,7 @@ const { gateway, providers, token } = await startJourney(t, {
     speech: { plan, price: { perCharacter: 0.5 } },
     audio: { plan, price: { perSecond: 15 } },
     tokenaudio: { plan, price: { input: 2, output: 5 } },
+    plain: { plan, maxOutput: 50 },
     ten: { plan, price: { input: 0, output: 1 }, maxOutput: 5000 },
     whole: { plan, price: { input: 0, output: 2 } },
   },
@@ -33,15 +34,17 @@ const counts = { input: 100, cached: 60, output: 30, reasoning: 20 }
 const form = (
   fields: Record<string, string>,
   bytes: number,
+  behind: Record<string, string> = {},
 ): { body: Buffer; headers: Record<string, string> } => {
-  const parts = Object.entries(fields).map(
-    ([name, value]) => `--xx\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`,
-  )
+  const parts = (some: Record<string, string>): string =>
+    Object.entries(some)
+      .map(([name, value]) => `--xx\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`)
+      .join('')
   const file = '--xx\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
   const body = Buffer.concat([
-    Buffer.from(parts.join('') + file),
+    Buffer.from(parts(fields) + file),
     Buffer.alloc(bytes, 'w'),
-    Buffer.from('\r\n--xx--\r\n'),
+    Buffer.from(`\r\n${parts(behind)}--xx--\r\n`),
   ])
   return { body, headers: { 'content-type': 'multipart/form-data; boundary=xx' } }
 }
@@ -233,6 +236,114 @@ t.test('what no provider counted is counted here, marked, and charged', async (t
   const heard = await waitForRow(gateway, String(audio.headers['x-request-id']))
   t.match(heard, { estimated: 1, status: 200 })
   t.ok(Number(heard.seconds) >= 5 && Number(heard.seconds) <= 40, `${heard.seconds} seconds`)
+})
+
+const WORDS = 'one two three four five'
+const picture = { created: 1, data: [{ b64_json: 'AAAA' }] }
+const prompted = { model: 'plain', prompt: WORDS }
+const unprompted = { model: 'plain' }
+const spoken = { text: WORDS, usage: { type: 'duration', seconds: 9 } }
+const [generations, edits] = ['/images/generations', '/images/edits']
+const transcriptions = '/audio/transcriptions'
+const asText = { 'content-type': 'text/plain' }
+const asEvents = (...events: object[]): Behaviour =>
+  raw(
+    200,
+    { 'content-type': 'text/event-stream' },
+    events.map((event) => `data: ${JSON.stringify(event)}\n\n`).join(''),
+  )
+
+/** At the default of one credit for each LLM token, which none of these answers reports. */
+const unreported: Record<string, Omit<Case, 'body'> & { body?: object }> = {
+  'an image': {
+    path: generations,
+    body: prompted,
+    answer: json(picture),
+    row: { input_tokens: 5, images: 1 },
+  },
+  'an image, with an empty report': {
+    path: generations,
+    body: prompted,
+    answer: json({ ...picture, usage: { input_tokens: 0, output_tokens: 0 } }),
+    row: { input_tokens: 5, images: 1 },
+  },
+  'an edit': { path: edits, upload: form(prompted, 9), answer: json(picture), row: { input_tokens: 1005 } },
+  'an edit, its prompt behind a file that streams': {
+    path: edits,
+    upload: form({ model: 'plain', n: '1' }, 2 ** 21, { prompt: WORDS }),
+    answer: json(picture),
+    row: { input_tokens: 1005 },
+  },
+  'a variation': {
+    path: '/images/variations',
+    upload: form(unprompted, 9),
+    answer: json(picture),
+    row: { input_tokens: 1000, images: 1 },
+  },
+  'a transcript by its seconds': {
+    path: transcriptions,
+    upload: form(prompted, 9),
+    answer: json(spoken),
+    row: { input_tokens: 5, output_tokens: 5, seconds: 9 },
+  },
+  'a transcript by its duration': {
+    path: transcriptions,
+    upload: form(unprompted, 9),
+    answer: json({ text: WORDS, duration: 8.5 }),
+    row: { input_tokens: 0, output_tokens: 5, seconds: 8.5 },
+  },
+  'a translation': {
+    path: '/audio/translations',
+    upload: form(prompted, 9),
+    answer: json({ text: WORDS }),
+    row: { input_tokens: 5, output_tokens: 5 },
+  },
+  'a transcript as plain text': {
+    path: transcriptions,
+    upload: form(unprompted, 9),
+    answer: raw(200, asText, WORDS),
+    row: { output_tokens: 5 },
+  },
+  'a streamed transcript': {
+    path: transcriptions,
+    upload: form(unprompted, 9),
+    answer: asEvents(
+      { type: 'transcript.text.delta', delta: WORDS },
+      { type: 'transcript.text.done', ...spoken },
+    ),
+    row: { output_tokens: 5, seconds: 9 },
+  },
+  // Of 60,000 bytes at 8,000 a second, with four tokens each.
+  'a transcript too long to be kept': {
+    path: transcriptions,
+    upload: form(unprompted, 60_000),
+    answer: raw(200, asText, `${WORDS} `.repeat(15_000)),
+    row: { output_tokens: 32 },
+  },
+  speech: {
+    path: '/audio/speech',
+    body: { model: 'plain', input: WORDS, voice: 'alloy' },
+    answer: raw(200, { 'content-type': 'audio/mpeg' }, 'mp3'),
+    row: { input_tokens: 5, characters: 23 },
+  },
+}
+
+t.test('LLM tokens of images and audio are counted here when nobody reports them', async (t) => {
+  for (const [name, { path, body, answer, row, upload }] of Object.entries(unreported)) {
+    one.answer(answer)
+    const sent = upload ?? { body, headers: {} }
+    const reply = await send(gateway, {
+      method: 'POST',
+      path: `/v1${path}`,
+      body: sent.body,
+      headers: { ...auth, ...sent.headers },
+    })
+    t.equal(reply.status, 200, name)
+    const { input_tokens: input = 0, output_tokens: output = 0 } = row
+    const micros = (Number(input) + Number(output)) * 1.5e6
+    const seen = await waitForRow(gateway, String(reply.headers['x-request-id']))
+    t.match(seen, { output_tokens: 0, ...row, estimated: 1, charged_micros: micros }, name)
+  }
 })
 
 t.test('every request leaves one row, however it ends, and nothing held', async (t) => {

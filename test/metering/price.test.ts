@@ -97,6 +97,8 @@ t.test('the worst case covers what the client allows, in every answer it asks fo
     [{ kind: 'embeddings' }, 100],
     [{ kind: 'rerank', outputLimit: 5 }, 100],
     [{ kind: 'images', images: 2 }, 100 + 2000 * 10],
+    [{ kind: 'transcription', seconds: 200 }, 100 + 1000 * 10],
+    [{ kind: 'transcription', seconds: 500 }, 100 + 2000 * 10],
     [{ kind: 'free' }, 0],
   ] as [Partial<RequestFacts>, number][]) {
     t.equal(worstCaseMicros(facts(more), PRICE, 1000), micros, JSON.stringify(more))
