@@ -5,7 +5,7 @@ import { addProviders } from './file-providers.ts'
 import type { Catalog, Model, Provider } from './models.ts'
 import { checkModels, checkPassthrough } from './models-checks.ts'
 import { type ModelEntry, type ModelsFile, readShape } from './models-schema.ts'
-import { buildPrice } from './prices.ts'
+import { buildElsewhere, buildPrice } from './prices.ts'
 import { buildWsRoute, findWsRouteMistakes, type WsRoute } from './ws-routes.ts'
 
 /** What a catalog is made of: the settings, the models file's text if there is one, the demo provider if it is on. */
@@ -136,6 +136,7 @@ function buildModel(
     name,
     plan,
     price: buildPrice(entry.price, margin),
+    elsewhere: buildElsewhere(entry.price, margin),
     maxOutput: entry.maxOutput ?? DEFAULT_MAX_OUTPUT,
     fallbacks: entry.fallbacks ?? [],
   }

@@ -28,6 +28,9 @@ export interface Price {
   perImageMicros: number
 }
 
+/** What a price may name in place of LLM tokens. */
+export type Unit = 'perSecond' | 'perCharacter' | 'perImage'
+
 /** One provider of a plan, and the provider's own name for the model (undefined: the name as asked). */
 export interface PlanStep {
   provider: Provider
@@ -38,6 +41,8 @@ export interface Model {
   name: string
   plan: readonly PlanStep[]
   price: Price
+  /** Where `price` names these units alone: what is counted in none of them costs this instead. */
+  elsewhere?: { units: readonly Unit[]; price: Price } | undefined
   /** The most LLM tokens one answer can hold; decides the worst case when the client names no limit. */
   maxOutput: number
   /** Other models that may answer when the whole plan fails, in order. */

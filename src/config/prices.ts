@@ -1,13 +1,15 @@
-import type { Price } from './models.ts'
+import type { Model, Price, Unit } from './models.ts'
 import type { ModelEntry } from './models-schema.ts'
 
+type PriceEntry = NonNullable<ModelEntry['price']>
+
+const UNITS: readonly Unit[] = ['perSecond', 'perCharacter', 'perImage']
+
 /** Credits as the operator writes them -> micro-credits, defaults and margin included. */
-export function buildPrice(price: NonNullable<ModelEntry['price']> = {}, margin = 0): Price {
+export function buildPrice(price: PriceEntry = {}, margin = 0): Price {
   // 15 digits: what binary fractions add behind them would round a charge up by a micro-credit.
   const micros = (credits: number) => Number((credits * 1e6 * (1 + margin)).toPrecision(15))
-  const isPerUnit = [price.perSecond, price.perCharacter, price.perImage].some((unit) => unit !== undefined)
-  const isPerToken = [price.input, price.cachedInput, price.output].some((unit) => unit !== undefined)
-  const usual = isPerUnit && !isPerToken ? 0 : 1
+  const usual = namesUnitsAlone(price) ? 0 : 1
   const input = price.input ?? usual
   return {
     inputMicros: micros(input),
@@ -17,4 +19,17 @@ export function buildPrice(price: NonNullable<ModelEntry['price']> = {}, margin 
     perCharacterMicros: micros(price.perCharacter ?? 0),
     perImageMicros: micros(price.perImage ?? 0),
   }
+}
+
+/** A price by the second, letter or image alone says nothing of LLM tokens: where these are counted they cost as usual. */
+export function buildElsewhere(price: PriceEntry = {}, margin = 0): Model['elsewhere'] {
+  if (!namesUnitsAlone(price)) return undefined
+  return { units: unitsOf(price), price: buildPrice({ ...price, input: 1 }, margin) }
+}
+
+const unitsOf = (price: PriceEntry): Unit[] => UNITS.filter((unit) => price[unit] !== undefined)
+
+function namesUnitsAlone(price: PriceEntry): boolean {
+  const isPerToken = [price.input, price.cachedInput, price.output].some((rate) => rate !== undefined)
+  return !isPerToken && unitsOf(price).length > 0
 }

@@ -77,7 +77,7 @@ const relay = async (
       catalog: options.catalog(),
       model: ask.model,
       allowed: token.models,
-      dialect: endpoint.dialect,
+      endpoint,
     })
     options.tools.budget.earn()
     const hold = await options.hold(options.tokens, { token, requestId: request.id }, steps, {

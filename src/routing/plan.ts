@@ -1,13 +1,15 @@
-import type { Catalog, Dialect, Model, Provider } from '../config/models.ts'
+import type { Catalog, Model, Provider, Unit } from '../config/models.ts'
 import { modelNotAllowed, modelNotFound } from '../errors.ts'
+import type { UsageKind } from '../metering/usage-kinds.ts'
 import { isModelAllowed } from './access.ts'
+import type { Endpoint } from './endpoints.ts'
 
 /** One provider to ask, and what its answer costs. */
 export interface Step {
   provider: Provider
   /** The provider's own name for the model. */
   upstreamModel: string
-  /** The entry whose price applies: the asked model's or a fallback's. */
+  /** The entry whose price applies, as it is for this endpoint: the asked model's or a fallback's. */
   model: Model
   /** Name in `ProviderHealth`. */
   health: string
@@ -19,7 +21,8 @@ export interface PlanRequest {
   model: string
   /** What the token may use (empty: all). */
   allowed: readonly string[]
-  dialect: Dialect
+  /** What it speaks, and what is counted there. */
+  endpoint: Pick<Endpoint, 'dialect' | 'kind'>
 }
 
 /**
@@ -38,16 +41,16 @@ export const planSteps = (ask: PlanRequest): Step[] => {
       param: 'model',
     })
   }
-  const steps = stepsOf(model, ask.model, ask.dialect)
+  const steps = stepsOf(model, ask.model, ask)
   for (const name of model.fallbacks) {
     // Through the wildcard the asked model can be among its own fallbacks.
     if (name === ask.model || !isModelAllowed(ask.allowed, name)) continue
     const fallback = find(ask.catalog, name)
-    if (fallback) steps.push(...stepsOf(fallback, name, ask.dialect))
+    if (fallback) steps.push(...stepsOf(fallback, name, ask))
   }
   if (steps.length > 0) return steps
   throw modelNotFound(
-    ask.dialect === 'anthropic'
+    ask.endpoint.dialect === 'anthropic'
       ? 'No provider of this model speaks the Messages API; use /v1/chat/completions'
       : 'No provider of this model speaks the OpenAI API; use /v1/messages',
     { param: 'model' },
@@ -56,7 +59,20 @@ export const planSteps = (ask: PlanRequest): Step[] => {
 
 const find = ({ models, wildcard }: Catalog, name: string): Model | undefined => models.get(name) ?? wildcard
 
-const stepsOf = (model: Model, asked: string, dialect: Dialect): Step[] => {
+const UNITS: Partial<Record<UsageKind, Unit>> = {
+  transcription: 'perSecond',
+  speech: 'perCharacter',
+  images: 'perImage',
+}
+
+const pricedFor = (kind: UsageKind, model: Model): Model => {
+  const unit = UNITS[kind]
+  if (!model.elsewhere || (unit && model.elsewhere.units.includes(unit))) return model
+  return { ...model, price: model.elsewhere.price }
+}
+
+const stepsOf = (found: Model, asked: string, { endpoint: { dialect, kind } }: PlanRequest): Step[] => {
+  const model = pricedFor(kind, found)
   const steps: Step[] = []
   for (const { provider, model: own } of model.plan) {
     if (!provider.dialects.includes(dialect)) continue

@@ -49,7 +49,7 @@ const prepare = async (
     catalog: options.catalog(),
     model,
     allowed: token.models,
-    dialect: 'openai',
+    endpoint: { dialect: 'openai', kind: 'realtime' },
   })
   const { session, bill } = await openSession(request, { model, steps }, options)
   whenGone(request, () => session.over())

@@ -124,6 +124,29 @@ t.test('prices follow the margin and the defaults, to the micro-credit', async (
   t.match(priceOf('{ input: 0.0000005 }'), { inputMicros: 0.5 }, 'fractions of a micro-credit are kept')
 })
 
+t.test(
+  'a price that names no LLM tokens leaves them at their usual price where they are counted',
+  async (t) => {
+    const modelOf = (price: string) =>
+      build(`margin: 0.5\nmodels: { m: { plan: [{ provider: openai }], price: ${price} } }`).models.get('m')
+    t.match(modelOf('{ perSecond: 15 }'), {
+      price: { inputMicros: 0, outputMicros: 0, perSecondMicros: 22.5e6 },
+      elsewhere: {
+        units: ['perSecond'],
+        price: { inputMicros: 1.5e6, cachedInputMicros: 1.5e6, outputMicros: 1.5e6, perSecondMicros: 22.5e6 },
+      },
+    })
+    t.same(modelOf('{ perCharacter: 0, perImage: 4 }')?.elsewhere?.units, ['perCharacter', 'perImage'])
+    for (const price of [
+      '{}',
+      '{ input: 2 }',
+      '{ perImage: 4, output: 0 }',
+      '{ perImage: 4, cachedInput: 0 }',
+    ])
+      t.equal(modelOf(price)?.elsewhere, undefined, price)
+  },
+)
+
 t.test('each mistake of a models file comes with its path and a way out', async (t) => {
   const inModel = (extra: string) => `models: { gpt-4o: { plan: [{ provider: openai }], ${extra} } }`
   const inProvider = (extra: string) =>

@@ -346,6 +346,22 @@ t.test('LLM tokens of images and audio are counted here when nobody reports them
   }
 })
 
+t.test('a price for one unit makes nothing free that is counted in another', async (t) => {
+  const chatted = { path: '/chat/completions', answer: chat({ usage: counts }) }
+  const table: [string, Pick<Case, 'path' | 'answer'>, number][] = [
+    ...['image', 'speech', 'audio'].map((model): (typeof table)[number] => [model, chatted, 195]),
+    ['image', { path: '/embeddings', answer: json({ data: [], usage: { prompt_tokens: 8 } }) }, 12],
+    ['audio', { path: generations, answer: json(picture) }, 7.5],
+    ['audio', { path: '/audio/speech', answer: raw(200, { 'content-type': 'audio/mpeg' }, 'mp3') }, 7.5],
+  ]
+  for (const [model, { path, answer }, charged] of table) {
+    one.answer(answer)
+    const reply = await post(gateway, `/v1${path}`, { model, prompt: WORDS }, auth)
+    const row = await waitForRow(gateway, String(reply.headers['x-request-id']))
+    t.match(row, { status: 200, charged_micros: charged * 1e6 }, `${model} ${path}`)
+  }
+})
+
 t.test('every request leaves one row, however it ends, and nothing held', async (t) => {
   const rowsBefore = readRows(gateway).length
   const ends: Record<string, [Behaviour, number]> = {

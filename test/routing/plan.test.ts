@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { Catalog, Dialect, Model, Provider } from '../../src/config/models.ts'
+import type { UsageKind } from '../../src/metering/usage-kinds.ts'
 import { isModelAllowed } from '../../src/routing/access.ts'
 import { planSteps } from '../../src/routing/plan.ts'
 
@@ -49,9 +50,11 @@ const plan = (
   asked: string,
   { allowed = [] as string[], dialect = 'openai' as Dialect, from = catalog } = {},
 ) =>
-  planSteps({ catalog: from, model: asked, allowed, dialect }).map(
+  planSteps({ catalog: from, model: asked, allowed, endpoint: { dialect, kind: 'chat' } }).map(
     (step) => `${step.health} at ${step.model.name}`,
   )
+
+const catalogOf = (only: Model): Catalog => ({ ...bare, models: new Map([[only.name, only]]) })
 
 t.test('the plan comes in order, then its fallbacks, each at its own price', (t) => {
   t.same(plan('big', { from: bare }), [
@@ -99,6 +102,20 @@ t.test('only providers that speak the endpoint’s dialect are asked', (t) => {
   t.same(plan('sonnet'), ['one/sonnet at sonnet'])
   t.throws(() => plan('haiku'), { code: 'model_not_found', message: /messages/ })
   t.throws(() => plan('big', { dialect: 'anthropic' }), { code: 'model_not_found', message: /chat/ })
+  t.end()
+})
+
+t.test('a price by the second, letter or image holds where these are counted, another elsewhere', (t) => {
+  const elsewhere = { units: ['perSecond' as const], price: { ...price, inputMicros: 7 } }
+  const heard = { ...model('m', [plain(one)]), elsewhere }
+  const inputMicros = (kind: UsageKind, from = catalogOf(heard)) =>
+    planSteps({ catalog: from, model: 'm', allowed: [], endpoint: { dialect: 'openai', kind } }).map(
+      (step) => step.model.price.inputMicros,
+    )
+  t.same(inputMicros('transcription'), [1])
+  for (const kind of ['chat', 'speech', 'images', 'embeddings', 'realtime'] as const)
+    t.same(inputMicros(kind), [7], kind)
+  t.same(inputMicros('chat', catalogOf(model('m', [plain(one)]))), [1])
   t.end()
 })
 
