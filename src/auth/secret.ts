@@ -1,6 +1,9 @@
 import { hash, randomBytes } from 'node:crypto'
 
+const MADE_HERE = /^gw-[\w-]{43}$/
 const PREFIX_LENGTH = 7
+/** Of a secret that somebody chose, the first characters may be half of what there is to guess. */
+const CHOSEN_PREFIX_LENGTH = 2
 
 /** A new secret: 256 random bits behind a mark that secret scanners can look for. */
 export const makeSecret = (): string => `gw-${randomBytes(32).toString('base64url')}`
@@ -9,4 +12,5 @@ export const makeSecret = (): string => `gw-${randomBytes(32).toString('base64ur
 export const hashSecret = (secret: string): string => hash('sha256', secret)
 
 /** The secret's first characters, for people to tell tokens apart. */
-export const prefixOf = (secret: string): string => secret.slice(0, PREFIX_LENGTH)
+export const prefixOf = (secret: string): string =>
+  secret.slice(0, MADE_HERE.test(secret) ? PREFIX_LENGTH : CHOSEN_PREFIX_LENGTH)

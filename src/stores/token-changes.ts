@@ -36,9 +36,12 @@ export function rotated(token: Token, { hash, prefix, at, previousUntil }: Rotat
   return { ...kept, hash, prefix, ...(previous.length > 0 ? { previous } : {}) }
 }
 
-/** A new secret revives a revoked or disabled master token and ends the ones before; the credits stay what they are. */
+/**
+ * A new secret revives a revoked or disabled master token and ends the ones before; the credits stay what they are.
+ * Of the same secret more may be shown than now: an earlier release did.
+ */
 export function renewed(before: Token, { hash, prefix }: NewToken): Token {
-  if (before.hash === hash) return before
+  if (before.hash === hash) return before.prefix === prefix ? before : { ...before, prefix }
   const { revokedAt: _revoked, disabledAt: _disabled, previous: _previous, ...kept } = before
   return { ...kept, hash, prefix }
 }

@@ -230,6 +230,9 @@ export function tokenStoreContract(name: string, open: (test: Owner) => Promise<
     test.equal((await store.list()).length, 1)
     await store.revoke(id, 5)
     test.match(await store.putMaster(second), { revokedAt: 5 }, 'the revoked secret stays revoked')
+    const shorter = { ...second, prefix: second.prefix.slice(0, 2) }
+    test.match(await store.putMaster(shorter), { id, revokedAt: 5, hash: second.hash })
+    test.equal((await store.find(second.hash))?.prefix, shorter.prefix, 'less of it is shown than before')
     const third = newToken(1, { type: 'admin' })
     test.equal((await store.putMaster(third)).revokedAt, undefined)
     const at = Date.now()

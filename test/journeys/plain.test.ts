@@ -294,6 +294,8 @@ t.test('a token’s owner sees what it is and has, without a provider', async (t
   t.equal(credited, 1_000_000)
   t.equal(balance + held + charged, credited)
   t.ok(token.startsWith(reply.json().prefix) && reply.json().prefix.length < token.length / 2)
+  const chosen = await send(gateway, { path: '/v1/token', headers: bearer(gateway.masterToken) })
+  t.match(chosen.json(), { user: 'master', prefix: /^ma$/ }, 'of a secret that may be guessed')
   t.equal(one.requests.length, asked)
 })
 

@@ -75,7 +75,8 @@ function buildStore({ book, ledger, lock }: Parts): TokenStore {
     putMaster: async (token) => {
       const before = findMaster()
       if (before === undefined) return mint(token, { isMaster: true })
-      return before.hash === token.hash ? before : book.put(altered(before, (old) => renewed(old, token)))
+      const isSame = before.hash === token.hash && before.prefix === token.prefix
+      return isSame ? before : book.put(altered(before, (old) => renewed(old, token)))
     },
     master: async () => findMaster(),
     ...openChanges(book, ledger),
