@@ -120,6 +120,7 @@ const openTools = (settings: Settings): ExchangeTools => ({
   live: createLive(),
   timeouts: settings,
   health: createProviderHealth(),
+  unknown: createProviderHealth(1), // a 404 would only come again
   budget: createRetryBudget(),
   now: Date.now,
 })
@@ -127,7 +128,7 @@ const openTools = (settings: Settings): ExchangeTools => ({
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. */
 const openWebsocketTools = (
   settings: Settings,
-  { live, health: providers, budget, now }: ExchangeTools,
+  { live, health: providers, unknown, budget, now }: ExchangeTools,
   tokens: TokenStore,
 ): WebsocketTools => ({
   sockets: createOpenSockets({
@@ -136,6 +137,7 @@ const openWebsocketTools = (
   }),
   live,
   health: providers,
+  unknown,
   budget,
   timeouts: settings,
   idleTimeoutMs: settings.wsIdleTimeoutMs,

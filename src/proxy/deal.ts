@@ -17,6 +17,8 @@ export interface ExchangeTools {
   upstreams: Upstreams
   timeouts: UpstreamTimeouts
   health: ProviderHealth
+  /** Which models a provider does not know, by provider, model and endpoint. */
+  unknown: ProviderHealth
   budget: RetryBudget
   now(): number
   /** Everything that runs, for the drain. */

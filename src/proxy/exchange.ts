@@ -36,7 +36,7 @@ export class Exchange implements CallListener {
     this.#deal = deal
     this.#tools = tools
     this.#bill = openBill(deal)
-    this.#walk = new PlanWalk(deal.steps, tools)
+    this.#walk = new PlanWalk(deal.steps, deal.endpoint.path, tools)
     this.#total = setTimeout(() => this.#runOut(), tools.timeouts.totalTimeoutMs)
     tools.live.add(this)
     deal.request.billing = new Promise((resolve) => {
@@ -68,7 +68,7 @@ export class Exchange implements CallListener {
       this.#fail({ kind: 'status', status, reason: isPage ? 'html' : String(status), retryAfterMs })
       return false
     }
-    this.#tools.health.succeeded(step.health)
+    this.#walk.succeeded(step)
     this.#bill.noteFirstByte()
     this.#answer = this.#openAnswer(step, status, headers)
     return true

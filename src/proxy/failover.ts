@@ -25,8 +25,8 @@ export const isProviderFailure = (status: number): boolean =>
   (status >= 401 && status <= 404 && status !== 400) ||
   status === 408
 
-/** A model that a provider does not know says nothing about the provider's health. */
-export const isUnhealthy = (failure: Failure): boolean => failure.status !== 404
+/** The provider is well, but it does not know the model, or not at this endpoint. */
+export const isModelUnknown = (failure: Failure): boolean => failure.status === 404
 
 const TIMEOUTS = new Set(['CONNECT_TIMEOUT', 'FIRST_BYTE_TIMEOUT', 'IDLE_TIMEOUT'])
 

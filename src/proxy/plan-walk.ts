@@ -2,11 +2,12 @@ import type { GatewayError } from '../errors.ts'
 import type { ProviderHealth } from '../routing/health.ts'
 import type { Step } from '../routing/plan.ts'
 import type { RetryBudget } from '../routing/retry-budget.ts'
-import { type Failure, isUnhealthy } from './failover.ts'
+import { type Failure, isModelUnknown } from './failover.ts'
 import { judgeFailures } from './verdict.ts'
 
 interface WalkTools {
   health: ProviderHealth
+  unknown: ProviderHealth
   budget: RetryBudget
   now(): number
 }
@@ -14,44 +15,79 @@ interface WalkTools {
 /** One request's way through its plan: who is asked next, what came of it, and the error that stands for it all. */
 export class PlanWalk {
   readonly #steps: readonly Step[]
+  readonly #endpoint: string
   readonly #tools: WalkTools
   readonly #failures: Failure[] = []
+  readonly #asked: Step[] = []
   #next = 0
-  #hasAsked = false
 
-  constructor(steps: readonly Step[], tools: WalkTools) {
+  constructor(steps: readonly Step[], endpoint: string, tools: WalkTools) {
     this.#steps = steps
+    this.#endpoint = endpoint
     this.#tools = tools
   }
 
-  /** The next step whose provider does not rest. */
+  /** The next step that does not rest; where nobody else can be asked, the first that did not know the model. */
   next(): Step | undefined {
-    const { health, now } = this.#tools
+    const now = this.#tools.now()
     while (this.#next < this.#steps.length) {
       const step = this.#steps[this.#next]
       this.#next += 1
-      if (step && !health.isResting(step.health, now())) return step
+      if (step && !this.#isResting(step, now) && this.#isAffordable(step, now)) return step
     }
-    return undefined
+    // It may have learnt the model, and only a provider's own word makes a 404.
+    if (this.#asked.length > 0) return undefined
+    return this.#steps.find((step) => !this.#tools.health.isResting(step.health, now))
   }
 
   /** Right before the ask, for it may take the one probe of a provider; false: no further retry may be made. */
   mayAsk(step: Step): boolean {
-    const { health, budget, now } = this.#tools
-    if (this.#hasAsked && !budget.spend()) return false
-    this.#hasAsked = true
+    const { health, unknown, budget, now } = this.#tools
+    if (this.#asked.length > 0 && !budget.spend()) return false
+    this.#asked.push(step)
     health.admit(step.health, now())
+    unknown.admit(this.#nameOf(step), now())
     return true
   }
 
+  succeeded(step: Step): void {
+    this.#tools.health.succeeded(step.health)
+    this.#tools.unknown.succeeded(this.#nameOf(step))
+  }
+
   note(step: Step, failure: Failure): void {
+    const { health, unknown, now } = this.#tools
     this.#failures.push(failure)
-    if (isUnhealthy(failure)) this.#tools.health.failed(step.health, this.#tools.now(), failure.retryAfterMs)
+    if (isModelUnknown(failure)) unknown.failed(this.#nameOf(step), now())
+    else health.failed(step.health, now(), failure.retryAfterMs)
   }
 
   verdict(model: string): GatewayError {
-    const { health, now } = this.#tools
-    const rests = this.#steps.map((step) => health.restsFor(step.health, now()))
-    return judgeFailures(model, this.#failures, rests)
+    const { health, unknown } = this.#tools
+    const now = this.#tools.now()
+    const isOpen = (step: Step) => !this.#asked.includes(step) && !unknown.isResting(this.#nameOf(step), now)
+    return judgeFailures(model, {
+      failures: this.#failures,
+      restsMs: this.#steps.map((step) => health.restsFor(step.health, now)),
+      neverAsked: this.#steps.filter(isOpen).length,
+    })
+  }
+
+  /** A provider that has the model may lack one endpoint: the others are not concerned. */
+  #nameOf(step: Step): string {
+    return `${step.health} ${this.#endpoint}`
+  }
+
+  #isResting(step: Step, now: number): boolean {
+    const { health, unknown } = this.#tools
+    return health.isResting(step.health, now) || unknown.isResting(this.#nameOf(step), now)
+  }
+
+  /** A probe that fails costs a retry: while there is none, requests go to whoever is well. */
+  #isAffordable(step: Step, now: number): boolean {
+    const { health, unknown, budget } = this.#tools
+    const isDue = (one: Step) => health.isDue(one.health, now) || unknown.isDue(this.#nameOf(one), now)
+    if (budget.hasLeft() || !isDue(step)) return true
+    return !this.#steps.slice(this.#next).some((later) => !this.#isResting(later, now) && !isDue(later))
   }
 }

@@ -1,15 +1,20 @@
 import { type GatewayError, modelNotFound, upstreamFailed, upstreamTimeout } from '../errors.ts'
-import type { Failure } from './failover.ts'
+import { type Failure, isModelUnknown } from './failover.ts'
 
-/** The one error that stands for all attempts of a request; `restsMs`: how long each provider of the plan rests. */
-export const judgeFailures = (
-  model: string,
-  failures: readonly Failure[],
-  restsMs: readonly number[],
-): GatewayError => {
+/** One request's way through its plan, for judgement. */
+export interface Walked {
+  failures: readonly Failure[]
+  /** How long each provider of the plan rests. */
+  restsMs: readonly number[]
+  /** Steps of the plan that nobody knows an answer of: not asked, and not known to lack the model. */
+  neverAsked: number
+}
+
+/** The one error that stands for all attempts of a request. */
+export const judgeFailures = (model: string, { failures, restsMs, neverAsked }: Walked): GatewayError => {
   const last = failures.at(-1)
   const name = model.slice(0, 64)
-  if (last && failures.every((failure) => failure.status === 404)) {
+  if (last && neverAsked === 0 && failures.every(isModelUnknown)) {
     const text = 'No provider knows this model; GET /v1/models lists what your token may use'
     return modelNotFound(text, { param: 'model' })
   }

@@ -20,12 +20,15 @@ export interface ProviderHealth {
   restsFor(name: string, now: number): number
   /** To be called right before asking. A provider whose rest is over is probed by one request alone. */
   admit(name: string, now: number): boolean
+  /** Its rest is over, and nothing has come of it yet: the next ask is a probe. */
+  isDue(name: string, now: number): boolean
   /** `askedRestMs`: what the provider's own `Retry-After` said. */
   failed(name: string, now: number, askedRestMs?: number): void
   succeeded(name: string): void
 }
 
-export const createProviderHealth = (): ProviderHealth => {
+/** `tolerated`: the failure in a row with which a rest begins. */
+export const createProviderHealth = (tolerated = TOLERATED_FAILURES): ProviderHealth => {
   const records = new Map<string, Record>()
 
   const recordOf = (name: string): Record => {
@@ -52,10 +55,14 @@ export const createProviderHealth = (): ProviderHealth => {
       record.until = now + Math.max(record.restMs, FIRST_REST_MS)
       return true
     },
+    isDue(name, now) {
+      const until = records.get(name)?.until ?? 0
+      return until > 0 && until <= now
+    },
     failed(name, now, askedRestMs) {
       const record = recordOf(name)
       record.failures += 1
-      if (record.failures >= TOLERATED_FAILURES) {
+      if (record.failures >= tolerated) {
         record.restMs = Math.min(LONGEST_REST_MS, Math.max(FIRST_REST_MS, record.restMs * 2))
         record.until = now + record.restMs
       }

@@ -7,6 +7,8 @@ const SHARE = 0.2
 export interface RetryBudget {
   /** Once for every request. */
   earn(): void
+  /** Whether `spend` would say yes. */
+  hasLeft(): boolean
   /** Once for every attempt after a request's first; false: do not make it. */
   spend(): boolean
 }
@@ -17,6 +19,7 @@ export const createRetryBudget = (): RetryBudget => {
     earn() {
       if (left < BURST) left = Math.min(BURST, left + SHARE)
     },
+    hasLeft: () => left >= 1,
     spend() {
       if (left < 1) return false
       left -= 1

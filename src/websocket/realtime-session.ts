@@ -35,7 +35,7 @@ export class RealtimeSession extends Session {
   constructor(options: SessionOptions) {
     super()
     this.#options = options
-    this.#walk = new PlanWalk(options.steps, options.tools)
+    this.#walk = new PlanWalk(options.steps, '/realtime', options.tools)
   }
 
   /** Asks one provider after the other; rejects with the error that stands for all of them. */
@@ -90,7 +90,7 @@ export class RealtimeSession extends Session {
       this.#note(step, failure)
       return undefined
     }
-    tools.health.succeeded(step.health)
+    this.#walk.succeeded(step)
     if (dialed.kind !== 'open') return dialed.kind === 'refused' ? { refusal: dialed.refusal } : undefined
     this.#upstream = dialed.end.socket
     return { end: dialed.end, protocol: dialed.protocol, step }

@@ -9,6 +9,7 @@ export interface WebsocketTools {
   sockets: OpenSockets
   live: Live
   health: ProviderHealth
+  unknown: ProviderHealth
   budget: RetryBudget
   timeouts: DialTimeouts
   idleTimeoutMs: number

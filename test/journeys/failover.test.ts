@@ -25,6 +25,7 @@ const { gateway, providers, token } = await startJourney(t, {
     first: { plan: plan('one'), price, fallbacks: ['second'] },
     second: { plan: [{ provider: 'two', model: 'second-at-two' }], price: { input: 10, output: 20 } },
     loose: { plan: plan('one'), price: { input: 10, output: 20 }, fallbacks: ['named-nowhere'] },
+    lone: { plan: plan('one'), price },
     three: { plan: plan('one', 'gone', 'two'), price },
     spare: { plan: [{ provider: 'one' }, { provider: 'two', model: 'shared' }], price },
     shared: { plan: plan('two'), price },
@@ -235,6 +236,63 @@ t.test('a retry that there is no budget for does not use up a rested provider’
   await setTimeout(Number(refused.headers['retry-after-ms']) + 20)
   t.match(await ask('spare'), { status: 502, headers: { 'x-gateway-attempts': '1' } })
   t.match(await ask('shared'), { status: 200 })
+})
+
+/** Asks for ever new models that the first provider fails to serve, until no retry is left. */
+const spendRetries = async () => {
+  for (let i = 0; ; i++) {
+    const { status: code } = await ask(`spent ${i}`)
+    if (code === 502) return
+  }
+}
+
+t.test('a plan whose first provider does not know the model is served by its second', async (t) => {
+  one.answer(status(404))
+  const asked = one.requests.length
+  for (let i = 0; i < 60; i++)
+    t.match(await ask('missing at one'), { status: 200, headers: { 'x-gateway-provider': 'two' } })
+  t.ok(one.requests.length - asked <= 10, `${one.requests.length - asked} times asked in vain`)
+  t.match((await ask('missing at one')).headers, { 'x-gateway-attempts': '1' })
+  one.answer(chat())
+  t.match((await ask('known at one')).headers, { 'x-gateway-provider': 'one' }, 'its other models')
+  const embeddings = await post(gateway, '/v1/embeddings', { model: 'missing at one' }, bearer(token))
+  t.match(embeddings.headers, { 'x-gateway-provider': 'one' }, 'its other endpoints')
+  await waitUntil(
+    () => ask('missing at one'),
+    (reply) => reply.headers['x-gateway-provider'] === 'one',
+  )
+})
+
+t.test('while a provider of the plan was not asked, a model is not “not found”', async (t) => {
+  one.answer(status(500))
+  await spendRetries()
+  one.answer(status(404))
+  const refused = await ask('not asked everywhere')
+  t.match(refused, { status: 502, headers: { 'x-should-retry': 'true', 'x-gateway-attempts': '1' } })
+  t.match(refused.json(), { error: { code: 'upstream_failed' } })
+  await setTimeout(1100)
+  const reply = await ask('not asked everywhere')
+  t.match(reply, { status: 200, headers: { 'x-gateway-attempts': '1' } }, 'no probe without a retry to spare')
+})
+
+t.test('a model that no provider of its plan knows is “not found” every time', async (t) => {
+  one.answer(status(404))
+  two.answer(status(404))
+  const asked = one.requests.length
+  for (const model of ['lone', 'missing everywhere']) {
+    for (let i = 0; i < 20; i++) {
+      const reply = await ask(model)
+      t.match(reply, { status: 404, headers: { 'x-should-retry': 'false' } })
+      t.match(reply.json(), { error: { code: 'model_not_found' } })
+    }
+  }
+  t.ok(one.requests.length - asked >= 21)
+  one.answer(chat())
+  t.match(await ask('lone'), { status: 200 }, 'asked, however lately it did not know')
+  two.answer(status(503, { 'retry-after': '60' }))
+  one.answer(status(404))
+  await ask('missing or away')
+  t.match(await ask('missing or away'), { status: 502, headers: { 'x-gateway-attempts': '1' } })
 })
 
 t.test('in a storm retries add at most a fifth to the traffic', async (t) => {

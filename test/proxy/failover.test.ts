@@ -1,12 +1,12 @@
 import t from 'tap'
 import {
   type Failure,
+  isModelUnknown,
   isProviderFailure,
-  isUnhealthy,
   readNetworkFailure,
   readRetryAfter,
 } from '../../src/proxy/failover.ts'
-import { judgeFailures } from '../../src/proxy/verdict.ts'
+import { judgeFailures, type Walked } from '../../src/proxy/verdict.ts'
 
 const failure = (rest: Partial<Failure>): Failure => ({
   kind: 'status',
@@ -14,6 +14,12 @@ const failure = (rest: Partial<Failure>): Failure => ({
   reason: '',
   retryAfterMs: undefined,
   ...rest,
+})
+
+const walked = (failures: Partial<Failure>[]): Walked => ({
+  failures: failures.map(failure),
+  restsMs: [0],
+  neverAsked: 0,
 })
 
 t.test('the next provider is asked after our own faults and its own, not after the client’s', (t) => {
@@ -25,9 +31,9 @@ t.test('the next provider is asked after our own faults and its own, not after t
 })
 
 t.test('a model that a provider does not know says nothing about its health', (t) => {
-  t.notOk(isUnhealthy(failure({ status: 404 })))
-  t.ok(isUnhealthy(failure({ status: 401 })))
-  t.ok(isUnhealthy(failure({ kind: 'network', status: 0 })))
+  t.ok(isModelUnknown(failure({ status: 404 })))
+  t.notOk(isModelUnknown(failure({ status: 401 })))
+  t.notOk(isModelUnknown(failure({ kind: 'network', status: 0 })))
   t.end()
 })
 
@@ -61,9 +67,16 @@ t.test('one error stands for all attempts, and says when to come again', (t) => 
     [[], 502, 'upstream_failed'],
   ]
   for (const [failures, statusCode, code] of table)
-    t.match(judgeFailures('m', failures.map(failure), [0]), { statusCode, code })
-  t.match(judgeFailures('m', [failure({})], [9000, 4000]), { retryAfterMs: 4000, passing: true })
-  t.match(judgeFailures('m', [failure({})], [0, 4000]), { retryAfterMs: 1000 })
-  t.equal(judgeFailures('m'.repeat(256), [failure({})], [0]).message.length < 200, true)
+    t.match(judgeFailures('m', walked(failures)), { statusCode, code })
+  t.match(judgeFailures('m', { ...walked([{}]), restsMs: [9000, 4000] }), {
+    retryAfterMs: 4000,
+    passing: true,
+  })
+  t.match(judgeFailures('m', { ...walked([{}]), restsMs: [0, 4000] }), { retryAfterMs: 1000 })
+  t.match(judgeFailures('m', { ...walked([{ status: 404 }]), neverAsked: 1 }), {
+    statusCode: 502,
+    passing: true,
+  })
+  t.equal(judgeFailures('m'.repeat(256), walked([{}])).message.length < 200, true)
   t.end()
 })

@@ -54,6 +54,16 @@ t.test('a provider’s own Retry-After rests it at once, but never for more than
   t.end()
 })
 
+t.test('where one failure is enough, the first begins a rest', (t) => {
+  const health = createProviderHealth(1)
+  health.failed('p/m', 0)
+  t.equal(health.restsFor('p/m', 0), 1000)
+  t.notOk(health.isDue('p/m', 999))
+  t.ok(health.isDue('p/m', 1000))
+  t.notOk(health.isDue('p/other', 1000))
+  t.end()
+})
+
 t.test('names without end do not fill the memory: the oldest are forgotten', (t) => {
   const health = createProviderHealth()
   for (let i = 0; i <= 10_000; i++) health.failed(`p/${i}`, 0, 1000)
@@ -65,7 +75,9 @@ t.test('names without end do not fill the memory: the oldest are forgotten', (t)
 t.test('ten retries at once, then one for every five requests', (t) => {
   const budget = createRetryBudget()
   const spend = () => Array.from({ length: 20 }, () => budget.spend()).filter(Boolean).length
+  t.ok(budget.hasLeft())
   t.equal(spend(), 10)
+  t.notOk(budget.hasLeft())
   for (let i = 0; i < 20; i++) budget.earn()
   t.equal(spend(), 4)
   for (let i = 0; i < 1000; i++) budget.earn()
