@@ -5,6 +5,7 @@ import { readUsage } from '../metering/usage.ts'
 import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
 import type { Settlement } from '../stores/token-store.ts'
 import type { Answer, AnswerContext } from './answer.ts'
+import { creditHeaders } from './bill.ts'
 import { createPressure, type Pressure } from './pressure.ts'
 
 /** An answer up to this size is held back until it is paid, so that its price stands in its headers. */
@@ -152,11 +153,3 @@ const patiently = (settling: Promise<Settlement>): Promise<Settlement | undefine
     const timer = setTimeout(() => resolve(undefined), SETTLE_PATIENCE_MS)
     settling.then(resolve, reject).finally(() => clearTimeout(timer))
   })
-
-const creditHeaders = (settlement: Settlement | undefined): Record<string, string> =>
-  settlement
-    ? {
-        'x-gateway-credits-charged': String(settlement.chargedMicros / 1e6),
-        'x-gateway-credits-remaining': String(settlement.balanceMicros / 1e6),
-      }
-    : {}

@@ -98,6 +98,15 @@ const headersOf = ({ hold }: BillRequest, { step, attempts }: Progress): Record<
     : {}),
 })
 
+/** What is known of the credits once the bill is settled; undefined: it is still on its way. */
+export const creditHeaders = (settlement: Settlement | undefined): Record<string, string> =>
+  settlement
+    ? {
+        'x-gateway-credits-charged': String(settlement.chargedMicros / 1e6),
+        'x-gateway-credits-remaining': String(settlement.balanceMicros / 1e6),
+      }
+    : {}
+
 /** A wildcard lets clients name models in any script; a header takes ASCII, anything else would break the answer. */
 const headerText = (name: string): string =>
   /^[\x20-\x7e]*$/.test(name) ? name : encodeURI(name.toWellFormed())

@@ -1,10 +1,11 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
 import type { Step } from '../routing/plan.ts'
+import type { Settlement } from '../stores/token-store.ts'
 import type { CallListener } from '../upstream/call.ts'
 import type { Attempt } from '../upstream/upstreams.ts'
 import type { Answer } from './answer.ts'
-import { type Bill, openBill } from './bill.ts'
+import { type Bill, creditHeaders, openBill } from './bill.ts'
 import type { ExchangeRequest, ExchangeTools } from './deal.ts'
 import {
   type Failure,
@@ -149,8 +150,9 @@ export class Exchange implements CallListener {
     if (this.#isOver) return
     this.#attempt?.abort()
     this.#deal.request.line.error = error.code
-    const tell = (): void => this.#deal.downstream.fail(error, this.#bill.headers())
-    this.#over(this.#bill.settle(error.statusCode, undefined).then(tell, tell))
+    const tell = (settlement?: Settlement): void =>
+      this.#deal.downstream.fail(error, { ...this.#bill.headers(), ...creditHeaders(settlement) })
+    this.#over(this.#bill.settle(error.statusCode, undefined).then(tell, () => tell()))
   }
 
   #openAnswer(step: Step, status: number, headers: IncomingHttpHeaders): Answer {

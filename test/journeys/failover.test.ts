@@ -159,6 +159,12 @@ t.test('when all have failed the answer says so in one error, and nothing is cha
     const reply = await ask(`all ${first} ${second}`)
     t.match(reply, { status: code, headers: { 'x-should-retry': retry, 'x-gateway-attempts': '2' } })
     t.match(reply.json(), { error: { code: name, message: String, type: String } })
+    t.equal(reply.headers['x-gateway-credits-charged'], '0')
+    t.equal(
+      Number(reply.headers['x-gateway-credits-remaining']),
+      before.balance,
+      'the hold has been released',
+    )
     t.notMatch(reply.text, /provider says|127\.0\.0\.1|key-of/)
     const row = await waitForRow(gateway, String(reply.headers['x-request-id']))
     t.match(row, { status: code, attempts: 2, provider: '', cost_micros: 0, charged_micros: 0 })
