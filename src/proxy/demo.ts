@@ -52,13 +52,14 @@ const answer = async (request: IncomingMessage, response: ServerResponse): Promi
       error: { message: 'The body is not JSON', type: 'invalid_request_error', param: null, code: null },
     })
   const text = lastText(asked)
-  if (request.url === '/v1/chat/completions')
+  const [path] = (request.url ?? '').split('?', 1)
+  if (path === '/v1/chat/completions')
     return asked.stream === true ? streamChat(response, asked, text) : reply(response, 200, chat(asked, text))
-  if (request.url === '/v1/messages')
+  if (path === '/v1/messages')
     return asked.stream === true
       ? streamMessage(response, asked, text)
       : reply(response, 200, message(asked, text))
-  if (request.url === '/v1/messages/count_tokens')
+  if (path === '/v1/messages/count_tokens')
     return reply(response, 200, { input_tokens: usage(asked, text).prompt_tokens })
   const message404 = 'The demo provider answers /v1/chat/completions and /v1/messages'
   reply(response, 404, {

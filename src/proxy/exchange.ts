@@ -14,7 +14,7 @@ import {
   readRetryAfter,
   TOTAL_TIMEOUT,
 } from './failover.ts'
-import { upstreamHeaders } from './headers.ts'
+import { upstreamHeaders, upstreamQuery } from './headers.ts'
 import { openAnswer } from './open-answer.ts'
 import { PlanWalk } from './plan-walk.ts'
 
@@ -125,7 +125,7 @@ export class Exchange implements CallListener {
     this.#answer = undefined
     const { provider } = step
     const headers = upstreamHeaders(request.headers, provider, endpoint.dialect)
-    const path = provider.basePath + endpoint.path
+    const path = provider.basePath + endpoint.path + upstreamQuery(request.url)
     const { firstByteTimeoutMs, idleTimeoutMs } = timeouts
     const call = { path, headers, body, firstByteTimeoutMs, idleTimeoutMs }
     this.#attempt = upstreams.ask(provider.origin, call, this)

@@ -37,6 +37,9 @@ export const upstreamHeaders = (
   return headers
 }
 
+/** The client's query as it was sent, its "?" included: no credential is in it (`entrance/guard.ts`). */
+export const upstreamQuery = (url: string): string => /\?[^#]*/.exec(url)?.[0] ?? ''
+
 /** Copies what a client may see of a provider's answer onto `target`. */
 export const copyDownward = (
   answer: Readonly<{ [name: string]: string | string[] | undefined }>,

@@ -6,6 +6,7 @@ import type { IdempotencyStore, KeptAnswer } from '../stores/idempotency.ts'
 import type { Settlement, UsageRow } from '../stores/token-store.ts'
 import type { Ask } from './ask.ts'
 import type { Downstream } from './downstream.ts'
+import { upstreamQuery } from './headers.ts'
 import { type AnswerKeeper, createAnswerKeeper } from './kept-answer.ts'
 
 const KEY = /^[\x20-\x7e]{1,255}$/
@@ -43,7 +44,7 @@ export const claimKey = async (store: IdempotencyStore, keyed: Keyed): Promise<K
   if (claim.state === 'answered' && claim.answer) return { ...NOTHING_TO_DO, again: claim.answer }
   if (claim.state === 'mismatch')
     throw idempotencyMismatch(
-      'This "Idempotency-Key" was used for another request: choose a new one, or send the same path and body',
+      'This "Idempotency-Key" was used for another request: choose a new one, or send the same path, query and body',
     )
   if (claim.state === 'running')
     throw idempotencyRunning(
@@ -61,9 +62,11 @@ export const sendAgain = (reply: FastifyReply, { status, headers, body }: KeptAn
     .headers({ ...headers, 'idempotent-replayed': 'true' })
     .send(body)
 
-/** The path and the body: of JSON its bytes, of a form its content. */
-const fingerprintOf = ({ request: { body }, endpoint, ask }: Keyed): string => {
-  const hash = createHash('sha256').update(endpoint.path).update('\0')
+/** The path with its query, and the body: of JSON its bytes, of a form its content. */
+const fingerprintOf = ({ request: { body, url }, endpoint, ask }: Keyed): string => {
+  const hash = createHash('sha256')
+    .update(endpoint.path + upstreamQuery(url))
+    .update('\0')
   if (Array.isArray(body)) for (const chunk of body) hash.update(chunk)
   else hash.update(ask.contentHash ?? '')
   return hash.digest('hex')

@@ -46,12 +46,13 @@ t.test('a plain answer is given again byte for byte, and charged once', async (t
   test.equal(rowsOf(again).length, 0)
 })
 
-t.test('another body or path under the same key is 422, another token has keys of its own', async (test) => {
+t.test('another body, path or query under a key is 422, another token has its own', async (test) => {
   const key = randomUUID()
   await post(gateway, CHAT, ask('one'), withKey(key))
   for (const [path, body] of [
     [CHAT, ask('two')],
     ['/v1/responses', ask('one')],
+    [`${CHAT}?beta=true`, ask('one')],
   ] as const) {
     const refused = await post(gateway, path, body, withKey(key))
     test.match(refused, { status: 422, headers: { 'x-should-retry': 'false' } })

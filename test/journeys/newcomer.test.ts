@@ -62,6 +62,8 @@ t.test('the first start shows a token and a command that works as it stands, onc
     test.notOk(readFileSync(file).includes(steps.secret), file)
   const second = await startGateway(test, { ...first, env: UNSET })
   test.match(await post(second, '/v1/chat/completions', CHAT, bearer(steps.secret)), { status: 200 })
+  const beta = await post(second, '/v1/chat/completions?beta=true', CHAT, bearer(steps.secret))
+  test.match(beta, { status: 200 }, 'with a query')
   await second.stop()
   test.notMatch(second.stdout(), /gw-|master token/)
 })

@@ -252,6 +252,26 @@ t.test('Messages go to a provider that speaks them, with its key and version', a
   t.match(wrong.json(), { type: 'error', error: { type: 'not_found_error' } })
 })
 
+t.test('the query reaches the provider byte for byte, and no log line', async (t) => {
+  const body = { model: 'sonnet', max_tokens: 9, messages: [] }
+  const odd = ['?beta=true', '?', '?a=1&a=2&&b', '?q=%2f%2F+%zz&x=a=b?c/../d', '']
+  for (const query of odd) {
+    t.match(await post(gateway, `/v1/messages${query}`, body, auth), { status: 200 }, query)
+    t.equal(claude.requests.at(-1)?.url, `/v1/messages${query}`)
+    t.match(await post(gateway, `${CHAT}${query}`, { model: 'gpt-a' }, auth), { status: 200 }, query)
+    t.equal(lastSeen()?.url, `${CHAT}${query}`)
+  }
+  t.match(await post(gateway, `${CHAT}?mark=seen-by-nobody`, { model: 'gpt-a' }, auth), { status: 200 })
+  one.queue(status(500))
+  const failed = await post(gateway, `${CHAT}?mark=seen-by-nobody`, { model: 'gpt-a' }, auth)
+  await gateway.waitForLine((line) => line.requestId === failed.headers['x-request-id'])
+  t.notMatch(gateway.stdout(), /seen-by-nobody|beta=true/)
+  const asked = one.requests.length
+  const refused = await post(gateway, `${CHAT}?beta=true&api_key=${token}`, { model: 'gpt-a' }, auth)
+  t.match(refused, { status: 400 })
+  t.equal(one.requests.length, asked)
+})
+
 t.test('the models list shows what the token may use, also one by one, in both dialects', async (t) => {
   const list = (await get(gateway, '/v1/models', auth)).json()
   t.equal(list.object, 'list')
