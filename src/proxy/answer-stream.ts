@@ -11,7 +11,7 @@ import { createHoldGuard } from './hold-guard.ts'
 import { createPressure, type Pressure } from './pressure.ts'
 import { createUsageFilter, endsEvent, type UsageFilter } from './usage-filter.ts'
 
-/** Server-sent events: each leaves at once; read by the meter, touched only to take the usage chunk out. */
+/** Server-sent events, from the first byte on: each leaves at once; read by the meter, touched only to take the usage chunk out. */
 export class StreamAnswer implements Answer {
   readonly #context: AnswerContext
   readonly #pressure: Pressure
@@ -40,7 +40,6 @@ export class StreamAnswer implements Answer {
       'cache-control': 'no-cache',
       'x-accel-buffering': 'no',
     })
-    this.#schedule()
   }
 
   data(chunk: Buffer): void {

@@ -16,13 +16,17 @@ export interface Answer {
   left(): void
 }
 
+/** What a provider says before its answer's body. */
+export interface AnswerHead {
+  status: number
+  headers: IncomingHttpHeaders
+}
+
 /** What an answer works with. */
-export interface AnswerContext {
+export interface AnswerContext extends AnswerHead {
   endpoint: Endpoint
   ask: Ask
   downstream: Downstream
-  status: number
-  headers: IncomingHttpHeaders
   attempt: () => Attempt | undefined
   price: Price
   heldMicros: number

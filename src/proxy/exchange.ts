@@ -3,8 +3,9 @@ import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/token-store.ts'
 import type { CallListener } from '../upstream/call.ts'
+import { UpstreamError } from '../upstream/upstream-error.ts'
 import type { Attempt } from '../upstream/upstreams.ts'
-import type { Answer } from './answer.ts'
+import type { Answer, AnswerHead } from './answer.ts'
 import { type Bill, creditHeaders, openBill } from './bill.ts'
 import type { ExchangeRequest, ExchangeTools } from './deal.ts'
 import {
@@ -15,7 +16,7 @@ import {
   TOTAL_TIMEOUT,
 } from './failover.ts'
 import { upstreamHeaders, upstreamQuery } from './headers.ts'
-import { openAnswer } from './open-answer.ts'
+import { isStream, openAnswer } from './open-answer.ts'
 import { PlanWalk } from './plan-walk.ts'
 
 /** From the first ask of a provider to the settled bill: failover before the first byte, one answer, one settlement. */
@@ -26,6 +27,7 @@ export class Exchange implements CallListener {
   readonly #walk: PlanWalk
   readonly #total: NodeJS.Timeout
   #attempt: Attempt | undefined
+  #head: AnswerHead | undefined
   #answer: Answer | undefined
   slot = -1
   /** The whole answer is here: only its bill and its last bytes are on their way. */
@@ -69,21 +71,23 @@ export class Exchange implements CallListener {
       this.#fail({ kind: 'status', status, reason: isPage ? 'html' : String(status), retryAfterMs })
       return false
     }
-    this.#walk.succeeded(step)
-    this.#bill.noteFirstByte()
-    this.#answer = this.#openAnswer(step, status, headers)
+    this.#head = { status, headers }
+    // The head of a stream says nothing yet: until its first byte the next provider may be asked.
+    if (!isStream(this.#head)) this.#begin()
     return true
   }
 
   data(chunk: Buffer): void {
+    if (!this.#answer) this.#begin()
     this.#answer?.data(chunk)
   }
 
   ended(): void {
+    if (!this.#answer) return this.failed(new UpstreamError('CLOSED_EARLY', 'The provider streamed nothing'))
     // Counting it must not turn it into a timeout, nor a restart into an error that was charged.
     this.#isWhole = true
     clearTimeout(this.#total)
-    this.#answer?.ended()
+    this.#answer.ended()
   }
 
   failed(error: Error): void {
@@ -155,14 +159,21 @@ export class Exchange implements CallListener {
     this.#over(this.#bill.settle(error.statusCode, undefined).then(tell, () => tell()))
   }
 
-  #openAnswer(step: Step, status: number, headers: IncomingHttpHeaders): Answer {
+  #begin(): void {
+    const step = this.#bill.step()
+    if (!step || !this.#head || this.#isOver) return
+    this.#walk.succeeded(step)
+    this.#bill.noteFirstByte()
+    this.#answer = this.#openAnswer(step, this.#head)
+  }
+
+  #openAnswer(step: Step, head: AnswerHead): Answer {
     const { endpoint, ask, downstream, hold } = this.#deal
     const context = {
       endpoint,
       ask,
       downstream,
-      status,
-      headers,
+      ...head,
       price: step.model.price,
       heldMicros: hold.micros,
       stallTimeoutMs: this.#tools.timeouts.idleTimeoutMs,

@@ -1,10 +1,11 @@
-import type { Answer, AnswerContext } from './answer.ts'
+import type { Answer, AnswerContext, AnswerHead } from './answer.ts'
 import { PlainAnswer } from './answer-plain.ts'
 import { StreamAnswer } from './answer-stream.ts'
 
 /** Whatever the client asked for, the provider's media type decides how its answer passes. */
-export const openAnswer = (context: AnswerContext, mustHideUsage: boolean): Answer => {
-  const isStream = /^text\/event-stream/i.test(String(context.headers['content-type']))
-  if (context.status >= 300 || !isStream) return new PlainAnswer(context)
-  return new StreamAnswer(context, mustHideUsage)
-}
+export const isStream = ({ status, headers }: AnswerHead): boolean =>
+  status < 300 && /^text\/event-stream/i.test(String(headers['content-type']))
+
+/** Of a stream to be called with its first byte: the client's head leaves here. */
+export const openAnswer = (context: AnswerContext, mustHideUsage: boolean): Answer =>
+  isStream(context) ? new StreamAnswer(context, mustHideUsage) : new PlainAnswer(context)

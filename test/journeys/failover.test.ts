@@ -333,6 +333,85 @@ t.test('a failed attempt leaves no trace in the answer of the next, streamed or 
   t.match((await ask('half an answer')).json().choices[0].message.content, /^of the second$/)
 })
 
+const HEAD = 'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n'
+const CHUNKED = `${HEAD}transfer-encoding: chunked\r\n\r\n`
+const bodiless: Record<string, Behaviour> = {
+  closed: faults.bytes(`${HEAD}connection: close\r\n\r\n`),
+  'cut in chunks': faults.bytes(CHUNKED),
+  'cut before its length': faults.bytes(`${HEAD}content-length: 9\r\n\r\n`),
+  'empty in chunks': faults.bytes(`${CHUNKED}0\r\n\r\n`),
+  'bad chunk': faults.bytes(`${CHUNKED}ZZ\r\n`, { stay: true }),
+  reset: faults.resetAtBodyByte(0, chatStream()),
+  silent: faults.hangAfterHeaders('text/event-stream'),
+}
+
+t.test('a stream that sent its head alone has failed before its first byte', async (t) => {
+  const before = await credits(gateway, token)
+  one.answer((seen) => bodiless[String(seen.json().model)] ?? status(500))
+  two.answer(chatStream())
+  const outcomes = Object.keys(bodiless).map(async (kind) => {
+    const reply = await ask(kind, { stream: true })
+    t.match(reply, { status: 200, headers: { 'x-gateway-provider': 'two', 'x-gateway-attempts': '2' } }, kind)
+    t.match(reply.text, /\[DONE\]\n\n$/, kind)
+    t.notMatch(reply.text, /error/, kind)
+    const row = await waitForRow(gateway, String(reply.headers['x-request-id']))
+    t.match(row, { provider: 'two', attempts: 2, status: 200, charged_micros: 26e6 }, kind)
+  })
+  await Promise.all(outcomes)
+  two.answer((seen) => bodiless[String(seen.json().model)] ?? status(500))
+  const spent = (await credits(gateway, token)).charged
+  t.equal(spent, before.charged + outcomes.length * 26)
+  const refused = await ask('closed', { stream: true })
+  t.match(refused, { status: 502, headers: { 'x-gateway-credits-charged': '0' } })
+  t.match(await ask('silent', { stream: true }), { status: 504 })
+  t.same(await credits(gateway, token), { ...before, balance: before.credited - spent, charged: spent })
+})
+
+t.test('a stream may be silent after its head for as long as between two events', async (t) => {
+  one.answer({
+    async act({ res }) {
+      await setTimeout(1400)
+      res.writeHead(200, { 'content-type': 'text/event-stream' })
+      res.flushHeaders()
+      await setTimeout(1400)
+      res.end('data: {"choices":[]}\n\ndata: [DONE]\n\n')
+    },
+  })
+  const reply = await ask('thinks for long', { stream: true })
+  t.match(reply, { status: 200, headers: { 'x-gateway-provider': 'one', 'x-gateway-attempts': '1' } })
+  t.match(reply.text, /\[DONE\]\n\n$/)
+})
+
+t.test(
+  'a head without a byte five times rests the provider, and a client that leaves pays nothing',
+  async (t) => {
+    one.answer((seen) => bodiless[seen.json().model === 'bodiless' ? 'closed' : 'silent'] ?? status(500))
+    two.answer(chatStream())
+    for (let i = 0; i < 5; i++) await ask('bodiless', { stream: true })
+    t.match((await ask('bodiless', { stream: true })).headers, { 'x-gateway-attempts': '1' })
+    const before = await credits(gateway, token)
+    const [asked, left] = [one.requests.length, one.requests.filter((seen) => seen.aborted).length]
+    const gone = new AbortController()
+    const leaving = fetch(`${gateway.url}${CHAT}`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: '{"model":"left early","stream":true}',
+      signal: gone.signal,
+    }).catch(() => undefined)
+    await one.waitForRequest(asked + 1)
+    gone.abort()
+    await leaving
+    await one.waitForAbort(left + 1)
+    t.same(
+      await waitUntil(
+        () => credits(gateway, token),
+        (now) => now.held === 0,
+      ),
+      before,
+    )
+  },
+)
+
 t.test('each timeout ends a call in its own time', async (t) => {
   const silent = createServer((socket) => socket.on('error', () => undefined)).listen(0, '127.0.0.1')
   await once(silent, 'listening')
