@@ -120,7 +120,7 @@ const openTools = (settings: Settings): ExchangeTools => ({
   live: createLive(),
   timeouts: settings,
   health: createProviderHealth(),
-  unknown: createProviderHealth(1), // a 404 would only come again
+  unknown: createProviderHealth(),
   budget: createRetryBudget(),
   now: Date.now,
 })

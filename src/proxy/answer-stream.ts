@@ -11,7 +11,7 @@ import { createHoldGuard } from './hold-guard.ts'
 import { createPressure, type Pressure } from './pressure.ts'
 import { createUsageFilter, endsEvent, type UsageFilter } from './usage-filter.ts'
 
-/** Server-sent events, from the first byte on: each leaves at once; read by the meter, touched only to take the usage chunk out. */
+/** Server-sent events: each leaves at once; read by the meter, touched only to take the usage chunk out. */
 export class StreamAnswer implements Answer {
   readonly #context: AnswerContext
   readonly #pressure: Pressure
@@ -22,6 +22,8 @@ export class StreamAnswer implements Answer {
   /** What came in this turn of the event loop: read and sent on as one at its end. */
   #pending: Buffer[] = []
   #isScheduled = false
+  /** A head alone is no answer, and costs nothing. */
+  #hasBytes = false
   #isOver = false
   /** The last bytes end an event, so that an error event may follow. */
   #isAtBoundary = true
@@ -40,10 +42,12 @@ export class StreamAnswer implements Answer {
       'cache-control': 'no-cache',
       'x-accel-buffering': 'no',
     })
+    this.#schedule()
   }
 
   data(chunk: Buffer): void {
     if (this.#isOver) return
+    this.#hasBytes = true
     this.#pending.push(chunk)
     this.#schedule()
   }
@@ -131,7 +135,7 @@ export class StreamAnswer implements Answer {
     const { bill, downstream, over } = this.#context
     const settle = async (): Promise<void> => {
       if (this.#decoder) await readOut(this.#decoder)
-      await bill.settle(status, await this.#usage(last !== undefined))
+      await bill.settle(status, this.#hasBytes ? await this.#usage(last !== undefined) : undefined)
       if (last) downstream.end(last)
     }
     settle().catch(downstream.cut).finally(over)

@@ -8,16 +8,13 @@ import type { Attempt } from '../upstream/upstreams.ts'
 import type { Answer, AnswerHead } from './answer.ts'
 import { type Bill, creditHeaders, openBill } from './bill.ts'
 import type { ExchangeRequest, ExchangeTools } from './deal.ts'
-import {
-  type Failure,
-  isProviderFailure,
-  readNetworkFailure,
-  readRetryAfter,
-  TOTAL_TIMEOUT,
-} from './failover.ts'
+import { type Failure, readNetworkFailure, readStatusFailure, TOTAL_TIMEOUT } from './failover.ts'
 import { upstreamHeaders, upstreamQuery } from './headers.ts'
 import { isStream, openAnswer } from './open-answer.ts'
 import { PlanWalk } from './plan-walk.ts'
+
+/** So long a stream's head waits for a first byte, and may fail over; then it leaves, lest somebody gives up a silent one. */
+const HEAD_PATIENCE_MS = 250
 
 /** From the first ask of a provider to the settled bill: failover before the first byte, one answer, one settlement. */
 export class Exchange implements CallListener {
@@ -28,6 +25,7 @@ export class Exchange implements CallListener {
   readonly #total: NodeJS.Timeout
   #attempt: Attempt | undefined
   #head: AnswerHead | undefined
+  #patience: NodeJS.Timeout | undefined
   #answer: Answer | undefined
   slot = -1
   /** The whole answer is here: only its bill and its last bytes are on their way. */
@@ -64,16 +62,14 @@ export class Exchange implements CallListener {
   answered(status: number, headers: IncomingHttpHeaders): boolean {
     const step = this.#bill.step()
     if (!step || this.#isOver) return false
-    const type = String(headers['content-type'] ?? '')
-    const isPage = status < 300 && /^text\/html/i.test(type)
-    if (isProviderFailure(status) || isPage) {
-      const retryAfterMs = readRetryAfter(headers, this.#tools.now())
-      this.#fail({ kind: 'status', status, reason: isPage ? 'html' : String(status), retryAfterMs })
+    const failure = readStatusFailure(status, headers, this.#tools.now())
+    if (failure) {
+      this.#fail(failure)
       return false
     }
     this.#head = { status, headers }
-    // The head of a stream says nothing yet: until its first byte the next provider may be asked.
-    if (!isStream(this.#head)) this.#begin()
+    if (isStream(this.#head)) this.#patience = setTimeout(() => this.#begin(), HEAD_PATIENCE_MS)
+    else this.#begin()
     return true
   }
 
@@ -127,6 +123,7 @@ export class Exchange implements CallListener {
     if (!body || !this.#walk.mayAsk(step)) return this.#refuse(this.#walk.verdict(ask.model))
     this.#bill.beginAttempt(step)
     this.#answer = undefined
+    clearTimeout(this.#patience)
     const { provider } = step
     const headers = upstreamHeaders(request.headers, provider, endpoint.dialect)
     const path = provider.basePath + endpoint.path + upstreamQuery(request.url)
@@ -160,6 +157,7 @@ export class Exchange implements CallListener {
   }
 
   #begin(): void {
+    clearTimeout(this.#patience)
     const step = this.#bill.step()
     if (!step || !this.#head || this.#isOver) return
     this.#walk.succeeded(step)
@@ -188,6 +186,7 @@ export class Exchange implements CallListener {
   #over(bill?: Promise<unknown>): void {
     this.#isOver = true
     clearTimeout(this.#total)
+    clearTimeout(this.#patience)
     this.#deal.ask.discard()
     const leave = (): void => {
       this.#tools.live.delete(this)

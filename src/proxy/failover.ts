@@ -25,6 +25,14 @@ export const isProviderFailure = (status: number): boolean =>
   (status >= 401 && status <= 404 && status !== 400) ||
   status === 408
 
+/** Why this head of an answer sends the request to the next provider; undefined: it is the answer. */
+export const readStatusFailure = (status: number, headers: Headerish, now: number): Failure | undefined => {
+  const isPage = status < 300 && /^text\/html/i.test(String(headers['content-type'] ?? ''))
+  if (!isProviderFailure(status) && !isPage) return undefined
+  const reason = isPage ? 'html' : String(status)
+  return { kind: 'status', status, reason, retryAfterMs: readRetryAfter(headers, now) }
+}
+
 /** The provider is well, but it does not know the model, or not at this endpoint. */
 export const isModelUnknown = (failure: Failure): boolean => failure.status === 404
 

@@ -6,6 +6,6 @@ import { StreamAnswer } from './answer-stream.ts'
 export const isStream = ({ status, headers }: AnswerHead): boolean =>
   status < 300 && /^text\/event-stream/i.test(String(headers['content-type']))
 
-/** Of a stream to be called with its first byte: the client's head leaves here. */
+/** The client's head leaves here, at the latest with the first byte. */
 export const openAnswer = (context: AnswerContext, mustHideUsage: boolean): Answer =>
   isStream(context) ? new StreamAnswer(context, mustHideUsage) : new PlainAnswer(context)

@@ -27,8 +27,7 @@ export interface ProviderHealth {
   succeeded(name: string): void
 }
 
-/** `tolerated`: the failure in a row with which a rest begins. */
-export const createProviderHealth = (tolerated = TOLERATED_FAILURES): ProviderHealth => {
+export const createProviderHealth = (): ProviderHealth => {
   const records = new Map<string, Record>()
 
   const recordOf = (name: string): Record => {
@@ -62,7 +61,7 @@ export const createProviderHealth = (tolerated = TOLERATED_FAILURES): ProviderHe
     failed(name, now, askedRestMs) {
       const record = recordOf(name)
       record.failures += 1
-      if (record.failures >= tolerated) {
+      if (record.failures >= TOLERATED_FAILURES) {
         record.restMs = Math.min(LONGEST_REST_MS, Math.max(FIRST_REST_MS, record.restMs * 2))
         record.until = now + record.restMs
       }

@@ -96,9 +96,8 @@ function keepAsking(edge: Edge, token: string) {
 
 async function silentStream(t: Test, { edge, token, running }: Patient & { running: Controlled }) {
   const path = '/v1/chat/completions'
-  const opening = edge.guest.open(FIRST, { path, headers: bearer(token), body: ask(true) })
+  const stream = await edge.guest.open(FIRST, { path, headers: bearer(token), body: ask(true) })
   await running.write('data: {"choices":[{"index":0,"delta":{"content":"before"}}]}\n\n')
-  const stream = await opening
   await sleep(SILENCE_MS)
   await running.write('data: {"choices":[{"index":0,"delta":{"content":"after"}}]}\n\ndata: [DONE]\n\n')
   await running.end()

@@ -83,13 +83,10 @@ async function testEdge(t: Test) {
     const running = controlled()
     provider.queue(running)
     const path = '/v1/chat/completions'
-    const write = (word: string) =>
-      running.write(`data: {"choices":[{"index":0,"delta":{"content":"${word}"}}]}\n\n`)
-    const opening = guest.open(second, { path, headers: bearer(token), body: ask(true) })
-    await write('one')
-    const pieces = (await opening)[Symbol.asyncIterator]()
+    const stream = await guest.open(second, { path, headers: bearer(token), body: ask(true) })
+    const pieces = stream[Symbol.asyncIterator]()
     for (const word of ['one', 'two', 'three']) {
-      if (word !== 'one') await write(word)
+      await running.write(`data: {"choices":[{"index":0,"delta":{"content":"${word}"}}]}\n\n`)
       t.match((await pieces.next()).value?.bytes.toString(), word)
     }
     await running.write('data: [DONE]\n\n')

@@ -18,9 +18,8 @@ t.test('going down: a running stream ends by itself, new work is refused, and th
 
   const running = controlled()
   provider.queue(running)
-  const opening = openStream(gateway, { path: CHAT, body: ask(true), headers: bearer(token) })
+  const stream = await openStream(gateway, { path: CHAT, body: ask(true), headers: bearer(token) })
   await running.write(event('one'))
-  const stream = await opening
   const idle = connect(gateway.port, '127.0.0.1')
   idle.resume()
   await once(idle, 'connect')
@@ -60,9 +59,8 @@ t.test('going down: what runs too long is told so, cut and charged once', async 
   const token = await mintToken(t, gateway)
   const [running, waiting] = [controlled(), hang()]
   provider.queue(running, waiting)
-  const opening = openStream(gateway, { path: CHAT, body: ask(true), headers: bearer(token) })
+  const stream = await openStream(gateway, { path: CHAT, body: ask(true), headers: bearer(token) })
   await running.write(event('one'))
-  const stream = await opening
   const plain = post(gateway, CHAT, ask(false), bearer(token))
   await provider.waitForRequest(2)
   const rest = stream.rest()

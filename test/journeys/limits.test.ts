@@ -46,10 +46,9 @@ t.test(
       ['an unknown path', await get(gateway, '/v1/nothing', auth)],
     ]
     provider.queue(stream)
-    const opening = openStream(gateway, { path: CHAT, body: { ...ask, stream: true }, headers: auth })
-    await stream.write('data: [DONE]\n\n')
-    const open = await opening
+    const open = await openStream(gateway, { path: CHAT, body: { ...ask, stream: true }, headers: auth })
     replies.push(['a stream', open])
+    await stream.write('data: [DONE]\n\n')
     await stream.end()
     await open.rest()
     let used = 0

@@ -383,13 +383,12 @@ t.test('every request leaves one row, however it ends, and nothing held', async 
   }
   const endless = controlled()
   one.queue(endless)
-  const opening = openStream(gateway, {
+  const stream = await openStream(gateway, {
     path: '/v1/chat/completions',
     headers: auth,
     body: { model: 'chat', stream: true },
   })
   await endless.write('data: {"choices":[{"delta":{"content":"a"}}]}\n\n')
-  const stream = await opening
   stream.abort()
   t.match(await waitForRow(gateway, String(stream.headers['x-request-id'])), { status: 499, estimated: 1 })
   const rows = readRows(gateway)

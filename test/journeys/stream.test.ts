@@ -47,7 +47,7 @@ t.test('each event leaves before the next one arrives', async (t) => {
   const provider = controlled()
   one.queue(provider)
   const opening = open({})
-  await provider.write(event('wörd 0'))
+  await provider.opened
   const stream = await opening
   t.match(stream, {
     status: 200,
@@ -61,7 +61,7 @@ t.test('each event leaves before the next one arrives', async (t) => {
   })
   const pieces = stream[Symbol.asyncIterator]()
   for (let i = 0; i < 30; i++) {
-    if (i > 0) await provider.write(event(`wörd ${i}`))
+    await provider.write(event(`wörd ${i}`))
     t.equal((await pieces.next()).value.bytes.toString(), event(`wörd ${i}`))
   }
   await provider.write('data: [DONE]\n\n')
@@ -177,9 +177,8 @@ t.test(
     await one.waitForAbort(aborted + 1)
     t.ok(performance.now() - from < 1000)
     await early
-    const opening = open({ messages: [{ role: 'user', content: 'Tell me everything' }] })
+    const stream = await open({ messages: [{ role: 'user', content: 'Tell me everything' }] })
     for (let i = 0; i < 20; i++) await waiting.write(event(' seven'))
-    const stream = await opening
     await stream[Symbol.asyncIterator]().next()
     from = performance.now()
     stream.abort()
@@ -226,9 +225,8 @@ t.test('a provider that dies in the middle: an error event in the client’s dia
     for (const half of ['', 'data: {"choices":[{"del']) {
       const dying = controlled()
       provider.queue(dying)
-      const opening = open({ model, max_tokens: 9 }, { path })
+      const stream = await open({ model, max_tokens: 9 }, { path })
       await dying.write(first + half)
-      const stream = await opening
       await dying.reset()
       const { text, cut } = await stream.rest()
       t.ok(cut, 'never a clean end')
@@ -258,9 +256,8 @@ t.test('a stream that ends without its end is no whole answer', async (t) => {
 t.test('silence longer than IDLE_TIMEOUT_MS ends a stream with an error event', async (t) => {
   const silent = controlled()
   one.queue(silent)
-  const opening = open({})
+  const stream = await open({})
   await silent.write(event('Hel'))
-  const stream = await opening
   const { text, cut } = await stream.rest()
   t.ok(cut)
   t.match(text, /upstream_/)
