@@ -34,6 +34,15 @@ export const lacksTokens = (kind: UsageKind, usage: Usage, price: Price): boolea
   usage.inputTokens + usage.outputTokens === 0 &&
   price.inputMicros + price.outputMicros > 0
 
+/** Of the most seconds that an upload's bytes can hold: as many as recorded speech usually has. */
+export const usualSeconds = (mostSeconds: number): number => Math.ceil(mostSeconds / 4)
+
+/** A transcript may be reported by its LLM tokens alone: where seconds have a price they are guessed from the upload. */
+export const withSeconds = (usage: Usage, mostSeconds: number, { perSecondMicros }: Price): Usage =>
+  usage.seconds > 0 || mostSeconds === 0 || perSecondMicros === 0
+    ? usage
+    : { ...usage, seconds: usualSeconds(mostSeconds), estimated: true }
+
 /** Our own count, for a request whose provider sent no usage report. */
 export async function estimateUsage(facts: EstimateFacts): Promise<Usage> {
   if (facts.kind === 'free') return NO_USAGE

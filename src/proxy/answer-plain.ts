@@ -1,5 +1,5 @@
 import { gunzipSync, inflateSync } from 'node:zlib'
-import { estimateUsage, lacksTokens } from '../metering/estimate.ts'
+import { estimateUsage, lacksTokens, usualSeconds, withSeconds } from '../metering/estimate.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import { readUsage } from '../metering/usage.ts'
 import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
@@ -13,8 +13,6 @@ const MAX_HELD_BACK = 256 * 1024
 const MAX_DECODED = 16 * 1024 * 1024
 /** How long an answer waits for a store that does not take its bill; the bill itself is kept and retried. */
 const SETTLE_PATIENCE_MS = 500
-/** Typical speech recordings, for answers that do not say how long the recording was. */
-const AUDIO_BYTES_PER_SECOND_SHARE = 1 / 4
 
 /** A JSON answer, or audio: held back while it is small, passed through as it comes when it is not. */
 export class PlainAnswer implements Answer {
@@ -130,8 +128,10 @@ const completeUsage = (
   const { characters } = ask
   const images = known?.images || ask.images
   if (known && !lacksTokens(kind, known, price))
-    return kind === 'images' || kind === 'speech' ? { ...known, characters, images } : known
-  const seconds = known?.seconds || Math.ceil(ask.seconds * AUDIO_BYTES_PER_SECOND_SHARE)
+    return kind === 'images' || kind === 'speech'
+      ? { ...known, characters, images }
+      : withSeconds(known, ask.seconds, price)
+  const seconds = known?.seconds || usualSeconds(ask.seconds)
   return estimateUsage({ kind, requestBody: ask.text?.(), answer, characters, seconds, images })
 }
 

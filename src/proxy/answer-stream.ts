@@ -1,6 +1,6 @@
 import type { Transform } from 'node:stream'
 import { insufficientQuota, upstreamFailed } from '../errors.ts'
-import { estimateUsage, lacksTokens } from '../metering/estimate.ts'
+import { estimateUsage, lacksTokens, usualSeconds, withSeconds } from '../metering/estimate.ts'
 import { sawEnd } from '../metering/sse.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import type { Usage } from '../metering/usage-kinds.ts'
@@ -143,12 +143,13 @@ export class StreamAnswer implements Answer {
 
   /** The provider's count; where it is missing or cut short, ours. */
   #usage(isComplete: boolean): Usage | Promise<Usage> {
-    const { endpoint, price } = this.#context
+    const { ask, endpoint, price } = this.#context
     const { kind } = endpoint
     const hidden = this.#filter?.report()
     const reported = (hidden && readReport(kind, hidden)) ?? this.#meter.usage()
     const isWhole = isComplete || sawEnd(kind, this.#meter.tail())
-    if (reported && isWhole && !lacksTokens(kind, reported, price)) return reported
+    if (reported && isWhole && !lacksTokens(kind, reported, price))
+      return withSeconds(reported, ask.seconds, price)
     return estimateRest(this.#context, this.#meter, reported)
   }
 }
@@ -165,7 +166,7 @@ const estimateRest = async (
     requestBody: ask.text?.(),
     meter,
     characters: ask.characters,
-    seconds: ask.seconds,
+    seconds: usualSeconds(ask.seconds),
     images: ask.images,
   })
   if (!reported) return own

@@ -346,6 +346,23 @@ t.test('LLM tokens of images and audio are counted here when nobody reports them
   }
 })
 
+t.test('a transcript that is reported by its LLM tokens alone costs the seconds of its upload', async (t) => {
+  const usage = { type: 'tokens', input_tokens: 30, output_tokens: 5, total_tokens: 35 }
+  const answers = {
+    plain: json({ text: WORDS, usage }),
+    streamed: asEvents({ type: 'transcript.text.done', text: WORDS, usage }),
+  }
+  for (const [name, answer] of Object.entries(answers)) {
+    one.answer(answer)
+    const { body, headers } = form({ model: 'audio' }, 80_000)
+    const path = `/v1${transcriptions}`
+    const reply = await send(gateway, { method: 'POST', path, body, headers: { ...auth, ...headers } })
+    const row = await waitForRow(gateway, String(reply.headers['x-request-id']))
+    // 80,000 bytes at 8,000 a second, and the form around them.
+    t.match(row, { estimated: 1, seconds: 11, charged_micros: 11 * 22.5e6, output_tokens: 5 }, name)
+  }
+})
+
 t.test('a price for one unit makes nothing free that is counted in another', async (t) => {
   const chatted = { path: '/chat/completions', answer: chat({ usage: counts }) }
   const table: [string, Pick<Case, 'path' | 'answer'>, number][] = [
