@@ -1,6 +1,6 @@
 import t from 'tap'
 import { mintToken } from '../support/gateway.ts'
-import { readRows, waitUntil } from '../support/journey.ts'
+import { waitForPaidRows, waitUntil } from '../support/journey.ts'
 import { open, sendEvent, usageOf } from '../support/realtime.ts'
 import { done, echoUsage, realtimeScene } from '../support/realtime-scene.ts'
 
@@ -51,7 +51,7 @@ t.test('each response is charged while the socket lives, and the books balance',
     ({ held }) => held === 0,
   )
   t.same(seen, { credited: 100_000, balance: 99_520, held: 0, charged: 480 })
-  const rows = readRows(gateway).filter(({ charged_micros: micros }) => Number(micros) > 0)
+  const rows = await waitForPaidRows(gateway, 3)
   t.same(
     rows.map(({ request_id: id }) => String(id).replace(/^.*\./, '')),
     ['1', '2', '3'],
@@ -77,7 +77,7 @@ t.test('a response that runs when the socket dies is charged by estimate', async
   )
   t.ok((after.charged ?? 0) > 100, `charged ${after.charged}`)
   t.equal(after.credited, (after.balance ?? 0) + (after.charged ?? 0))
-  t.match(readRows(gateway)[0], { estimated: 1 })
+  t.match(await waitForPaidRows(gateway, 1), [{ estimated: 1 }])
 })
 
 t.test('fifty sockets at once: not a credit is lost', async (t) => {
@@ -136,8 +136,7 @@ t.test('a transcription is charged when it is reported, in seconds or in LLM tok
     ({ held }) => held === 0,
   )
   t.same(after, { credited: 10_000, balance: 9_750, held: 0, charged: 250 })
-  const rows = readRows(gateway).filter(({ charged_micros: micros }) => Number(micros) > 0)
-  t.match(rows, [
+  t.match(await waitForPaidRows(gateway, 2), [
     { endpoint: '/realtime', seconds: 12, charged_micros: 180e6, estimated: 0 },
     { input_tokens: 30, output_tokens: 10, charged_micros: 70e6, estimated: 0 },
   ])

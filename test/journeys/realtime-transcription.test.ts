@@ -21,6 +21,11 @@ const transcriber: RealtimeBehaviour = {
 }
 const PRICE = { perSecond: 15 }
 const seconds = (rows: ReturnType<typeof readRows>) => rows.filter(({ seconds }) => Number(seconds) > 0)
+const waitForSeconds = (gateway: Parameters<typeof readRows>[0], count: number) =>
+  waitUntil(
+    () => seconds(readRows(gateway)),
+    (rows) => rows.length >= count,
+  )
 
 t.test('transcriptions without a response run a token dry too', async (t) => {
   const { gateway, url, credits } = await realtimeScene(t, transcriber, PRICE)
@@ -41,7 +46,7 @@ t.test('transcriptions without a response run a token dry too', async (t) => {
     ({ held }) => held === 0,
   )
   t.same(after, { credited: 1_500, balance: 0, held: 0, charged: 1_500 })
-  t.match(seconds(readRows(gateway)), [
+  t.match(await waitForSeconds(gateway, 2), [
     { cost_micros: 900e6, charged_micros: 900e6 },
     { cost_micros: 900e6, charged_micros: 600e6 },
   ])
@@ -60,7 +65,7 @@ t.test('a transcription beside a response takes what is left, and its row says t
     () => credits(token),
     ({ held }) => held === 0,
   )
-  t.match(seconds(readRows(gateway)), [{ cost_micros: 900e6, charged_micros: 600e6 }])
+  t.match(await waitForSeconds(gateway, 1), [{ cost_micros: 900e6, charged_micros: 600e6 }])
 })
 
 t.test('a transcription that is paid for lets a response end that holds all the rest', async (t) => {

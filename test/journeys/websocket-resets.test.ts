@@ -1,6 +1,6 @@
 import t from 'tap'
 import { mintToken, startGateway, type TestGateway } from '../support/gateway.ts'
-import { readRows } from '../support/journey.ts'
+import { readRows, waitUntil } from '../support/journey.ts'
 import { modelsFile, providerKeys } from '../support/models.ts'
 import { frame, handshakeText, openRaw, type RawClient } from '../support/raw-socket.ts'
 import { type HandshakeMode, type RawUpstream, startRawUpstream } from '../support/raw-upstream.ts'
@@ -111,7 +111,10 @@ t.test('a client that is cut off in any phase harms nobody and keeps nothing hel
     credits: { held: number; balance: number; charged: number }
   }
   t.match(credits, { held: 0, charged: 0, balance: 1_000_000 })
-  t.ok(readRows(gateway).length > 0)
+  await waitUntil(
+    () => readRows(gateway).length,
+    (count) => count > 0,
+  )
   t.notOk(gateway.lines().some(({ level }) => level === 'fatal'))
 })
 
