@@ -176,17 +176,21 @@ const cases: Record<string, Case> = {
   },
 }
 
+const sendCase = ({
+  path,
+  body = {},
+  upload,
+}: Pick<Case, 'path' | 'upload'> & { body?: object | undefined }) => {
+  const sent = upload ?? { body, headers: {} }
+  const headers = { ...auth, ...sent.headers }
+  return send(gateway, { method: 'POST', path: `/v1${path}`, body: sent.body, headers })
+}
+
 t.test('each endpoint is counted by its provider’s report and charged at its own price', async (t) => {
   for (const [name, { path, body, answer, row, upload }] of Object.entries(cases)) {
     one.answer(answer)
     two.answer(answer)
-    const sent = upload ?? { body, headers: {} }
-    const reply = await send(gateway, {
-      method: 'POST',
-      path: `/v1${path}`,
-      body: sent.body,
-      headers: { ...auth, ...sent.headers },
-    })
+    const reply = await sendCase({ path, body, upload })
     t.equal(reply.status, 200, name)
     const id = String(reply.headers['x-request-id'])
     const seen = await waitForRow(gateway, id)
@@ -331,13 +335,7 @@ const unreported: Record<string, Omit<Case, 'body'> & { body?: object }> = {
 t.test('LLM tokens of images and audio are counted here when nobody reports them', async (t) => {
   for (const [name, { path, body, answer, row, upload }] of Object.entries(unreported)) {
     one.answer(answer)
-    const sent = upload ?? { body, headers: {} }
-    const reply = await send(gateway, {
-      method: 'POST',
-      path: `/v1${path}`,
-      body: sent.body,
-      headers: { ...auth, ...sent.headers },
-    })
+    const reply = await sendCase({ path, body, upload })
     t.equal(reply.status, 200, name)
     const { input_tokens: input = 0, output_tokens: output = 0 } = row
     const micros = (Number(input) + Number(output)) * 1.5e6
@@ -354,9 +352,7 @@ t.test('a transcript that is reported by its LLM tokens alone costs the seconds 
   }
   for (const [name, answer] of Object.entries(answers)) {
     one.answer(answer)
-    const { body, headers } = form({ model: 'audio' }, 80_000)
-    const path = `/v1${transcriptions}`
-    const reply = await send(gateway, { method: 'POST', path, body, headers: { ...auth, ...headers } })
+    const reply = await sendCase({ path: transcriptions, upload: form({ model: 'audio' }, 80_000) })
     const row = await waitForRow(gateway, String(reply.headers['x-request-id']))
     // 80,000 bytes at 8,000 a second, and the form around them.
     t.match(row, { estimated: 1, seconds: 11, charged_micros: 11 * 22.5e6, output_tokens: 5 }, name)

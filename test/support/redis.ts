@@ -11,6 +11,8 @@ export interface TestRedis {
   port: number
   url: string
   pid: number
+  /** Where its data are. */
+  dir: string
   signal(signal: NodeJS.Signals): void
   /** Ends it and waits for the end. */
   kill(): Promise<void>
@@ -48,6 +50,7 @@ export async function startRedis(t: Owner, args: readonly string[] = []): Promis
     port,
     url: `redis://127.0.0.1:${port}`,
     pid: child.pid ?? 0,
+    dir,
     signal: (signal) => child.kill(signal),
     kill,
     restart: async () => {

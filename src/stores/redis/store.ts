@@ -20,6 +20,7 @@ import { establish, teach } from './establish.ts'
 import { buildKeys } from './keys.ts'
 import { Later } from './later.ts'
 import { RedisLink } from './link.ts'
+import { renewLog } from './log-renewal.ts'
 import { openPlaces } from './places.ts'
 import { Purse } from './purse.ts'
 import { openReplica, type Replica } from './replica.ts'
@@ -60,7 +61,10 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
     const link = new RedisLink({
       client,
       deadlineMs,
-      probe: (ask) => replica.beat(ask),
+      probe: async (ask) => {
+        await replica.beat(ask)
+        void renewLog(client, keys).catch(() => undefined)
+      },
       onBack: () => replica.back(),
     })
     const tools = { link, scripts, keys, owner: randomBytes(9).toString('base64url'), mostRows }

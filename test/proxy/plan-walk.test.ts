@@ -1,0 +1,38 @@
+import t from 'tap'
+import type { Model, Provider } from '../../src/config/models.ts'
+import { PlanWalk } from '../../src/proxy/plan-walk.ts'
+import { createProviderHealth } from '../../src/routing/health.ts'
+import type { Step } from '../../src/routing/plan.ts'
+import { createRetryBudget } from '../../src/routing/retry-budget.ts'
+
+const step = (name: string): Step => ({
+  provider: { name } as Provider,
+  upstreamModel: 'm',
+  model: { name: 'm' } as Model,
+  health: `${name}/m`,
+})
+const MISSING = { kind: 'status', status: 404, reason: '404', retryAfterMs: undefined } as const
+
+t.test('a rested step is not probed without a retry to spare while another is well', (t) => {
+  let now = 0
+  const tools = {
+    health: createProviderHealth(),
+    unknown: createProviderHealth(),
+    budget: createRetryBudget(),
+    now: () => now,
+  }
+  const steps = [step('one'), step('two')]
+  const first = () => new PlanWalk(steps, '/chat/completions', tools).next()?.provider.name
+  t.equal(first(), 'one')
+  for (let i = 0; i < 5; i++) {
+    const walk = new PlanWalk(steps, '/chat/completions', tools)
+    walk.note(step('one'), MISSING)
+  }
+  t.equal(first(), 'two', 'it rests')
+  now = 1_000
+  t.equal(first(), 'one', 'its probe is due')
+  while (tools.budget.spend());
+  t.equal(first(), 'two', 'a probe that fails could not be made good')
+  t.equal(new PlanWalk(steps, '/embeddings', tools).next()?.provider.name, 'one', 'another endpoint')
+  t.end()
+})
