@@ -3,6 +3,7 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { clientAuth, isStillUsable } from './auth/client.ts'
 import type { Settings } from './config/env.ts'
 import type { Catalog } from './config/models.ts'
+import { Deadlines } from './deadlines.ts'
 import { cors, isAllowedOrigin } from './entrance/cors.ts'
 import { drain } from './entrance/drain.ts'
 import { errorReply, streamErrorEvent, writeErrorBody } from './entrance/error-reply.ts'
@@ -115,15 +116,19 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
 }
 
 /** What all paid requests of this app share. */
-const openTools = (settings: Settings): ExchangeTools => ({
-  upstreams: openUpstreams(settings.connectTimeoutMs),
-  live: createLive(),
-  timeouts: settings,
-  health: createProviderHealth(),
-  unknown: createProviderHealth(),
-  budget: createRetryBudget(),
-  now: Date.now,
-})
+const openTools = (settings: Settings): ExchangeTools => {
+  const deadlines = new Deadlines()
+  return {
+    upstreams: openUpstreams(settings.connectTimeoutMs, deadlines),
+    deadlines,
+    live: createLive(),
+    timeouts: settings,
+    health: createProviderHealth(),
+    unknown: createProviderHealth(),
+    budget: createRetryBudget(),
+    now: Date.now,
+  }
+}
 
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. */
 const openWebsocketTools = (

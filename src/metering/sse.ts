@@ -75,12 +75,15 @@ function createLineEnds(chunk: Buffer) {
   }
 }
 
+/** Nearly every event: one line of data and nothing else. */
+const SINGLE_LINE = /^data: ?([^\r\n]*)(?:\n\n|\r\n\r\n)$/
+
 /** What the event's `data` lines say; undefined for comments and the like. */
 export function dataOf(event: Buffer): string | undefined {
-  const lines = event
-    .toString()
-    .replace(/^\uFEFF/, '')
-    .split(/\r\n|\n|\r/)
+  const text = event.toString()
+  const single = SINGLE_LINE.exec(text)?.[1]
+  if (single !== undefined) return single
+  const lines = text.replace(/^\uFEFF/, '').split(/\r\n|\n|\r/)
   const found = lines.filter((line) => line.startsWith('data:') || line === 'data')
   if (found.length === 0) return undefined
   return found.map((line) => line.slice(line[5] === ' ' ? 6 : 5)).join('\n')

@@ -1,4 +1,5 @@
 import { gunzipSync, inflateSync } from 'node:zlib'
+import type { Deadlines } from '../deadlines.ts'
 import { estimateUsage, lacksTokens, usualSeconds, withSeconds } from '../metering/estimate.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import { readUsage } from '../metering/usage.ts'
@@ -74,9 +75,10 @@ export class PlainAnswer implements Answer {
   }
 
   async #finish(body: Buffer | undefined): Promise<void> {
-    const { bill, downstream, headers, status } = this.#context
+    const { bill, tools, downstream, headers, status } = this.#context
     const settlement = await patiently(
       bill.settle(status, this.#costs ? await this.#usageOf(body) : undefined),
+      tools.deadlines,
     )
     if (body) {
       const own = { ...bill.headers(), ...creditHeaders(settlement), 'content-length': String(body.length) }
@@ -148,8 +150,9 @@ const decode = (body: Buffer, encoding: string | undefined): Buffer | undefined 
   return undefined
 }
 
-const patiently = (settling: Promise<Settlement>): Promise<Settlement | undefined> =>
+const patiently = (settling: Promise<Settlement>, deadlines: Deadlines): Promise<Settlement | undefined> =>
   new Promise((resolve, reject) => {
-    const timer = setTimeout(() => resolve(undefined), SETTLE_PATIENCE_MS)
-    settling.then(resolve, reject).finally(() => clearTimeout(timer))
+    const deadline = deadlines.open(() => resolve(undefined))
+    deadline.start(SETTLE_PATIENCE_MS)
+    settling.then(resolve, reject).finally(() => deadline.stop())
   })

@@ -25,6 +25,7 @@ export class StreamAnswer implements Answer {
   /** A head alone is no answer, and costs nothing. */
   #hasBytes = false
   #isOver = false
+  #isMarked = false
   /** The last bytes end an event, so that an error event may follow. */
   #isAtBoundary = true
 
@@ -36,7 +37,6 @@ export class StreamAnswer implements Answer {
     this.#decoder = openDecoder(headers['content-encoding'], (plain) => this.#meter.push(plain))
     this.#filter = mustHideUsage && !this.#decoder ? createUsageFilter() : undefined
     this.#isOverdrawn = createHoldGuard(context, this.#meter)
-    bill.markAnswered(status)
     downstream.begin(status, headers, {
       ...bill.headers(),
       'cache-control': 'no-cache',
@@ -85,7 +85,9 @@ export class StreamAnswer implements Answer {
 
   #flush(): void {
     this.#isScheduled = false
+    // An answer that is whole by now is settled before a byte of it leaves: there is nothing to mark.
     if (this.#isOver) return
+    this.#mark()
     const bytes = this.#takeSafely()
     if (!bytes) return
     if (bytes.length > 0) this.#write(bytes)
@@ -93,6 +95,13 @@ export class StreamAnswer implements Answer {
     this.#isOverdrawn(() =>
       this.#breakOff(insufficientQuota('Your balance is used up: this answer was cut here'), 429),
     )
+  }
+
+  /** Once, before the first byte leaves. */
+  #mark(): void {
+    if (this.#isMarked) return
+    this.#isMarked = true
+    this.#context.bill.markAnswered(this.#context.status)
   }
 
   #write(bytes: Buffer): void {

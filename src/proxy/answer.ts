@@ -4,6 +4,7 @@ import type { Endpoint } from '../routing/endpoints.ts'
 import type { Attempt } from '../upstream/upstreams.ts'
 import type { Ask } from './ask.ts'
 import type { Bill } from './bill.ts'
+import type { ExchangeTools } from './deal.ts'
 import type { Downstream } from './downstream.ts'
 
 /** One provider's answer on its way to the client. */
@@ -30,8 +31,7 @@ export interface AnswerContext extends AnswerHead {
   attempt: () => Attempt | undefined
   price: Price
   heldMicros: number
-  /** A reader that takes nothing for this long is cut. */
-  stallTimeoutMs: number
+  tools: ExchangeTools
   bill: Bill
   /** Called when nothing more will happen. */
   over(): void

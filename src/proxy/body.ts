@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
+import type { Deadlines } from '../deadlines.ts'
 import { bodyTooSlow, requestTooLarge } from '../errors.ts'
 
 export interface BodyLimits {
@@ -8,13 +9,18 @@ export interface BodyLimits {
   timeoutMs: number
 }
 
+/** With what it keeps time. */
+export interface JsonLimits extends BodyLimits {
+  deadlines: Deadlines
+}
+
 type Done = (error: Error | null, body?: Buffer[]) => void
 
 /** Gathers a body's chunks; refuses one that says or turns out to be too large, or that does not arrive in time. */
 export const collectBody = (
   request: FastifyRequest,
   stream: IncomingMessage,
-  limits: BodyLimits,
+  limits: JsonLimits,
   done: Done,
 ): void => {
   const announced = Number(request.headers['content-length'] ?? 0)
@@ -22,7 +28,7 @@ export const collectBody = (
   const chunks: Buffer[] = []
   let size = 0
   const finish = (error: Error | null): void => {
-    clearTimeout(timer)
+    deadline.stop()
     stream.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose)
     if (error) {
       stream.resume()
@@ -37,11 +43,10 @@ export const collectBody = (
   const onEnd = (): void => finish(null)
   const onClose = (cause?: Error): void =>
     finish(bodyTooSlow('The connection closed before the body was complete', { cause }))
-  const timer = setTimeout(
-    () =>
-      finish(bodyTooSlow(`The body did not arrive within ${limits.timeoutMs / 1000} seconds; send it again`)),
-    limits.timeoutMs,
+  const deadline = limits.deadlines.open(() =>
+    finish(bodyTooSlow(`The body did not arrive within ${limits.timeoutMs / 1000} seconds; send it again`)),
   )
+  deadline.start(limits.timeoutMs)
   stream.on('data', onData).on('end', onEnd).on('error', onClose).on('close', onClose)
 }
 

@@ -1,3 +1,4 @@
+import type { Deadlines } from '../deadlines.ts'
 import type { ProviderHealth } from '../routing/health.ts'
 import type { Step } from '../routing/plan.ts'
 import type { RetryBudget } from '../routing/retry-budget.ts'
@@ -15,6 +16,7 @@ export interface ExchangeRequest extends BillRequest {
 /** What all exchanges of one app share. */
 export interface ExchangeTools {
   upstreams: Upstreams
+  deadlines: Deadlines
   timeouts: UpstreamTimeouts
   health: ProviderHealth
   /** Which models a provider does not know, by provider, model and endpoint. */

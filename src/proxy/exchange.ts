@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
+import type { Deadline } from '../deadlines.ts'
 import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/token-store.ts'
@@ -22,10 +23,10 @@ export class Exchange implements CallListener {
   readonly #tools: ExchangeTools
   readonly #bill: Bill
   readonly #walk: PlanWalk
-  readonly #total: NodeJS.Timeout
+  readonly #total: Deadline
   #attempt: Attempt | undefined
   #head: AnswerHead | undefined
-  #patience: NodeJS.Timeout | undefined
+  readonly #patience: Deadline
   #answer: Answer | undefined
   slot = -1
   /** The whole answer is here: only its bill and its last bytes are on their way. */
@@ -38,7 +39,9 @@ export class Exchange implements CallListener {
     this.#tools = tools
     this.#bill = openBill(deal)
     this.#walk = new PlanWalk(deal.steps, deal.endpoint.path, tools)
-    this.#total = setTimeout(() => this.#runOut(), tools.timeouts.totalTimeoutMs)
+    this.#patience = tools.deadlines.open(() => this.#begin())
+    this.#total = tools.deadlines.open(() => this.#runOut())
+    this.#total.start(tools.timeouts.totalTimeoutMs)
     tools.live.add(this)
     deal.request.billing = new Promise((resolve) => {
       this.#billed = resolve
@@ -68,7 +71,7 @@ export class Exchange implements CallListener {
       return false
     }
     this.#head = { status, headers }
-    if (isStream(this.#head)) this.#patience = setTimeout(() => this.#begin(), HEAD_PATIENCE_MS)
+    if (isStream(this.#head)) this.#patience.start(HEAD_PATIENCE_MS)
     else this.#begin()
     return true
   }
@@ -82,7 +85,7 @@ export class Exchange implements CallListener {
     if (!this.#answer) return this.failed(new UpstreamError('CLOSED_EARLY', 'The provider streamed nothing'))
     // Counting it must not turn it into a timeout, nor a restart into an error that was charged.
     this.#isWhole = true
-    clearTimeout(this.#total)
+    this.#total.stop()
     this.#answer.ended()
   }
 
@@ -123,7 +126,7 @@ export class Exchange implements CallListener {
     if (!body || !this.#walk.mayAsk(step)) return this.#refuse(this.#walk.verdict(ask.model))
     this.#bill.beginAttempt(step)
     this.#answer = undefined
-    clearTimeout(this.#patience)
+    this.#patience.stop()
     const { provider } = step
     const headers = upstreamHeaders(request.headers, provider, endpoint.dialect)
     const path = provider.basePath + endpoint.path + upstreamQuery(request.url)
@@ -137,14 +140,13 @@ export class Exchange implements CallListener {
     this.#askNext()
   }
 
-  #note(failure: Failure): void {
-    const step = this.#bill.step()
+  #note(failure: Failure, step = this.#bill.step()): void {
     if (!step) return
-    this.#walk.note(step, failure)
+    const { request } = this.#deal
     const { reason } = failure
-    const { line, log } = this.#deal.request
-    line.cause = reason
-    log.warn({ provider: step.provider.name, model: step.upstreamModel, reason }, 'provider failed')
+    this.#walk.note(step, failure)
+    request.line.cause = reason
+    request.log.warn({ provider: step.provider.name, model: step.upstreamModel, reason }, 'provider failed')
   }
 
   #refuse(error: GatewayError): void {
@@ -157,7 +159,7 @@ export class Exchange implements CallListener {
   }
 
   #begin(): void {
-    clearTimeout(this.#patience)
+    this.#patience.stop()
     const step = this.#bill.step()
     if (!step || !this.#head || this.#isOver) return
     this.#walk.succeeded(step)
@@ -174,7 +176,7 @@ export class Exchange implements CallListener {
       ...head,
       price: step.model.price,
       heldMicros: hold.micros,
-      stallTimeoutMs: this.#tools.timeouts.idleTimeoutMs,
+      tools: this.#tools,
       bill: this.#bill,
       attempt: () => this.#attempt,
       over: () => this.#over(),
@@ -185,8 +187,8 @@ export class Exchange implements CallListener {
   /** Nothing more will happen but for the bill, when it is still on its way. */
   #over(bill?: Promise<unknown>): void {
     this.#isOver = true
-    clearTimeout(this.#total)
-    clearTimeout(this.#patience)
+    this.#total.stop()
+    this.#patience.stop()
     this.#deal.ask.discard()
     const leave = (): void => {
       this.#tools.live.delete(this)

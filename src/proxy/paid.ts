@@ -41,7 +41,8 @@ export interface PaidOptions {
 /** The endpoints that cost: body in, plan, hold, and then the exchange with the providers. */
 export const paidRoutes = async (app: FastifyInstance, options: PaidOptions): Promise<void> => {
   app.removeAllContentTypeParsers()
-  const limits = { maxBytes: MAX_JSON_BYTES, timeoutMs: options.bodyTimeoutMs }
+  const { deadlines } = options.tools
+  const limits = { maxBytes: MAX_JSON_BYTES, timeoutMs: options.bodyTimeoutMs, deadlines }
   app.addContentTypeParser('application/json', (request, payload, done) => {
     collectBody(request, payload, limits, done)
   })

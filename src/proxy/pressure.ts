@@ -7,7 +7,7 @@ export interface Pressure {
   end(): void
 }
 
-export const createPressure = ({ downstream, attempt, stallTimeoutMs }: AnswerContext): Pressure => {
+export const createPressure = ({ downstream, attempt, tools }: AnswerContext): Pressure => {
   let stall: NodeJS.Timeout | undefined
   const end = (): void => {
     clearTimeout(stall)
@@ -17,7 +17,7 @@ export const createPressure = ({ downstream, attempt, stallTimeoutMs }: AnswerCo
     hold() {
       if (stall) return
       attempt()?.pause()
-      stall = setTimeout(() => downstream.response.destroy(), stallTimeoutMs)
+      stall = setTimeout(() => downstream.response.destroy(), tools.timeouts.idleTimeoutMs)
       downstream.response.once('drain', () => {
         end()
         attempt()?.resume()

@@ -3,6 +3,9 @@ import { createEventSplitter, readUsageOnlyEvent } from '../metering/sse.ts'
 
 const LF = 0x0a
 const CR = 0x0d
+const EVENT_END = Buffer.from('\n\n')
+const EMPTY_LIST = Buffer.from('[]')
+const WIDE_EMPTY_LIST = Buffer.from('[ ]')
 
 /** Takes the usage chunk out of a stream that was not to have one; every other byte passes. */
 export interface UsageFilter {
@@ -50,13 +53,13 @@ export const createUsageFilter = (): UsageFilter => {
 const plainPart = (bytes: Buffer): number => {
   const empty = firstEmptyList(bytes)
   if (empty === -1 && endsEvent(bytes)) return bytes.length
-  const boundary = bytes.lastIndexOf('\n\n', empty === -1 ? undefined : empty)
+  const boundary = bytes.lastIndexOf(EVENT_END, empty === -1 ? undefined : empty)
   return boundary === -1 ? 0 : boundary + 2
 }
 
 const firstEmptyList = (bytes: Buffer): number => {
-  const tight = bytes.indexOf('[]')
-  const wide = bytes.indexOf('[ ]')
+  const tight = bytes.indexOf(EMPTY_LIST)
+  const wide = bytes.indexOf(WIDE_EMPTY_LIST)
   if (tight === -1 || wide === -1) return Math.max(tight, wide)
   return Math.min(tight, wide)
 }

@@ -4,8 +4,15 @@ import type { Token } from '../stores/token-store.ts'
 
 /** What the rooms found out about a request; each writes its part, the last line of the request says it all. */
 export interface RequestLine {
-  /** In place of the router's pattern, where that says less. */
-  route?: string
+  requestId: string
+  method: string
+  /** The router's pattern, unless a room knows better; never the URL: a path can hold what somebody typed into it. */
+  route?: string | undefined
+  latencyMs?: number | undefined
+  /** Unset before the auth room and for everybody it turned away. */
+  tokenId?: string | undefined
+  user?: string | undefined
+  address?: string | undefined
   model?: string | undefined
   provider?: string | undefined
   modelUsed?: string | undefined
@@ -18,7 +25,7 @@ export interface RequestLine {
   chargedMicros?: number | undefined
   firstByteMs?: number | undefined
   stream?: boolean | undefined
-  /** The status on the bill, for answers that broke off after their head. */
+  /** The status on the bill, for answers that broke off after their head; in the line what the client saw. */
   status?: number | undefined
   /** Of a WebSocket: what the client sent and got, and how it ended. */
   messagesIn?: number | undefined
@@ -41,7 +48,14 @@ declare module 'fastify' {
 }
 
 /** All fields at once, so that every request's object has the same shape for the engine. */
-const openLine = (): RequestLine => ({
+const openLine = ({ id, method }: FastifyRequest): RequestLine => ({
+  requestId: id,
+  method,
+  route: undefined,
+  latencyMs: undefined,
+  tokenId: undefined,
+  user: undefined,
+  address: undefined,
   model: undefined,
   provider: undefined,
   modelUsed: undefined,
@@ -70,23 +84,16 @@ const readStatus = ({ line }: FastifyRequest, { raw }: FastifyReply): number => 
 }
 
 const writeLine = (request: FastifyRequest, reply: FastifyReply): void => {
-  // The pattern, never the URL: a path can hold what somebody typed into it.
-  const route = request.routeOptions.url ?? 'unknown'
-  // Unset before the auth room and for everybody it turned away.
+  const { line } = request
   const token: Token | undefined = request.token
-  const fields = {
-    requestId: request.id,
-    method: request.method,
-    route,
-    latencyMs: Math.round(reply.elapsedTime * 10) / 10,
-    tokenId: token?.id,
-    user: token?.user,
-    address: request.ip,
-    ...request.line,
-    status: readStatus(request, reply),
-  }
-  if (route === '/health' || route === '/ready') request.server.log.debug(fields, 'request')
-  else request.server.log.info(fields, 'request')
+  line.route ??= request.routeOptions.url ?? 'unknown'
+  line.latencyMs = Math.round(reply.elapsedTime * 10) / 10
+  line.tokenId = token?.id
+  line.user = token?.user
+  line.address = request.ip
+  line.status = readStatus(request, reply)
+  if (line.route === '/health' || line.route === '/ready') request.server.log.debug(line, 'request')
+  else request.server.log.info(line, 'request')
 }
 
 /** One line for every request, when its answer is out or its client gone. */
@@ -95,7 +102,7 @@ export const requestLine = fp(
     app.decorateRequest('line')
     app.decorateRequest('billing')
     app.addHook('onRequest', (request, reply, done) => {
-      request.line = openLine()
+      request.line = openLine(request)
       // Not `onResponse`: Fastify does not call it for a client that left.
       reply.raw.once('close', () => {
         // A client that left is charged a moment later, and the line says how much.

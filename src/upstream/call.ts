@@ -1,10 +1,17 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
-import { type RequestBody, type Sending, type SendListener, sendRequest } from './request-body.ts'
+import type { Deadline, Deadlines } from '../deadlines.ts'
+import {
+  type RequestBody,
+  requestHead,
+  type Sending,
+  type SendListener,
+  sendRequest,
+} from './request-body.ts'
 import { type BodyReader, createBodyReader } from './response-body.ts'
 import { type ResponseHead, readResponseHead } from './response-head.ts'
-import { UpstreamError, type UpstreamErrorCode } from './upstream-error.ts'
+import { UpstreamError } from './upstream-error.ts'
 
 /** What becomes of one ask of a provider: `answered` at most once, then exactly one of `ended` and `failed`. */
 export interface CallListener {
@@ -30,7 +37,6 @@ const MAX_HEAD_BYTES = 16 * 1024
 const MAX_INTERIM_HEADS = 10
 /** A refused answer up to this size is read to its end, so that the connection can be used again. */
 const MAX_DRAINED_BYTES = 64 * 1024
-const UNSAFE = /[^\t\x20-\x7e\x80-\xff]/
 
 /** One POST and its answer on one connection: never follows a redirect, never repeats itself. */
 export class Call implements SendListener {
@@ -39,7 +45,7 @@ export class Call implements SendListener {
   readonly #keepAliveMs: number
   #socket: Socket | undefined
   #sending: Sending | undefined
-  #timer: NodeJS.Timeout | undefined
+  readonly #deadline: Deadline
   #state: 'waiting' | 'wanted' | 'drained' | 'over' = 'waiting'
   #headBytes: Buffer | undefined
   #interimHeads = 0
@@ -47,30 +53,30 @@ export class Call implements SendListener {
   #body: BodyReader | undefined
   #drainedBytes = 0
 
-  constructor(request: CallRequest, listener: CallListener, keepAliveMs: number) {
+  constructor(
+    request: CallRequest,
+    listener: CallListener,
+    { keepAliveMs, deadlines }: { keepAliveMs: number; deadlines: Deadlines },
+  ) {
     this.#request = request
     this.#listener = listener
     this.#keepAliveMs = keepAliveMs
+    this.#deadline = deadlines.open(() => this.#runOut())
   }
 
   /** The connection stands: the request leaves. */
   send(socket: Socket, authority: string): void {
     const { path, headers, body, firstByteTimeoutMs } = this.#request
     this.#socket = socket
-    let head = `POST ${path} HTTP/1.1\r\nhost: ${authority}\r\n`
-    for (let index = 0; index < headers.length; index += 2) {
-      const value = headers[index + 1] ?? ''
-      if (UNSAFE.test(value))
-        return this.fail(new Error(`The header ${headers[index]} holds a control character`))
-      head += `${headers[index]}: ${value}\r\n`
-    }
-    this.#arm('FIRST_BYTE_TIMEOUT', firstByteTimeoutMs)
+    const head = requestHead(path, authority, headers)
+    if (head instanceof Error) return this.fail(head)
+    this.#deadline.start(firstByteTimeoutMs)
     this.#sending = sendRequest(socket, head, body, this)
   }
 
   /** A piece of the body has left: the provider's time to answer begins again. */
   progress(): void {
-    if (!this.#head) this.#timer?.refresh()
+    if (!this.#head && this.#state !== 'over') this.#deadline.again()
   }
 
   /** Nothing more is reported. */
@@ -88,13 +94,13 @@ export class Call implements SendListener {
 
   pause(): void {
     if (this.#state === 'over') return
-    clearTimeout(this.#timer)
+    this.#deadline.stop()
     this.#socket?.pause()
   }
 
   resume(): void {
     if (this.#state === 'over') return
-    this.#arm('IDLE_TIMEOUT', this.#request.idleTimeoutMs)
+    this.#deadline.start(this.#request.idleTimeoutMs)
     this.#socket?.resume()
   }
 
@@ -147,14 +153,15 @@ export class Call implements SendListener {
   #begin(head: ResponseHead): void {
     this.#head = head
     this.#body = createBodyReader(head.framing)
-    this.#arm('IDLE_TIMEOUT', this.#request.idleTimeoutMs)
+    this.#deadline.start(this.#request.idleTimeoutMs)
     this.#state = 'wanted'
     if (!this.#listener.answered(head.status, head.headers) && this.#state === 'wanted')
       this.#state = 'drained'
   }
 
   #readBody(body: BodyReader, bytes: Buffer): number | undefined {
-    this.#timer?.refresh()
+    if (this.isOver()) return undefined
+    this.#deadline.again()
     const payload = bytes.length > 0 ? body.read(bytes) : bytes
     if (payload.length > 0) this.#pass(payload)
     if (this.#state === 'over' || !body.isComplete()) return undefined
@@ -179,18 +186,14 @@ export class Call implements SendListener {
 
   #stop(): void {
     this.#state = 'over'
-    clearTimeout(this.#timer)
-    this.#timer = undefined
+    this.#deadline.stop()
     if (this.#sending) this.#sending.stop()
     else if (this.#request.body.body instanceof Readable) this.#request.body.body.destroy()
   }
 
-  #arm(code: UpstreamErrorCode, ms: number): void {
-    clearTimeout(this.#timer)
-    this.#timer = setTimeout(
-      () => this.fail(new UpstreamError(code, 'The provider did not answer in time')),
-      ms,
-    )
+  #runOut(): void {
+    const code = this.#head ? 'IDLE_TIMEOUT' : 'FIRST_BYTE_TIMEOUT'
+    this.fail(new UpstreamError(code, 'The provider did not answer in time'))
   }
 }
 

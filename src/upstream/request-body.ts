@@ -28,6 +28,19 @@ export interface SendListener {
   fail(error: Error): void
 }
 
+const UNSAFE = /[^\t\x20-\x7e\x80-\xff]/
+
+/** The request line and the fields (names and values in turn); the line of the body's length is still to come. */
+export const requestHead = (path: string, authority: string, headers: readonly string[]): string | Error => {
+  let head = `POST ${path} HTTP/1.1\r\nhost: ${authority}\r\n`
+  for (let index = 0; index < headers.length; index += 2) {
+    const value = headers[index + 1] ?? ''
+    if (UNSAFE.test(value)) return new Error(`The header ${headers[index]} holds a control character`)
+    head += `${headers[index]}: ${value}\r\n`
+  }
+  return head
+}
+
 /** Sends a head, whose last line is still open, and its body. */
 export const sendRequest = (
   socket: Socket,

@@ -1,3 +1,4 @@
+import type { Deadlines } from '../deadlines.ts'
 import { Call, type CallListener, type CallRequest } from './call.ts'
 import { Connection, type Keeper } from './connection.ts'
 import { type Origin, readOrigin } from './dial.ts'
@@ -33,7 +34,8 @@ const SWEEP_MS = 1_000
 const SCRATCH_BYTES = 64 * 1024
 
 /** To be closed by whoever opened it. There is no cap: with one, a stream would wait for another stream's end. */
-export const openUpstreams = (connectTimeoutMs: number): Upstreams => {
+export const openUpstreams = (connectTimeoutMs: number, deadlines: Deadlines): Upstreams => {
+  const means = { keepAliveMs: KEEP_ALIVE_MS, deadlines }
   const pools = new Map<string, Pool>()
   const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)
   const poolOf = (origin: string): Pool => {
@@ -45,7 +47,7 @@ export const openUpstreams = (connectTimeoutMs: number): Upstreams => {
   }
   return {
     ask(origin, request, listener) {
-      const call = new Call(request, listener, KEEP_ALIVE_MS)
+      const call = new Call(request, listener, means)
       const connection = poolOf(origin).take()
       connection.carry(call)
       return new Asked(connection, call)

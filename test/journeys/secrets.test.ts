@@ -143,11 +143,13 @@ t.test('streams that end, break and are left', async () => {
     const running = controlled({ headers: leakyHeaders(`stream ${index}`) })
     second.queue(running)
     const body = ask(`stream ${index}`, { model: 'alone', stream: true })
-    const stream = await openStream(gateway, { path: CHAT, body, headers: auth })
-    said.push(JSON.stringify(stream.headers))
+    const opening = openStream(gateway, { path: CHAT, body, headers: auth })
+    await running.opened
     await running.write(
       `data: {"choices":[{"delta":{"content":"${plant(`the words of stream ${index}`)}"}}]}\n\n`,
     )
+    const stream = await opening
+    said.push(JSON.stringify(stream.headers))
     const rest = stream.rest()
     await end(stream, running)
     await rest

@@ -3,6 +3,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { createServer as createTlsServer } from 'node:tls'
 import t from 'tap'
+import { Deadlines } from '../../src/deadlines.ts'
 import type { CallRequest } from '../../src/upstream/call.ts'
 import { openUpstreams } from '../../src/upstream/upstreams.ts'
 import { makeCertificates } from '../support/certificates.ts'
@@ -47,7 +48,7 @@ interface Outcome {
 }
 
 function open(t: Owner, connectTimeoutMs = 5000) {
-  const upstreams = openUpstreams(connectTimeoutMs)
+  const upstreams = openUpstreams(connectTimeoutMs, new Deadlines())
   t.teardown(() => upstreams.close())
   const ask = (origin: string, special: Partial<CallRequest> = {}, wants = true) => {
     const outcome: Outcome = { text: '' }
