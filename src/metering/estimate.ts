@@ -47,13 +47,17 @@ export const withSeconds = (usage: Usage, mostSeconds: number, { perSecondMicros
 export async function estimateUsage(facts: EstimateFacts): Promise<Usage> {
   if (facts.kind === 'free') return NO_USAGE
   const { characters = 0, seconds = 0, images = 0 } = facts
-  const input = facts.meter?.startInput() ?? {
-    ...NO_USAGE,
-    inputTokens: facts.requestBody ? await estimateInputTokens(facts.kind, facts.requestBody) : 0,
-  }
+  const input = await estimateInput(facts)
   const outputTokens = await estimateOutputTokens(facts)
   return { ...input, outputTokens, characters, seconds, images, estimated: true }
 }
+
+/** The input's part of `estimateUsage`: what the stream named at its start, else our count. */
+export const estimateInput = async ({ kind, requestBody, meter }: EstimateFacts): Promise<Usage> =>
+  meter?.startInput() ?? {
+    ...NO_USAGE,
+    inputTokens: requestBody ? await estimateInputTokens(kind, requestBody) : 0,
+  }
 
 async function estimateOutputTokens({ kind, meter, answer, seconds = 0 }: EstimateFacts): Promise<number> {
   if (kind === 'embeddings' || kind === 'rerank' || kind === 'images' || kind === 'speech') return 0

@@ -272,6 +272,25 @@ t.test('without a report the answer is counted with a tokenizer and marked', asy
   t.equal(row.cost_micros, (Number(row.input_tokens) + 80) * 1e6)
 })
 
+t.test('a slow stream is cut when its bill has reached its hold, and not before', async (t) => {
+  for (const balance of [616, 642, 655]) {
+    const poor = await mintToken(t, gateway, { user: `slow${balance}`, credits: balance })
+    const provider = controlled()
+    one.queue(provider)
+    const stream = await open({ messages: [] }, { secret: poor })
+    const pieces = stream[Symbol.asyncIterator]()
+    for (let i = 0, text = ''; !text.includes('insufficient_quota') && i < 1000; i++) {
+      await provider.write(event(` seven${i}`))
+      text = (await pieces.next()).value.bytes.toString()
+    }
+    const settled = await waitUntil(
+      () => credits(gateway, poor),
+      (now) => now.held === 0,
+    )
+    t.match(settled, { balance: 0, charged: balance })
+  }
+})
+
 t.test(
   'a stream that has used up its hold is cut with an error event, and the balance ends at zero',
   async (t) => {
