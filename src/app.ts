@@ -27,6 +27,8 @@ import { createRetryBudget } from './routing/retry-budget.ts'
 import type { IdempotencyStore } from './stores/idempotency.ts'
 import type { SharedCounts } from './stores/shared-counts.ts'
 import type { TokenStore } from './stores/token-store.ts'
+import { createMetrics, type Gauges, type Metrics } from './telemetry/metrics.ts'
+import { metricsRoute } from './telemetry/metrics-route.ts'
 import { requestLine } from './telemetry/request-line.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
 import { createOpenSockets } from './websocket/open-sockets.ts'
@@ -65,25 +67,27 @@ export interface Gateway {
 export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
   const { settings, tokens, keys, counts, catalog, logger } = needs
   const app = openServer(settings, logger)
-  const tools = openTools(settings)
+  const metrics = createMetrics()
+  const tools = openTools(settings, metrics)
   const websocket = openWebsocketTools(settings, tools, tokens)
   app.addHook('onClose', () => websocket.sockets.close())
   app.addHook('onClose', () => tools.upstreams.close())
   const errors = { body: writeErrorBody, event: streamErrorEvent }
+  const gauges = openGauges(app, tokens, tools.live)
   const { requestsPerMinute, requestsPerDay, bodyTimeoutMs } = settings
   const hold = holdWorstCase // not with an empty purse
   const paid = { catalog, tokens, keys, hold, errors, tools, bodyTimeoutMs }
 
   await app.register(errorReply)
   await app.register(requestId)
-  await app.register(requestLine) // one log line each, when it is over
+  await app.register(requestLine, { count: metrics.count }) // one log line each, when it is over
   await app.register(drain) // not while the gateway goes down
   await app.register(guard) // not what no client sends
   await app.register(cors, { allowlist: settings.corsAllowlist })
   const isAllowed = (origin: string): boolean => isAllowedOrigin(origin, settings.corsAllowlist)
   await app.register(serviceLookup, { routes: () => catalog().wsRoutes })
   await app.register(upgrade, { isAllowedOrigin: isAllowed }) // owns every WebSocket handshake
-  await app.register(health, { isReady: () => tokens.isReady() && !app.drain.isLeaving })
+  await app.register(health, gauges)
 
   const withoutToken = await addressLimit(app, settings) // not too often from one address
   await app.register(async (open) => {
@@ -94,6 +98,7 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
     await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
     await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay, counts }) // not too often
     await known.register(inFlightLimit, { tokens }) // not too many at once
+    await known.register(metricsRoute, { metrics, gauges })
     await known.register(passthrough, { routes: planPassthrough(settings, catalog()), timeouts: settings })
     await known.register(serviceRoutes, { kind: 'token', tools: websocket })
     await known.register(
@@ -107,16 +112,17 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
     )
   })
 
-  const { live } = tools
-  return {
-    app,
-    running: () => live.size,
-    drain: (limits) => drainApp(app, live, limits),
-  }
+  return { app, running: gauges.running, drain: (limits) => drainApp(app, tools.live, limits) }
 }
 
+/** What is so at this moment. */
+const openGauges = (app: FastifyInstance, tokens: TokenStore, live: Live): Gauges => ({
+  isReady: () => tokens.isReady() && !app.drain.isLeaving,
+  running: () => live.size,
+})
+
 /** What all paid requests of this app share. */
-const openTools = (settings: Settings): ExchangeTools => {
+const openTools = (settings: Settings, { providerFailed }: Metrics): ExchangeTools => {
   const deadlines = new Deadlines()
   return {
     upstreams: openUpstreams(settings.connectTimeoutMs, deadlines),
@@ -127,13 +133,14 @@ const openTools = (settings: Settings): ExchangeTools => {
     unknown: createProviderHealth(),
     budget: createRetryBudget(),
     now: Date.now,
+    providerFailed,
   }
 }
 
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. */
 const openWebsocketTools = (
   settings: Settings,
-  { live, health: providers, unknown, budget, now }: ExchangeTools,
+  { live, health: providers, unknown, budget, now, providerFailed }: ExchangeTools,
   tokens: TokenStore,
 ): WebsocketTools => ({
   sockets: createOpenSockets({
@@ -147,6 +154,7 @@ const openWebsocketTools = (
   timeouts: settings,
   idleTimeoutMs: settings.wsIdleTimeoutMs,
   now,
+  providerFailed,
 })
 
 const drainApp = async (app: FastifyInstance, live: Live, limits: DrainLimits): Promise<void> => {

@@ -23,6 +23,8 @@ export interface ExchangeTools {
   unknown: ProviderHealth
   budget: RetryBudget
   now(): number
+  /** Told of every ask that came to nothing. */
+  providerFailed(provider: string, reason: string): void
   /** Everything that runs, for the drain. */
   live: Live
 }

@@ -10,6 +10,8 @@ interface WalkTools {
   unknown: ProviderHealth
   budget: RetryBudget
   now(): number
+  /** Told of every ask that came to nothing. */
+  providerFailed(provider: string, reason: string): void
 }
 
 /** One request's way through its plan: who is asked next, what came of it, and the error that stands for it all. */
@@ -56,8 +58,9 @@ export class PlanWalk {
   }
 
   note(step: Step, failure: Failure): void {
-    const { health, unknown, now } = this.#tools
+    const { health, unknown, now, providerFailed } = this.#tools
     this.#failures.push(failure)
+    providerFailed(step.provider.name, failure.reason)
     if (isModelUnknown(failure)) unknown.failed(this.#nameOf(step), now())
     else health.failed(step.health, now(), failure.retryAfterMs)
   }

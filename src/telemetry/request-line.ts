@@ -47,6 +47,11 @@ declare module 'fastify' {
   }
 }
 
+export interface RequestLineOptions {
+  /** Told of every request that is over. */
+  count(line: RequestLine): void
+}
+
 /** All fields at once, so that every request's object has the same shape for the engine. */
 const openLine = ({ id, method }: FastifyRequest): RequestLine => ({
   requestId: id,
@@ -73,6 +78,8 @@ const openLine = ({ id, method }: FastifyRequest): RequestLine => ({
   cause: undefined,
 })
 
+/** Asked every few seconds, by machines. */
+const QUIET = new Set(['/health', '/ready', '/metrics'])
 const CLIENT_LEFT = 499
 const UPGRADED = 101
 
@@ -92,13 +99,17 @@ const writeLine = (request: FastifyRequest, reply: FastifyReply): void => {
   line.user = token?.user
   line.address = request.ip
   line.status = readStatus(request, reply)
-  if (line.route === '/health' || line.route === '/ready') request.server.log.debug(line, 'request')
+  if (QUIET.has(line.route)) request.server.log.debug(line, 'request')
   else request.server.log.info(line, 'request')
 }
 
 /** One line for every request, when its answer is out or its client gone. */
-export const requestLine = fp(
-  async (app) => {
+export const requestLine = fp<RequestLineOptions>(
+  async (app, { count }) => {
+    const end = (request: FastifyRequest, reply: FastifyReply): void => {
+      writeLine(request, reply)
+      count(request.line)
+    }
     app.decorateRequest('line')
     app.decorateRequest('billing')
     app.addHook('onRequest', (request, reply, done) => {
@@ -106,8 +117,8 @@ export const requestLine = fp(
       // Not `onResponse`: Fastify does not call it for a client that left.
       reply.raw.once('close', () => {
         // A client that left is charged a moment later, and the line says how much.
-        if (request.billing) void request.billing.then(() => writeLine(request, reply))
-        else writeLine(request, reply)
+        if (request.billing) void request.billing.then(() => end(request, reply))
+        else end(request, reply)
       })
       done()
     })

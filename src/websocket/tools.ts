@@ -14,4 +14,6 @@ export interface WebsocketTools {
   timeouts: DialTimeouts
   idleTimeoutMs: number
   now(): number
+  /** Told of every ask that came to nothing. */
+  providerFailed(provider: string, reason: string): void
 }

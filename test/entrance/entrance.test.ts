@@ -60,7 +60,7 @@ const open = async (t: Test, allowlist: string[] = []) => {
   })
   await app.register(drain)
   await app.register(requestId)
-  await app.register(requestLine)
+  await app.register(requestLine, { count: () => undefined })
   await app.register(errorReply)
   await app.register(cors, { allowlist })
   await app.register(guard)

@@ -20,6 +20,7 @@ t.test('a rested step is not probed without a retry to spare while another is we
     unknown: createProviderHealth(),
     budget: createRetryBudget(),
     now: () => now,
+    providerFailed: () => undefined,
   }
   const steps = [step('one'), step('two')]
   const first = () => new PlanWalk(steps, '/chat/completions', tools).next()?.provider.name

@@ -1,0 +1,22 @@
+import type { FastifyInstance } from 'fastify'
+import { notFound } from '../errors.ts'
+import type { Gauges, Metrics } from './metrics.ts'
+
+export interface MetricsRouteOptions {
+  metrics: Metrics
+  gauges: Gauges
+}
+
+/** `GET /metrics`, for tokens of the type `admin` alone; to others it is no path. After `client-auth`. */
+export const metricsRoute = async (
+  app: FastifyInstance,
+  { metrics, gauges }: MetricsRouteOptions,
+): Promise<void> => {
+  app.get('/metrics', { config: { isQuick: true } }, async ({ token }, reply) => {
+    if (token.type !== 'admin')
+      throw notFound('No such path or method here. The README lists those there are.')
+    const { contentType, text } = await metrics.write(gauges)
+    reply.header('content-type', contentType).header('cache-control', 'no-store')
+    return text
+  })
+}

@@ -1,0 +1,172 @@
+import type { Registry } from '@prometheus-io/client'
+import type { RequestLine } from './request-line.ts'
+
+/** What is so at the moment of a scrape. */
+export interface Gauges {
+  isReady(): boolean
+  /** Paid requests and WebSockets. */
+  running(): number
+}
+
+/** What Prometheus is told (contract, section 9). No label holds what a client chose: their number is bounded. */
+export interface Metrics {
+  /** A request that is over. */
+  count(line: RequestLine): void
+  providerFailed(provider: string, reason: string): void
+  /** All metrics in Prometheus' text format. */
+  write(gauges: Gauges): Promise<{ contentType: string; text: string }>
+}
+
+/** Beyond it, lines that came before the package was loaded are in the sums alone. */
+const MOST_EARLY_LINES = 1000
+const LOOP_PRECISION_MS = 100
+const DURATIONS_S = [0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900]
+
+type Client = typeof import('@prometheus-io/client')
+type Observe = (line: RequestLine) => void
+
+/** A sum for each set of labels: the package's own counters hash their labels at each request, this one at a scrape. */
+class Sums {
+  readonly #name: string
+  readonly #help: string
+  readonly #labels: readonly string[]
+  readonly #sums = new Map<string, number>()
+
+  constructor(name: string, help: string, labels: readonly string[]) {
+    this.#name = name
+    this.#help = help
+    this.#labels = labels
+  }
+
+  /** `key`: the labels' values with a NUL between them. */
+  add(key: string, amount: number): void {
+    if (amount > 0) this.#sums.set(key, (this.#sums.get(key) ?? 0) + amount)
+  }
+
+  register({ Counter }: Client, registry: Registry): void {
+    const [labels, sums] = [this.#labels, this.#sums]
+    new Counter({
+      name: this.#name,
+      help: this.#help,
+      labelNames: labels,
+      registers: [registry],
+      collect() {
+        this.reset()
+        for (const [key, sum] of sums) {
+          const values = key.split('\0')
+          this.inc(Object.fromEntries(labels.map((label, index) => [label, values[index] ?? ''])), sum)
+        }
+      },
+    })
+  }
+}
+
+const openSums = () => ({
+  requests: new Sums('gateway_requests_total', 'Requests that are over; 499: the client left.', [
+    'route',
+    'method',
+    'status',
+  ]),
+  tokens: new Sums('gateway_llm_tokens_total', 'LLM tokens used.', ['provider', 'kind']),
+  credits: new Sums('gateway_credits_charged_total', 'Credits charged.', ['provider']),
+  estimated: new Sums('gateway_usage_estimated_total', 'Requests whose usage no provider reported.', [
+    'provider',
+  ]),
+  failures: new Sums('gateway_provider_failures_total', 'Asks of a provider that came to nothing.', [
+    'provider',
+    'reason',
+  ]),
+})
+
+const openTimings = ({ Histogram }: Client, registry: Registry): Observe => {
+  const histogram = (name: string, help: string, label: string) =>
+    new Histogram({ name, help, labelNames: [label], buckets: DURATIONS_S, registers: [registry] })
+  const durations = histogram(
+    'gateway_request_duration_seconds',
+    'From its head to its answer’s end.',
+    'route',
+  )
+  const firstBytes = histogram(
+    'gateway_first_byte_seconds',
+    'Until the provider’s first byte, failover included.',
+    'provider',
+  )
+  return ({ route = '', latencyMs = 0, provider, firstByteMs = 0 }) => {
+    durations.observe({ route }, latencyMs / 1000)
+    if (provider !== undefined && firstByteMs > 0) firstBytes.observe({ provider }, firstByteMs / 1000)
+  }
+}
+
+const setGauges = ({ Gauge }: Client, registry: Registry, read: () => Gauges): void => {
+  const registers = [registry]
+  new Gauge({
+    name: 'gateway_ready',
+    help: '1: new work is taken.',
+    registers,
+    collect() {
+      this.set(read().isReady() ? 1 : 0)
+    },
+  })
+  new Gauge({
+    name: 'gateway_running',
+    help: 'Paid requests and WebSockets that run.',
+    registers,
+    collect() {
+      this.set(read().running())
+    },
+  })
+}
+
+/** Counts from the start on; the package itself is loaded after the first answer, which it would delay. */
+export const createMetrics = (): Metrics => {
+  const sums = openSums()
+  const early: RequestLine[] = []
+  let gauges: Gauges = { isReady: () => false, running: () => 0 }
+  let observe: Observe | undefined
+  let opening: Promise<Registry> | undefined
+
+  const open = async (): Promise<Registry> => {
+    const client = await import('@prometheus-io/client')
+    const registry = new client.Registry()
+    for (const one of Object.values(sums)) one.register(client, registry)
+    setGauges(client, registry, () => gauges)
+    client.collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LOOP_PRECISION_MS })
+    observe = openTimings(client, registry)
+    for (const line of early.splice(0)) observe(line)
+    return registry
+  }
+  const opened = (): Promise<Registry> => {
+    opening ??= open()
+    // Whatever kept it from being read (no file handle left, say) may be gone the next time.
+    opening.catch(() => {
+      opening = undefined
+    })
+    return opening
+  }
+
+  return {
+    count(line) {
+      const { route, method, status, provider } = line
+      sums.requests.add(`${route}\0${method}\0${status}`, 1)
+      if (provider !== undefined) countUsage(sums, provider, line)
+      if (observe) return observe(line)
+      if (early.length < MOST_EARLY_LINES) early.push(line)
+      void opened().catch(() => undefined)
+    },
+    providerFailed: (provider, reason) => sums.failures.add(`${provider}\0${reason}`, 1),
+    async write(now) {
+      gauges = now
+      const registry = await opened()
+      return { contentType: registry.contentType, text: await registry.metrics() }
+    },
+  }
+}
+
+const countUsage = (sums: ReturnType<typeof openSums>, provider: string, line: RequestLine): void => {
+  sums.tokens.add(`${provider}\0input`, line.inputTokens ?? 0)
+  sums.tokens.add(`${provider}\0cached`, line.cachedTokens ?? 0)
+  sums.tokens.add(`${provider}\0output`, line.outputTokens ?? 0)
+  sums.tokens.add(`${provider}\0reasoning`, line.reasoningTokens ?? 0)
+  sums.credits.add(provider, (line.chargedMicros ?? 0) / 1e6)
+  sums.estimated.add(provider, line.estimated ? 1 : 0)
+}
