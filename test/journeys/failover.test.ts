@@ -4,7 +4,7 @@ import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { chat, chatStream } from '../support/answers.ts'
 import { type Behaviour, json, status } from '../support/behaviour.ts'
-import { bearer, credits, openStream, post } from '../support/client.ts'
+import { bearer, credits, openStream, post, sendLeaving } from '../support/client.ts'
 import * as faults from '../support/faults.ts'
 import { mintToken } from '../support/gateway.ts'
 import { readRows, startJourney, waitForRow, waitUntil } from '../support/journey.ts'
@@ -412,16 +412,11 @@ t.test(
     t.match((await ask('bodiless', { stream: true })).headers, { 'x-gateway-attempts': '1' })
     const before = await credits(gateway, token)
     const [asked, left] = [one.requests.length, one.requests.filter((seen) => seen.aborted).length]
-    const gone = new AbortController()
-    const leaving = fetch(`${gateway.url}${CHAT}`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-      body: '{"model":"left early","stream":true}',
-      signal: gone.signal,
-    }).catch(() => undefined)
+    const body = { model: 'left early', stream: true }
+    const request = sendLeaving(gateway, { path: CHAT, headers: bearer(token), body })
     await one.waitForRequest(asked + 1)
-    gone.abort()
-    await leaving
+    request.leave()
+    await request.left
     await one.waitForAbort(left + 1)
     t.same(
       await waitUntil(

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import t from 'tap'
 import { chat, chatStream } from '../support/answers.ts'
 import { json, status } from '../support/behaviour.ts'
-import { bearer, credits, openStream, post, type Reply } from '../support/client.ts'
+import { bearer, credits, openStream, post, type Reply, sendLeaving } from '../support/client.ts'
 import { hang } from '../support/faults.ts'
 import { audio, type FormPart, formBody, formType, TRANSCRIPT } from '../support/form.ts'
 import { mintToken, startGateway } from '../support/gateway.ts'
@@ -122,16 +122,10 @@ t.test('what nobody answered frees its key', async (test) => {
   })
   main.queue(hang())
   const seen = main.requests.length + 1
-  const leaving = new AbortController()
-  const request = fetch(`${gateway.url}${CHAT}`, {
-    method: 'POST',
-    headers: { ...withKey(left), 'content-type': 'application/json' } as Record<string, string>,
-    body: JSON.stringify(ask('l')),
-    signal: leaving.signal,
-  }).catch(() => 'left')
+  const request = sendLeaving(gateway, { path: CHAT, headers: withKey(left), body: ask('l') })
   await main.waitForRequest(seen)
-  leaving.abort()
-  test.equal(await request, 'left')
+  request.leave()
+  test.ok(await request.left)
   const freed = await waitUntil(
     () => post(gateway, CHAT, ask('l'), withKey(left)),
     (reply) => reply.status === 200,

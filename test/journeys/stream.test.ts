@@ -4,7 +4,7 @@ import t from 'tap'
 import { type ChatStreamed, chatStream, messageStream, responseStream } from '../support/answers.ts'
 import { json, raw } from '../support/behaviour.ts'
 import type { OpenStream } from '../support/client.ts'
-import { bearer, credits, openStream, send } from '../support/client.ts'
+import { bearer, credits, openStream, send, sendLeaving } from '../support/client.ts'
 import * as faults from '../support/faults.ts'
 import { mintToken } from '../support/gateway.ts'
 import { startJourney, waitForRow, waitUntil } from '../support/journey.ts'
@@ -164,19 +164,17 @@ t.test(
     const waiting = controlled()
     one.queue(faults.hang(), waiting)
     const asked = one.requests.length
-    const gone = new AbortController()
-    const early = fetch(`${gateway.url}/v1/chat/completions`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-      body: '{"model":"m","stream":true}',
-      signal: gone.signal,
-    }).catch(() => undefined)
+    const early = sendLeaving(gateway, {
+      path: '/v1/chat/completions',
+      headers: bearer(token),
+      body: { model: 'm', stream: true },
+    })
     await one.waitForRequest(asked + 1)
     let from = performance.now()
-    gone.abort()
+    early.leave()
     await one.waitForAbort(aborted + 1)
     t.ok(performance.now() - from < 1000)
-    await early
+    await early.left
     const stream = await open({ messages: [{ role: 'user', content: 'Tell me everything' }] })
     for (let i = 0; i < 20; i++) await waiting.write(event(' seven'))
     await stream[Symbol.asyncIterator]().next()

@@ -102,6 +102,21 @@ export const post = (
   headers: OutgoingHttpHeaders = {},
 ): Promise<Reply> => send(target, { method: 'POST', path, body, headers })
 
+/** A request whose client can leave before its answer has begun; `left` resolves when it has. */
+export function sendLeaving({ url }: Target & { url: string }, { path, headers, body }: Sent) {
+  const leaving = new AbortController()
+  const left = fetch(`${url}${path}`, {
+    method: 'POST',
+    headers: { ...headers, 'content-type': 'application/json' } as Record<string, string>,
+    body: JSON.stringify(body),
+    signal: leaving.signal,
+  }).then(
+    () => false,
+    () => true,
+  )
+  return { leave: () => leaving.abort(), left }
+}
+
 /** Sends one request and hands over the answer's body piece by piece. */
 export async function openStream(target: Target, sent: Sent): Promise<OpenStream> {
   return streamOf(await answerOf(target, { method: 'POST', ...sent }))
