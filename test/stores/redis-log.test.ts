@@ -23,6 +23,8 @@ t.test('half a transaction that a killed Redis has left in its log is never carr
   const { id } = await stores.tokens.mint(newToken(1_000))
   const rewrites = async () => Number(/aof_rewrites:(\d+)/.exec(await eye.info('persistence'))?.[1])
   const isIdle = async () => /aof_rewrite_in_progress:0/.test(await eye.info('persistence'))
+  // The store has met this Redis for the first time, and has its log written anew: what follows goes into the newest file.
+  await waitUntil(rewrites, (count) => count > 0)
   await waitUntil(isIdle, Boolean)
 
   await stores.tokens.hold(askOf(id, 100))
