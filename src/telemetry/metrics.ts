@@ -124,13 +124,18 @@ export const createMetrics = (): Metrics => {
   let gauges: Gauges = { isReady: () => false, running: () => 0 }
   let observe: Observe | undefined
   let opening: Promise<Registry> | undefined
+  /** From the first scrape on: to watch the garbage collector and the event loop costs every request something. */
+  let watchProcess = (): void => {}
 
   const open = async (): Promise<Registry> => {
     const client = await import('@prometheus-io/client')
     const registry = new client.Registry()
     for (const one of Object.values(sums)) one.register(client, registry)
     setGauges(client, registry, () => gauges)
-    client.collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LOOP_PRECISION_MS })
+    watchProcess = () => {
+      watchProcess = () => {}
+      client.collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LOOP_PRECISION_MS })
+    }
     observe = openTimings(client, registry)
     for (const line of early.splice(0)) observe(line)
     return registry
@@ -157,6 +162,7 @@ export const createMetrics = (): Metrics => {
     async write(now) {
       gauges = now
       const registry = await opened()
+      watchProcess()
       return { contentType: registry.contentType, text: await registry.metrics() }
     },
   }
