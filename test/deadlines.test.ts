@@ -1,25 +1,27 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { Deadlines } from '../src/deadlines.ts'
 
-t.test('what is due happens once, not early, and not long after', async (test) => {
+/** Resolves when a deadline of so many milliseconds has run out: all that were due before it have happened. */
+const passed = (deadlines: Deadlines, ms: number): Promise<void> =>
+  new Promise((resolve) => {
+    // Deadlines keep no process alive.
+    const alive = setInterval(() => undefined, 1000)
+    const end = (): void => {
+      clearInterval(alive)
+      resolve()
+    }
+    deadlines.open(end).start(ms)
+  })
+
+t.test('what is due happens once, and not early', async (test) => {
   const deadlines = new Deadlines()
   const from = performance.now()
-  let count = 0
-  const afterMs = await new Promise<number>((resolve) => {
-    const one = deadlines.open(() => {
-      count += 1
-      resolve(performance.now() - from)
-    })
-    one.start(120)
-    // The process lives on only while somebody else keeps it: here this test.
-    setTimeout(resolve, 5_000, Number.POSITIVE_INFINITY).unref()
-    const alive = setInterval(() => count > 0 && clearInterval(alive), 20)
-  })
-  test.ok(afterMs >= 120, `${afterMs} ms`)
-  test.ok(afterMs < 2_000, `${afterMs} ms`)
-  await sleep(200)
-  test.equal(count, 1)
+  const afterMs: number[] = []
+  deadlines.open(() => afterMs.push(performance.now() - from)).start(120)
+  await passed(deadlines, 200)
+  await passed(deadlines, 200)
+  test.equal(afterMs.length, 1)
+  test.ok((afterMs[0] ?? 0) >= 120, `${afterMs[0]} ms`)
 })
 
 t.test(
@@ -27,20 +29,19 @@ t.test(
   async (test) => {
     const deadlines = new Deadlines()
     const happened: number[] = []
+    let early: number[] = []
     const all = Array.from({ length: 30 }, (_, index) => deadlines.open(() => happened.push(index)))
+    const beginAgain = (): void => {
+      for (const [index, one] of all.entries()) if (index % 3 === 1) one.again()
+    }
+    deadlines.open(beginAgain).start(75)
     for (const one of all) one.start(150)
     for (const [index, one] of all.entries()) if (index % 3 === 0) one.stop()
     all[0]?.stop()
-    const again = setInterval(() => {
-      for (const [index, one] of all.entries()) if (index % 3 === 1) one.again()
-    }, 50)
-    await sleep(500)
-    test.same(
-      happened.toSorted((a, b) => a - b),
-      [2, 5, 8, 11, 14, 17, 20, 23, 26, 29],
-    )
-    clearInterval(again)
-    await sleep(500)
+    deadlines.open(() => (early = happened.toSorted((a, b) => a - b))).start(160)
+    await passed(deadlines, 170)
+    await passed(deadlines, 300)
+    test.same(early, [2, 5, 8, 11, 14, 17, 20, 23, 26, 29])
     test.equal(happened.length, 20, 'those that began again, in the end, once each')
   },
 )
@@ -56,7 +57,8 @@ t.test('one may stop another in the moment in which both are due, and begin itse
     }),
   )
   for (const one of pair) one.start(50)
-  await sleep(600)
+  await passed(deadlines, 60)
+  await passed(deadlines, 200)
   const [first] = happened
   test.same(happened, [first, first])
 })
@@ -70,6 +72,6 @@ t.test('those that are due in the same late moment happen in their order', async
   all[12]?.stop()
   const until = performance.now() + 400
   while (performance.now() < until);
-  await sleep(200)
+  await passed(deadlines, 50)
   test.same(happened, [0, 1, 3, 5, 7, 9, 14, 16, 19])
 })

@@ -1,5 +1,4 @@
 import type { FastifyInstance } from 'fastify'
-import { notFound } from '../errors.ts'
 import type { Gauges, Metrics } from './metrics.ts'
 
 export interface MetricsRouteOptions {
@@ -13,8 +12,7 @@ export const metricsRoute = async (
   { metrics, gauges }: MetricsRouteOptions,
 ): Promise<void> => {
   app.get('/metrics', { config: { isQuick: true } }, async ({ token }, reply) => {
-    if (token.type !== 'admin')
-      throw notFound('No such path or method here. The README lists those there are.')
+    if (token.type !== 'admin') return reply.callNotFound()
     const { contentType, text } = await metrics.write(gauges)
     reply.header('content-type', contentType).header('cache-control', 'no-store')
     return text

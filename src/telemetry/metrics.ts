@@ -25,6 +25,11 @@ const DURATIONS_S = [0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900]
 type Client = typeof import('@prometheus-io/client')
 type Observe = (line: RequestLine) => void
 
+interface Opened {
+  client: Client
+  registry: Registry
+}
+
 /** A sum for each set of labels: the package's own counters hash their labels at each request, this one at a scrape. */
 class Sums {
   readonly #name: string
@@ -123,24 +128,19 @@ export const createMetrics = (): Metrics => {
   const early: RequestLine[] = []
   let gauges: Gauges = { isReady: () => false, running: () => 0 }
   let observe: Observe | undefined
-  let opening: Promise<Registry> | undefined
-  /** From the first scrape on: to watch the garbage collector and the event loop costs every request something. */
-  let watchProcess = (): void => {}
+  let opening: Promise<Opened> | undefined
+  let isProcessWatched = false
 
-  const open = async (): Promise<Registry> => {
+  const open = async (): Promise<Opened> => {
     const client = await import('@prometheus-io/client')
     const registry = new client.Registry()
     for (const one of Object.values(sums)) one.register(client, registry)
     setGauges(client, registry, () => gauges)
-    watchProcess = () => {
-      watchProcess = () => {}
-      client.collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LOOP_PRECISION_MS })
-    }
     observe = openTimings(client, registry)
     for (const line of early.splice(0)) observe(line)
-    return registry
+    return { client, registry }
   }
-  const opened = (): Promise<Registry> => {
+  const opened = (): Promise<Opened> => {
     opening ??= open()
     // Whatever kept it from being read (no file handle left, say) may be gone the next time.
     opening.catch(() => {
@@ -161,8 +161,11 @@ export const createMetrics = (): Metrics => {
     providerFailed: (provider, reason) => sums.failures.add(`${provider}\0${reason}`, 1),
     async write(now) {
       gauges = now
-      const registry = await opened()
-      watchProcess()
+      const { client, registry } = await opened()
+      // From the first scrape on: to watch the garbage collector and the event loop costs every request something.
+      if (!isProcessWatched)
+        client.collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LOOP_PRECISION_MS })
+      isProcessWatched = true
       return { contentType: registry.contentType, text: await registry.metrics() }
     },
   }
