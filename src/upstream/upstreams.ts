@@ -2,6 +2,8 @@ import type { Deadlines } from '../deadlines.ts'
 import { Call, type CallListener, type CallRequest } from './call.ts'
 import { Connection, type Keeper } from './connection.ts'
 import { type Origin, readOrigin } from './dial.ts'
+import { createOutbox, type Letter } from './outbox.ts'
+import { UpstreamError } from './upstream-error.ts'
 
 export interface UpstreamTimeouts {
   connectTimeoutMs: number
@@ -22,7 +24,7 @@ export interface Attempt {
 
 /** Kept connections to the providers, by origin. */
 export interface Upstreams {
-  /** Sends one POST to `https://host:port` and reports to `listener`, never before this has returned. */
+  /** Sends one POST to `https://host:port` at the end of this turn, and reports to `listener`, never before this has returned. */
   ask(origin: string, request: CallRequest, listener: CallListener): Attempt
   /** Running calls fail. */
   close(): void
@@ -38,6 +40,7 @@ export const openUpstreams = (connectTimeoutMs: number, deadlines: Deadlines): U
   const means = { keepAliveMs: KEEP_ALIVE_MS, deadlines }
   const pools = new Map<string, Pool>()
   const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)
+  const post = createOutbox()
   const poolOf = (origin: string): Pool => {
     const known = pools.get(origin)
     if (known) return known
@@ -48,9 +51,9 @@ export const openUpstreams = (connectTimeoutMs: number, deadlines: Deadlines): U
   return {
     ask(origin, request, listener) {
       const call = new Call(request, listener, means)
-      const connection = poolOf(origin).take()
-      connection.carry(call)
-      return new Asked(connection, call)
+      const asked = new Asked(call, poolOf(origin))
+      post(asked)
+      return asked
     },
     close() {
       for (const pool of pools.values()) pool.close()
@@ -58,17 +61,26 @@ export const openUpstreams = (connectTimeoutMs: number, deadlines: Deadlines): U
   }
 }
 
-class Asked implements Attempt {
-  readonly #connection: Connection
+class Asked implements Attempt, Letter {
   readonly #call: Call
+  readonly #pool: Pool
+  #connection: Connection | undefined
 
-  constructor(connection: Connection, call: Call) {
-    this.#connection = connection
+  constructor(call: Call, pool: Pool) {
     this.#call = call
+    this.#pool = pool
+  }
+
+  send(): void {
+    if (this.#call.isOver()) return
+    this.#connection = this.#pool.take()
+    if (this.#connection) this.#connection.carry(this.#call)
+    else this.#call.fail(new UpstreamError('CLOSED_EARLY', 'The connections to the providers are closed'))
   }
 
   abort(): void {
-    this.#connection.abandon(this.#call)
+    if (this.#connection) this.#connection.abandon(this.#call)
+    else this.#call.abandon()
   }
 
   pause(): void {
@@ -88,6 +100,7 @@ class Pool implements Keeper {
   readonly #all = new Set<Connection>()
   readonly #idle: Connection[] = []
   #sweeper: NodeJS.Timeout | undefined
+  #isClosed = false
 
   constructor(origin: Origin, shared: { connectTimeoutMs: number; scratch: Uint8Array }) {
     this.#origin = origin
@@ -95,7 +108,9 @@ class Pool implements Keeper {
     this.scratch = shared.scratch
   }
 
-  take(): Connection {
+  /** Undefined once it is closed. */
+  take(): Connection | undefined {
+    if (this.#isClosed) return undefined
     const now = performance.now()
     for (let kept = this.#idle.pop(); kept; kept = this.#idle.pop()) {
       if (kept.keptUntilMs > now) return kept
@@ -119,6 +134,7 @@ class Pool implements Keeper {
   }
 
   close(): void {
+    this.#isClosed = true
     clearInterval(this.#sweeper)
     for (const connection of [...this.#all]) connection.close()
   }

@@ -302,3 +302,27 @@ t.test('a session of a server that could not prove its name is not resumed', asy
   }
   t.equal(resumed, 0)
 })
+
+t.test('what is asked for in one turn leaves together at its end', async (t) => {
+  const { origin, sockets } = await serve(t, (socket) => void socket.write(OK))
+  const { ask } = open(t)
+  await Promise.all([ask(origin).done, ask(origin).done])
+  t.equal(sockets.length, 2)
+  const received: string[] = []
+  for (const socket of sockets) socket.on('data', (bytes) => received.push(bytes.toString()))
+  const asks = [ask(origin, { path: '/v1/kept' }), ask(origin, { path: '/v1/given-up' })]
+  t.same(received, [], 'not before the turn ends')
+  asks[1]?.attempt.abort()
+  t.match(await asks[0]?.done, { status: 200, text: 'ok' })
+  t.match(received, [/^POST \/v1\/kept /], 'and not what was given up in the same turn')
+  t.equal(sockets.filter(({ destroyed }) => destroyed).length, 0, 'which cost no connection')
+})
+
+t.test('what is asked for in the turn in which all is closed fails', async (t) => {
+  const { origin, sockets } = await serve(t, (socket) => void socket.write(OK))
+  const { upstreams, ask } = open(t)
+  const { done } = ask(origin)
+  upstreams.close()
+  t.match((await done).error, { code: 'CLOSED_EARLY' })
+  t.equal(sockets.length, 0)
+})
