@@ -33,14 +33,13 @@ const isUsable = (token: Token, hash: string, at: number): boolean => {
   return earlier === undefined || earlier.until > at
 }
 
-const findToken = async (tokens: Pick<TokenStore, 'find'>, hash: string): Promise<Token | undefined> => {
-  try {
-    return await tokens.find(hash)
-  } catch (cause) {
-    if (cause instanceof GatewayError) throw cause
-    throw storeUnavailable('Tokens cannot be checked right now. Try again in a moment.', { cause })
-  }
+const unfound = (cause: unknown): never => {
+  if (cause instanceof GatewayError) throw cause
+  throw storeUnavailable('Tokens cannot be checked right now. Try again in a moment.', { cause })
 }
+
+const findToken = (tokens: Pick<TokenStore, 'find'>, hash: string): Promise<Token | undefined> =>
+  tokens.find(hash).catch(unfound)
 
 /** Whether a secret that was let in once still would be: for what lives longer than a request. */
 export const isStillUsable = async (

@@ -10,24 +10,18 @@ import type { Hold, Token, TokenStore } from '../stores/token-store.ts'
  */
 export const holdWorstCase = async (
   store: TokenStore,
-  who: { token: Token; requestId: string },
+  { token, requestId }: { token: Token; requestId: string },
   steps: readonly Step[],
   facts: RequestFacts,
 ): Promise<Hold> => {
-  let micros = 0
-  let least = 0
+  let [micros, least] = [0, 0]
   for (const { model } of steps) {
     micros = Math.max(micros, worstCaseMicros(facts, model.price, model.maxOutput))
     least = Math.max(least, leastMicros(facts, model.price))
   }
   // A limit that the client named itself must be covered: only without one may a request begin on what is left.
   const leastWanted = facts.outputLimit === undefined ? Math.min(least, micros) : micros
-  const hold = await store.hold({
-    tokenId: who.token.id,
-    requestId: who.requestId,
-    micros,
-    leastMicros: leastWanted,
-  })
+  const hold = await store.hold({ tokenId: token.id, requestId, micros, leastMicros: leastWanted })
   if (hold) return hold
   throw insufficientQuota(
     `Your balance does not cover this request, which may cost ${credits(micros)} credits; ` +

@@ -37,9 +37,6 @@ interface Count extends RateState {
   isExceeded: boolean
 }
 
-/** Counts a request and says where its token stands; undefined: the token has no such limit. */
-type Check = (request: FastifyRequest) => Promise<Count | undefined> | undefined
-
 interface Window {
   timeWindow: number
   keyOf(tokenId: string): string
@@ -47,6 +44,16 @@ interface Window {
   /** Until the window ends, told the package's own answer. */
   resetMs(ttlMs: number): number
   store: FastifyRateLimitStoreCtor | undefined
+}
+
+type Counting = ReturnType<ReturnType<FastifyInstance['createRateLimit']>>
+
+/** One window of all tokens. */
+interface Check {
+  /** Counts a request; undefined: the token has no such limit. */
+  count(request: FastifyRequest): Counting | undefined
+  /** Where the token stands. */
+  read(state: Awaited<Counting> | undefined): Count | undefined
 }
 
 const openCheck = (app: FastifyInstance, { timeWindow, keyOf, maxOf, resetMs, store }: Window): Check => {
@@ -57,13 +64,14 @@ const openCheck = (app: FastifyInstance, { timeWindow, keyOf, maxOf, resetMs, st
     keyGenerator: ({ token }) => keyOf(token.id),
   }
   const count = app.createRateLimit(options)
-  const check = async (request: FastifyRequest): Promise<Count | undefined> => {
-    const state = await count(request)
-    if (state.isAllowed) return undefined
-    const { max, remaining, ttl, isExceeded } = state
-    return { limit: max, remaining, resetMs: resetMs(ttl), isExceeded }
+  return {
+    count: (request) => (maxOf(request.token) === undefined ? undefined : count(request)),
+    read(state) {
+      if (!state || state.isAllowed) return undefined
+      const { max, remaining, ttl, isExceeded } = state
+      return { limit: max, remaining, resetMs: resetMs(ttl), isExceeded }
+    },
   }
-  return (request) => (maxOf(request.token) === undefined ? undefined : check(request))
 }
 
 type MaxOf = Window['maxOf']
@@ -112,14 +120,14 @@ export const rateLimit = fp<RateOptions>(
     await registerWindows(app, now)
     const store = counts && sharedWindows(counts)
     const dayOf = (token: Token) => token.requestsPerDay ?? perDay
-    const countMinute = openMinute(app, (token) => token.requestsPerMinute ?? perMinute, store)
-    const countDay = store ? openSharedDay(app, dayOf, store) : openDay(app, dayOf, now)
+    const minutes = openMinute(app, (token) => token.requestsPerMinute ?? perMinute, store)
+    const days = store ? openSharedDay(app, dayOf, store) : openDay(app, dayOf, now)
     app.decorateRequest('rate')
     app.addHook('onRequest', async (request, reply) => {
-      const minute = await countMinute(request)
+      const minute = minutes.read(await minutes.count(request))
       // What the minute refuses does not use up the day; most tokens have none.
-      const counting = minute?.isExceeded ? undefined : countDay(request)
-      const day = counting && (await counting)
+      const counting = minute?.isExceeded ? undefined : days.count(request)
+      const day = counting && days.read(await counting)
       const nearest = day && (!minute || day.remaining <= minute.remaining) ? day : minute
       request.rate = nearest
       if (!nearest) return

@@ -1,5 +1,5 @@
 import type { Price } from '../config/models.ts'
-import type { Settlement, UsageRow } from '../stores/token-store.ts'
+import type { UsageRow } from '../stores/token-store.ts'
 import { costMicros } from './price.ts'
 import { NO_USAGE, type Usage } from './usage-kinds.ts'
 
@@ -43,8 +43,15 @@ export const buildRow = (
 ): UsageRow => {
   const usage = outcome.usage ?? NO_USAGE
   return {
-    ...facts,
-    ...timing,
+    requestId: facts.requestId,
+    tokenId: facts.tokenId,
+    user: facts.user,
+    model: facts.model,
+    endpoint: facts.endpoint,
+    at: facts.at,
+    attempts: timing.attempts,
+    latencyMs: timing.latencyMs,
+    firstByteMs: timing.firstByteMs,
     status: outcome.status,
     provider: answerer?.provider ?? '',
     modelUsed: answerer?.modelUsed ?? '',
@@ -57,16 +64,5 @@ export const buildRow = (
     images: usage.images,
     estimated: usage.estimated,
     costMicros: answerer && outcome.usage ? costMicros(usage, answerer.price) : 0,
-  }
-}
-
-type Settle = (holdId: number, row: UsageRow) => Promise<Settlement>
-
-/** Ends one hold exactly once, whoever asks first; later calls get the first one's result. */
-export const createSettler = (settle: Settle, holdId: number): ((row: UsageRow) => Promise<Settlement>) => {
-  let settled: Promise<Settlement> | undefined
-  return (row) => {
-    settled ??= settle(holdId, row)
-    return settled
   }
 }

@@ -1,4 +1,4 @@
-import { createHeldBytes } from './held-bytes.ts'
+import { HeldBytes } from './held-bytes.ts'
 import { isRecord, type JsonRecord, lastObject, parseJson } from './json.ts'
 import { lineStart } from './lines.ts'
 import type { UsageKind } from './usage-kinds.ts'
@@ -19,59 +19,74 @@ export interface EventSplitter {
 }
 
 /** Throws an error with the code `EVENT_TOO_LARGE` on a longer event, so that a provider cannot fill the memory. */
-export function createEventSplitter(maxEventBytes = MAX_EVENT_BYTES): EventSplitter {
-  const held = createHeldBytes(maxEventBytes)
-  let atLineStart = true
-  let endedInCr = false
+export const createEventSplitter = (maxEventBytes = MAX_EVENT_BYTES): EventSplitter =>
+  new LineSplitter(maxEventBytes)
 
-  function push(chunk: Buffer): Buffer[] {
+class LineSplitter implements EventSplitter {
+  readonly #held: HeldBytes
+  #isAtLineStart = true
+  #endedInCr = false
+
+  constructor(maxEventBytes: number) {
+    this.#held = new HeldBytes(maxEventBytes)
+  }
+
+  rest(): Buffer {
+    return this.#held.bytesSoFar()
+  }
+
+  push(chunk: Buffer): Buffer[] {
     const events: Buffer[] = []
-    const nextLineEnd = createLineEnds(chunk)
-    let start = 0
-    let at = 0
-    if (endedInCr && chunk[0] === LF) {
+    const lines = new LineEnds(chunk)
+    let [start, at] = [0, 0]
+    if (this.#endedInCr && chunk[0] === LF) {
       at = 1
-      if (held.bytes() === 0) {
+      if (this.#held.bytes() === 0) {
         events.push(chunk.subarray(0, 1))
         start = 1
       }
     }
-    if (chunk.length > 0) endedInCr = chunk[chunk.length - 1] === CR
+    if (chunk.length > 0) this.#endedInCr = chunk[chunk.length - 1] === CR
     while (at < chunk.length) {
-      if (!atLineStart) {
-        const end = nextLineEnd(at)
+      if (!this.#isAtLineStart) {
+        const end = lines.next(at)
         if (end === -1) break
         at = afterLineEnd(chunk, end)
-        atLineStart = true
+        this.#isAtLineStart = true
       } else if (chunk[at] === LF || chunk[at] === CR) {
         at = afterLineEnd(chunk, at)
-        events.push(held.take(chunk, start, at))
+        events.push(this.#held.take(chunk, start, at))
         start = at
-      } else atLineStart = false
+      } else this.#isAtLineStart = false
     }
-    held.keep(chunk, start)
+    this.#held.keep(chunk, start)
     return events
   }
-
-  return { push, rest: held.bytesSoFar }
 }
 
 const afterLineEnd = (chunk: Buffer, at: number) =>
   chunk[at] === CR && chunk[at + 1] === LF ? at + 2 : at + 1
 
 /** Remembers both kinds of line end, so that a chunk with only one kind is not searched again and again for the other. */
-function createLineEnds(chunk: Buffer) {
-  let lf = -2
-  let cr = -2
-  const find = (byte: number, from: number) => {
-    const found = chunk.indexOf(byte, from)
-    return found === -1 ? Number.POSITIVE_INFINITY : found
+class LineEnds {
+  readonly #chunk: Buffer
+  #lf = -2
+  #cr = -2
+
+  constructor(chunk: Buffer) {
+    this.#chunk = chunk
   }
-  return (from: number) => {
-    if (lf < from) lf = find(LF, from)
-    if (cr < from) cr = find(CR, from)
-    const end = Math.min(lf, cr)
+
+  next(from: number): number {
+    if (this.#lf < from) this.#lf = this.#find(LF, from)
+    if (this.#cr < from) this.#cr = this.#find(CR, from)
+    const end = Math.min(this.#lf, this.#cr)
     return end === Number.POSITIVE_INFINITY ? -1 : end
+  }
+
+  #find(byte: number, from: number): number {
+    const found = this.#chunk.indexOf(byte, from)
+    return found === -1 ? Number.POSITIVE_INFINITY : found
   }
 }
 

@@ -20,86 +20,101 @@ export interface StreamMeter {
 }
 
 /** Small chunks are copied: a kept reference costs more memory than the few hundred bytes of an event. */
-export function createStreamMeter(kind: UsageKind): StreamMeter {
-  const head = createHead()
-  const ring = createRing(head.bytes)
-  let bytes = 0
+export const createStreamMeter = (kind: UsageKind): StreamMeter => new EndsMeter(kind)
 
-  function push(chunk: Buffer): void {
-    bytes += chunk.length
-    const taken = head.take(chunk)
-    if (taken < chunk.length) ring.add(chunk, taken)
+const EMPTY: Buffer = Buffer.alloc(0)
+
+class EndsMeter implements StreamMeter {
+  readonly #kind: UsageKind
+  #bytes = 0
+  /** The first bytes. It grows as needed: most streams are short, and thousands are open at once. */
+  #head = EMPTY
+  #headBytes = 0
+  #ring: Ring | undefined
+
+  constructor(kind: UsageKind) {
+    this.#kind = kind
   }
 
-  const tail = () => (bytes <= KEPT_BYTES ? head.bytes() : ring.bytes())
+  push(chunk: Buffer): void {
+    this.#bytes += chunk.length
+    const taken = this.#headBytes === KEPT_BYTES ? 0 : this.#takeHead(chunk)
+    if (taken === chunk.length) return
+    this.#ring ??= new Ring(this.#head)
+    this.#ring.add(chunk, taken)
+  }
 
-  function outputText() {
-    const first = head.bytes()
-    const gap = bytes - 2 * KEPT_BYTES
-    if (bytes <= KEPT_BYTES) return { text: textOfEvents(kind, first.toString()), share: 1 }
-    const last = ring.bytes()
+  bytes(): number {
+    return this.#bytes
+  }
+
+  tail(): Buffer {
+    return this.#ring ? this.#ring.bytes() : this.#first()
+  }
+
+  usage(): Usage | undefined {
+    return readStreamUsage(this.#kind, this.#first(), this.tail())
+  }
+
+  startInput(): Usage | undefined {
+    return readStreamInput(this.#kind, this.#first())
+  }
+
+  outputText(): { text: string; share: number } {
+    const first = this.#first()
+    const gap = this.#bytes - 2 * KEPT_BYTES
+    if (!this.#ring) return { text: textOfEvents(this.#kind, first.toString()), share: 1 }
+    const last = this.#ring.bytes()
     if (gap > 0) {
-      const text = textOfEvents(kind, first.toString()) + textOfEvents(kind, last.toString())
-      return { text, share: (2 * KEPT_BYTES) / bytes }
+      const text = textOfEvents(this.#kind, first.toString()) + textOfEvents(this.#kind, last.toString())
+      return { text, share: (2 * KEPT_BYTES) / this.#bytes }
     }
-    const whole = Buffer.concat([first, last.subarray(-(bytes - KEPT_BYTES))])
-    return { text: textOfEvents(kind, whole.toString()), share: 1 }
+    const whole = Buffer.concat([first, last.subarray(-(this.#bytes - KEPT_BYTES))])
+    return { text: textOfEvents(this.#kind, whole.toString()), share: 1 }
   }
 
-  return {
-    push,
-    bytes: () => bytes,
-    tail,
-    usage: () => readStreamUsage(kind, head.bytes(), tail()),
-    startInput: () => readStreamInput(kind, head.bytes()),
-    outputText,
+  #first(): Buffer {
+    return this.#headBytes === this.#head.length ? this.#head : this.#head.subarray(0, this.#headBytes)
   }
-}
 
-/** Grows as needed: most streams are short, and thousands are open at once. */
-function createHead() {
-  let store: Buffer = Buffer.alloc(0)
-  let used = 0
-  return {
-    bytes: () => store.subarray(0, used),
-    /** How many bytes of the chunk still had room. */
-    take(chunk: Buffer): number {
-      const taken = Math.min(chunk.length, KEPT_BYTES - used)
-      if (taken === 0) return 0
-      if (used === 0 && chunk.length >= LARGE_BYTES) {
-        store = chunk.subarray(0, taken)
-        used = taken
-        return taken
-      }
-      if (used + taken > store.length) {
-        const wanted = Math.max(FIRST_BYTES, store.length * 2, used + taken)
-        const larger = Buffer.allocUnsafeSlow(Math.min(wanted, KEPT_BYTES))
-        store.copy(larger, 0, 0, used)
-        store = larger
-      }
-      chunk.copy(store, used, 0, taken)
-      used += taken
+  /** How many bytes of the chunk still had room. */
+  #takeHead(chunk: Buffer): number {
+    const used = this.#headBytes
+    const taken = Math.min(chunk.length, KEPT_BYTES - used)
+    this.#headBytes += taken
+    if (used === 0 && chunk.length >= LARGE_BYTES) {
+      this.#head = taken === chunk.length ? chunk : chunk.subarray(0, taken)
       return taken
-    },
+    }
+    if (used + taken > this.#head.length) {
+      const wanted = Math.max(FIRST_BYTES, this.#head.length * 2, used + taken)
+      const larger = Buffer.allocUnsafeSlow(Math.min(wanted, KEPT_BYTES))
+      this.#head.copy(larger, 0, 0, used)
+      this.#head = larger
+    }
+    chunk.copy(this.#head, used, 0, taken)
+    return taken
   }
 }
 
 /** The last bytes, in a circle; it begins as a copy of the full head when that is first outgrown. */
-function createRing(head: () => Buffer) {
-  let store: Buffer | undefined
-  let next = 0
-  return {
-    bytes: () => (store ? Buffer.concat([store.subarray(next), store.subarray(0, next)]) : head()),
-    add(chunk: Buffer, from: number): void {
-      if (!store) {
-        store = Buffer.allocUnsafeSlow(KEPT_BYTES)
-        head().copy(store)
-      }
-      const start = Math.max(from, chunk.length - KEPT_BYTES)
-      const room = Math.min(chunk.length - start, KEPT_BYTES - next)
-      chunk.copy(store, next, start, start + room)
-      chunk.copy(store, 0, start + room)
-      next = (next + chunk.length - start) % KEPT_BYTES
-    },
+class Ring {
+  readonly #store = Buffer.allocUnsafeSlow(KEPT_BYTES)
+  #next = 0
+
+  constructor(head: Buffer) {
+    head.copy(this.#store)
+  }
+
+  bytes(): Buffer {
+    return Buffer.concat([this.#store.subarray(this.#next), this.#store.subarray(0, this.#next)])
+  }
+
+  add(chunk: Buffer, from: number): void {
+    const start = Math.max(from, chunk.length - KEPT_BYTES)
+    const room = Math.min(chunk.length - start, KEPT_BYTES - this.#next)
+    chunk.copy(this.#store, this.#next, start, start + room)
+    chunk.copy(this.#store, 0, start + room)
+    this.#next = (this.#next + chunk.length - start) % KEPT_BYTES
   }
 }

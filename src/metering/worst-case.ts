@@ -1,7 +1,7 @@
 import type { Price } from '../config/models.ts'
 import { findBase64Runs } from './base64-runs.ts'
 import { costMicros } from './price.ts'
-import { NO_USAGE, type UsageKind } from './usage-kinds.ts'
+import type { Usage, UsageKind } from './usage-kinds.ts'
 
 const MAX_OUTPUT_LIMIT = 10_000_000
 const MAX_CHOICES = 10_000
@@ -32,25 +32,32 @@ export interface RequestFacts {
 /** The most that the request can cost: this much is held before a provider is asked. */
 export function worstCaseMicros(facts: RequestFacts, price: Price, maxOutput: number): number {
   if (facts.kind === 'free') return 0
-  const dearest = { ...price, inputMicros: Math.max(price.inputMicros, price.cachedInputMicros) }
-  return costMicros({ ...NO_USAGE, ...amounts(facts), outputTokens: mostOutput(facts, maxOutput) }, dearest)
+  const usage = usageOf(facts, facts.inputTokens, mostOutput(facts, maxOutput))
+  // Where a cached token is the dearer one, all may be.
+  if (price.cachedInputMicros > price.inputMicros) usage.cachedTokens = usage.inputTokens
+  return costMicros(usage, price)
 }
 
 /** Enough to begin with, for a balance that does not cover the worst case. */
 export function leastMicros(facts: RequestFacts, price: Price): number {
   if (facts.kind === 'free') return 0
   const inputTokens = Math.max(Math.ceil(facts.inputTokens / BYTES_PER_TOKEN), facts.leastInputTokens ?? 0)
-  return costMicros(
-    { ...NO_USAGE, ...amounts(facts), inputTokens, outputTokens: hasOutput(facts) ? 1 : 0 },
-    price,
-  )
+  return costMicros(usageOf(facts, inputTokens, hasOutput(facts) ? 1 : 0), price)
 }
 
-const amounts = ({ inputTokens, images, characters, seconds }: RequestFacts) => ({
+const usageOf = (
+  { images, characters, seconds }: RequestFacts,
+  inputTokens: number,
+  outputTokens: number,
+): Usage => ({
   inputTokens,
-  images,
-  characters,
+  cachedTokens: 0,
+  outputTokens,
+  reasoningTokens: 0,
   seconds,
+  characters,
+  images,
+  estimated: true,
 })
 
 const hasOutput = ({ kind }: RequestFacts) => kind !== 'embeddings' && kind !== 'rerank'
@@ -80,6 +87,7 @@ const MAX_IMAGES = 4096
 /** The most LLM tokens a JSON body can be: one a byte, but for files, which models count by their size. */
 export function inputBound(body: Buffer): number {
   let tokens = body.length
+  if (tokens <= RUN_LEAST_TOKENS) return tokens + countImages(body) * IMAGE_TOKENS
   for (const { start, end } of findBase64Runs(body)) {
     const bytes = end - start
     tokens -= bytes - Math.min(bytes, Math.max(RUN_LEAST_TOKENS, Math.floor(bytes / RUN_BYTES_PER_TOKEN)))

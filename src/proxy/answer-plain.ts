@@ -7,7 +7,7 @@ import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
 import type { Settlement } from '../stores/token-store.ts'
 import type { Answer, AnswerContext } from './answer.ts'
 import { creditHeaders } from './bill.ts'
-import { createPressure, type Pressure } from './pressure.ts'
+import { Pressure } from './pressure.ts'
 
 /** An answer up to this size is held back until it is paid, so that its price stands in its headers. */
 const MAX_HELD_BACK = 256 * 1024
@@ -29,7 +29,7 @@ export class PlainAnswer implements Answer {
 
   constructor(context: AnswerContext) {
     this.#context = context
-    this.#pressure = createPressure(context)
+    this.#pressure = new Pressure(context)
     this.#costs = context.status < 300
     this.#isJson = String(context.headers['content-type'] ?? '').includes('json')
     // A transcript's text is needed whole: it may have to be counted.
@@ -49,7 +49,7 @@ export class PlainAnswer implements Answer {
     this.#pressure.end()
     const [first] = this.#held
     const whole = this.#held.length === 1 && first ? first : Buffer.concat(this.#held)
-    this.#finish(this.#meter ? undefined : whole).catch(this.#context.downstream.cut)
+    this.#finish(this.#meter ? undefined : whole).catch(() => this.#context.downstream.cut())
   }
 
   died(error: Error): void {
@@ -59,6 +59,10 @@ export class PlainAnswer implements Answer {
 
   left(): void {
     this.#abandon(499)
+  }
+
+  drop(): void {
+    this.#pressure.end()
   }
 
   #startPassing(): void {
@@ -85,7 +89,7 @@ export class PlainAnswer implements Answer {
       downstream.begin(status, headers, own)
     }
     downstream.end(body)
-    this.#context.over()
+    this.#context.exchange.over()
   }
 
   #usageOf(body: Buffer | undefined): Usage | Promise<Usage> {
@@ -97,7 +101,7 @@ export class PlainAnswer implements Answer {
   }
 
   #abandon(status: number): void {
-    const { bill, downstream, over } = this.#context
+    const { bill, downstream, exchange } = this.#context
     this.#pressure.end()
     const settle = async (): Promise<void> => {
       await bill.settle(
@@ -105,7 +109,9 @@ export class PlainAnswer implements Answer {
         this.#costs ? await completeUsage(this.#context, undefined, undefined) : undefined,
       )
     }
-    settle().catch(downstream.cut).finally(over)
+    settle()
+      .catch(() => downstream.cut())
+      .finally(() => exchange.over())
   }
 }
 

@@ -6,9 +6,10 @@ import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts
 import type { Usage } from '../metering/usage-kinds.ts'
 import { readReport } from '../metering/usage-report.ts'
 import type { Answer, AnswerContext } from './answer.ts'
+import { creditHeaders } from './bill.ts'
 import { openDecoder, readOut } from './decoder.ts'
-import { createHoldGuard } from './hold-guard.ts'
-import { createPressure, type Pressure } from './pressure.ts'
+import { HoldGuard } from './hold-guard.ts'
+import { Pressure } from './pressure.ts'
 import { createUsageFilter, endsEvent, type UsageFilter } from './usage-filter.ts'
 
 /** Server-sent events: each leaves at once; read by the meter, touched only to take the usage chunk out. */
@@ -18,9 +19,9 @@ export class StreamAnswer implements Answer {
   readonly #meter: StreamMeter
   readonly #decoder: Transform | undefined
   readonly #filter: UsageFilter | undefined
-  readonly #isOverdrawn: (then: () => void) => void
+  readonly #guard: HoldGuard
   /** What came in this turn of the event loop: read and sent on as one at its end. */
-  #pending: Buffer[] = []
+  #pending: Buffer[] = NONE
   #isScheduled = false
   /** A head alone is no answer, and costs nothing. */
   #hasBytes = false
@@ -30,31 +31,27 @@ export class StreamAnswer implements Answer {
   #isAtBoundary = true
 
   constructor(context: AnswerContext, mustHideUsage: boolean) {
-    const { downstream, headers, endpoint, status, bill } = context
+    const { headers, endpoint } = context
     this.#context = context
-    this.#pressure = createPressure(context)
+    this.#pressure = new Pressure(context)
     this.#meter = createStreamMeter(endpoint.kind)
     this.#decoder = openDecoder(headers['content-encoding'], (plain) => this.#meter.push(plain))
     this.#filter = mustHideUsage && !this.#decoder ? createUsageFilter() : undefined
-    this.#isOverdrawn = createHoldGuard(context, this.#meter)
-    downstream.begin(status, headers, {
-      ...bill.headers(),
-      'cache-control': 'no-cache',
-      'x-accel-buffering': 'no',
-    })
+    this.#guard = new HoldGuard(context, this.#meter)
     this.#schedule()
   }
 
   data(chunk: Buffer): void {
     if (this.#isOver) return
     this.#hasBytes = true
-    this.#pending.push(chunk)
+    if (this.#pending.length === 0) this.#pending = [chunk]
+    else this.#pending.push(chunk)
     this.#schedule()
   }
 
   ended(): void {
     if (this.#isOver) return
-    const last = this.#takeSafely()
+    const last = this.#takeLast()
     if (!last) return
     const { headers, endpoint, status } = this.#context
     // Without a length or chunks, a connection that breaks looks like one that ends: the protocol's end must be there.
@@ -63,8 +60,7 @@ export class StreamAnswer implements Answer {
       this.#write(last)
       return this.#breakOff(upstreamFailed('The provider broke off its answer'), 502)
     }
-    const rest = this.#filter?.rest()
-    this.#finish(status, rest && rest.length > 0 ? Buffer.concat([last, rest]) : last)
+    this.#finish(status, last)
   }
 
   died(error: Error): void {
@@ -77,10 +73,19 @@ export class StreamAnswer implements Answer {
     this.#finish(499, undefined)
   }
 
+  drop(): void {
+    this.#isOver = true
+    this.#pressure.end()
+  }
+
   #schedule(): void {
     if (this.#isScheduled) return
     this.#isScheduled = true
-    process.nextTick(() => this.#flush())
+    process.nextTick(StreamAnswer.#flushLater, this)
+  }
+
+  static #flushLater(answer: StreamAnswer): void {
+    answer.#flush()
   }
 
   #flush(): void {
@@ -90,9 +95,11 @@ export class StreamAnswer implements Answer {
     this.#mark()
     const bytes = this.#takeSafely()
     if (!bytes) return
+    this.#begin({})
     if (bytes.length > 0) this.#write(bytes)
     else this.#context.downstream.response.flushHeaders()
-    this.#isOverdrawn(() =>
+    if (!this.#guard.isDue()) return
+    this.#guard.weigh(() =>
       this.#breakOff(insufficientQuota('Your balance is used up: this answer was cut here'), 429),
     )
   }
@@ -104,33 +111,54 @@ export class StreamAnswer implements Answer {
     this.#context.bill.markAnswered(this.#context.status)
   }
 
+  /** The client's head: with the first bytes, or for a silent stream without any. */
+  #begin(extra: Record<string, string>): void {
+    const { downstream, headers, status, bill } = this.#context
+    if (downstream.hasBegun()) return
+    const own = bill.headers()
+    own['cache-control'] = 'no-cache'
+    own['x-accel-buffering'] = 'no'
+    downstream.begin(status, headers, Object.assign(own, extra))
+  }
+
   #write(bytes: Buffer): void {
     if (bytes.length === 0) return
+    this.#begin({})
     this.#isAtBoundary = endsEvent(bytes)
     if (!this.#context.downstream.write(bytes)) this.#pressure.hold()
   }
 
   /** What is pending, counted, without what is not for the client; undefined: the stream was broken off. */
   #takeSafely(): Buffer | undefined {
-    const [first] = this.#pending
+    const first = this.#pending[0]
     if (!first) return NOTHING
     const bytes = this.#pending.length === 1 ? first : Buffer.concat(this.#pending)
-    this.#pending = []
-    if (this.#decoder) this.#decoder.write(bytes)
-    else this.#meter.push(bytes)
-    if (!this.#filter) return bytes
+    this.#pending = NONE
     try {
-      return this.#filter.pass(bytes)
+      const passing = this.#filter ? this.#filter.pass(bytes) : bytes
+      if (this.#decoder) this.#decoder.write(bytes)
+      else this.#meter.push(passing)
+      return passing
     } catch {
       this.#breakOff(upstreamFailed('The provider sent an event that is too large'), 502)
       return undefined
     }
   }
 
+  /** With the event that had begun: its end never came, and the client gets what there is. */
+  #takeLast(): Buffer | undefined {
+    const bytes = this.#takeSafely()
+    const rest = this.#filter?.rest()
+    if (!bytes || !rest || rest.length === 0) return bytes
+    this.#meter.push(rest)
+    return Buffer.concat([bytes, rest])
+  }
+
   #breakOff(error: Error, status: number): void {
     if (this.#isOver) return
-    const { attempt, downstream } = this.#context
-    attempt()?.abort()
+    const { exchange, downstream } = this.#context
+    exchange.attempt()?.abort()
+    this.#begin({})
     if (!this.#isAtBoundary) downstream.write(Buffer.from('\n\n'))
     downstream.fail(error, {})
     this.#finish(status, undefined)
@@ -141,13 +169,23 @@ export class StreamAnswer implements Answer {
     if (this.#isOver) return
     this.#isOver = true
     this.#pressure.end()
-    const { bill, downstream, over } = this.#context
-    const settle = async (): Promise<void> => {
+    void this.#settle(status, last)
+  }
+
+  async #settle(status: number, last: Buffer | undefined): Promise<void> {
+    const { bill, downstream, exchange } = this.#context
+    try {
       if (this.#decoder) await readOut(this.#decoder)
-      await bill.settle(status, this.#hasBytes ? await this.#usage(last !== undefined) : undefined)
-      if (last) downstream.end(last)
+      const usage = this.#hasBytes ? this.#usage(last !== undefined) : undefined
+      const settlement = await bill.settle(status, usage instanceof Promise ? await usage : usage)
+      if (!last) return exchange.over()
+      // All of it is here, and nothing of it has left: it goes as one piece, with its price.
+      this.#begin({ ...creditHeaders(settlement), 'content-length': String(last.length) })
+      downstream.end(last)
+    } catch {
+      downstream.cut()
     }
-    settle().catch(downstream.cut).finally(over)
+    exchange.over()
   }
 
   /** The provider's count; where it is missing or cut short, ours. */
@@ -164,6 +202,8 @@ export class StreamAnswer implements Answer {
 }
 
 const NOTHING = Buffer.alloc(0)
+/** Never written to: an array for each stream would be one too many. */
+const NONE: Buffer[] = []
 
 const estimateRest = async (
   { ask, endpoint: { kind } }: AnswerContext,

@@ -1,6 +1,6 @@
-import type { IncomingHttpHeaders } from 'node:http'
 import type { Price } from '../config/models.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
+import type { AnswerHeaders } from '../upstream/response-head.ts'
 import type { Attempt } from '../upstream/upstreams.ts'
 import type { Ask } from './ask.ts'
 import type { Bill } from './bill.ts'
@@ -15,24 +15,31 @@ export interface Answer {
   died(error: Error): void
   /** The client went away. */
   left(): void
+  /** Nothing of it has left, and nothing may: another provider is asked, or the request is refused. */
+  drop(): void
 }
 
 /** What a provider says before its answer's body. */
 export interface AnswerHead {
   status: number
-  headers: IncomingHttpHeaders
+  headers: AnswerHeaders
+}
+
+/** Whose answer it is. */
+export interface AnswerOwner {
+  attempt(): Attempt | undefined
+  /** To be called when nothing more will happen. */
+  over(): void
 }
 
 /** What an answer works with. */
 export interface AnswerContext extends AnswerHead {
+  exchange: AnswerOwner
   endpoint: Endpoint
   ask: Ask
   downstream: Downstream
-  attempt: () => Attempt | undefined
   price: Price
   heldMicros: number
   tools: ExchangeTools
   bill: Bill
-  /** Called when nothing more will happen. */
-  over(): void
 }

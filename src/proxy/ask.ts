@@ -1,7 +1,10 @@
+import type { UsageKind } from '../metering/usage-kinds.ts'
 import type { RequestBody } from '../upstream/request-body.ts'
 
 /** What a request's body says that the gateway needs to know, whatever its encoding. */
 export interface Ask {
+  /** What is counted: its endpoint's. */
+  kind: UsageKind
   /** As the client named it. */
   model: string
   /** The client's own limit of output tokens, if it named one. */

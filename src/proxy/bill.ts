@@ -3,7 +3,7 @@ import { buildRow, type Outcome } from '../metering/settle.ts'
 import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
 import type { Step } from '../routing/plan.ts'
-import type { Hold, Settlement, Token, UsageRow } from '../stores/token-store.ts'
+import type { Hold, Settlement, Token, TokenStore, UsageRow } from '../stores/token-store.ts'
 import type { Ask } from './ask.ts'
 
 /** One request's way to its usage row. */
@@ -13,90 +13,101 @@ export interface BillRequest {
   endpoint: Endpoint
   ask: Ask
   hold: Hold
-  /** Ends the hold, once. */
+  tokens: Pick<TokenStore, 'markAnswered'>
+  /** Ends the hold. */
   settle(row: UsageRow): Promise<Settlement>
-  markAnswered(row: UsageRow): void
   /** Milliseconds since 1970, and on the monotonic clock, when the request came. */
   at: number
   startedMs: number
 }
 
 /** Counts attempts and times, writes the row and tells the log line. */
-export interface Bill {
-  attempts(): number
-  /** Who is being asked. */
-  step(): Step | undefined
-  /** Whatever came of the attempts before: nothing of it is in the row. */
-  beginAttempt(step: Step): void
-  noteFirstByte(): void
-  /** From here on a crash charges what is known to be used. */
-  markAnswered(status: number): void
-  settle(status: number, usage: Usage | undefined): Promise<Settlement>
-  /** The gateway's own response headers, as far as they are known before the body. */
-  headers(): Record<string, string>
-}
-
-/** How far a request has come. */
-interface Progress {
-  attempts: number
-  step: Step | undefined
+export class Bill {
+  readonly #ask: BillRequest
+  #attempts = 0
+  #step: Step | undefined
   /** 0 until an answer has begun. */
-  firstByteMs: number
-}
+  #firstByteMs = 0
+  #settled: Promise<Settlement> | undefined
 
-export const openBill = (ask: BillRequest): Bill => {
-  const progress: Progress = { attempts: 0, step: undefined, firstByteMs: 0 }
-  return {
-    attempts: () => progress.attempts,
-    step: () => progress.step,
-    beginAttempt(step) {
-      progress.step = step
-      progress.attempts += 1
-      progress.firstByteMs = 0
-    },
-    noteFirstByte() {
-      progress.firstByteMs = performance.now() - ask.startedMs
-    },
-    markAnswered(status) {
-      ask.markAnswered(rowOf(ask, progress, { status, usage: leastUsage(ask.ask) }))
-    },
-    async settle(status, usage) {
-      const row = rowOf(ask, progress, { status, usage })
-      tellLine(ask.request, row, progress.step)
-      const settlement = await ask.settle(row)
-      ask.request.line.chargedMicros = settlement.chargedMicros
-      return settlement
-    },
-    headers: () => headersOf(ask, progress),
+  constructor(ask: BillRequest) {
+    this.#ask = ask
+  }
+
+  /** Who is being asked. */
+  step(): Step | undefined {
+    return this.#step
+  }
+
+  /** Whatever came of the attempts before: nothing of it is in the row. */
+  beginAttempt(step: Step): void {
+    this.#step = step
+    this.#attempts += 1
+    this.#firstByteMs = 0
+  }
+
+  noteFirstByte(): void {
+    this.#firstByteMs = performance.now() - this.#ask.startedMs
+  }
+
+  /** From here on a crash charges what is known to be used. */
+  markAnswered(status: number): void {
+    const { ask, hold, tokens } = this.#ask
+    const row = this.#row({ status, usage: leastUsage(ask) })
+    tokens.markAnswered(hold.id, Math.min(row.costMicros, hold.micros), row)
+  }
+
+  /** Ends the hold exactly once, whoever asks first: later calls get the first one's result. */
+  settle(status: number, usage: Usage | undefined): Promise<Settlement> {
+    this.#settled ??= this.#settle({ status, usage })
+    return this.#settled
+  }
+
+  /** The gateway's own response headers, as far as they are known before the body. */
+  headers(): Record<string, string> {
+    const headers: Record<string, string> = {
+      'x-gateway-attempts': String(this.#attempts),
+      'x-gateway-credits-remaining': String(this.#ask.hold.balanceMicros / 1e6),
+    }
+    if (!this.#step) return headers
+    headers['x-gateway-provider'] = this.#step.provider.name
+    headers['x-gateway-model'] = headerText(this.#step.upstreamModel)
+    return headers
+  }
+
+  async #settle(outcome: Outcome): Promise<Settlement> {
+    const { request, settle } = this.#ask
+    const row = this.#row(outcome)
+    tellLine(request, row, this.#step)
+    const settlement = await settle(row)
+    request.line.chargedMicros = settlement.chargedMicros
+    return settlement
+  }
+
+  #row(outcome: Outcome): UsageRow {
+    const { request, token, ask, endpoint, at, startedMs } = this.#ask
+    const facts = {
+      requestId: request.id,
+      tokenId: token.id,
+      user: token.user,
+      model: ask.model,
+      endpoint: endpoint.path,
+      at,
+    }
+    const timing = {
+      attempts: this.#attempts,
+      latencyMs: performance.now() - startedMs,
+      firstByteMs: this.#firstByteMs,
+    }
+    if (!this.#step || this.#firstByteMs === 0) return buildRow(facts, timing, outcome)
+    const { provider, upstreamModel, model } = this.#step
+    return buildRow(facts, timing, outcome, {
+      provider: provider.name,
+      modelUsed: upstreamModel,
+      price: model.price,
+    })
   }
 }
-
-const rowOf = (ask: BillRequest, { step, attempts, firstByteMs }: Progress, outcome: Outcome): UsageRow => {
-  const facts = {
-    requestId: ask.request.id,
-    tokenId: ask.token.id,
-    user: ask.token.user,
-    model: ask.ask.model,
-    endpoint: ask.endpoint.path,
-    at: ask.at,
-  }
-  const timing = { attempts, latencyMs: performance.now() - ask.startedMs, firstByteMs }
-  if (!step || firstByteMs === 0) return buildRow(facts, timing, outcome)
-  const { provider, upstreamModel, model } = step
-  return buildRow(facts, timing, outcome, {
-    provider: provider.name,
-    modelUsed: upstreamModel,
-    price: model.price,
-  })
-}
-
-const headersOf = ({ hold }: BillRequest, { step, attempts }: Progress): Record<string, string> => ({
-  'x-gateway-attempts': String(attempts),
-  'x-gateway-credits-remaining': String(hold.balanceMicros / 1e6),
-  ...(step
-    ? { 'x-gateway-provider': step.provider.name, 'x-gateway-model': headerText(step.upstreamModel) }
-    : {}),
-})
 
 /** What is known of the credits once the bill is settled; undefined: it is still on its way. */
 export const creditHeaders = (settlement: Settlement | undefined): Record<string, string> =>

@@ -25,6 +25,9 @@ export const collectBody = (
 ): void => {
   const announced = Number(request.headers['content-length'] ?? 0)
   if (announced > limits.maxBytes) return done(tooLarge(limits.maxBytes))
+  // Nearly always all of it came with the head, while the token was looked up: nothing to wait for, no listeners.
+  const whole: Buffer | null = stream.readableLength === announced ? stream.read() : null
+  if (whole) return done(null, [whole])
   const chunks: Buffer[] = []
   let size = 0
   const finish = (error: Error | null): void => {

@@ -1,13 +1,13 @@
-import type { IncomingHttpHeaders } from 'node:http'
 import type { Deadline } from '../deadlines.ts'
 import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/token-store.ts'
 import type { CallListener } from '../upstream/call.ts'
+import type { AnswerHeaders } from '../upstream/response-head.ts'
 import { UpstreamError } from '../upstream/upstream-error.ts'
 import type { Attempt } from '../upstream/upstreams.ts'
-import type { Answer, AnswerHead } from './answer.ts'
-import { type Bill, creditHeaders, openBill } from './bill.ts'
+import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
+import { Bill, creditHeaders } from './bill.ts'
 import type { ExchangeRequest, ExchangeTools } from './deal.ts'
 import { type Failure, readNetworkFailure, readStatusFailure, TOTAL_TIMEOUT } from './failover.ts'
 import { upstreamHeaders, upstreamQuery } from './headers.ts'
@@ -18,7 +18,7 @@ import { PlanWalk } from './plan-walk.ts'
 const HEAD_PATIENCE_MS = 250
 
 /** From the first ask of a provider to the settled bill: failover before the first byte, one answer, one settlement. */
-export class Exchange implements CallListener {
+export class Exchange implements CallListener, AnswerOwner {
   readonly #deal: ExchangeRequest
   readonly #tools: ExchangeTools
   readonly #bill: Bill
@@ -32,20 +32,28 @@ export class Exchange implements CallListener {
   /** The whole answer is here: only its bill and its last bytes are on their way. */
   #isWhole = false
   #isOver = false
-  #billed = (): void => {}
+  #isBilled = false
+  #onBilled: (() => void) | undefined
 
   constructor(deal: ExchangeRequest, tools: ExchangeTools) {
     this.#deal = deal
     this.#tools = tools
-    this.#bill = openBill(deal)
+    this.#bill = new Bill(deal)
     this.#walk = new PlanWalk(deal.steps, deal.endpoint.path, tools)
     this.#patience = tools.deadlines.open(() => this.#begin())
     this.#total = tools.deadlines.open(() => this.#runOut())
     this.#total.start(tools.timeouts.totalTimeoutMs)
     tools.live.add(this)
-    deal.request.billing = new Promise((resolve) => {
-      this.#billed = resolve
-    })
+    deal.request.billing = this
+  }
+
+  whenBilled(then: () => void): void {
+    if (this.#isBilled) then()
+    else this.#onBilled = then
+  }
+
+  attempt(): Attempt | undefined {
+    return this.#attempt
   }
 
   start(): void {
@@ -62,7 +70,7 @@ export class Exchange implements CallListener {
     this.#stop(gatewayRestarting('The gateway is restarting; send the request again'))
   }
 
-  answered(status: number, headers: IncomingHttpHeaders): boolean {
+  answered(status: number, headers: AnswerHeaders): boolean {
     const step = this.#bill.step()
     if (!step || this.#isOver) return false
     const failure = readStatusFailure(status, headers, this.#tools.now())
@@ -103,7 +111,7 @@ export class Exchange implements CallListener {
     this.#attempt?.abort()
     this.#deal.request.line.error ??= 'client_left'
     if (this.#answer) return this.#answer.left()
-    this.#over(this.#bill.settle(499, undefined))
+    this.#overAfter(this.#bill.settle(499, undefined))
   }
 
   #runOut(): void {
@@ -125,6 +133,7 @@ export class Exchange implements CallListener {
     const body = step && ask.bodyFor(step.upstreamModel, ask.mustAskForUsage && step.provider.usageOption)
     if (!body || !this.#walk.mayAsk(step)) return this.#refuse(this.#walk.verdict(ask.model))
     this.#bill.beginAttempt(step)
+    this.#answer?.drop()
     this.#answer = undefined
     this.#patience.stop()
     const { provider } = step
@@ -152,10 +161,11 @@ export class Exchange implements CallListener {
   #refuse(error: GatewayError): void {
     if (this.#isOver) return
     this.#attempt?.abort()
+    this.#answer?.drop()
     this.#deal.request.line.error = error.code
     const tell = (settlement?: Settlement): void =>
       this.#deal.downstream.fail(error, { ...this.#bill.headers(), ...creditHeaders(settlement) })
-    this.#over(this.#bill.settle(error.statusCode, undefined).then(tell, () => tell()))
+    this.#overAfter(this.#bill.settle(error.statusCode, undefined).then(tell, () => tell()))
   }
 
   #begin(): void {
@@ -170,31 +180,42 @@ export class Exchange implements CallListener {
   #openAnswer(step: Step, head: AnswerHead): Answer {
     const { endpoint, ask, downstream, hold } = this.#deal
     const context = {
+      exchange: this,
       endpoint,
       ask,
       downstream,
-      ...head,
+      status: head.status,
+      headers: head.headers,
       price: step.model.price,
       heldMicros: hold.micros,
       tools: this.#tools,
       bill: this.#bill,
-      attempt: () => this.#attempt,
-      over: () => this.#over(),
     }
     return openAnswer(context, ask.mustAskForUsage && step.provider.usageOption)
   }
 
-  /** Nothing more will happen but for the bill, when it is still on its way. */
-  #over(bill?: Promise<unknown>): void {
+  /** Nothing more will happen but for the bill, which is still on its way. */
+  #overAfter(bill: Promise<unknown>): void {
+    this.#end()
+    const leave = (): void => this.#leave()
+    bill.then(leave, leave)
+  }
+
+  over(): void {
+    this.#end()
+    this.#leave()
+  }
+
+  #end(): void {
     this.#isOver = true
     this.#total.stop()
     this.#patience.stop()
     this.#deal.ask.discard()
-    const leave = (): void => {
-      this.#tools.live.delete(this)
-      this.#billed()
-    }
-    if (bill) bill.then(leave, leave)
-    else leave()
+  }
+
+  #leave(): void {
+    this.#tools.live.delete(this)
+    this.#isBilled = true
+    this.#onBilled?.()
   }
 }

@@ -9,31 +9,50 @@ const BYTES_PER_COVERED_TOKEN = 4
 const LEAST_BYTES_BETWEEN_WEIGHINGS = 2_048
 
 /** Tells when what has passed costs more than was set aside; cheap until a stream comes near. */
-export const createHoldGuard = (context: AnswerContext, meter: StreamMeter): ((cut: () => void) => void) => {
-  const { price, ask, heldMicros } = context
-  const { kind } = context.endpoint
-  if (price.outputMicros <= 0 || kind === 'free') return () => {}
-  // Only a guess of when to weigh; the weighing counts as the bill will.
-  const inputMicros = Math.ceil(ask.inputTokens / 4) * price.inputMicros
-  const covered = Math.max(0, heldMicros - inputMicros) / price.outputMicros
-  // A limit that the client named is kept by the provider: such a stream is only watched for one that runs away.
-  const perToken = ask.outputLimit === undefined ? BYTES_PER_COVERED_TOKEN : BYTES_PER_COVERED_TOKEN * 150
-  let nextAt = covered * perToken
-  let isWeighing = false
-  let input: Usage | undefined
-  const isTooDear = async (): Promise<boolean> => {
-    input ??= await estimateInput({ kind, requestBody: ask.text?.(), meter })
-    const { text, share } = meter.outputText()
-    const outputTokens = Math.ceil((await countTokens(text)) / share)
-    return costMicros({ ...input, outputTokens }, price) > heldMicros
+export class HoldGuard {
+  readonly #context: AnswerContext
+  readonly #meter: StreamMeter
+  #nextAt: number
+  #isWeighing = false
+  #input: Usage | undefined
+
+  constructor(context: AnswerContext, meter: StreamMeter) {
+    this.#context = context
+    this.#meter = meter
+    this.#nextAt = firstWeighing(context)
   }
-  return (cut) => {
-    if (meter.bytes() < nextAt || isWeighing) return
-    isWeighing = true
-    isTooDear().then((is) => {
-      isWeighing = false
-      nextAt = meter.bytes() + Math.max(LEAST_BYTES_BETWEEN_WEIGHINGS, meter.bytes() / 10)
+
+  /** Whether it is time to weigh. */
+  isDue(): boolean {
+    return this.#meter.bytes() >= this.#nextAt && !this.#isWeighing
+  }
+
+  /** Calls `cut` when it is so. */
+  weigh(cut: () => void): void {
+    this.#isWeighing = true
+    this.#isTooDear().then((is) => {
+      this.#isWeighing = false
+      const bytes = this.#meter.bytes()
+      this.#nextAt = bytes + Math.max(LEAST_BYTES_BETWEEN_WEIGHINGS, bytes / 10)
       if (is) cut()
     }, cut)
   }
+
+  async #isTooDear(): Promise<boolean> {
+    const { ask, endpoint, price, heldMicros } = this.#context
+    const facts = { kind: endpoint.kind, requestBody: ask.text?.(), meter: this.#meter }
+    this.#input ??= await estimateInput(facts)
+    const { text, share } = this.#meter.outputText()
+    const outputTokens = Math.ceil((await countTokens(text)) / share)
+    return costMicros({ ...this.#input, outputTokens }, price) > heldMicros
+  }
+}
+
+/** Only a guess of when to weigh, in bytes; the weighing counts as the bill will. */
+const firstWeighing = ({ price, ask, heldMicros, endpoint }: AnswerContext): number => {
+  if (price.outputMicros <= 0 || endpoint.kind === 'free') return Number.POSITIVE_INFINITY
+  const inputMicros = Math.ceil(ask.inputTokens / 4) * price.inputMicros
+  const covered = Math.max(0, heldMicros - inputMicros) / price.outputMicros
+  // A limit that the client named is kept by the provider: such a stream is only watched for one that runs away.
+  return covered * (ask.outputLimit === undefined ? BYTES_PER_COVERED_TOKEN : BYTES_PER_COVERED_TOKEN * 150)
 }

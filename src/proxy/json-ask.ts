@@ -1,9 +1,11 @@
-import { invalidJson, invalidRequest, missingModel } from '../errors.ts'
+import { invalidRequest, missingModel } from '../errors.ts'
+import { isRecord } from '../metering/json.ts'
+import type { UsageKind } from '../metering/usage-kinds.ts'
 import { inputBound } from '../metering/worst-case.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
 import type { RequestBody } from '../upstream/request-body.ts'
 import type { Ask } from './ask.ts'
-import { type Member, scanMembers } from './json-scan.ts'
+import { type JsonFields, type Place, readFields } from './json-fields.ts'
 import { type Splice, sizeOf, spliceChunks, type WholeBody } from './whole.ts'
 
 const MAX_MODEL_LENGTH = 256
@@ -13,40 +15,88 @@ const LIMIT_FIELDS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens'
 
 /** Reads a JSON body. Throws `invalid_json`, `missing_model` and `invalid_request`. */
 export const readJsonAsk = (endpoint: Endpoint, { view, chunks }: WholeBody): Ask => {
-  const fields = new Fields(view)
+  const fields = readFields(view)
   const model = readModel(fields)
-  const options = fields.object('stream_options')
-  if (fields.flag('background')) {
+  const options = readObject(fields, 'stream_options')
+  if (readFlag(fields, 'background')) {
     throw invalidRequest('"background" is not served here: its result could not be fetched', {
       param: 'background',
     })
   }
-  const choices = fields.count('n') ?? 1
+  const choices = readCount(fields, 'n') ?? 1
   if (choices < 1 || choices > MAX_CHOICES)
     throw invalidRequest(`"n" must be from 1 to ${MAX_CHOICES}`, { param: 'n' })
-  const stream = fields.flag('stream')
+  const stream = readFlag(fields, 'stream')
   const wantsUsage = options?.include_usage === true
   const mustAskForUsage = endpoint.asksForUsage && stream && !wantsUsage
-  const places = findPlaces(view, fields, mustAskForUsage)
-  const limits = LIMIT_FIELDS.map((name) => fields.count(name)).filter((limit) => limit !== undefined)
-  return {
+  const { kind } = endpoint
+  return new JsonAsk(chunks, findPlaces(view, fields, mustAskForUsage), {
+    kind,
     model,
-    outputLimit: limits.length > 0 ? Math.max(...limits) : undefined,
+    outputLimit: readOutputLimit(fields),
     choices,
     inputTokens: inputBound(view),
-    images: endpoint.kind === 'images' ? choices : 0,
-    characters: endpoint.kind === 'speech' ? [...fields.text('input')].length : 0,
-    seconds: 0,
+    images: kind === 'images' ? choices : 0,
+    characters: kind === 'speech' ? [...readText(fields, 'input')].length : 0,
     wantsUsage,
     mustAskForUsage,
-    text: () => Buffer.concat(chunks),
-    contentHash: undefined,
-    bodyFor: (upstreamModel, askForUsage) => rewrite(chunks, places, upstreamModel, askForUsage),
-    discard: () => {},
-  }
+  })
 }
 
-const readModel = (fields: Fields): string => {
+type Facts = Pick<
+  Ask,
+  | 'kind'
+  | 'model'
+  | 'outputLimit'
+  | 'choices'
+  | 'inputTokens'
+  | 'images'
+  | 'characters'
+  | 'wantsUsage'
+  | 'mustAskForUsage'
+>
+
+class JsonAsk implements Ask {
+  readonly kind: UsageKind
+  readonly model: string
+  readonly outputLimit: number | undefined
+  readonly choices: number
+  readonly inputTokens: number
+  readonly images: number
+  readonly characters: number
+  readonly seconds = 0
+  readonly wantsUsage: boolean
+  readonly mustAskForUsage: boolean
+  readonly contentHash: undefined
+  readonly #chunks: readonly Buffer[]
+  readonly #places: Places
+
+  constructor(chunks: readonly Buffer[], places: Places, facts: Facts) {
+    this.#chunks = chunks
+    this.#places = places
+    this.kind = facts.kind
+    this.model = facts.model
+    this.outputLimit = facts.outputLimit
+    this.choices = facts.choices
+    this.inputTokens = facts.inputTokens
+    this.images = facts.images
+    this.characters = facts.characters
+    this.wantsUsage = facts.wantsUsage
+    this.mustAskForUsage = facts.mustAskForUsage
+  }
+
+  text(): Buffer {
+    return Buffer.concat(this.#chunks)
+  }
+
+  bodyFor(upstreamModel: string, askForUsage: boolean): RequestBody {
+    return rewrite(this.#chunks, this.#places, upstreamModel, askForUsage)
+  }
+
+  discard(): void {}
+}
+
+const readModel = (fields: JsonFields): string => {
   const model = fields.value('model')
   if (model === undefined || model === null || model === '') {
     throw missingModel('Name a "model" in the body; GET /v1/models lists what your token may use', {
@@ -61,82 +111,65 @@ const readModel = (fields: Fields): string => {
   return model
 }
 
+const PLAIN = /^[\x20-\x7e]*$/
 const UNPRINTABLE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u
 
 /** Control characters, line ends and halves of letters have no place in a name that goes into headers and logs. */
-export const hasControl = (text: string): boolean => UNPRINTABLE.test(text)
+export const hasControl = (text: string): boolean => !PLAIN.test(text) && UNPRINTABLE.test(text)
 
-/** Top-level fields by name, each parsed only when asked for. The last of duplicates counts, as in every JSON parser. */
-class Fields {
-  readonly members: readonly Member[]
-  readonly #body: Buffer
-
-  constructor(body: Buffer) {
-    this.#body = body
-    this.members = scanMembers(body)
-    if (this.find('__proto__')) {
-      throw invalidJson('The body may not have a "__proto__" field', { param: '__proto__' })
-    }
-  }
-
-  find(name: string): Member | undefined {
-    return this.members.findLast((member) => member.key === name)
-  }
-
-  value(name: string): unknown {
-    const member = this.find(name)
-    if (!member) return undefined
-    try {
-      return JSON.parse(this.#body.toString('utf8', member.start, member.end))
-    } catch {
-      throw invalidJson(`"${name}" is not valid JSON`, { param: name })
-    }
-  }
-
-  flag(name: string): boolean {
-    const value = this.value(name) ?? false
-    if (typeof value !== 'boolean') throw invalidRequest(`"${name}" must be true or false`, { param: name })
-    return value
-  }
-
-  count(name: string): number | undefined {
-    const value = this.value(name) ?? undefined
-    if (value === undefined) return undefined
-    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
-    throw invalidRequest(`"${name}" must be a whole number, 0 or more`, { param: name })
-  }
-
-  text(name: string): string {
-    const value = this.value(name) ?? ''
-    if (typeof value === 'string') return value
-    throw invalidRequest(`"${name}" must be a string`, { param: name })
-  }
-
-  object(name: string): Record<string, unknown> | undefined {
-    const value = this.value(name) ?? undefined
-    if (value === undefined) return undefined
-    if (isRecord(value)) return value
-    throw invalidRequest(`"${name}" must be an object`, { param: name })
-  }
+const readFlag = (fields: JsonFields, name: string): boolean => {
+  const value = fields.value(name) ?? false
+  if (typeof value !== 'boolean') throw invalidRequest(`"${name}" must be true or false`, { param: name })
+  return value
 }
 
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
+const readCount = (fields: JsonFields, name: string): number | undefined => {
+  const value = fields.value(name) ?? undefined
+  if (value === undefined) return undefined
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
+  throw invalidRequest(`"${name}" must be a whole number, 0 or more`, { param: name })
+}
+
+const readText = (fields: JsonFields, name: string): string => {
+  const value = fields.value(name) ?? ''
+  if (typeof value === 'string') return value
+  throw invalidRequest(`"${name}" must be a string`, { param: name })
+}
+
+const readObject = (fields: JsonFields, name: string): Record<string, unknown> | undefined => {
+  const value = fields.value(name) ?? undefined
+  if (value === undefined) return undefined
+  if (isRecord(value)) return value
+  throw invalidRequest(`"${name}" must be an object`, { param: name })
+}
+
+/** The largest of those that the client named. */
+const readOutputLimit = (fields: JsonFields): number | undefined => {
+  let most: number | undefined
+  for (const name of LIMIT_FIELDS) {
+    const limit = readCount(fields, name)
+    if (limit !== undefined && (most === undefined || limit > most)) most = limit
+  }
+  return most
+}
 
 /** Where a body is rewritten. */
 interface Places {
   /** Every top-level `model`, with its spelling. */
-  models: readonly Splice[]
+  models: readonly Spelled[]
   usage: Splice | undefined
 }
 
-const findPlaces = (view: Buffer, fields: Fields, mustAskForUsage: boolean): Places => {
-  const models: Splice[] = []
-  for (const { key, start, end } of fields.members) {
-    if (key === 'model') models.push({ start, end, text: view.toString('utf8', start, end) })
-  }
-  return { models, usage: mustAskForUsage ? usageSplice(view, fields) : undefined }
+interface Spelled extends Place {
+  text: string
 }
+
+const findPlaces = (view: Buffer, fields: JsonFields, mustAskForUsage: boolean): Places => ({
+  models: fields
+    .places('model')
+    .map(({ start, end }) => ({ start, end, text: view.toString('utf8', start, end) })),
+  usage: mustAskForUsage ? usageSplice(view, fields) : undefined,
+})
 
 /**
  * The same bytes but for two things: every top-level `model` names the provider's model (all of them, so that a parser
@@ -149,9 +182,10 @@ const rewrite = (
   askForUsage: boolean,
 ): RequestBody => {
   const text = JSON.stringify(upstreamModel)
-  const splices = models
-    .filter((place) => place.text !== text)
-    .map(({ start, end }) => ({ start, end, text }))
+  const splices: Splice[] = []
+  for (const place of models) {
+    if (place.text !== text) splices.push({ start: place.start, end: place.end, bytes: Buffer.from(text) })
+  }
   if (askForUsage && usage) splices.push(usage)
   const pieces = spliceChunks(chunks, splices)
   const [only] = pieces
@@ -159,15 +193,23 @@ const rewrite = (
   return { body: pieces, length: sizeOf(pieces) }
 }
 
-const usageSplice = (view: Buffer, fields: Fields): Splice => {
-  const options = fields.find('stream_options')
+const ASKED = Buffer.from('{"include_usage":true}')
+const ASKED_FIRST = Buffer.from('"stream_options":{"include_usage":true},')
+const ASKED_ALONE = Buffer.from('"include_usage":true')
+const ASKED_TOO = Buffer.from(',"include_usage":true')
+
+const usageSplice = (view: Buffer, fields: JsonFields): Splice => {
+  const options = fields.places('stream_options').at(-1)
   if (!options) {
     const start = view.indexOf(0x7b) + 1
-    return { start, end: start, text: '"stream_options":{"include_usage":true},' }
+    return { start, end: start, bytes: ASKED_FIRST }
   }
   const text = view.toString('utf8', options.start, options.end)
-  if (text === 'null') return { ...options, text: '{"include_usage":true}' }
+  if (text === 'null') return { start: options.start, end: options.end, bytes: ASKED }
   const close = options.end - 1
-  const comma = Object.keys(JSON.parse(text)).length > 0 ? ',' : ''
-  return { start: close, end: close, text: `${comma}"include_usage":true` }
+  return {
+    start: close,
+    end: close,
+    bytes: Object.keys(JSON.parse(text)).length > 0 ? ASKED_TOO : ASKED_ALONE,
+  }
 }

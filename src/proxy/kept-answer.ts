@@ -1,5 +1,5 @@
-import type { IncomingHttpHeaders } from 'node:http'
 import type { KeptAnswer } from '../stores/idempotency.ts'
+import type { AnswerHeaders } from '../upstream/response-head.ts'
 import type { Downstream } from './downstream.ts'
 import { copyDownward } from './headers.ts'
 
@@ -29,7 +29,8 @@ export const createAnswerKeeper = (
   const answer = (): KeptAnswer | undefined =>
     head && size <= MAX_KEPT_BYTES ? { ...head, body: Buffer.concat(pieces, size) } : undefined
   const downstream: Downstream = {
-    ...inner,
+    response: inner.response,
+    hasBegun: () => inner.hasBegun(),
     begin(status, headers, extra) {
       head = headOf(status, headers, extra)
       inner.begin(status, headers, extra)
@@ -58,7 +59,7 @@ export const createAnswerKeeper = (
 /** Undefined for what is no JSON: a stream or a sound. */
 const headOf = (
   status: number,
-  answer: IncomingHttpHeaders,
+  answer: AnswerHeaders,
   extra: Record<string, string>,
 ): Omit<KeptAnswer, 'body'> | undefined => {
   if (!/\bjson\b/i.test(String(answer['content-type'] ?? ''))) return undefined

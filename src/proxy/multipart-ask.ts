@@ -75,6 +75,7 @@ const buildAsk = (
   let isSpent = false
   const mostTokens = FILE_TOKENS + Buffer.byteLength(prompt() ?? '')
   return {
+    kind: endpoint.kind,
     model: model.value,
     outputLimit: undefined,
     choices: 1,

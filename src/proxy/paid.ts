@@ -1,16 +1,15 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Catalog } from '../config/models.ts'
 import { unsupportedMedia } from '../errors.ts'
-import { createSettler } from '../metering/settle.ts'
 import type { RequestFacts } from '../metering/worst-case.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
 import { planSteps, type Step } from '../routing/plan.ts'
 import type { IdempotencyStore } from '../stores/idempotency.ts'
-import type { Hold, Token, TokenStore, UsageRow } from '../stores/token-store.ts'
+import type { Hold, Settlement, Token, TokenStore, UsageRow } from '../stores/token-store.ts'
 import type { Ask } from './ask.ts'
 import { collectBody } from './body.ts'
 import type { ExchangeTools } from './deal.ts'
-import { createDownstream, type ErrorWriter } from './downstream.ts'
+import { ClientDownstream, type ErrorWriter } from './downstream.ts'
 import { Exchange } from './exchange.ts'
 import { claimKey, type KeyedExchange, sendAgain } from './idempotent.ts'
 import { readJsonAsk } from './json-ask.ts'
@@ -63,7 +62,8 @@ const relay = async (
 ): Promise<FastifyReply | undefined> => {
   const startedMs = performance.now() - reply.elapsedTime
   const at = options.tools.now()
-  const ask = await readAsk(request, endpoint, options)
+  const reading = readAsk(request, endpoint, options)
+  const ask = reading instanceof Promise ? await reading : reading
   const { token } = request
   request.line.model = ask.model
   let key: KeyedExchange | undefined
@@ -81,18 +81,10 @@ const relay = async (
       endpoint,
     })
     options.tools.budget.earn()
-    const hold = await options.hold(options.tokens, { token, requestId: request.id }, steps, {
-      ...ask,
-      kind: endpoint.kind,
-    })
-    const settleHold = createSettler(options.tokens.settle, hold.id)
-    const settle = key?.settling(settleHold) ?? settleHold
-    const markAnswered = (row: UsageRow): void => {
-      options.tokens.markAnswered(hold.id, Math.min(row.costMicros, hold.micros), row)
-    }
+    const hold = await options.hold(options.tokens, { token, requestId: request.id }, steps, ask)
+    const settleHold = (row: UsageRow): Promise<Settlement> => options.tokens.settle(hold.id, row)
     reply.hijack()
-    const plain = createDownstream(request, reply, endpoint, options.errors)
-    const downstream = key?.watch(plain) ?? plain
+    const plain = new ClientDownstream(request, reply, { endpoint, errors: options.errors })
     const deal = {
       request,
       token,
@@ -100,9 +92,9 @@ const relay = async (
       ask,
       steps,
       hold,
-      downstream,
-      settle,
-      markAnswered,
+      tokens: options.tokens,
+      settle: key?.settling(settleHold) ?? settleHold,
+      downstream: key?.watch(plain) ?? plain,
       at,
       startedMs,
     }

@@ -19,8 +19,9 @@ export class PlanWalk {
   readonly #steps: readonly Step[]
   readonly #endpoint: string
   readonly #tools: WalkTools
-  readonly #failures: Failure[] = []
-  readonly #asked: Step[] = []
+  // Copied when they grow: nearly every walk is one ask long, and an array that grows in place reserves far more.
+  #failures: readonly Failure[] = []
+  #asked: readonly Step[] = []
   #next = 0
 
   constructor(steps: readonly Step[], endpoint: string, tools: WalkTools) {
@@ -46,7 +47,7 @@ export class PlanWalk {
   mayAsk(step: Step): boolean {
     const { health, unknown, budget, now } = this.#tools
     if (this.#asked.length > 0 && !budget.spend()) return false
-    this.#asked.push(step)
+    this.#asked = [...this.#asked, step]
     health.admit(step.health, now())
     unknown.admit(this.#nameOf(step), now())
     return true
@@ -59,7 +60,7 @@ export class PlanWalk {
 
   note(step: Step, failure: Failure): void {
     const { health, unknown, now, providerFailed } = this.#tools
-    this.#failures.push(failure)
+    this.#failures = [...this.#failures, failure]
     providerFailed(step.provider.name, failure.reason)
     if (isModelUnknown(failure)) unknown.failed(this.#nameOf(step), now())
     else health.failed(step.health, now(), failure.retryAfterMs)

@@ -1,5 +1,5 @@
 import type { JsonRecord } from '../metering/json.ts'
-import { createEventSplitter, readUsageOnlyEvent } from '../metering/sse.ts'
+import { createEventSplitter, type EventSplitter, readUsageOnlyEvent } from '../metering/sse.ts'
 
 const LF = 0x0a
 const CR = 0x0d
@@ -9,7 +9,7 @@ const WIDE_EMPTY_LIST = Buffer.from('[ ]')
 
 /** Takes the usage chunk out of a stream that was not to have one; every other byte passes. */
 export interface UsageFilter {
-  /** What of these bytes may leave. Throws on an event that is too large. */
+  /** What of these bytes may leave; they may be moved about. Throws on an event that is too large. */
   pass(bytes: Buffer): Buffer
   /** The begun event that has not ended. */
   rest(): Buffer
@@ -17,37 +17,67 @@ export interface UsageFilter {
   report(): JsonRecord | undefined
 }
 
-export const createUsageFilter = (): UsageFilter => {
-  const splitter = createEventSplitter()
+export const createUsageFilter = (): UsageFilter => new HidingFilter()
+
+class HidingFilter implements UsageFilter {
+  /** There once an event had to be looked into. */
+  #splitter: EventSplitter | undefined
   /** The last byte so far was the CR of a hidden event: an LF right behind it belongs to that event. */
-  let owesLf = false
-  let report: JsonRecord | undefined
+  #owesLf = false
+  #report: JsonRecord | undefined
 
-  const pass = (bytes: Buffer): Buffer => {
-    const isLf = owesLf && bytes[0] === LF
-    if (bytes.length > 0) owesLf = false
-    if (!isLf) return passEvents(bytes)
-    splitter.push(bytes.subarray(0, 1))
-    return passEvents(bytes.subarray(1))
+  pass(bytes: Buffer): Buffer {
+    const isLf = this.#owesLf && bytes[0] === LF
+    if (bytes.length > 0) this.#owesLf = false
+    if (!isLf) return this.#passEvents(bytes)
+    this.#splitter?.push(bytes.subarray(0, 1))
+    return this.#passEvents(bytes.subarray(1))
   }
 
-  const passEvents = (bytes: Buffer): Buffer => {
-    const from = splitter.rest().length === 0 ? plainPart(bytes) : 0
+  rest(): Buffer {
+    return this.#splitter?.rest() ?? NOTHING
+  }
+
+  report(): JsonRecord | undefined {
+    return this.#report
+  }
+
+  #passEvents(bytes: Buffer): Buffer {
+    const isWhole = this.rest().length === 0
+    const from = isWhole ? plainPart(bytes) : 0
     if (from === bytes.length) return bytes
-    const kept = [bytes.subarray(0, from)]
-    let isHidden = false
-    for (const event of splitter.push(bytes.subarray(from))) {
-      const hidden = readUsageOnlyEvent(event)
-      isHidden = hidden !== undefined
-      if (hidden) report = hidden
-      else kept.push(event)
-    }
-    owesLf = isHidden && splitter.rest().length === 0 && bytes[bytes.length - 1] === CR
-    return Buffer.concat(kept)
+    this.#splitter ??= createEventSplitter()
+    const events = this.#splitter.push(bytes.subarray(from))
+    return isWhole ? this.#closeUp(bytes, from, events) : this.#join(bytes, events)
   }
 
-  return { pass, rest: splitter.rest, report: () => report }
+  /** All events are parts of `bytes`, one behind the other: what stays is moved together there. */
+  #closeUp(bytes: Buffer, from: number, events: readonly Buffer[]): Buffer {
+    let [at, to] = [from, from]
+    for (const event of events) {
+      if (!this.#hides(event, bytes)) {
+        if (to < at) bytes.copyWithin(to, at, at + event.length)
+        to += event.length
+      }
+      at += event.length
+    }
+    return bytes.subarray(0, to)
+  }
+
+  #join(bytes: Buffer, events: readonly Buffer[]): Buffer {
+    return Buffer.concat(events.filter((event) => !this.#hides(event, bytes)))
+  }
+
+  #hides(event: Buffer, bytes: Buffer): boolean {
+    const report = readUsageOnlyEvent(event)
+    if (report) this.#report = report
+    // Only the last event counts, and only when nothing has begun behind it.
+    this.#owesLf = report !== undefined && this.rest().length === 0 && bytes[bytes.length - 1] === CR
+    return report !== undefined
+  }
 }
+
+const NOTHING: Buffer = Buffer.alloc(0)
 
 /** Only an event with an empty list can be the usage chunk: whole events before it pass as they are. */
 const plainPart = (bytes: Buffer): number => {

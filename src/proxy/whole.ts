@@ -36,22 +36,39 @@ export const createJoiner = (): ((chunks: readonly Buffer[]) => WholeBody) => {
 export interface Splice {
   start: number
   end: number
-  text: string
+  bytes: Buffer
 }
 
 /** The chunks with the splices in them, in as few pieces as there are; nothing is copied but small bodies. */
 export const spliceChunks = (chunks: readonly Buffer[], splices: readonly Splice[]): readonly Buffer[] => {
   if (splices.length === 0) return chunks
+  const sorted = splices.length === 1 ? splices : splices.toSorted((a, b) => a.start - b.start)
+  const [only] = chunks
+  if (chunks.length === 1 && only && only.length <= SMALL_BYTES) return [spliceSmall(only, sorted)]
   const pieces: Buffer[] = []
   let from = 0
-  for (const { start, end, text } of splices.toSorted((a, b) => a.start - b.start)) {
+  for (const { start, end, bytes } of sorted) {
     pushRange(pieces, chunks, from, start)
-    pieces.push(Buffer.from(text))
+    pieces.push(bytes)
     from = end
   }
   pushRange(pieces, chunks, from, Number.POSITIVE_INFINITY)
-  const size = sizeOf(pieces)
-  return size <= SMALL_BYTES ? [Buffer.concat(pieces, size)] : pieces
+  return pieces
+}
+
+/** Nearly every request: one buffer, written once. */
+const spliceSmall = (chunk: Buffer, splices: readonly Splice[]): Buffer => {
+  let size = chunk.length
+  for (const { start, end, bytes } of splices) size += bytes.length - (end - start)
+  const whole = Buffer.allocUnsafe(size)
+  let [from, to] = [0, 0]
+  for (const { start, end, bytes } of splices) {
+    to += chunk.copy(whole, to, from, start)
+    to += bytes.copy(whole, to)
+    from = end
+  }
+  chunk.copy(whole, to, from)
+  return whole
 }
 
 export const sizeOf = (chunks: readonly Buffer[]): number => {

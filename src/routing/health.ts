@@ -45,10 +45,11 @@ export const createProviderHealth = (): ProviderHealth => {
   }
 
   return {
-    isResting: (name, now) => (records.get(name)?.until ?? 0) > now,
+    // Nearly always nobody has failed: a name that was just put together is not even hashed then.
+    isResting: (name, now) => records.size > 0 && (records.get(name)?.until ?? 0) > now,
     restsFor: (name, now) => Math.max(0, (records.get(name)?.until ?? 0) - now),
     admit(name, now) {
-      const record = records.get(name)
+      const record = records.size > 0 ? records.get(name) : undefined
       if (!record || record.until === 0) return true
       if (record.until > now) return false
       record.until = now + Math.max(record.restMs, FIRST_REST_MS)

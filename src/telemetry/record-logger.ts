@@ -21,10 +21,11 @@ export class RecordLogger implements FastifyBaseLogger {
   readonly #bindings: readonly Fields[]
   #rank: number
 
-  constructor(writer: Writer, level: string, bindings: readonly Fields[] = []) {
+  /** `level`: its name, or the rank of a parent. */
+  constructor(writer: Writer, level: string | number, bindings: readonly Fields[] = []) {
     this.#writer = writer
     this.#bindings = bindings
-    this.#rank = RANKS[level] ?? USUAL_RANK
+    this.#rank = typeof level === 'number' ? level : (RANKS[level] ?? USUAL_RANK)
   }
 
   get level(): string {
@@ -63,18 +64,27 @@ export class RecordLogger implements FastifyBaseLogger {
 
   /** Foreign serializers are ignored: ours show less. */
   child(bindings: Fields, options?: { level?: string }): FastifyBaseLogger {
-    return new RecordLogger(this.#writer, options?.level ?? this.level, [...this.#bindings, bindings])
+    const all = this.#bindings.length === 0 ? [bindings] : [...this.#bindings, bindings]
+    return new RecordLogger(this.#writer, options?.level ?? this.#rank, all)
   }
 
   #add(level: string, words: readonly unknown[]): void {
     const rank = RANKS[level] ?? 0
     if (rank > this.#rank) return
-    const [first, ...rest] = words
-    const text = typeof first === 'string' ? words : rest
-    const said = text.length < 2 ? String(text[0] ?? '') : formatText(...text)
-    this.#writer.batch.add(this.#writer.write(level, said, [...this.#bindings, readFields(first)]))
+    const [first, second] = [words[0], words[1]]
+    // As nearly every caller does it: fields, then a sentence.
+    const isUsual = words.length === 2 && typeof first === 'object' && typeof second === 'string'
+    const said = isUsual ? second : formatWords(words)
+    const fields = readFields(first)
+    const all = this.#bindings.length === 0 ? [fields] : [...this.#bindings, fields]
+    this.#writer.batch.add(this.#writer.write(level, said, all))
     if (rank <= 1) this.#writer.batch.flush()
   }
+}
+
+const formatWords = (words: readonly unknown[]): string => {
+  const text = typeof words[0] === 'string' ? words : words.slice(1)
+  return text.length < 2 ? String(text[0] ?? '') : formatText(...text)
 }
 
 const readFields = (first: unknown): Fields => {

@@ -39,11 +39,17 @@ export interface RequestLine {
   cause?: string | undefined
 }
 
+/** The bill of a request. */
+export interface Billing {
+  /** Calls `then` when the charge is in the request's line: at once when it is there. */
+  whenBilled(then: () => void): void
+}
+
 declare module 'fastify' {
   interface FastifyRequest {
     line: RequestLine
-    /** Set while a request is paid for: resolves when its charge is in `line`. */
-    billing: Promise<void> | undefined
+    /** Of a request that is paid for. */
+    billing: Billing | undefined
   }
 }
 
@@ -117,7 +123,7 @@ export const requestLine = fp<RequestLineOptions>(
       // Not `onResponse`: Fastify does not call it for a client that left.
       reply.raw.once('close', () => {
         // A client that left is charged a moment later, and the line says how much.
-        if (request.billing) void request.billing.then(() => end(request, reply))
+        if (request.billing) request.billing.whenBilled(() => end(request, reply))
         else end(request, reply)
       })
       done()

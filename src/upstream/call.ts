@@ -1,4 +1,3 @@
-import type { IncomingHttpHeaders } from 'node:http'
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Deadline, Deadlines } from '../deadlines.ts'
@@ -10,13 +9,13 @@ import {
   sendRequest,
 } from './request-body.ts'
 import { type BodyReader, createBodyReader } from './response-body.ts'
-import { type ResponseHead, readResponseHead } from './response-head.ts'
+import { type AnswerHeaders, type ResponseHead, readResponseHead } from './response-head.ts'
 import { UpstreamError } from './upstream-error.ts'
 
 /** What becomes of one ask of a provider: `answered` at most once, then exactly one of `ended` and `failed`. */
 export interface CallListener {
   /** The head of an answer is here. False: it is not wanted; the rest is thrown away, nothing more is reported. */
-  answered(status: number, headers: IncomingHttpHeaders): boolean
+  answered(status: number, headers: AnswerHeaders): boolean
   data(bytes: Buffer): void
   ended(): void
   failed(error: Error): void

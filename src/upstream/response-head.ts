@@ -1,13 +1,31 @@
-import type { IncomingHttpHeaders } from 'node:http'
 import { UpstreamError } from './upstream-error.ts'
 
 /** How a body ends (RFC 9112 section 6.3): after so many bytes, with its last chunk, or with the connection. */
 export type Framing = { length: number } | 'chunked' | 'close'
 
+/** Every field that anybody reads or passes on; all others are checked and passed over, which is half the work. */
+const READ_FIELDS = [
+  'content-type',
+  'content-length',
+  'content-encoding',
+  'content-language',
+  'content-disposition',
+  'transfer-encoding',
+  'connection',
+  'keep-alive',
+  'retry-after',
+  'retry-after-ms',
+  'openai-processing-ms',
+  'openai-version',
+  'openai-model',
+] as const
+
+/** Names in lower case; repeated fields joined by a comma. */
+export type AnswerHeaders = Readonly<Partial<Record<(typeof READ_FIELDS)[number], string>>>
+
 export interface ResponseHead {
   status: number
-  /** Names in lower case; repeated fields joined by a comma. */
-  headers: IncomingHttpHeaders
+  headers: AnswerHeaders
   framing: Framing
   /** How long the connection may wait for its next request, in milliseconds; 0: not at all. */
   keepMs: number
@@ -16,6 +34,7 @@ export interface ResponseHead {
 /** Status line and fields in one look: tokens as names, no control characters, no folded lines, no bare CR or LF. */
 const HEAD =
   /^HTTP\/1\.([01]) ([1-5]\d\d)(?: [^\r\n\0]*)?((?:\r\n[\w!#$%&'*+.^`|~-]+:[\t\x20-\x7e\x80-\xff]*)*)$/
+const FIELD = new RegExp(`\\r\\n(${READ_FIELDS.join('|')}):[\\t ]*([^\\r]*)`, 'gi')
 const DIGITS = /^\d{1,15}$/
 
 /** Reads a response head without its empty line, as Latin-1. Throws `BAD_ANSWER`. */
@@ -28,35 +47,29 @@ export const readResponseHead = (text: string, keepAliveMs: number): ResponseHea
   return { status, headers, framing, keepMs: keepTime(minor, headers, framing, keepAliveMs) }
 }
 
-const readFields = (text: string): IncomingHttpHeaders => {
-  const headers: IncomingHttpHeaders = {}
-  let at = 2
-  while (at < text.length) {
-    const next = text.indexOf('\r\n', at)
-    const end = next === -1 ? text.length : next
-    const colon = text.indexOf(':', at)
-    const name = text.slice(at, colon).toLowerCase()
-    const value = sliceTrimmed(text, colon + 1, end)
-    // No client sees `set-cookie`: it needs no list here.
-    const before = name === 'set-cookie' ? undefined : headers[name]
-    if (name !== 'set-cookie' && name !== '__proto__')
-      headers[name] = before === undefined ? value : `${before}, ${value}`
-    at = end + 2
+const readFields = (text: string): AnswerHeaders => {
+  const headers: Record<string, string> = {}
+  // Not `matchAll`, which makes a new expression each time.
+  FIELD.lastIndex = 0
+  for (let found = FIELD.exec(text); found !== null; found = FIELD.exec(text)) {
+    const key = (found[1] ?? '').toLowerCase()
+    const value = withoutEndBlanks(found[2] ?? '')
+    const before = headers[key]
+    headers[key] = before === undefined ? value : `${before}, ${value}`
   }
   return headers
 }
 
-/** Without the optional white space around it: blanks and tabs, nothing else (RFC 9110 section 5.6.3). */
-const sliceTrimmed = (text: string, start: number, end: number): string => {
-  let [from, to] = [start, end]
-  while (from < to && isBlank(text.charCodeAt(from))) from += 1
-  while (to > from && isBlank(text.charCodeAt(to - 1))) to -= 1
-  return text.slice(from, to)
+/** Optional white space is blanks and tabs, nothing else (RFC 9110 section 5.6.3). */
+const withoutEndBlanks = (value: string): string => {
+  let end = value.length
+  while (end > 0 && isBlank(value.charCodeAt(end - 1))) end -= 1
+  return end === value.length ? value : value.slice(0, end)
 }
 
 const isBlank = (code: number): boolean => code === 0x20 || code === 0x09
 
-const readFraming = (status: number, headers: IncomingHttpHeaders): Framing => {
+const readFraming = (status: number, headers: AnswerHeaders): Framing => {
   const coding = headers['transfer-encoding']
   const length = headers['content-length']
   if (status === 204 || status === 304) return { length: 0 }
@@ -74,7 +87,7 @@ const readFraming = (status: number, headers: IncomingHttpHeaders): Framing => {
 /** A provider's own `Keep-Alive: timeout` is believed, less a second for the way; RFC 9112 section 9.3. */
 const keepTime = (
   minor: string,
-  { connection, 'keep-alive': hint }: IncomingHttpHeaders,
+  { connection, 'keep-alive': hint }: AnswerHeaders,
   framing: Framing,
   keepAliveMs: number,
 ): number => {

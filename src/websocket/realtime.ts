@@ -87,12 +87,12 @@ const openSession = async (
     now: tools.now,
     hold: (requestId, input) => hold(tokens, { token, requestId }, steps, realtimeFacts(input)),
   })
-  let billed = (): void => {}
+  const billed = Promise.withResolvers<void>()
   let leavePlace = (): void => {}
   const leave = (): void => {
     tools.live.delete(session)
     leavePlace()
-    billed()
+    billed.resolve()
   }
   const targetOf = (step: Step): DialTarget => buildTarget(request, step)
   const session = new RealtimeSession({ request, model, steps, bill, tools, targetOf, leave })
@@ -105,9 +105,7 @@ const openSession = async (
   }
   tools.budget.earn()
   tools.live.add(session)
-  request.billing = new Promise((resolve) => {
-    billed = resolve
-  })
+  request.billing = { whenBilled: (then) => void billed.promise.then(then) }
   return { session, bill }
 }
 

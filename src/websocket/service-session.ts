@@ -25,9 +25,10 @@ export class ServiceSession extends Session {
   enter(holder: Holder): void {
     this.#leave = this.#tools.sockets.enter(holder, this)
     this.#tools.live.add(this)
-    this.#request.billing = new Promise((resolve) => {
+    const billed = new Promise<void>((resolve) => {
       this.#told = resolve
     })
+    this.#request.billing = { whenBilled: (then) => void billed.then(then) }
   }
 
   async open(start: () => Dial): Promise<Dialed> {

@@ -43,6 +43,31 @@ const wholeChat = (rest: ChatStreamed = {}) =>
 const event = (content: string) =>
   `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content }, finish_reason: null }] })}\n\n`
 
+t.test('a stream that is whole at once goes as one piece, with its price in its head', async (t) => {
+  const asked = chatEvents({
+    model: 'm',
+    words: ['Hello'],
+    usageAt: 'separate',
+    usage: SOME_COUNTS,
+    usageNull: true,
+    done: true,
+  }).join('')
+  one.queue(raw(200, { 'content-type': 'text/event-stream' }, asked))
+  const before = await credits(gateway, token)
+  const { headers, text, cut, id } = await read({})
+  const row = await waitForRow(gateway, id)
+  t.notOk(cut)
+  t.equal(text, wholeChat({ words: ['Hello'] }))
+  t.equal(headers['content-length'], String(Buffer.byteLength(text)))
+  t.equal(headers['transfer-encoding'], undefined)
+  t.equal(Number(headers['x-gateway-credits-charged']), Number(row.charged_micros) / 1e6)
+  t.equal(
+    Number(headers['x-gateway-credits-remaining']),
+    before.balance - Number(row.charged_micros) / 1e6,
+    'nothing of the hold is missing any more',
+  )
+})
+
 t.test('each event leaves before the next one arrives', async (t) => {
   const provider = controlled()
   one.queue(provider)

@@ -6,10 +6,18 @@ const BAD = { code: 'BAD_ANSWER' }
 
 t.test('status, fields and framing are read as RFC 9112 has them', (t) => {
   t.same(
-    read('HTTP/1.1 200 OK', 'Content-Type: application/json', 'X-Two:a', 'x-two: \tb ', 'Content-Length: 12'),
+    read(
+      'HTTP/1.1 200 OK',
+      'Content-Type: application/json',
+      'Content-Language:de',
+      'content-language: \tfr\t ',
+      'x-content-type: text/x-other',
+      'Content-Length: 12',
+      'x-of-nobody: content-type: text/plain',
+    ),
     {
       status: 200,
-      headers: { 'content-type': 'application/json', 'x-two': 'a, b', 'content-length': '12' },
+      headers: { 'content-type': 'application/json', 'content-language': 'de, fr', 'content-length': '12' },
       framing: { length: 12 },
       keepMs: 4000,
     },
@@ -61,13 +69,13 @@ t.test('what two readers could read differently is refused', (t) => {
 t.test('a hostile name changes nothing but its own field', (t) => {
   const { headers } = read('HTTP/1.1 200 OK', '__proto__: x', 'constructor: y', 'set-cookie: a=1')
   t.equal(Object.getPrototypeOf(headers), Object.prototype)
-  t.equal(headers['set-cookie'], undefined)
+  t.same(headers, {})
   t.end()
 })
 
 t.test('a head of many fields is read in no time', (t) => {
   const lines = Array.from({ length: 1000 }, (_, i) => `x-${i}: ${' '.repeat(8)}v`)
-  t.equal(Object.keys(read('HTTP/1.1 200 OK', ...lines).headers).length, 1000)
+  t.same(read('HTTP/1.1 200 OK', ...lines, 'retry-after: 1').headers, { 'retry-after': '1' })
   t.throws(() => read('HTTP/1.1 200 OK', ...lines, 'bad\0'), BAD)
   t.end()
 })

@@ -32,6 +32,13 @@ interface Ended {
   chargedMicros: number
 }
 
+/** A settlement that waits for its commit. */
+interface Ending {
+  row: UsageRow
+  resolve(settlement: Settlement): void
+  reject(cause: unknown): void
+}
+
 /** Balances, holds and usage rows: decided in memory at once, acknowledged once they are written. */
 export class Ledger {
   readonly #db: Sqlite
@@ -133,29 +140,33 @@ export class Ledger {
     })
   }
 
-  async settle(holdId: number, row: UsageRow): Promise<Settlement> {
-    checkMicros('costMicros', row.costMicros)
-    const hold = this.#open.get(holdId)
-    if (hold === undefined) return this.#settledBefore(holdId, row)
-    // The hold stays as it is: the next start ends it.
-    if (this.#isClosed || this.#commits.isFull()) throw storeUnavailable('The charge cannot be written')
-    const { tokenId, micros } = hold
+  settle(holdId: number, row: UsageRow): Promise<Settlement> {
+    return new Promise((resolve, reject) => {
+      checkMicros('costMicros', row.costMicros)
+      const hold = this.#open.get(holdId)
+      if (hold === undefined) return resolve(this.#settledBefore(holdId, row))
+      // The hold stays as it is: the next start ends it.
+      if (this.#isClosed || this.#commits.isFull()) throw storeUnavailable('The charge cannot be written')
+      this.#commits.add(this.#end(holdId, hold, { row, resolve, reject }))
+    })
+  }
+
+  /** Charges now, in memory; the write that follows puts it on record. */
+  #end(holdId: number, { tokenId, micros, isMarked }: OpenHold, { row, resolve, reject }: Ending): Write {
     const chargedMicros = this.#accounts.charge(tokenId, micros, row.costMicros)
     const settlement = { chargedMicros, balanceMicros: this.#accounts.balanceMicros(tokenId) }
     this.#open.delete(holdId)
     this.#remember({ holdId, tokenId, chargedMicros })
-    const values = usageValues({ ...row, tokenId }, chargedMicros)
-    return new Promise((resolve, reject) => {
-      this.#commits.add({
-        apply: () => {
-          if (hold.isMarked) this.#writes.unhold.run(holdId)
-          this.#writes.usage.run(...values)
-          if (chargedMicros > 0) this.#charges.set(tokenId, (this.#charges.get(tokenId) ?? 0) + chargedMicros)
-        },
-        done: () => resolve(settlement),
-        drop: reject,
-      })
-    })
+    const values = usageValues(row.tokenId === tokenId ? row : { ...row, tokenId }, chargedMicros)
+    return {
+      apply: () => {
+        if (isMarked) this.#writes.unhold.run(holdId)
+        this.#writes.usage.run(...values)
+        if (chargedMicros > 0) this.#charges.set(tokenId, (this.#charges.get(tokenId) ?? 0) + chargedMicros)
+      },
+      done: () => resolve(settlement),
+      drop: reject,
+    }
   }
 
   isReady(): boolean {
