@@ -49,7 +49,10 @@ export class PlainAnswer implements Answer {
     this.#pressure.end()
     const [first] = this.#held
     const whole = this.#held.length === 1 && first ? first : Buffer.concat(this.#held)
-    this.#finish(this.#meter ? undefined : whole).catch(() => this.#context.downstream.cut())
+    this.#finish(this.#meter ? undefined : whole).catch(() => {
+      this.#context.downstream.cut()
+      this.#context.exchange.over()
+    })
   }
 
   died(error: Error): void {
@@ -80,15 +83,15 @@ export class PlainAnswer implements Answer {
 
   async #finish(body: Buffer | undefined): Promise<void> {
     const { bill, tools, downstream, headers, status } = this.#context
-    const settlement = await patiently(
-      bill.settle(status, this.#costs ? await this.#usageOf(body) : undefined),
-      tools.deadlines,
-    )
+    const settling = bill.settle(status, this.#costs ? await this.#usageOf(body) : undefined)
+    const settlement = await patiently(settling, tools.deadlines)
     if (body) {
       const own = { ...bill.headers(), ...creditHeaders(settlement), 'content-length': String(body.length) }
       downstream.begin(status, headers, own)
     }
     downstream.end(body)
+    // The log line and the drain wait for the bill, whatever the client had patience for.
+    if (!settlement) await settling
     this.#context.exchange.over()
   }
 
@@ -160,5 +163,14 @@ const patiently = (settling: Promise<Settlement>, deadlines: Deadlines): Promise
   new Promise((resolve, reject) => {
     const deadline = deadlines.open(() => resolve(undefined))
     deadline.start(SETTLE_PATIENCE_MS)
-    settling.then(resolve, reject).finally(() => deadline.stop())
+    settling.then(
+      (settlement) => {
+        deadline.stop()
+        resolve(settlement)
+      },
+      (error) => {
+        deadline.stop()
+        reject(error)
+      },
+    )
   })

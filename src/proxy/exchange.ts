@@ -216,6 +216,9 @@ export class Exchange implements CallListener, AnswerOwner {
   #leave(): void {
     this.#tools.live.delete(this)
     this.#isBilled = true
-    this.#onBilled?.()
+    // Once: a client may leave while its answer's bill is on the way, and both ends come here.
+    const tell = this.#onBilled
+    this.#onBilled = undefined
+    tell?.()
   }
 }

@@ -1,9 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { bearer, credits, get, openStream, post } from '../support/client.ts'
+import { healthy } from '../support/answers.ts'
+import { bearer, credits, get, openStream, post, sendLeaving } from '../support/client.ts'
 import { hang, hangAfterHeaders } from '../support/faults.ts'
 import { type LogLine, mintToken, startGateway, type TestGateway } from '../support/gateway.ts'
+import { waitForRow } from '../support/journey.ts'
+import { lockLedger, waitForOutage } from '../support/ledger-lock.ts'
 import { modelsFile, providerKeys } from '../support/models.ts'
 import { startProvider } from '../support/provider.ts'
 import { controlled } from '../support/stream-behaviours.ts'
@@ -120,4 +123,24 @@ t.test('whoever leaves, and whatever breaks off, stands in its line with what it
   const silent = await open('silent')
   t.ok((await silent.rest()).cut)
   t.match(await lineOf(gateway, 'silent'), { status: 502, cause: 'IDLE_TIMEOUT' })
+})
+
+t.test('a client that leaves while its bill is being written has one line, with its price', async (t) => {
+  const gateway = await start(t)
+  const token = await mintToken(t, gateway, { user: 'gone' })
+  provider.answer(healthy())
+  const lock = lockLedger(t, gateway)
+  const headers = { ...bearer(token), 'x-request-id': 'left-early' }
+  const client = sendLeaving(gateway, { path: CHAT, headers, body: ask })
+  await waitForOutage(gateway)
+  client.leave()
+  t.ok(await client.left)
+  lock.end()
+  const row = await waitForRow(gateway, 'left-early')
+  t.match(row, { status: 200, provider: 'main' })
+  const line = await lineOf(gateway, 'left-early')
+  t.equal(line.chargedMicros, row.charged_micros)
+  await post(gateway, CHAT, ask, { ...bearer(token), 'x-request-id': 'afterwards' })
+  await lineOf(gateway, 'afterwards')
+  t.equal(gateway.lines().filter(({ requestId }) => requestId === 'left-early').length, 1)
 })

@@ -1,24 +1,9 @@
-import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import t, { type Test } from 'tap'
-import { mintToken, type TestGateway } from '../support/gateway.ts'
+import { mintToken } from '../support/gateway.ts'
 import { readRows, waitUntil } from '../support/journey.ts'
+import { lockLedger, waitForOutage } from '../support/ledger-lock.ts'
 import { open, refused, sendEvent } from '../support/realtime.ts'
 import { done, echoUsage, realtimeScene } from '../support/realtime-scene.ts'
-import type { Owner } from '../support/waiting.ts'
-
-/** Another process that does not let go of the ledger: nothing can be written until `end`. */
-const lockLedger = (t: Owner, { dbDir }: TestGateway) => {
-  const db = new DatabaseSync(join(dbDir, 'usage.sqlite'))
-  db.exec('BEGIN IMMEDIATE')
-  const end = (): void => {
-    if (db.isOpen) db.close()
-  }
-  t.teardown(end)
-  return { end }
-}
-
-const isReady = async ({ url }: TestGateway): Promise<boolean> => (await fetch(`${url}/ready`)).status === 200
 
 /** A session with one paid answer behind it, and a ledger that cannot be written from then on. */
 async function openInOutage(t: Test) {
@@ -28,10 +13,7 @@ async function openInOutage(t: Test) {
   const lock = lockLedger(t, scene.gateway)
   client.send({ type: 'response.create' })
   await client.until('the answer', () => (done(client.events) === 1 ? true : undefined))
-  await waitUntil(
-    () => isReady(scene.gateway),
-    (ready) => !ready,
-  )
+  await waitForOutage(scene.gateway)
   return { ...scene, token, client, lock }
 }
 
