@@ -1,15 +1,14 @@
 import type { Transform } from 'node:stream'
 import { insufficientQuota, upstreamFailed } from '../errors.ts'
-import { estimateUsage, lacksTokens, usualSeconds, withSeconds } from '../metering/estimate.ts'
 import { sawEnd } from '../metering/sse.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import type { Usage } from '../metering/usage-kinds.ts'
-import { readReport } from '../metering/usage-report.ts'
 import type { Answer, AnswerContext } from './answer.ts'
 import { creditHeaders } from './bill.ts'
 import { openDecoder, readOut } from './decoder.ts'
 import { HoldGuard } from './hold-guard.ts'
 import { Pressure } from './pressure.ts'
+import { usageOfStream } from './stream-usage.ts'
 import { createUsageFilter, endsEvent, type UsageFilter } from './usage-filter.ts'
 
 /** Server-sent events: each leaves at once; read by the meter, touched only to take the usage chunk out. */
@@ -172,6 +171,10 @@ export class StreamAnswer implements Answer {
     void this.#settle(status, last)
   }
 
+  #usage(isComplete: boolean): Usage | Promise<Usage> {
+    return usageOfStream(this.#context, { meter: this.#meter, filter: this.#filter, isComplete })
+  }
+
   async #settle(status: number, last: Buffer | undefined): Promise<void> {
     const { bill, downstream, exchange } = this.#context
     try {
@@ -187,39 +190,8 @@ export class StreamAnswer implements Answer {
     }
     exchange.over()
   }
-
-  /** The provider's count; where it is missing or cut short, ours. */
-  #usage(isComplete: boolean): Usage | Promise<Usage> {
-    const { ask, endpoint, price } = this.#context
-    const { kind } = endpoint
-    const hidden = this.#filter?.report()
-    const reported = (hidden && readReport(kind, hidden)) ?? this.#meter.usage()
-    const isWhole = isComplete || sawEnd(kind, this.#meter.tail())
-    if (reported && isWhole && !lacksTokens(kind, reported, price))
-      return withSeconds(reported, ask.seconds, price)
-    return estimateRest(this.#context, this.#meter, reported)
-  }
 }
 
 const NOTHING = Buffer.alloc(0)
 /** Never written to: an array for each stream would be one too many. */
 const NONE: Buffer[] = []
-
-const estimateRest = async (
-  { ask, endpoint: { kind } }: AnswerContext,
-  meter: StreamMeter,
-  reported: Usage | undefined,
-): Promise<Usage> => {
-  const own = await estimateUsage({
-    kind,
-    requestBody: ask.text?.(),
-    meter,
-    characters: ask.characters,
-    seconds: usualSeconds(ask.seconds),
-    images: ask.images,
-  })
-  if (!reported) return own
-  const inputTokens = reported.inputTokens || own.inputTokens
-  const outputTokens = Math.max(reported.outputTokens, own.outputTokens)
-  return { ...reported, inputTokens, outputTokens, estimated: true }
-}

@@ -1,6 +1,5 @@
 import type { Deadline } from '../deadlines.ts'
 import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
-import type { Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/token-store.ts'
 import type { CallListener } from '../upstream/call.ts'
 import type { AnswerHeaders } from '../upstream/response-head.ts'
@@ -8,6 +7,7 @@ import { UpstreamError } from '../upstream/upstream-error.ts'
 import type { Attempt } from '../upstream/upstreams.ts'
 import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
 import { Bill, creditHeaders } from './bill.ts'
+import { Billed } from './billed.ts'
 import type { ExchangeRequest, ExchangeTools } from './deal.ts'
 import { type Failure, readNetworkFailure, readStatusFailure, TOTAL_TIMEOUT } from './failover.ts'
 import { upstreamHeaders, upstreamQuery } from './headers.ts'
@@ -32,8 +32,7 @@ export class Exchange implements CallListener, AnswerOwner {
   /** The whole answer is here: only its bill and its last bytes are on their way. */
   #isWhole = false
   #isOver = false
-  #isBilled = false
-  #onBilled: (() => void) | undefined
+  readonly #billed = new Billed()
 
   constructor(deal: ExchangeRequest, tools: ExchangeTools) {
     this.#deal = deal
@@ -44,12 +43,7 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#total = tools.deadlines.open(() => this.#runOut())
     this.#total.start(tools.timeouts.totalTimeoutMs)
     tools.live.add(this)
-    deal.request.billing = this
-  }
-
-  whenBilled(then: () => void): void {
-    if (this.#isBilled) then()
-    else this.#onBilled = then
+    deal.request.billing = this.#billed
   }
 
   attempt(): Attempt | undefined {
@@ -174,24 +168,8 @@ export class Exchange implements CallListener, AnswerOwner {
     if (!step || !this.#head || this.#isOver) return
     this.#walk.succeeded(step)
     this.#bill.noteFirstByte()
-    this.#answer = this.#openAnswer(step, this.#head)
-  }
-
-  #openAnswer(step: Step, head: AnswerHead): Answer {
-    const { endpoint, ask, downstream, hold } = this.#deal
-    const context = {
-      exchange: this,
-      endpoint,
-      ask,
-      downstream,
-      status: head.status,
-      headers: head.headers,
-      price: step.model.price,
-      heldMicros: hold.micros,
-      tools: this.#tools,
-      bill: this.#bill,
-    }
-    return openAnswer(context, ask.mustAskForUsage && step.provider.usageOption)
+    const answering = { deal: this.#deal, step, head: this.#head, tools: this.#tools, bill: this.#bill }
+    this.#answer = openAnswer(this, answering)
   }
 
   /** Nothing more will happen but for the bill, which is still on its way. */
@@ -215,10 +193,6 @@ export class Exchange implements CallListener, AnswerOwner {
 
   #leave(): void {
     this.#tools.live.delete(this)
-    this.#isBilled = true
-    // Once: a client may leave while its answer's bill is on the way, and both ends come here.
-    const tell = this.#onBilled
-    this.#onBilled = undefined
-    tell?.()
+    this.#billed.over()
   }
 }

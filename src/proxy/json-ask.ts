@@ -1,6 +1,5 @@
 import { invalidRequest, missingModel } from '../errors.ts'
 import { isRecord } from '../metering/json.ts'
-import type { UsageKind } from '../metering/usage-kinds.ts'
 import { inputBound } from '../metering/worst-case.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
 import type { RequestBody } from '../upstream/request-body.ts'
@@ -30,7 +29,8 @@ export const readJsonAsk = (endpoint: Endpoint, { view, chunks }: WholeBody): As
   const wantsUsage = options?.include_usage === true
   const mustAskForUsage = endpoint.asksForUsage && stream && !wantsUsage
   const { kind } = endpoint
-  return new JsonAsk(chunks, findPlaces(view, fields, mustAskForUsage), {
+  const places = findPlaces(view, fields, mustAskForUsage)
+  return {
     kind,
     model,
     outputLimit: readOutputLimit(fields),
@@ -38,63 +38,17 @@ export const readJsonAsk = (endpoint: Endpoint, { view, chunks }: WholeBody): As
     inputTokens: inputBound(view),
     images: kind === 'images' ? choices : 0,
     characters: kind === 'speech' ? [...readText(fields, 'input')].length : 0,
+    seconds: 0,
     wantsUsage,
     mustAskForUsage,
-  })
+    text: () => Buffer.concat(chunks),
+    contentHash: undefined,
+    bodyFor: (upstreamModel, askForUsage) => rewrite(chunks, places, upstreamModel, askForUsage),
+    discard: nothing,
+  }
 }
 
-type Facts = Pick<
-  Ask,
-  | 'kind'
-  | 'model'
-  | 'outputLimit'
-  | 'choices'
-  | 'inputTokens'
-  | 'images'
-  | 'characters'
-  | 'wantsUsage'
-  | 'mustAskForUsage'
->
-
-class JsonAsk implements Ask {
-  readonly kind: UsageKind
-  readonly model: string
-  readonly outputLimit: number | undefined
-  readonly choices: number
-  readonly inputTokens: number
-  readonly images: number
-  readonly characters: number
-  readonly seconds = 0
-  readonly wantsUsage: boolean
-  readonly mustAskForUsage: boolean
-  readonly contentHash: undefined
-  readonly #chunks: readonly Buffer[]
-  readonly #places: Places
-
-  constructor(chunks: readonly Buffer[], places: Places, facts: Facts) {
-    this.#chunks = chunks
-    this.#places = places
-    this.kind = facts.kind
-    this.model = facts.model
-    this.outputLimit = facts.outputLimit
-    this.choices = facts.choices
-    this.inputTokens = facts.inputTokens
-    this.images = facts.images
-    this.characters = facts.characters
-    this.wantsUsage = facts.wantsUsage
-    this.mustAskForUsage = facts.mustAskForUsage
-  }
-
-  text(): Buffer {
-    return Buffer.concat(this.#chunks)
-  }
-
-  bodyFor(upstreamModel: string, askForUsage: boolean): RequestBody {
-    return rewrite(this.#chunks, this.#places, upstreamModel, askForUsage)
-  }
-
-  discard(): void {}
-}
+const nothing = (): void => {}
 
 const readModel = (fields: JsonFields): string => {
   const model = fields.value('model')

@@ -1,11 +1,37 @@
-import type { Answer, AnswerContext, AnswerHead } from './answer.ts'
+import type { Step } from '../routing/plan.ts'
+import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
 import { PlainAnswer } from './answer-plain.ts'
 import { StreamAnswer } from './answer-stream.ts'
+import type { Bill } from './bill.ts'
+import type { ExchangeRequest, ExchangeTools } from './deal.ts'
 
 /** Whatever the client asked for, the provider's media type decides how its answer passes. */
 export const isStream = ({ status, headers }: AnswerHead): boolean =>
   status < 300 && /^text\/event-stream/i.test(String(headers['content-type']))
 
-/** The client's head leaves here, at the latest with the first byte. */
-export const openAnswer = (context: AnswerContext, mustHideUsage: boolean): Answer =>
-  isStream(context) ? new StreamAnswer(context, mustHideUsage) : new PlainAnswer(context)
+interface Answering {
+  deal: ExchangeRequest
+  step: Step
+  head: AnswerHead
+  tools: ExchangeTools
+  bill: Bill
+}
+
+/** The way of one provider's answer to the client. */
+export const openAnswer = (exchange: AnswerOwner, { deal, step, head, tools, bill }: Answering): Answer => {
+  const { endpoint, ask, downstream, hold } = deal
+  const context = {
+    exchange,
+    endpoint,
+    ask,
+    downstream,
+    status: head.status,
+    headers: head.headers,
+    price: step.model.price,
+    heldMicros: hold.micros,
+    tools,
+    bill,
+  }
+  if (!isStream(head)) return new PlainAnswer(context)
+  return new StreamAnswer(context, ask.mustAskForUsage && step.provider.usageOption)
+}

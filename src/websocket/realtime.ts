@@ -3,6 +3,7 @@ import type { Catalog } from '../config/models.ts'
 import { invalidRequest, missingModel } from '../errors.ts'
 import type { NextInput } from '../metering/realtime.ts'
 import type { RequestFacts } from '../metering/worst-case.ts'
+import { Billed } from '../proxy/billed.ts'
 import { upstreamHeaders } from '../proxy/headers.ts'
 import { planSteps, type Step } from '../routing/plan.ts'
 import type { Hold, Token, TokenStore } from '../stores/token-store.ts'
@@ -87,12 +88,12 @@ const openSession = async (
     now: tools.now,
     hold: (requestId, input) => hold(tokens, { token, requestId }, steps, realtimeFacts(input)),
   })
-  const billed = Promise.withResolvers<void>()
+  const billed = new Billed()
   let leavePlace = (): void => {}
   const leave = (): void => {
     tools.live.delete(session)
     leavePlace()
-    billed.resolve()
+    billed.over()
   }
   const targetOf = (step: Step): DialTarget => buildTarget(request, step)
   const session = new RealtimeSession({ request, model, steps, bill, tools, targetOf, leave })
@@ -105,7 +106,7 @@ const openSession = async (
   }
   tools.budget.earn()
   tools.live.add(session)
-  request.billing = { whenBilled: (then) => void billed.promise.then(then) }
+  request.billing = billed
   return { session, bill }
 }
 

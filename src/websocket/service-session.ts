@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { upstreamFailed } from '../errors.ts'
+import { Billed } from '../proxy/billed.ts'
 import type { Dial, Dialed } from './dial.ts'
 import type { Holder } from './open-sockets.ts'
 import { type End, Relay } from './relay.ts'
@@ -12,8 +13,7 @@ export class ServiceSession extends Session {
   readonly #tools: WebsocketTools
   #leave = (): void => {}
   #isOver = false
-  /** The log line may be written. */
-  #told = (): void => {}
+  readonly #billed = new Billed()
 
   constructor(request: FastifyRequest, tools: WebsocketTools) {
     super()
@@ -25,10 +25,7 @@ export class ServiceSession extends Session {
   enter(holder: Holder): void {
     this.#leave = this.#tools.sockets.enter(holder, this)
     this.#tools.live.add(this)
-    const billed = new Promise<void>((resolve) => {
-      this.#told = resolve
-    })
-    this.#request.billing = { whenBilled: (then) => void billed.then(then) }
+    this.#request.billing = this.#billed
   }
 
   async open(start: () => Dial): Promise<Dialed> {
@@ -55,6 +52,6 @@ export class ServiceSession extends Session {
     Object.assign(this.#request.line, this.relay?.counts())
     this.#tools.live.delete(this)
     this.#leave()
-    this.#told()
+    this.#billed.over()
   }
 }

@@ -1,0 +1,48 @@
+import { estimateUsage, lacksTokens, usualSeconds, withSeconds } from '../metering/estimate.ts'
+import { sawEnd } from '../metering/sse.ts'
+import type { StreamMeter } from '../metering/stream-meter.ts'
+import type { Usage } from '../metering/usage-kinds.ts'
+import { readReport } from '../metering/usage-report.ts'
+import type { AnswerContext } from './answer.ts'
+import type { UsageFilter } from './usage-filter.ts'
+
+interface Seen {
+  meter: StreamMeter
+  filter: UsageFilter | undefined
+  /** The provider ended it as it should. */
+  isComplete: boolean
+}
+
+/** What a stream used: the provider's count; where it is missing or cut short, ours. */
+export const usageOfStream = (
+  context: AnswerContext,
+  { meter, filter, isComplete }: Seen,
+): Usage | Promise<Usage> => {
+  const { ask, endpoint, price } = context
+  const { kind } = endpoint
+  const hidden = filter?.report()
+  const reported = (hidden && readReport(kind, hidden)) ?? meter.usage()
+  const isWhole = isComplete || sawEnd(kind, meter.tail())
+  if (reported && isWhole && !lacksTokens(kind, reported, price))
+    return withSeconds(reported, ask.seconds, price)
+  return estimateRest(context, meter, reported)
+}
+
+const estimateRest = async (
+  { ask, endpoint: { kind } }: AnswerContext,
+  meter: StreamMeter,
+  reported: Usage | undefined,
+): Promise<Usage> => {
+  const own = await estimateUsage({
+    kind,
+    requestBody: ask.text?.(),
+    meter,
+    characters: ask.characters,
+    seconds: usualSeconds(ask.seconds),
+    images: ask.images,
+  })
+  if (!reported) return own
+  const inputTokens = reported.inputTokens || own.inputTokens
+  const outputTokens = Math.max(reported.outputTokens, own.outputTokens)
+  return { ...reported, inputTokens, outputTokens, estimated: true }
+}
