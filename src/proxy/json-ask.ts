@@ -1,10 +1,9 @@
 import { invalidRequest, missingModel } from '../errors.ts'
-import { isRecord } from '../metering/json.ts'
 import { inputBound } from '../metering/worst-case.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
 import type { RequestBody } from '../upstream/request-body.ts'
 import type { Ask } from './ask.ts'
-import { type JsonFields, type Place, readFields } from './json-fields.ts'
+import { JsonFields } from './json-fields.ts'
 import { type Splice, sizeOf, spliceChunks, type WholeBody } from './whole.ts'
 
 const MAX_MODEL_LENGTH = 256
@@ -14,18 +13,18 @@ const LIMIT_FIELDS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens'
 
 /** Reads a JSON body. Throws `invalid_json`, `missing_model` and `invalid_request`. */
 export const readJsonAsk = (endpoint: Endpoint, { view, chunks }: WholeBody): Ask => {
-  const fields = readFields(view)
+  const fields = new JsonFields(view)
   const model = readModel(fields)
-  const options = readObject(fields, 'stream_options')
-  if (readFlag(fields, 'background')) {
+  const options = fields.object('stream_options')
+  if (fields.flag('background')) {
     throw invalidRequest('"background" is not served here: its result could not be fetched', {
       param: 'background',
     })
   }
-  const choices = readCount(fields, 'n') ?? 1
+  const choices = fields.count('n') ?? 1
   if (choices < 1 || choices > MAX_CHOICES)
     throw invalidRequest(`"n" must be from 1 to ${MAX_CHOICES}`, { param: 'n' })
-  const stream = readFlag(fields, 'stream')
+  const stream = fields.flag('stream')
   const wantsUsage = options?.include_usage === true
   const mustAskForUsage = endpoint.asksForUsage && stream && !wantsUsage
   const { kind } = endpoint
@@ -37,7 +36,7 @@ export const readJsonAsk = (endpoint: Endpoint, { view, chunks }: WholeBody): As
     choices,
     inputTokens: inputBound(view),
     images: kind === 'images' ? choices : 0,
-    characters: kind === 'speech' ? [...readText(fields, 'input')].length : 0,
+    characters: kind === 'speech' ? [...fields.text('input')].length : 0,
     seconds: 0,
     wantsUsage,
     mustAskForUsage,
@@ -71,37 +70,11 @@ const UNPRINTABLE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u
 /** Control characters, line ends and halves of letters have no place in a name that goes into headers and logs. */
 export const hasControl = (text: string): boolean => !PLAIN.test(text) && UNPRINTABLE.test(text)
 
-const readFlag = (fields: JsonFields, name: string): boolean => {
-  const value = fields.value(name) ?? false
-  if (typeof value !== 'boolean') throw invalidRequest(`"${name}" must be true or false`, { param: name })
-  return value
-}
-
-const readCount = (fields: JsonFields, name: string): number | undefined => {
-  const value = fields.value(name) ?? undefined
-  if (value === undefined) return undefined
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
-  throw invalidRequest(`"${name}" must be a whole number, 0 or more`, { param: name })
-}
-
-const readText = (fields: JsonFields, name: string): string => {
-  const value = fields.value(name) ?? ''
-  if (typeof value === 'string') return value
-  throw invalidRequest(`"${name}" must be a string`, { param: name })
-}
-
-const readObject = (fields: JsonFields, name: string): Record<string, unknown> | undefined => {
-  const value = fields.value(name) ?? undefined
-  if (value === undefined) return undefined
-  if (isRecord(value)) return value
-  throw invalidRequest(`"${name}" must be an object`, { param: name })
-}
-
 /** The largest of those that the client named. */
 const readOutputLimit = (fields: JsonFields): number | undefined => {
   let most: number | undefined
   for (const name of LIMIT_FIELDS) {
-    const limit = readCount(fields, name)
+    const limit = fields.count(name)
     if (limit !== undefined && (most === undefined || limit > most)) most = limit
   }
   return most
@@ -110,17 +83,13 @@ const readOutputLimit = (fields: JsonFields): number | undefined => {
 /** Where a body is rewritten. */
 interface Places {
   /** Every top-level `model`, with its spelling. */
-  models: readonly Spelled[]
+  models: readonly { start: number; end: number; text: string }[]
   usage: Splice | undefined
-}
-
-interface Spelled extends Place {
-  text: string
 }
 
 const findPlaces = (view: Buffer, fields: JsonFields, mustAskForUsage: boolean): Places => ({
   models: fields
-    .places('model')
+    .all('model')
     .map(({ start, end }) => ({ start, end, text: view.toString('utf8', start, end) })),
   usage: mustAskForUsage ? usageSplice(view, fields) : undefined,
 })
@@ -153,7 +122,7 @@ const ASKED_ALONE = Buffer.from('"include_usage":true')
 const ASKED_TOO = Buffer.from(',"include_usage":true')
 
 const usageSplice = (view: Buffer, fields: JsonFields): Splice => {
-  const options = fields.places('stream_options').at(-1)
+  const options = fields.last('stream_options')
   if (!options) {
     const start = view.indexOf(0x7b) + 1
     return { start, end: start, bytes: ASKED_FIRST }

@@ -32,39 +32,53 @@ export interface ResponseHead {
 }
 
 /** Status line and fields in one look: tokens as names, no control characters, no folded lines, no bare CR or LF. */
-const HEAD =
-  /^HTTP\/1\.([01]) ([1-5]\d\d)(?: [^\r\n\0]*)?((?:\r\n[\w!#$%&'*+.^`|~-]+:[\t\x20-\x7e\x80-\xff]*)*)$/
-const FIELD = new RegExp(`\\r\\n(${READ_FIELDS.join('|')}):[\\t ]*([^\\r]*)`, 'gi')
+const HEAD = /^HTTP\/1\.[01] [1-5]\d\d(?: [^\r\n\0]*)?(?:\r\n[\w!#$%&'*+.^`|~-]+:[\t\x20-\x7e\x80-\xff]*)*$/
+const MINOR_AT = 7
+const STATUS_AT = 9
+/** Makes an ASCII letter a small one. */
+const LOWER = 0x20
 const DIGITS = /^\d{1,15}$/
 
 /** Reads a response head without its empty line, as Latin-1. Throws `BAD_ANSWER`. */
 export const readResponseHead = (text: string, keepAliveMs: number): ResponseHead => {
-  const [, minor, code, fields] = HEAD.exec(text) ?? []
-  if (minor === undefined || fields === undefined) throw badAnswer('The head of the answer is not HTTP/1.1')
-  const status = Number(code)
-  const headers = readFields(fields)
+  if (!HEAD.test(text)) throw badAnswer('The head of the answer is not HTTP/1.1')
+  const status = Number(text.slice(STATUS_AT, STATUS_AT + 3))
+  const headers = readFields(text)
   const framing = readFraming(status, headers)
-  return { status, headers, framing, keepMs: keepTime(minor, headers, framing, keepAliveMs) }
+  return { status, headers, framing, keepMs: keepTime(text[MINOR_AT], headers, framing, keepAliveMs) }
 }
 
 const readFields = (text: string): AnswerHeaders => {
   const headers: Record<string, string> = {}
-  // Not `matchAll`, which makes a new expression each time.
-  FIELD.lastIndex = 0
-  for (let found = FIELD.exec(text); found !== null; found = FIELD.exec(text)) {
-    const key = (found[1] ?? '').toLowerCase()
-    const value = withoutEndBlanks(found[2] ?? '')
-    const before = headers[key]
-    headers[key] = before === undefined ? value : `${before}, ${value}`
+  for (let at = text.indexOf('\r\n'); at !== -1; ) {
+    const start = at + 2
+    at = text.indexOf('\r\n', start)
+    const colon = text.indexOf(':', start)
+    const name = nameOf(text, start, colon)
+    if (name === undefined) continue
+    const value = sliceTrimmed(text, colon + 1, at === -1 ? text.length : at)
+    const before = headers[name]
+    headers[name] = before === undefined ? value : `${before}, ${value}`
   }
   return headers
 }
 
+/** The field's name if anybody reads it. Nearly all others differ in length or first letter: no string is made of them. */
+const nameOf = (text: string, start: number, end: number): string | undefined => {
+  const first = text.charCodeAt(start) | LOWER
+  for (const name of READ_FIELDS) {
+    if (name.length !== end - start || name.charCodeAt(0) !== first) continue
+    if (text.slice(start, end).toLowerCase() === name) return name
+  }
+  return undefined
+}
+
 /** Optional white space is blanks and tabs, nothing else (RFC 9110 section 5.6.3). */
-const withoutEndBlanks = (value: string): string => {
-  let end = value.length
-  while (end > 0 && isBlank(value.charCodeAt(end - 1))) end -= 1
-  return end === value.length ? value : value.slice(0, end)
+const sliceTrimmed = (text: string, start: number, end: number): string => {
+  let [from, to] = [start, end]
+  while (from < to && isBlank(text.charCodeAt(from))) from += 1
+  while (to > from && isBlank(text.charCodeAt(to - 1))) to -= 1
+  return text.slice(from, to)
 }
 
 const isBlank = (code: number): boolean => code === 0x20 || code === 0x09
@@ -86,7 +100,7 @@ const readFraming = (status: number, headers: AnswerHeaders): Framing => {
 
 /** A provider's own `Keep-Alive: timeout` is believed, less a second for the way; RFC 9112 section 9.3. */
 const keepTime = (
-  minor: string,
+  minor: string | undefined,
   { connection, 'keep-alive': hint }: AnswerHeaders,
   framing: Framing,
   keepAliveMs: number,
