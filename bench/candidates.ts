@@ -86,7 +86,7 @@ export async function gatewayCandidate(upstreamPort: number, tokenCount = 1): Pr
   const start = async () => {
     const port = await freePort()
     // As `npm start` does: see the README's figures.
-    const heap = ['--max-semi-space-size=8', '--initial-old-space-size=128']
+    const heap = ['--max-semi-space-size=16', '--initial-old-space-size=128']
     const args = [...heap, join(import.meta.dirname, '..', 'src', 'server.js')]
     const all = { ...env, PORT: String(port) }
     return started(

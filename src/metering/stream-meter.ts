@@ -4,7 +4,7 @@ import type { Usage, UsageKind } from './usage-kinds.ts'
 
 const KEPT_BYTES = 16 * 1024
 const FIRST_BYTES = 1024
-/** Above Node's pool a chunk has a buffer of its own: keeping it costs no more than a copy. */
+/** Most streams whose first chunk is as large are over with it: it is kept as it is, and copied only once it is outgrown. */
 const LARGE_BYTES = 4096
 
 /** Reads along with a stream: keeps its first and its last 16 KiB, and looks into them only when asked. */
@@ -40,7 +40,11 @@ class EndsMeter implements StreamMeter {
     this.#bytes += chunk.length
     const taken = this.#headBytes === KEPT_BYTES ? 0 : this.#takeHead(chunk)
     if (taken === chunk.length) return
-    this.#ring ??= new Ring(this.#head)
+    if (!this.#ring) {
+      this.#ring = new Ring(this.#head)
+      // Part of a chunk, it would keep all of that chunk in memory for as long as the stream runs.
+      this.#head = owned(this.#head)
+    }
     this.#ring.add(chunk, taken)
   }
 
@@ -95,6 +99,13 @@ class EndsMeter implements StreamMeter {
     chunk.copy(this.#head, used, 0, taken)
     return taken
   }
+}
+
+const owned = (head: Buffer): Buffer => {
+  if (head.buffer.byteLength === head.length) return head
+  const copy = Buffer.allocUnsafeSlow(head.length)
+  head.copy(copy)
+  return copy
 }
 
 /** The last bytes, in a circle; it begins as a copy of the full head when that is first outgrown. */

@@ -182,7 +182,7 @@ export class StreamAnswer implements Answer {
       const usage = this.#hasBytes ? this.#usage(last !== undefined) : undefined
       const settlement = await bill.settle(status, usage instanceof Promise ? await usage : usage)
       if (!last) return exchange.over()
-      // All of it is here, and nothing of it has left: it goes as one piece, with its price.
+      // Where nothing of it has left yet, all of it goes as one piece, with its price.
       this.#begin({ ...creditHeaders(settlement), 'content-length': String(last.length) })
       downstream.end(last)
     } catch {
