@@ -16,7 +16,7 @@ export interface Running {
 }
 
 export interface Candidate {
-  name: 'nginx' | 'bare' | 'relay' | 'gateway'
+  name: 'nginx' | 'bare' | 'relay' | 'gateway' | 'before'
   /** What the client sends along. */
   headers: Record<string, string>
   start(): Promise<Running>
@@ -80,14 +80,24 @@ export function relayCandidate(upstreamPort: number): Candidate {
   return { name: 'relay', headers: {}, start, close: () => undefined }
 }
 
-/** This gateway with everything on. */
-export async function gatewayCandidate(upstreamPort: number, tokenCount = 1): Promise<Candidate> {
+export interface GatewayOptions {
+  tokenCount?: number
+  /** Another checkout of this project, installed: its gateway stands beside this one as "before". */
+  checkout?: string
+}
+
+/** A gateway with everything on, this one's if no other checkout is named. */
+export async function gatewayCandidate(
+  upstreamPort: number,
+  { tokenCount = 1, checkout }: GatewayOptions = {},
+): Promise<Candidate> {
   const { env, cwd, secret } = await prepareGateway(upstreamPort, tokenCount)
+  const root = checkout ?? join(import.meta.dirname, '..')
   const start = async () => {
     const port = await freePort()
     // As `npm start` does: see the README's figures.
     const heap = ['--max-semi-space-size=16', '--initial-old-space-size=128']
-    const args = [...heap, join(import.meta.dirname, '..', 'src', 'server.js')]
+    const args = [...heap, join(root, 'src', 'server.js')]
     const all = { ...env, PORT: String(port) }
     return started(
       port,
@@ -95,7 +105,8 @@ export async function gatewayCandidate(upstreamPort: number, tokenCount = 1): Pr
     )
   }
   const close = () => rmSync(cwd, { recursive: true, force: true, maxRetries: 3 })
-  return { name: 'gateway', headers: { authorization: `Bearer ${secret}` }, start, close }
+  const name = checkout === undefined ? 'gateway' : 'before'
+  return { name, headers: { authorization: `Bearer ${secret}` }, start, close }
 }
 
 const reachable = (port: number) =>

@@ -1,6 +1,8 @@
 // `npm run bench [-- --quick] [-- --only plain,sse]`: nginx, a bare @fastify/http-proxy and this gateway, side by side.
+// `-- --against ../before`: the gateway of another checkout (after its `npm ci`) too, in the same alternating rounds.
 import { once } from 'node:events'
-import { join } from 'node:path'
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { Candidate } from './candidates.ts'
 import { bareCandidate, gatewayCandidate, nginxCandidate } from './candidates.ts'
@@ -37,8 +39,14 @@ const { values: flags } = parseArgs({
     quick: { type: 'boolean', default: false },
     only: { type: 'string' },
     rounds: { type: 'string' },
+    against: { type: 'string' },
   },
 })
+const checkout = flags.against === undefined ? undefined : resolve(flags.against)
+if (checkout !== undefined && !existsSync(join(checkout, 'node_modules'))) {
+  console.error(`--against ${flags.against}: no installed checkout is there; run "npm ci" in it`)
+  process.exit(2)
+}
 const wanted = flags.only?.split(',') ?? [...Object.keys(LOADS), ...OTHERS]
 const unknown = wanted.filter((name) => !(name in LOADS) && !OTHERS.includes(name))
 if (unknown.length > 0) {
@@ -94,16 +102,22 @@ async function runOthers(candidates: readonly Candidate[], upstreamPort: number)
     lines.push(...figureTable('Memory of each of 1,000 open streams', kb, { unit: 'kB', atMost: 32 }))
   }
   if (wanted.includes('start')) {
-    const loaded = await gatewayCandidate(upstreamPort, 10_000)
+    const loaded = [
+      await gatewayCandidate(upstreamPort, { tokenCount: 10_000 }),
+      ...(checkout === undefined
+        ? []
+        : [await gatewayCandidate(upstreamPort, { tokenCount: 10_000, checkout })]),
+    ]
     // How slow the machine is: the bare proxy has neither tokens nor anything else to read.
     const bare = candidates.filter(({ name }) => name === 'bare')
-    const ms = await alternate('start', [...bare, loaded], few + 2, measureStart)
+    const ms = await alternate('start', [...bare, ...loaded], few + 2, measureStart)
     lines.push(
       ...figureTable('Start to first answer, 10,000 tokens on disk', ms, { unit: 'ms', atMost: 500 }),
     )
-    loaded.close()
+    for (const each of loaded) each.close()
   }
-  if (wanted.includes('websocket')) lines.push(...(await runWebsocket(flags.quick ? 1 : 3, timing.windowMs)))
+  if (wanted.includes('websocket'))
+    lines.push(...(await runWebsocket(flags.quick ? 1 : 3, timing.windowMs, checkout)))
   return lines
 }
 
@@ -121,6 +135,7 @@ const candidates = [
   ...(nginx ? [nginx] : []),
   bareCandidate(upstreamPort),
   await gatewayCandidate(upstreamPort),
+  ...(checkout === undefined ? [] : [await gatewayCandidate(upstreamPort, { checkout })]),
 ]
 process.on('exit', () => {
   for (const candidate of candidates) candidate.close()

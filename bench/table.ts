@@ -34,6 +34,7 @@ export function loadTable(
   windows: ReadonlyMap<Name, Window[]>,
   barRatio: number | undefined,
 ): string[] {
+  const hasBefore = windows.has('before')
   const cpu = (name: Name) => windows.get(name)?.map((window) => window.cpuUs)
   const lines = [...windows].map(([name, all]) =>
     row([
@@ -44,6 +45,7 @@ export function loadTable(
       round(median(all.map((window) => window.p99Ms)), 2),
       showRatio(ratio(cpu(name), cpu('bare'))),
       showRatio(ratio(cpu(name), cpu('nginx'))),
+      ...(hasBefore ? [showRatio(ratio(cpu(name), cpu('before')))] : []),
       String(all.reduce((sum, window) => sum + window.failed, 0)),
       `${round(Math.max(...all.map((window) => window.noise)) * 100, 0)} %`,
     ]),
@@ -56,6 +58,7 @@ export function loadTable(
     'p99 ms',
     'x bare',
     'x nginx',
+    ...(hasBefore ? ['x before'] : []),
     'failed',
     'others on the core, at most',
   ]

@@ -66,15 +66,26 @@ const measure = async ({ candidate, path }: Variant, load: ChildProcess, windowM
 }
 
 /** Echo round trips through a TCP relay, nginx and the gateway's two kinds of socket. */
-export async function runWebsocket(rounds: number, windowMs: number): Promise<string[]> {
+export async function runWebsocket(
+  rounds: number,
+  windowMs: number,
+  checkout: string | undefined,
+): Promise<string[]> {
   const first = await startLoad()
   const gateway = await gatewayCandidate(first.port)
   const nginx = nginxCandidate(first.port)
+  const before = checkout === undefined ? undefined : await gatewayCandidate(first.port, { checkout })
   const variants: Variant[] = [
     { name: 'TCP relay', candidate: relayCandidate(first.port), path: '/ws' },
     ...(nginx ? [{ name: 'nginx', candidate: nginx, path: '/ws' }] : []),
     { name: 'gateway, service', candidate: gateway, path: '/ws' },
     { name: 'gateway, realtime', candidate: gateway, path: '/v1/realtime?model=bench' },
+    ...(before
+      ? [
+          { name: 'before, service', candidate: before, path: '/ws' },
+          { name: 'before, realtime', candidate: before, path: '/v1/realtime?model=bench' },
+        ]
+      : []),
   ]
   const seen = new Map<string, Seen[]>(variants.map(({ name }) => [name, []]))
   for (let round = 0; round < rounds; round += 1) {
