@@ -190,8 +190,10 @@ t.test(`${CASES} answers are read as Node's own parser reads them`, async (t) =>
     if (node.refused && ours.refused) counts.refused += 1
     else if (node.refused !== ours.refused) {
       const stricter = ours.refused ? 'ours' : 'node'
-      const reasons = DIFFERENCES.filter((each) => each.stricter === stricter && answer.odd.has(each.odd))
-      if (reasons.length === 1) for (const reason of reasons) used.add(reason)
+      const reasons = DIFFERENCES.filter(
+        ({ odd, and = odd, stricter: by }) => by === stricter && answer.odd.has(odd) && answer.odd.has(and),
+      )
+      for (const reason of reasons) used.add(reason)
       if (reasons.length === 0) wrong.push(`case ${path}, ${stricter} alone refuses: ${show(answer)}`)
     } else if (node.status === ours.status && node.body === ours.body) counts.same += 1
     else
