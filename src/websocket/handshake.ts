@@ -1,0 +1,133 @@
+import { EventEmitter } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { FastifyInstance } from 'fastify'
+
+/** How long a refused client may take to close its side: then its socket is gone all the same. */
+const FAREWELL_MS = 800
+/** So much of what a refused client goes on sending is read and thrown away; the rest stays in its own hands. */
+const MOST_UNHEARD_BYTES = 64 * 1024
+
+/** Every handshake that is neither accepted nor over; one per app. */
+export interface Handshakes {
+  /** Where `@fastify/websocket` hears of upgrades, in the place of the server. */
+  readonly inlet: EventEmitter
+  /** A route takes it over, which has limits of its own for what it asks of others. */
+  extend(raw: IncomingMessage): void
+  /** The socket has a new owner. */
+  accept(raw: IncomingMessage): void
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    handshakes: Handshakes
+  }
+}
+
+export interface HandshakeOptions {
+  /** Until a route takes the request over. */
+  timeoutMs: number
+  /** From then on until it accepts or refuses. */
+  routeTimeoutMs: number
+  /** Answers a client whose refusal did not come in time. */
+  answerLate(socket: Socket): void
+}
+
+/** For Fastify's `http` options: only these leave HTTP, whatever else asks for it (h2c) is answered as if it had not. */
+export const shouldUpgrade = ({ method, headers, httpVersion }: IncomingMessage): boolean =>
+  method === 'GET' &&
+  httpVersion === '1.1' &&
+  headers.upgrade?.toLowerCase() === 'websocket' &&
+  // A body would stand between the handshake and its answer.
+  headers['transfer-encoding'] === undefined &&
+  Number(headers['content-length'] ?? 0) === 0
+
+/**
+ * The one owner of the server's event `upgrade`: from the first byte until somebody accepts, the socket is a handshake's,
+ * and no hook, route or package can let it go without an answer and an end. Node itself has let go of it before.
+ */
+export const ownUpgrades = (app: FastifyInstance, options: HandshakeOptions): void => {
+  const inlet = new EventEmitter()
+  const open = new Map<IncomingMessage, Handshake>()
+  app.decorate('handshakes', {
+    inlet,
+    extend: (raw) => open.get(raw)?.wait(options.routeTimeoutMs),
+    accept: (raw) => {
+      open.get(raw)?.accept()
+      open.delete(raw)
+    },
+  })
+  app.server.on('upgrade', (raw: IncomingMessage, stream: Duplex, head: Buffer) => {
+    // Never anything else without a body, see above.
+    if (!(stream instanceof Socket) || stream.destroyed) return void stream.destroy()
+    const handshake = new Handshake(stream, options)
+    open.set(raw, handshake)
+    stream.once('close', () => open.delete(raw))
+    if (!inlet.emit('upgrade', raw, stream, head)) handshake.giveUp()
+  })
+  // Through here alone the package leads an upgrade to the router: no hook has seen it yet.
+  const route = app.routing
+  app.routing = (raw, response) => {
+    open.get(raw)?.watch(response)
+    route(raw, response)
+  }
+  // Nothing else ends them when the server closes.
+  app.addHook('preClose', async () => {
+    for (const handshake of open.values()) handshake.giveUp()
+  })
+}
+
+/** One of them, from its head to its acceptance or to the end of its socket. */
+class Handshake {
+  readonly #socket: Socket
+  readonly #options: HandshakeOptions
+  #timer: NodeJS.Timeout | undefined
+  #isAnswered = false
+
+  constructor(socket: Socket, options: HandshakeOptions) {
+    this.#socket = socket
+    this.#options = options
+    socket.on('error', () => socket.destroy())
+    socket.once('close', () => clearTimeout(this.#timer))
+    this.wait(options.timeoutMs)
+  }
+
+  wait(ms: number): void {
+    if (this.#isAnswered || this.#socket.destroyed) return
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => this.giveUp(), ms).unref()
+  }
+
+  /** Whatever it says, it is the last on this connection. */
+  watch(response: ServerResponse): void {
+    response.shouldKeepAlive = false
+    response.once('prefinish', () => this.#takeLeave())
+    response.once('finish', () => this.#socket.end())
+  }
+
+  accept(): void {
+    this.#isAnswered = true
+    clearTimeout(this.#timer)
+  }
+
+  giveUp(): void {
+    if (this.#isAnswered || this.#socket.destroyed) return
+    this.#takeLeave()
+    this.#options.answerLate(this.#socket)
+  }
+
+  /** The answer is on its way. Closed over unread bytes, the connection would be reset and the answer lost. */
+  #takeLeave(): void {
+    const socket = this.#socket
+    if (this.#isAnswered) return
+    this.#isAnswered = true
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => socket.destroy(), FAREWELL_MS).unref()
+    let unheard = 0
+    socket.on('data', (chunk: Buffer) => {
+      unheard += chunk.length
+      if (unheard > MOST_UNHEARD_BYTES) socket.pause()
+    })
+  }
+}
