@@ -1,6 +1,7 @@
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import type { Settings } from './config/env.ts'
 import { clientErrorHandler, frameworkErrors, refuseTunnel } from './entrance/error-reply.ts'
+import { watchClients } from './entrance/half-closed.ts'
 import { makeRequestId } from './entrance/request-id.ts'
 import { upstreamTimeout } from './errors.ts'
 import { schemaController } from './route-schemas.ts'
@@ -39,6 +40,7 @@ export const openServer = (settings: Settings, logger: FastifyBaseLogger): Fasti
     clientErrorHandler,
     frameworkErrors,
   })
+  watchClients(app.server)
   app.server.on('connect', refuseTunnel)
   ownUpgrades(app, {
     timeoutMs: HEADERS_TIMEOUT_MS,

@@ -66,6 +66,13 @@ export const ownUpgrades = (app: FastifyInstance, options: HandshakeOptions): vo
     stream.once('close', () => open.delete(raw))
     if (!inlet.emit('upgrade', raw, stream, head)) handshake.giveUp()
   })
+  app.server.prependListener(
+    'request',
+    ({ headers: { upgrade } }: IncomingMessage, response: ServerResponse) => {
+      // Node loses what came in one piece with such a request; whoever asks for h2c waits for the answer anyway.
+      if (upgrade !== undefined && upgrade.toLowerCase() !== 'h2c') response.shouldKeepAlive = false
+    },
+  )
   // Through here alone the package leads an upgrade to the router: no hook has seen it yet.
   const route = app.routing
   app.routing = (raw, response) => {

@@ -1,0 +1,49 @@
+import type { Server } from 'node:http'
+import type { Socket } from 'node:net'
+import { ServerResponse } from '../node-http.ts'
+
+/** When a client that has said its last word is asked whether it still listens, each time after the one before. */
+const PROBES_MS = [1_000, 4_000, 15_000, 60_000, 240_000]
+const KEEP_ALIVE_MS = 15_000
+
+/**
+ * A client may end its side after its request and still wait for the answer. One that has left altogether looks the same
+ * until something is sent to it: so it is sent what no client minds, and a client that is gone resets the connection.
+ */
+export const watchClients = (server: Server): void => {
+  // Else Node ends the connection with the client's side of it.
+  Reflect.set(server, 'httpAllowHalfOpen', true)
+  server.on('connection', (socket: Socket) => {
+    // Asked for once, Node remembers it: `request.ip` is there also when the client is gone.
+    if (socket.remoteAddress === undefined) socket.destroy()
+    else socket.once('end', () => probe(socket))
+  })
+}
+
+const probe = (socket: Socket): void => {
+  socket.setKeepAlive(true, KEEP_ALIVE_MS)
+  const waits = PROBES_MS.values()
+  let timer: NodeJS.Timeout | undefined
+  const next = (): void => {
+    const { value: waitMs } = waits.next()
+    if (waitMs === undefined || socket.destroyed) return
+    timer = setTimeout(() => {
+      ask(socket)
+      next()
+    }, waitMs).unref()
+  }
+  socket.once('close', () => clearTimeout(timer))
+  next()
+}
+
+const ask = (socket: Socket): void => {
+  const answer: unknown = Reflect.get(socket, '_httpMessage')
+  if (!(answer instanceof ServerResponse) || answer.writableEnded || socket.writableLength > 0) return
+  if (!answer.headersSent) {
+    // Clients of HTTP/1.0 know no interim answers.
+    if (answer.req.httpVersion === '1.1') answer.writeContinue()
+    return
+  }
+  // Between two chunks: a size may begin with zeros (RFC 9112 section 7.1).
+  if (answer.chunkedEncoding && Reflect.get(answer, '_headerSent') === true) socket.write('0')
+}
