@@ -4,6 +4,8 @@ import { ServerResponse } from '../node-http.ts'
 
 /** When a client that has said its last word is asked whether it still listens, each time after the one before. */
 const PROBES_MS = [1_000, 4_000, 15_000, 60_000, 240_000]
+/** So long an answer to that may be on its way. */
+const ROUND_TRIP_MS = 250
 const KEEP_ALIVE_MS = 15_000
 
 /**
@@ -24,13 +26,20 @@ const probe = (socket: Socket): void => {
   socket.setKeepAlive(true, KEEP_ALIVE_MS)
   const waits = PROBES_MS.values()
   let timer: NodeJS.Timeout | undefined
+  const later = (ms: number, act: () => void): void => {
+    timer = setTimeout(act, ms).unref()
+  }
   const next = (): void => {
     const { value: waitMs } = waits.next()
-    if (waitMs === undefined || socket.destroyed) return
-    timer = setTimeout(() => {
+    if (waitMs === undefined) return
+    later(waitMs, () => {
       ask(socket)
-      next()
-    }, waitMs).unref()
+      later(ROUND_TRIP_MS, () => {
+        // A socket that has read its end hears of a reset only when it writes, be it nothing.
+        socket.write('')
+        next()
+      })
+    })
   }
   socket.once('close', () => clearTimeout(timer))
   next()
