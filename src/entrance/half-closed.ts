@@ -3,9 +3,9 @@ import type { Socket } from 'node:net'
 import { ServerResponse } from '../node-http.ts'
 
 /** When a client that has said its last word is asked whether it still listens, each time after the one before. */
-const PROBES_MS = [1_000, 4_000, 15_000, 60_000, 240_000]
-/** So long an answer to that may be on its way. */
-const ROUND_TRIP_MS = 250
+const PROBES_MS = [400, 4_000, 15_000, 60_000, 240_000]
+/** So long what comes back of that may be on its way: looked at twice. */
+const ROUND_TRIPS_MS = [100, 600]
 const KEEP_ALIVE_MS = 15_000
 
 /**
@@ -29,16 +29,21 @@ const probe = (socket: Socket): void => {
   const later = (ms: number, act: () => void): void => {
     timer = setTimeout(act, ms).unref()
   }
+  const listen = (looks: readonly number[]): void => {
+    const [ms, ...rest] = looks
+    if (ms === undefined) return next()
+    later(ms, () => {
+      // A socket that has read its end hears of a reset only when it writes, be it nothing.
+      socket.write('')
+      listen(rest)
+    })
+  }
   const next = (): void => {
     const { value: waitMs } = waits.next()
     if (waitMs === undefined) return
     later(waitMs, () => {
       ask(socket)
-      later(ROUND_TRIP_MS, () => {
-        // A socket that has read its end hears of a reset only when it writes, be it nothing.
-        socket.write('')
-        next()
-      })
+      listen(ROUND_TRIPS_MS)
     })
   }
   socket.once('close', () => clearTimeout(timer))

@@ -66,13 +66,7 @@ export const ownUpgrades = (app: FastifyInstance, options: HandshakeOptions): vo
     stream.once('close', () => open.delete(raw))
     if (!inlet.emit('upgrade', raw, stream, head)) handshake.giveUp()
   })
-  app.server.prependListener(
-    'request',
-    ({ headers: { upgrade } }: IncomingMessage, response: ServerResponse) => {
-      // Node loses what came in one piece with such a request; whoever asks for h2c waits for the answer anyway.
-      if (upgrade !== undefined && upgrade.toLowerCase() !== 'h2c') response.shouldKeepAlive = false
-    },
-  )
+  app.server.prependListener('request', closeBehind)
   // Through here alone the package leads an upgrade to the router: no hook has seen it yet.
   const route = app.routing
   app.routing = (raw, response) => {
@@ -83,6 +77,12 @@ export const ownUpgrades = (app: FastifyInstance, options: HandshakeOptions): vo
   app.addHook('preClose', async () => {
     for (const handshake of open.values()) handshake.giveUp()
   })
+}
+
+/** Node loses what came in one piece with an upgrade that is not served; who asks for h2c waits for the answer first. */
+const closeBehind = ({ method, headers }: IncomingMessage, response: ServerResponse): void => {
+  if (headers.upgrade === undefined || method !== 'GET') return
+  if (headers.upgrade.toLowerCase() !== 'h2c') response.shouldKeepAlive = false
 }
 
 /** One of them, from its head to its acceptance or to the end of its socket. */

@@ -121,7 +121,7 @@ const isWebsocketRoute = ({ routeOptions }: FastifyRequest): boolean =>
   routeOptions.config.isWebsocket === true
 
 const refusePlain = async (_request: FastifyRequest, reply: FastifyReply): Promise<never> => {
-  reply.headers({ upgrade: 'websocket', connection: 'upgrade' })
+  reply.headers({ upgrade: 'websocket', connection: 'upgrade, close' })
   throw upgradeRequired('Connect here with a WebSocket.')
 }
 
