@@ -12,14 +12,25 @@ const KEEP_ALIVE_MS = 15_000
  * A client may end its side after its request and still wait for the answer. One that has left altogether looks the same
  * until something is sent to it: so it is sent what no client minds, and a client that is gone resets the connection.
  */
-export const watchClients = (server: Server): void => {
+export const watchClients = (server: Server, refuseHalf: (socket: Socket) => void): void => {
   // Else Node ends the connection with the client's side of it.
   Reflect.set(server, 'httpAllowHalfOpen', true)
   server.on('connection', (socket: Socket) => {
     // Asked for once, Node remembers it: `request.ip` is there also when the client is gone.
     if (socket.remoteAddress === undefined) socket.destroy()
-    else socket.once('end', () => probe(socket))
+    else
+      socket.once('end', () => {
+        // Node itself does not find it out where it ignores an upgrade.
+        if (isHalf(socket)) refuseHalf(socket)
+        else probe(socket)
+      })
   })
+}
+
+/** A request whose body will never be whole. */
+const isHalf = (socket: Socket): boolean => {
+  const answer: unknown = Reflect.get(socket, '_httpMessage')
+  return socket.writable && answer instanceof ServerResponse && !answer.req.complete
 }
 
 const probe = (socket: Socket): void => {

@@ -1,8 +1,9 @@
 import { EventEmitter } from 'node:events'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
+import { ServerResponse } from '../node-http.ts'
 
 /** How long a refused client may take to close its side: then its socket is gone all the same. */
 const FAREWELL_MS = 800
@@ -32,6 +33,8 @@ export interface HandshakeOptions {
   routeTimeoutMs: number
   /** Answers a client whose refusal did not come in time. */
   answerLate(socket: Socket): void
+  /** Answers a client that did not wait for an answer before its handshake. */
+  answerEarly(socket: Socket): void
 }
 
 /** For Fastify's `http` options: only these leave HTTP, whatever else asks for it (h2c) is answered as if it had not. */
@@ -61,6 +64,8 @@ export const ownUpgrades = (app: FastifyInstance, options: HandshakeOptions): vo
   app.server.on('upgrade', (raw: IncomingMessage, stream: Duplex, head: Buffer) => {
     // Never anything else without a body, see above.
     if (!(stream instanceof Socket) || stream.destroyed) return void stream.destroy()
+    const earlier = answerOn(stream)
+    if (earlier) return answerBehind(stream, earlier, options)
     const handshake = new Handshake(stream, options)
     open.set(raw, handshake)
     stream.once('close', () => open.delete(raw))
@@ -76,6 +81,26 @@ export const ownUpgrades = (app: FastifyInstance, options: HandshakeOptions): vo
   // Nothing else ends them when the server closes.
   app.addHook('preClose', async () => {
     for (const handshake of open.values()) handshake.giveUp()
+  })
+}
+
+/** What a connection is still busy with: Node hands a handshake out that came behind it, before it is answered. */
+const answerOn = (socket: Socket): ServerResponse | undefined => {
+  const answer: unknown = Reflect.get(socket, '_httpMessage')
+  return answer instanceof ServerResponse ? answer : undefined
+}
+
+/** Two answers at once would corrupt each other: it is refused when all that came before it is answered. */
+const answerBehind = (socket: Socket, earlier: ServerResponse, options: HandshakeOptions): void => {
+  const drained = (): void => void earlier.emit('drain')
+  socket.on('error', () => socket.destroy())
+  // Node listens no longer for it.
+  socket.on('drain', drained)
+  earlier.once('close', () => {
+    socket.off('drain', drained)
+    const next = answerOn(socket)
+    if (next) return answerBehind(socket, next, options)
+    if (!socket.destroyed) new Handshake(socket, options).refuse(options.answerEarly)
   })
 }
 
@@ -119,9 +144,13 @@ class Handshake {
   }
 
   giveUp(): void {
+    this.refuse(this.#options.answerLate)
+  }
+
+  refuse(answer: (socket: Socket) => void): void {
     if (this.#isAnswered || this.#socket.destroyed) return
     this.#takeLeave()
-    this.#options.answerLate(this.#socket)
+    answer(this.#socket)
   }
 
   /** The answer is on its way. Closed over unread bytes, the connection would be reset and the answer lost. */

@@ -45,6 +45,7 @@ class RawWebSocket extends WebSocket {
   }
 }
 
+const HALF_CLOSED = 'Keep your side of the connection open: a WebSocket needs both.'
 const KEY = /^[+/0-9A-Za-z]{22}==$/
 
 const checkHandshake = ({ headers }: IncomingMessage): GatewayError | undefined => {
@@ -108,6 +109,8 @@ export const upgrade = fp<UpgradeOptions>(
       else raw.socket.destroy()
     })
     app.decorate('acceptUpgrade', (request, reply, acceptance) => {
+      // The package would hang up without a word.
+      if (request.raw.socket.readableEnded) throw invalidRequest(HALF_CLOSED)
       accepted.set(request.raw, { ...acceptance, lines: answerHeaders(reply, acceptance.headers) })
     })
     app.addHook('onRequest', (request, _reply, done) => {

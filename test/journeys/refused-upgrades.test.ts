@@ -169,6 +169,15 @@ t.test('refused handshakes of an address do not lock out its valid tokens', asyn
   t.equal(await refuse('/v1/realtime', auth), 400, 'nor its handshakes')
 })
 
+t.test('a handshake right behind a request is refused when that is answered', async (t) => {
+  const { gateway, auth } = await openGateway(t)
+  const health = 'GET /health HTTP/1.1\r\nHost: a\r\n\r\n'
+  const bytes = health + health + handshakeText({ path: '/ws', headers: auth })
+  const { text, endedAfterMs } = await hearUntilEnd(t, gateway.port, bytes)
+  t.match(text, /^HTTP\/1.1 200 .*^HTTP\/1.1 200 .*^HTTP\/1.1 400 .*before you ask for a WebSocket/ms)
+  t.ok(endedAfterMs !== undefined && endedAfterMs < 1_000)
+})
+
 t.test('a handshake that nobody answers is answered at last', async (t) => {
   const { gateway, auth } = await openGateway(t, { FIRST_BYTE_TIMEOUT_MS: '60000', TOTAL_TIMEOUT_MS: '700' })
   const before = descriptorsOf(gateway)
