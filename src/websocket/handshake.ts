@@ -135,7 +135,12 @@ class Handshake {
   watch(response: ServerResponse): void {
     response.shouldKeepAlive = false
     response.once('prefinish', () => this.#takeLeave())
-    response.once('finish', () => this.#socket.end())
+    response.once('finish', () => {
+      this.#socket.end()
+      // As Node does with an answer that is out: whoever waits for its end need not wait for the client's.
+      response.detachSocket(this.#socket)
+      process.nextTick(() => response.emit('close'))
+    })
   }
 
   accept(): void {

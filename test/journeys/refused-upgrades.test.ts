@@ -174,7 +174,7 @@ t.test('a handshake right behind a request is refused when that is answered', as
   const health = 'GET /health HTTP/1.1\r\nHost: a\r\n\r\n'
   const bytes = health + health + handshakeText({ path: '/ws', headers: auth })
   const { text, endedAfterMs } = await hearUntilEnd(t, gateway.port, bytes)
-  t.match(text, /^HTTP\/1.1 200 .*^HTTP\/1.1 200 .*^HTTP\/1.1 400 .*before you ask for a WebSocket/ms)
+  t.match(text, /^HTTP\/1.1 200 .*HTTP\/1.1 200 .*HTTP\/1.1 400 .*before you ask for a WebSocket/s)
   t.ok(endedAfterMs !== undefined && endedAfterMs < 1_000)
 })
 
