@@ -20,20 +20,19 @@ export const watchClients = (server: Server, refuseHalf: (socket: Socket) => voi
     if (socket.remoteAddress === undefined) socket.destroy()
     else
       socket.once('end', () => {
-        // Node itself does not find it out where it ignores an upgrade.
         if (isHalf(socket)) refuseHalf(socket)
-        else probe(socket)
+        else probe(socket, refuseHalf)
       })
   })
 }
 
-/** A request whose body will never be whole. */
+/** A request whose body will never be whole: Node itself does not find it out where it ignores an upgrade. */
 const isHalf = (socket: Socket): boolean => {
   const answer: unknown = Reflect.get(socket, '_httpMessage')
   return socket.writable && answer instanceof ServerResponse && !answer.req.complete
 }
 
-const probe = (socket: Socket): void => {
+const probe = (socket: Socket, refuseHalf: (socket: Socket) => void): void => {
   socket.setKeepAlive(true, KEEP_ALIVE_MS)
   const waits = PROBES_MS.values()
   let timer: NodeJS.Timeout | undefined
@@ -53,6 +52,8 @@ const probe = (socket: Socket): void => {
     const { value: waitMs } = waits.next()
     if (waitMs === undefined) return
     later(waitMs, () => {
+      // It may have stood behind another one.
+      if (isHalf(socket)) return refuseHalf(socket)
       ask(socket)
       listen(ROUND_TRIPS_MS)
     })

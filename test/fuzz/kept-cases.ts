@@ -54,6 +54,10 @@ export const keptCases = ({ token }: Target): readonly [name: string, bytes: str
       `${post(`Content-Length: ${json.length}\r\n`, json)}GET /ws HTTP/1.1\r\nHost: a\r\n${auth}${upgrade}\r\n`,
     ],
     ['half a body behind an upgrade in vain', post(`${upgrade}Content-Length: 500\r\n`, json)],
+    [
+      'a request, and half a body behind an upgrade in vain',
+      post(`Content-Length: ${json.length}\r\n`, json) + post(`${upgrade}Content-Length: 500\r\n`, json),
+    ],
     ['no chunk behind an upgrade in vain', post(`${upgrade}Transfer-Encoding: chunked\r\n`, 'g\r\n\r\n')],
     ['half a passthrough', `POST /v1/files/a HTTP/1.1\r\nHost: a\r\n${auth}Content-Length: 50\r\n\r\n{`],
     ['a half-closed handshake', `GET /open HTTP/1.1\r\nHost: a\r\n${upgrade}\r\n`],
