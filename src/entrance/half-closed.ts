@@ -44,7 +44,7 @@ const probe = (socket: Socket, refuseHalf: (socket: Socket) => void): void => {
     if (ms === undefined) return next()
     later(ms, () => {
       // A socket that has read its end hears of a reset only when it writes, be it nothing.
-      socket.write('')
+      if (socket.writable) socket.write('')
       listen(rest)
     })
   }
@@ -64,7 +64,8 @@ const probe = (socket: Socket, refuseHalf: (socket: Socket) => void): void => {
 
 const ask = (socket: Socket): void => {
   const answer: unknown = Reflect.get(socket, '_httpMessage')
-  if (!(answer instanceof ServerResponse) || answer.writableEnded || socket.writableLength > 0) return
+  if (!(answer instanceof ServerResponse) || answer.writableEnded) return
+  if (!socket.writable || socket.writableLength > 0) return
   if (!answer.headersSent) {
     // Clients of HTTP/1.0 know no interim answers.
     if (answer.req.httpVersion === '1.1') answer.writeContinue()

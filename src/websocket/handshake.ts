@@ -116,6 +116,7 @@ class Handshake {
   readonly #options: HandshakeOptions
   #timer: NodeJS.Timeout | undefined
   #isAnswered = false
+  #response: ServerResponse | undefined
 
   constructor(socket: Socket, options: HandshakeOptions) {
     this.#socket = socket
@@ -133,6 +134,7 @@ class Handshake {
 
   /** Whatever it says, it is the last on this connection. */
   watch(response: ServerResponse): void {
+    this.#response = response
     response.shouldKeepAlive = false
     response.once('prefinish', () => this.#takeLeave())
     response.once('finish', () => {
@@ -143,9 +145,14 @@ class Handshake {
     })
   }
 
+  /** No answer of HTTP stands on this connection any more; who waits for the end of this one means the connection's. */
   accept(): void {
     this.#isAnswered = true
     clearTimeout(this.#timer)
+    const response = this.#response
+    if (!response || this.#socket.destroyed) return
+    response.detachSocket(this.#socket)
+    this.#socket.once('close', () => response.emit('close'))
   }
 
   giveUp(): void {

@@ -1,7 +1,8 @@
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
+import { acceptOf } from '../../src/websocket/dial.ts'
 import { chat } from '../support/answers.ts'
 import { type Behaviour, json } from '../support/behaviour.ts'
 import { descriptorsOf } from '../support/descriptors.ts'
@@ -12,6 +13,7 @@ import { waitForPaidRows, waitUntil } from '../support/journey.ts'
 import { hearUntilEnd } from '../support/last-word.ts'
 import { modelsFile, providerKeys } from '../support/models.ts'
 import { startProvider } from '../support/provider.ts'
+import { openRaw } from '../support/raw-socket.ts'
 import { controlled } from '../support/stream-behaviours.ts'
 
 /** Longer than the gateway waits before it asks whether a half-closed client still listens. */
@@ -142,6 +144,48 @@ t.test('a client that has left altogether still ends the call to its provider', 
   await stream.write('data: {"choices":[{"delta":{"content":"one"}}]}\n\n')
   await left
   t.pass('a stream that has begun and is silent')
+})
+
+t.test('into an open WebSocket no HTTP is written', async (t) => {
+  const service = createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on('error', () => undefined)
+    socket.once('data', (head) => {
+      const accept = acceptOf(/sec-websocket-key: (\S+)/i.exec(String(head))?.[1] ?? '')
+      const lines = ['Connection: Upgrade', 'Upgrade: websocket', `Sec-WebSocket-Accept: ${accept}`]
+      socket.write(`HTTP/1.1 101 Switching Protocols\r\n${lines.join('\r\n')}\r\n\r\n`)
+      // The client has ended its side, and hears the rest.
+      socket.once('end', async () => {
+        await wait(SILENCE_MS)
+        socket.end(Buffer.from([0x81, 2, 0x68, 0x69]))
+      })
+    })
+  })
+  service.listen(0, '127.0.0.1')
+  await once(service, 'listening')
+  const { port } = service.address() as AddressInfo
+  const other = await startGateway(t, { env: { WS_ROUTES: `/open=ws://127.0.0.1:${port}/!open` } })
+  t.teardown(() => service.close())
+  const client = openRaw(t, { port: other.port, path: '/open' })
+  await client.opened
+  client.socket.end()
+  await client.closed
+  t.strictSame(
+    client.frames().map(({ payload }) => String(payload)),
+    ['hi'],
+  )
+})
+
+t.test('a slow reader that has ended its side gets all of a long answer', async (t) => {
+  const content = 'x'.repeat(6_000_000)
+  provider.queue(chat({ content }))
+  const socket = connect({ port: gateway.port, host: '127.0.0.1', allowHalfOpen: true })
+  t.teardown(() => socket.destroy())
+  socket.end(ask(false))
+  await once(socket, 'readable')
+  await wait(SILENCE_MS)
+  let bytes = 0
+  for await (const piece of socket) bytes += piece.length
+  t.ok(bytes > content.length, `${bytes} bytes`)
 })
 
 t.test('a client that ends an idle connection is let go', async (t) => {
