@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
@@ -37,8 +37,18 @@ export interface HandshakeOptions {
   answerEarly(socket: Socket): void
 }
 
-/** For Fastify's `http` options: only these leave HTTP, whatever else asks for it (h2c) is answered as if it had not. */
-export const shouldUpgrade = ({ method, headers, httpVersion }: IncomingMessage): boolean =>
+/** For Fastify's `http` options: only handshakes leave HTTP, whatever else asks for it (h2c) is answered as if it had not. */
+export function shouldUpgrade(this: Server, raw: IncomingMessage): boolean {
+  if (isHandshake(raw)) return true
+  // It follows at once, and Node loses what came in one piece with it; who asks for h2c waits for the answer first.
+  if (raw.method === 'GET' && raw.headers.upgrade?.toLowerCase() !== 'h2c')
+    this.prependOnceListener('request', (_request, response) => {
+      response.shouldKeepAlive = false
+    })
+  return false
+}
+
+const isHandshake = ({ method, headers, httpVersion }: IncomingMessage): boolean =>
   method === 'GET' &&
   httpVersion === '1.1' &&
   headers.upgrade?.toLowerCase() === 'websocket' &&
@@ -71,7 +81,6 @@ export const ownUpgrades = (app: FastifyInstance, options: HandshakeOptions): vo
     stream.once('close', () => open.delete(raw))
     if (!inlet.emit('upgrade', raw, stream, head)) handshake.giveUp()
   })
-  app.server.prependListener('request', closeBehind)
   // Through here alone the package leads an upgrade to the router: no hook has seen it yet.
   const route = app.routing
   app.routing = (raw, response) => {
@@ -102,12 +111,6 @@ const answerBehind = (socket: Socket, earlier: ServerResponse, options: Handshak
     if (next) return answerBehind(socket, next, options)
     if (!socket.destroyed) new Handshake(socket, options).refuse(options.answerEarly)
   })
-}
-
-/** Node loses what came in one piece with an upgrade that is not served; who asks for h2c waits for the answer first. */
-const closeBehind = ({ method, headers }: IncomingMessage, response: ServerResponse): void => {
-  if (headers.upgrade === undefined || method !== 'GET') return
-  if (headers.upgrade.toLowerCase() !== 'h2c') response.shouldKeepAlive = false
 }
 
 /** One of them, from its head to its acceptance or to the end of its socket. */
