@@ -132,7 +132,8 @@ const openTools = (settings: Settings, { providerFailed }: Metrics): ExchangeToo
     health: createProviderHealth(),
     unknown: createProviderHealth(),
     budget: createRetryBudget(),
-    now: Date.now,
+    now: () => performance.now(),
+    wallMs: Date.now,
     providerFailed,
   }
 }
@@ -140,12 +141,12 @@ const openTools = (settings: Settings, { providerFailed }: Metrics): ExchangeToo
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. */
 const openWebsocketTools = (
   settings: Settings,
-  { live, health: providers, unknown, budget, now, providerFailed }: ExchangeTools,
+  { live, health: providers, unknown, budget, now, wallMs, providerFailed }: ExchangeTools,
   tokens: TokenStore,
 ): WebsocketTools => ({
   sockets: createOpenSockets({
     perHolder: settings.wsSocketsPerToken,
-    isUsable: (secretHash) => isStillUsable(tokens, secretHash, now()),
+    isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),
   }),
   live,
   health: providers,
@@ -154,6 +155,7 @@ const openWebsocketTools = (
   timeouts: settings,
   idleTimeoutMs: settings.wsIdleTimeoutMs,
   now,
+  wallMs,
   providerFailed,
 })
 

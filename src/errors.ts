@@ -64,6 +64,8 @@ export const bodyTooSlow = define(408, 'request_timeout', INVALID, true)
 export const requestTooLarge = define(413, 'request_too_large', INVALID)
 export const unsupportedMedia = define(415, 'unsupported_media_type', INVALID)
 export const idempotencyMismatch = define(422, 'idempotency_mismatch', INVALID)
+/** Nobody reads it: for the log alone. */
+export const clientLeft = define(499, 'client_left', INVALID)
 export const rateLimited = define(429, 'rate_limit_exceeded', 'rate_limit_error', true)
 export const insufficientQuota = define(429, 'insufficient_quota', 'insufficient_quota')
 export const upgradeNotServed = define(426, 'upgrade_not_served', INVALID)

@@ -1,12 +1,19 @@
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import type { Settings } from './config/env.ts'
 import { clientErrorHandler, frameworkErrors, refuseTunnel } from './entrance/error-reply.ts'
+import { watchClients } from './entrance/half-closed.ts'
 import { makeRequestId } from './entrance/request-id.ts'
+import { invalidRequest, upstreamTimeout } from './errors.ts'
 import { schemaController } from './route-schemas.ts'
 import { quietRequests } from './telemetry/quiet-requests.ts'
-import { shouldUpgrade } from './websocket/upgrade.ts'
+import { ownUpgrades, shouldUpgrade } from './websocket/handshake.ts'
 
 const IDLE_MARGIN_MS = 60_000
+const HEADERS_TIMEOUT_MS = 15_000
+
+const EARLY = 'Wait for the answer to your request, or connect anew, before you ask for a WebSocket.'
+const HALF = 'The body is not as long as the request says.'
+const LATE = 'The handshake was not answered in time. Connect again in a moment.'
 
 /** Fastify with every limit of HTTP itself: what a connection may cost before a room of ours sees its request. */
 export const openServer = (settings: Settings, logger: FastifyBaseLogger): FastifyInstance => {
@@ -25,7 +32,7 @@ export const openServer = (settings: Settings, logger: FastifyBaseLogger): Fasti
     connectionTimeout: settings.totalTimeoutMs + IDLE_MARGIN_MS,
     http: {
       shouldUpgradeCallback: shouldUpgrade,
-      headersTimeout: 15_000,
+      headersTimeout: HEADERS_TIMEOUT_MS,
       // Every 30 s, as usual, the timeout above would be twice as long.
       connectionsCheckingInterval: 5_000,
       maxHeaderSize: 16 * 1024,
@@ -35,7 +42,14 @@ export const openServer = (settings: Settings, logger: FastifyBaseLogger): Fasti
     clientErrorHandler,
     frameworkErrors,
   })
+  watchClients(app.server, (socket) => clientErrorHandler(invalidRequest(HALF), socket))
   app.server.on('connect', refuseTunnel)
+  ownUpgrades(app, {
+    timeoutMs: HEADERS_TIMEOUT_MS,
+    routeTimeoutMs: settings.totalTimeoutMs,
+    answerLate: (socket) => clientErrorHandler(upstreamTimeout(LATE), socket),
+    answerEarly: (socket) => clientErrorHandler(invalidRequest(EARLY), socket),
+  })
   // An expectation nobody knows is no reason to refuse: Node's own 417 has no body that clients parse.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
   return app

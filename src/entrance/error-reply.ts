@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
+import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Dialect } from '../config/models.ts'
@@ -113,10 +112,8 @@ export const clientErrorHandler = (failure: Error, socket: Socket): void => {
 }
 
 /** For the server's event `connect`, which Node would answer by hanging up. */
-export const refuseTunnel = (_request: IncomingMessage, socket: Duplex): void => {
-  if (socket instanceof Socket) clientErrorHandler(invalidRequest('CONNECT is not served here.'), socket)
-  else socket.destroy()
-}
+export const refuseTunnel = ({ socket }: IncomingMessage): void =>
+  clientErrorHandler(invalidRequest('CONNECT is not served here.'), socket)
 
 const readCode = (cause: unknown): string | undefined => {
   const code: unknown = cause instanceof Error ? Reflect.get(cause, 'code') : undefined
@@ -134,7 +131,8 @@ const report = (error: unknown, request: FastifyRequest): void => {
   else if (known.statusCode > 500) request.log.warn({ err: error }, 'request failed')
 }
 
-const sendError = (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+const sendError = (thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+  const error = request.server.judgeRefusal?.(thrown, request) ?? thrown
   report(error, request)
   const { status, headers, body } = writeErrorBody(error, readDialect(request.raw.url ?? ''), request.id)
   hearOut(request, reply)

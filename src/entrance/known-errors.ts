@@ -1,5 +1,6 @@
 import {
   bodyTooSlow,
+  clientLeft,
   GatewayError,
   headersTooLarge,
   invalidJson,
@@ -28,6 +29,8 @@ const REWRITES: Readonly<Record<string, Rewrite>> = {
   FST_ERR_BAD_URL: (cause) => invalidRequest('The path is not a valid URL path.', { cause }),
   FST_ERR_MAX_PARAM_LENGTH: (cause) => notFound('No such path: one of its parts is too long.', { cause }),
   HPE_HEADER_OVERFLOW: (cause) => headersTooLarge('The headers are too large.', { cause }),
+  // What the gateway itself broke off, since nobody listens any more.
+  UND_ERR_ABORTED: (cause) => clientLeft('The client left.', { cause }),
   ERR_HTTP_REQUEST_TIMEOUT: (cause) => bodyTooSlow('The request did not arrive in time.', { cause }),
 }
 

@@ -1,7 +1,14 @@
-import type { CreateRateLimitOptions } from '@fastify/rate-limit'
+import { normalizeIP } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { rateLimited } from '../errors.ts'
-import { registerWindows } from './windows.ts'
+import { type GatewayError, rateLimited } from '../errors.ts'
+import { Windows } from './windows.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The error that is answered: a refusal before anybody knew whose request it was may be one too many. */
+    judgeRefusal?(error: unknown, request: FastifyRequest): unknown
+  }
+}
 
 export interface AddressLimitOptions {
   /** Requests without a valid token, per client address (IPv6: per /64): refused ones, and those that need none. */
@@ -9,27 +16,42 @@ export interface AddressLimitOptions {
 }
 
 const MINUTE_MS = 60_000
+const IPV6_BLOCK_BITS = 64
+
+const isUpgrade = ({ raw }: FastifyRequest): boolean => Reflect.get(raw, 'upgrade') === true
+
+const isOurs = (error: unknown): boolean => {
+  const status: unknown = error instanceof Error ? Reflect.get(error, 'statusCode') : undefined
+  return typeof status !== 'number' || status >= 500
+}
 
 /**
- * For `client-auth`'s `onRefused` (guessing tokens becomes 429) and for doors that ask for no token: one count for both.
- * Valid tokens of the same address are not touched.
+ * For `client-auth`'s `onRefused` (guessing tokens becomes 429) and for doors that ask for no token: one count for both,
+ * and for handshakes that are refused before anybody asked for a token. Valid tokens of the same address are not touched.
  */
 export const addressLimit = async (
   app: FastifyInstance,
   { failuresPerMinute }: AddressLimitOptions,
 ): Promise<(request: FastifyRequest) => Promise<void>> => {
-  await registerWindows(app, Date.now)
-  const options: CreateRateLimitOptions = {
-    max: failuresPerMinute,
-    timeWindow: MINUTE_MS,
-    ipv6Subnet: 64,
-  }
-  const count = app.createRateLimit(options)
-  return async (request) => {
-    const state = await count(request)
-    if (state.isAllowed || !state.isExceeded) return
-    throw rateLimited('Too many requests without a valid token. Wait as long as "Retry-After" says.', {
-      retryAfterMs: Math.max(1, state.ttl),
+  const windows = new Windows()
+  const counted = new WeakSet<FastifyRequest>()
+  const count = (request: FastifyRequest): GatewayError | undefined => {
+    if (counted.has(request)) return undefined
+    counted.add(request)
+    const { current, ttl } = windows.count(normalizeIP(request.ip, IPV6_BLOCK_BITS), MINUTE_MS)
+    if (current <= failuresPerMinute) return undefined
+    return rateLimited('Too many requests without a valid token. Wait as long as "Retry-After" says.', {
+      retryAfterMs: Math.max(1, ttl),
     })
+  }
+  app.decorate('judgeRefusal', (error: unknown, request: FastifyRequest) => {
+    if (!isUpgrade(request) || request.token !== undefined) return error
+    const tooMany = count(request)
+    // What is no fault of the client's stays what it is.
+    return tooMany && !isOurs(error) ? tooMany : error
+  })
+  return async (request) => {
+    const tooMany = count(request)
+    if (tooMany) throw tooMany
   }
 }

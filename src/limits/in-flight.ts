@@ -38,12 +38,14 @@ export const inFlightLimit = fp<InFlightOptions>(
 const leaveAtEnd = ({ raw, ws }: FastifyRequest, reply: FastifyReply, leave: () => void): void => {
   const { socket } = raw
   const end = (): void => {
-    reply.raw.off('close', end)
+    reply.raw.off('close', end).off('finish', end)
     socket.off('close', end)
     leave()
   }
   if (reply.raw.destroyed || socket.destroyed) return leave()
   // The header alone says nothing: HTTP with an `Upgrade` that nobody grants stays HTTP.
   if (!ws) reply.raw.once('close', end)
+  // A handshake that is refused.
+  else reply.raw.once('finish', end)
   socket.once('close', end)
 }

@@ -4,9 +4,10 @@ import fp from 'fastify-plugin'
 import { type GatewayError, rateLimited } from '../errors.ts'
 import type { SharedCounts } from '../stores/shared-counts.ts'
 import type { Token } from '../stores/token-store.ts'
+import { Days } from './days.ts'
 import { writeDuration } from './reset-text.ts'
 import { sharedWindows } from './shared-windows.ts'
-import { registerWindows } from './windows.ts'
+import { monotonicMs, registerWindows, windowStore } from './windows.ts'
 
 /** The limit of a token that is nearest to its end. */
 export interface RateState {
@@ -25,6 +26,7 @@ export interface RateOptions {
   /** For tokens without a limit of their own; undefined: no limit. */
   perMinute?: number | undefined
   perDay?: number | undefined
+  /** The wall clock, which says when a day ends. */
   now?: () => number
   /** Set: all replicas count together, by the clock of their store. */
   counts?: SharedCounts | undefined
@@ -39,10 +41,7 @@ interface Count extends RateState {
 
 interface Window {
   timeWindow: number
-  keyOf(tokenId: string): string
   maxOf(token: Token): number | undefined
-  /** Until the window ends, told the package's own answer. */
-  resetMs(ttlMs: number): number
   store: FastifyRateLimitStoreCtor | undefined
 }
 
@@ -56,12 +55,12 @@ interface Check {
   read(state: Awaited<Counting> | undefined): Count | undefined
 }
 
-const openCheck = (app: FastifyInstance, { timeWindow, keyOf, maxOf, resetMs, store }: Window): Check => {
+const openCheck = (app: FastifyInstance, { timeWindow, maxOf, store }: Window): Check => {
   const options: CreateRateLimitOptions = {
     ...(store ? { store } : {}),
     timeWindow,
     max: ({ token }) => maxOf(token) ?? 0,
-    keyGenerator: ({ token }) => keyOf(token.id),
+    keyGenerator: ({ token }) => token.id,
   }
   const count = app.createRateLimit(options)
   return {
@@ -69,39 +68,10 @@ const openCheck = (app: FastifyInstance, { timeWindow, keyOf, maxOf, resetMs, st
     read(state) {
       if (!state || state.isAllowed) return undefined
       const { max, remaining, ttl, isExceeded } = state
-      return { limit: max, remaining, resetMs: resetMs(ttl), isExceeded }
+      return { limit: max, remaining, resetMs: ttl, isExceeded }
     },
   }
 }
-
-type MaxOf = Window['maxOf']
-
-const openMinute = (
-  app: FastifyInstance,
-  maxOf: MaxOf,
-  store: FastifyRateLimitStoreCtor | undefined,
-): Check =>
-  openCheck(app, {
-    timeWindow: MINUTE_MS,
-    keyOf: (id) => (store ? id : `min:${id}`),
-    maxOf,
-    resetMs: (ttlMs) => ttlMs,
-    store,
-  })
-
-/** The date stands in the key: a window of the package would end a day after its first request, not at midnight. */
-const openDay = (app: FastifyInstance, maxOf: MaxOf, now: () => number): Check =>
-  openCheck(app, {
-    timeWindow: DAY_MS,
-    keyOf: (id) => `day:${Math.floor(now() / DAY_MS)}:${id}`,
-    maxOf,
-    resetMs: () => DAY_MS - (now() % DAY_MS),
-    store: undefined,
-  })
-
-/** The store knows when its day ends. */
-const openSharedDay = (app: FastifyInstance, maxOf: MaxOf, store: FastifyRateLimitStoreCtor): Check =>
-  openCheck(app, { timeWindow: DAY_MS, keyOf: (id) => id, maxOf, resetMs: (ttlMs) => ttlMs, store })
 
 const setHeaders = (reply: FastifyReply, { limit, remaining, resetMs }: RateState): void => {
   reply.header('x-ratelimit-limit-requests', limit)
@@ -117,11 +87,19 @@ const buildRefusal = ({ limit, resetMs }: Count, window: string): GatewayError =
 /** May they, now: so many requests per token in a minute and in a day (UTC). After `client-auth`. */
 export const rateLimit = fp<RateOptions>(
   async (app, { perMinute, perDay, now = Date.now, counts }) => {
-    await registerWindows(app, now)
-    const store = counts && sharedWindows(counts)
-    const dayOf = (token: Token) => token.requestsPerDay ?? perDay
-    const minutes = openMinute(app, (token) => token.requestsPerMinute ?? perMinute, store)
-    const days = store ? openSharedDay(app, dayOf, store) : openDay(app, dayOf, now)
+    await registerWindows(app)
+    const shared = counts && sharedWindows(counts)
+    const minutes = openCheck(app, {
+      timeWindow: MINUTE_MS,
+      maxOf: (token) => token.requestsPerMinute ?? perMinute,
+      store: shared,
+    })
+    const ownDays = new Days({ wallMs: now, monotonicMs })
+    const days = openCheck(app, {
+      timeWindow: DAY_MS,
+      maxOf: (token) => token.requestsPerDay ?? perDay,
+      store: shared ?? windowStore((id) => ownDays.count(id)),
+    })
     app.decorateRequest('rate')
     app.addHook('onRequest', async (request, reply) => {
       const minute = minutes.read(await minutes.count(request))

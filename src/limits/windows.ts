@@ -10,54 +10,79 @@ interface Window {
   endsAt: number
 }
 
-type Answer = (failure: Error | null, result?: { current: number; ttl: number }) => void
+/** How often somebody asked in the running window, and how long it lasts. */
+export interface WindowCount {
+  current: number
+  ttl: number
+}
+
+type Answer = (failure: Error | null, result?: WindowCount) => void
 
 const FIRST_SWEEP_KEYS = 10_000
 /** Against floods of new addresses; far above the number of tokens. */
 const MOST_KEYS = 1_000_000
 
-/**
- * The package's own store forgets keys above 5,000, and hands all who ask in the same moment one shared object, so
- * that each reads the count of the last and all are refused. This one keeps every running window.
- */
-const buildStore = (now: () => number): FastifyRateLimitStoreCtor =>
-  class WindowStore implements FastifyRateLimitStore {
-    readonly #windows = new Map<string, Window>()
-    #sweepAbove = FIRST_SWEEP_KEYS
+/** Whole milliseconds of the clock that nobody sets. */
+export const monotonicMs = (): number => Math.floor(performance.now())
 
+/** Windows by key, each from its first request on. */
+export class Windows {
+  readonly #windows = new Map<string, Window>()
+  readonly #now: () => number
+  #sweepAbove = FIRST_SWEEP_KEYS
+
+  constructor(now = monotonicMs) {
+    this.#now = now
+  }
+
+  count(key: string, lengthMs: number): WindowCount {
+    const at = this.#now()
+    const running = this.#windows.get(key)
+    // One that ends later than a new one would was begun by a clock that was set back since.
+    const isRunning = running !== undefined && running.endsAt > at && running.endsAt - at <= lengthMs
+    const window = isRunning ? running : this.#open(key, at, lengthMs)
+    window.count++
+    return { current: window.count, ttl: window.endsAt - at }
+  }
+
+  #open(key: string, at: number, lengthMs: number): Window {
+    if (this.#windows.size >= this.#sweepAbove) this.#sweep(at)
+    const window = { count: 0, endsAt: at + lengthMs }
+    this.#windows.set(key, window)
+    return window
+  }
+
+  #sweep(at: number): void {
+    for (const [key, { endsAt }] of this.#windows) if (endsAt <= at) this.#windows.delete(key)
+    for (const key of this.#windows.keys()) {
+      if (this.#windows.size < MOST_KEYS) break
+      this.#windows.delete(key)
+    }
+    this.#sweepAbove = Math.min(MOST_KEYS, Math.max(FIRST_SWEEP_KEYS, this.#windows.size * 2))
+  }
+}
+
+/** For `createRateLimit`, which names a class. */
+export const windowStore = (count: (key: string, lengthMs: number) => WindowCount) =>
+  class WindowStore implements FastifyRateLimitStore {
     incr(key: string, answer: Answer, timeWindowMs: number): void {
-      const at = now()
-      const running = this.#windows.get(key)
-      const window = running && running.endsAt > at ? running : this.#open(key, at, timeWindowMs)
-      window.count++
-      answer(null, { current: window.count, ttl: window.endsAt - at })
+      answer(null, count(key, timeWindowMs))
     }
 
     /** The options of `createRateLimit`, which may name a store of their own. */
     child(options: object): FastifyRateLimitStore {
-      const { store: Store = WindowStore }: RateLimitOptions = options
-      return new Store({})
-    }
-
-    #open(key: string, at: number, timeWindowMs: number): Window {
-      if (this.#windows.size >= this.#sweepAbove) this.#sweep(at)
-      const window = { count: 0, endsAt: at + timeWindowMs }
-      this.#windows.set(key, window)
-      return window
-    }
-
-    #sweep(at: number): void {
-      for (const [key, { endsAt }] of this.#windows) if (endsAt <= at) this.#windows.delete(key)
-      for (const key of this.#windows.keys()) {
-        if (this.#windows.size < MOST_KEYS) break
-        this.#windows.delete(key)
-      }
-      this.#sweepAbove = Math.min(MOST_KEYS, Math.max(FIRST_SWEEP_KEYS, this.#windows.size * 2))
+      const { store: Store }: RateLimitOptions = options
+      return Store ? new Store({}) : this
     }
   }
 
-/** Makes `app.createRateLimit` count in windows of our own; the first to ask for it in an app decides the clock. */
-export const registerWindows = async (app: FastifyInstance, now: () => number): Promise<void> => {
+/**
+ * Makes `app.createRateLimit` count in windows of our own. The package's own store forgets keys above 5,000, and hands
+ * all who ask in the same moment one shared object, so that each reads the count of the last and all are refused.
+ */
+export const registerWindows = async (app: FastifyInstance): Promise<void> => {
   if (app.hasDecorator('createRateLimit')) return
-  await app.register(fastifyRateLimit, { global: false, store: buildStore(now) })
+  const windows = new Windows()
+  const store: FastifyRateLimitStoreCtor = windowStore((key, lengthMs) => windows.count(key, lengthMs))
+  await app.register(fastifyRateLimit, { global: false, store })
 }

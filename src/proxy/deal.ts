@@ -22,7 +22,10 @@ export interface ExchangeTools {
   /** Which models a provider does not know, by provider, model and endpoint. */
   unknown: ProviderHealth
   budget: RetryBudget
+  /** The clock that nobody sets: for rests. */
   now(): number
+  /** Since 1970. */
+  wallMs(): number
   /** Told of every ask that came to nothing. */
   providerFailed(provider: string, reason: string): void
   /** Everything that runs, for the drain. */

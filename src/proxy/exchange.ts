@@ -67,7 +67,7 @@ export class Exchange implements CallListener, AnswerOwner {
   answered(status: number, headers: AnswerHeaders): boolean {
     const step = this.#bill.step()
     if (!step || this.#isOver) return false
-    const failure = readStatusFailure(status, headers, this.#tools.now())
+    const failure = readStatusFailure(status, headers, this.#tools.wallMs())
     if (failure) {
       this.#fail(failure)
       return false

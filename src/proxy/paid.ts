@@ -61,7 +61,7 @@ const relay = async (
   options: Means,
 ): Promise<FastifyReply | undefined> => {
   const startedMs = performance.now() - reply.elapsedTime
-  const at = options.tools.now()
+  const at = options.tools.wallMs()
   const reading = readAsk(request, endpoint, options)
   const ask = reading instanceof Promise ? await reading : reading
   const { token } = request

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyPluginAsync } from 'fastify'
 import type { Settings } from '../config/env.ts'
 import type { Catalog, Dialect } from '../config/models.ts'
-import { type GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
+import { clientLeft, type GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
 import type { UpstreamTimeouts } from '../upstream/upstreams.ts'
 import { copyDownward, upstreamHeaders } from './headers.ts'
 
@@ -118,7 +118,9 @@ export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (app, {
         rewriteRequestHeaders: (request) => buildUpward(request.headers, route),
         rewriteHeaders: buildDownward,
         onError: (reply, { error }) => {
-          void reply.send(readFailure(readError(error)))
+          // Its body broke off, and with it the request to the provider.
+          const hasLeft = reply.request.raw.socket.destroyed
+          void reply.send(hasLeft ? clientLeft('The client left.') : readFailure(readError(error)))
         },
       },
     })

@@ -26,6 +26,9 @@ const FIRST_PAUSE_MS = 500
 const LONGEST_PAUSE_MS = 5000
 const CLOSING_MS = 3000
 
+/** Also when it lies further ahead than it ever was put: the clock was set back. */
+const isDue = (after: number, now: number, mostMs: number): boolean => now >= after || after - now > mostMs
+
 const readDay = (at: number): string => new Date(at).toISOString().slice(0, 10)
 
 /** Node's own calls, with an account of what reached the disk: the rotation package tells nobody. */
@@ -100,11 +103,11 @@ export class DailyFiles extends Transport {
   #current(now: number): OpenFile | undefined {
     const day = readDay(now)
     if (this.#file && this.#file.day !== day) this.#release()
-    if (this.#file && now >= this.#lookAfter) {
+    if (this.#file && isDue(this.#lookAfter, now, LOOK_EVERY_MS)) {
       this.#lookAfter = now + LOOK_EVERY_MS
       if (!fs.existsSync(this.#file.path)) this.#release()
     }
-    if (!this.#file && now >= this.#openAfter) this.#file = this.#open(day)
+    if (!this.#file && isDue(this.#openAfter, now, LONGEST_PAUSE_MS)) this.#file = this.#open(day)
     return this.#file
   }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
-import { GatewayError, upstreamFailed } from '../errors.ts'
+import { clientLeft, GatewayError } from '../errors.ts'
 import { type Failure, isProviderFailure, readRetryAfter } from '../proxy/failover.ts'
 import { PlanWalk } from '../proxy/plan-walk.ts'
 import type { Step } from '../routing/plan.ts'
@@ -70,7 +70,7 @@ export class RealtimeSession extends Session {
     if (this.#isOver || this.relay?.isOpen) return
     this.#isOver = true
     const { bill, request, leave } = this.#options
-    this.stopped ??= upstreamFailed('The client left.')
+    this.stopped ??= clientLeft('The client left.')
     this.dialing?.abort()
     if (!this.relay) this.#upstream?.destroy()
     Object.assign(request.line, this.relay?.counts())
@@ -101,7 +101,7 @@ export class RealtimeSession extends Session {
     if (dialed.kind === 'failed') return dialed.failure
     const { status, headers } = dialed.refusal
     if (!isProviderFailure(status) && status >= 400) return undefined
-    const retryAfterMs = readRetryAfter(headers, this.#options.tools.now())
+    const retryAfterMs = readRetryAfter(headers, this.#options.tools.wallMs())
     return { kind: 'status', status, reason: String(status), retryAfterMs }
   }
 

@@ -85,7 +85,7 @@ const openSession = async (
     token,
     model,
     store: tokens,
-    now: tools.now,
+    now: tools.wallMs,
     hold: (requestId, input) => hold(tokens, { token, requestId }, steps, realtimeFacts(input)),
   })
   const billed = new Billed()

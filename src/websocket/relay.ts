@@ -171,10 +171,12 @@ export class Relay {
       lane.push(chunk)
     })
     socket.on('error', () => socket.destroy())
-    socket.once('end', () => {
+    const ended = (): void => {
       other.socket.end()
       this.#lingerOn(LINGER_MS)
-    })
+    }
+    if (socket.readableEnded) queueMicrotask(ended)
+    else socket.once('end', ended)
     const closed = (): void => {
       this.#open -= 1
       other.socket.end()

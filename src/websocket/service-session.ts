@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { upstreamFailed } from '../errors.ts'
+import { clientLeft } from '../errors.ts'
 import { Billed } from '../proxy/billed.ts'
 import type { Dial, Dialed } from './dial.ts'
 import type { Holder } from './open-sockets.ts'
@@ -47,7 +47,7 @@ export class ServiceSession extends Session {
   over(): void {
     if (this.#isOver || this.relay?.isOpen) return
     this.#isOver = true
-    this.stopped ??= upstreamFailed('The client left.')
+    this.stopped ??= clientLeft('The client left.')
     if (!this.relay) this.dialing?.abort()
     Object.assign(this.#request.line, this.relay?.counts())
     this.#tools.live.delete(this)

@@ -13,7 +13,10 @@ export interface WebsocketTools {
   budget: RetryBudget
   timeouts: DialTimeouts
   idleTimeoutMs: number
+  /** The clock that nobody sets: for rests. */
   now(): number
+  /** Since 1970. */
+  wallMs(): number
   /** Told of every ask that came to nothing. */
   providerFailed(provider: string, reason: string): void
 }

@@ -45,11 +45,8 @@ class RawWebSocket extends WebSocket {
   }
 }
 
+const HALF_CLOSED = 'Keep your side of the connection open: a WebSocket needs both.'
 const KEY = /^[+/0-9A-Za-z]{22}==$/
-
-/** For Fastify's `http` options: only these leave HTTP, whatever else asks for it (h2c) is answered as if it had not. */
-export const shouldUpgrade = ({ method, headers }: IncomingMessage): boolean =>
-  method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket'
 
 const checkHandshake = ({ headers }: IncomingMessage): GatewayError | undefined => {
   if (headers['sec-websocket-version'] !== '13') return upgradeRequired('Send "Sec-WebSocket-Version: 13".')
@@ -84,11 +81,12 @@ const answerHeaders = (reply: FastifyReply, own: Record<string, string>): string
 }
 
 /**
- * The one owner of the upgrade event. Hooks run as for any request, so whatever refuses does so with an HTTP status;
- * the 101 goes out when `acceptUpgrade` was called.
+ * What becomes of handshakes. Hooks run as for any request, so whatever refuses does so with an HTTP status;
+ * the 101 goes out when `acceptUpgrade` was called. Until then the socket is a `Handshake`'s.
  */
 export const upgrade = fp<UpgradeOptions>(
   async (app, { isAllowedOrigin }) => {
+    const { handshakes } = app
     const accepted = new WeakMap<IncomingMessage, Acceptance & { lines: string[] }>()
     const options: WebsocketPluginOptions['options'] = {
       clientTracking: false,
@@ -97,14 +95,22 @@ export const upgrade = fp<UpgradeOptions>(
     }
     // Its type asks for the module's static properties too, which nobody reads.
     Reflect.set(options, 'WebSocket', RawWebSocket)
+    Reflect.set(options, 'server', handshakes.inlet)
+    // Before the package's own, which would cut the connection over the answer: its owner ends it.
+    app.addHook('onResponse', async (request) => {
+      request.ws = false
+    })
     await app.register(fastifyWebsocket, { options })
     app.websocketServer.on('headers', (lines, raw) => lines.push(...(accepted.get(raw)?.lines ?? [])))
     app.websocketServer.on('connection', (socket, raw) => {
       const acceptance = accepted.get(raw)
+      handshakes.accept(raw)
       if (socket instanceof RawWebSocket && socket.end && acceptance) acceptance.begin(socket.end)
       else raw.socket.destroy()
     })
     app.decorate('acceptUpgrade', (request, reply, acceptance) => {
+      // The package would hang up without a word.
+      if (request.raw.socket.readableEnded) throw invalidRequest(HALF_CLOSED)
       accepted.set(request.raw, { ...acceptance, lines: answerHeaders(reply, acceptance.headers) })
     })
     app.addHook('onRequest', (request, _reply, done) => {
@@ -118,7 +124,7 @@ const isWebsocketRoute = ({ routeOptions }: FastifyRequest): boolean =>
   routeOptions.config.isWebsocket === true
 
 const refusePlain = async (_request: FastifyRequest, reply: FastifyReply): Promise<never> => {
-  reply.headers({ upgrade: 'websocket', connection: 'upgrade' })
+  reply.headers({ upgrade: 'websocket', connection: 'upgrade, close' })
   throw upgradeRequired('Connect here with a WebSocket.')
 }
 
@@ -133,7 +139,9 @@ export interface WebsocketRoute {
 /** A route that is nothing but a WebSocket. */
 export const addWebsocketRoute = (app: FastifyInstance, { url, service, prepare }: WebsocketRoute): void => {
   const preHandler: preHandlerAsyncHookHandler = async (request, reply) => {
-    if (request.ws) await prepare(request, reply)
+    if (!request.ws) return
+    request.server.handshakes.extend(request.raw)
+    await prepare(request, reply)
   }
   app.route({
     method: 'GET',

@@ -167,6 +167,19 @@ t.test('a deleted directory is made again and written to', async (t) => {
   t.match(readLines(dir, `server.${dayOf(START)}.1.log`), [{ msg: 'after' }])
 })
 
+t.test('a clock that is set back does not keep the log from its files', async (t) => {
+  const dir = join(t.testdir(), 'logs')
+  let now = START
+  const log = openLog({ dir, level: 'info', stdout: false, now: () => now })
+  log.logger.info('before')
+  await log.flush()
+  rmSync(dir, { recursive: true })
+  now -= 120_000
+  log.logger.info('after')
+  await log.close()
+  t.match(readLines(dir, `server.${dayOf(now)}.1.log`), [{ msg: 'after' }])
+})
+
 t.test(
   'a file in the place of the directory: stdout goes on, and the files come when it is gone',
   async (t) => {

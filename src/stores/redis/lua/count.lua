@@ -1,9 +1,10 @@
 -- KEYS: a window of one token.  ARGV: 'minute' or 'day'.  Answers {count, ms until the window ends}, by the clock of Redis.
 local now = nowMs()
+local length = ARGV[1] == 'day' and 86400000 - now % 86400000 or 60000
 local found = redis.call('HMGET', KEYS[1], 'ends', 'count')
 local ends = tonumber(found[1] or 0)
-if ends <= now then
-  local length = ARGV[1] == 'day' and 86400000 - now % 86400000 or 60000
+-- One that ends later than a new one would was begun by a clock that went ahead of this one: another server's, or set back.
+if ends <= now or ends - now > length then
   ends = now + length
   redis.call('HSET', KEYS[1], 'ends', whole(ends), 'count', 1)
   redis.call('PEXPIREAT', KEYS[1], whole(ends + 1000))
