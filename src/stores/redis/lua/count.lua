@@ -1,4 +1,5 @@
 -- KEYS: a window of one token.  ARGV: 'minute' or 'day'.  Answers {count, ms until the window ends}, by the clock of Redis.
+evenWhenFull()
 local now = nowMs()
 local found = redis.call('HMGET', KEYS[1], 'ends', 'count')
 local ends = tonumber(found[1] or 0)
