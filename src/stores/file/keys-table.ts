@@ -45,7 +45,7 @@ export function prepareKeys(db: Sqlite, limits: KeyLimits) {
   return {
     isKnownFile: (name: string) => file.get(name) !== undefined,
     find: ({ tokenId, keyHash }: HashedRequest): Row | undefined => readRow(find.get(tokenId, keyHash)),
-    /** How long until the token may have one key more; 0: it may. */
+    /** How long until the token may have one key more than those `unwritten` beside the table; 0: it may. */
     waitMs: room,
     put: ({ tokenId, keyHash, fingerprint, requestId, at }: HashedRequest): string[] => {
       const files = filesOf(remove.all(tokenId, keyHash))
@@ -130,8 +130,8 @@ function prepareRoom(db: Sqlite, { answerBytesPerToken, answerBytes }: KeyLimits
 function prepareKeyRoom(db: Sqlite, { keysPerToken }: KeyLimits) {
   const keys = db.prepare('SELECT keys FROM claim_sums WHERE token_id = ?')
   const oldest = db.prepare('SELECT min(at) AS at FROM claims WHERE token_id = ?')
-  return ({ tokenId, at }: KeyedRequest): number => {
-    if (Number(keys.get(tokenId)?.keys ?? 0) < keysPerToken) return 0
+  return ({ tokenId, at }: KeyedRequest, unwritten: number): number => {
+    if (Number(keys.get(tokenId)?.keys ?? 0) + unwritten < keysPerToken) return 0
     return Math.max(1, Number(oldest.get(tokenId)?.at ?? at) + KEY_MEMORY_MS - at)
   }
 }

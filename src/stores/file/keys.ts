@@ -20,6 +20,16 @@ interface Held {
   end?: 'free' | { kept: Kept | undefined }
 }
 
+interface KeyWrite {
+  /** In the transaction; answers with the files that are of no use any more. */
+  work(): string[]
+  /** Remembered until this stands in the database, so that nobody reads the state of before. */
+  own?: Held
+  /** Who has so many keys more by it. */
+  tokenId?: string
+  count?: number
+}
+
 export interface KeysOptions {
   dbDir: string
   db: Sqlite
@@ -36,6 +46,8 @@ class FileKeys implements IdempotencyStore {
   readonly #files: AnswerFiles
   readonly #held = new Map<string, Held>()
   readonly #claims = new Map<string, Held>()
+  /** How many keys each token has beyond those in the database. */
+  readonly #unwritten = new Map<string, number>()
 
   constructor({ dbDir, db, ledger, limits }: KeysOptions) {
     this.#ledger = ledger
@@ -55,10 +67,12 @@ class FileKeys implements IdempotencyStore {
     }
     const row = found === undefined ? this.#table.find(request) : undefined
     if (row !== undefined && row.at > request.at - KEY_MEMORY_MS) return this.#answerOf(row, request)
-    const waitMs = row === undefined ? this.#table.waitMs(request) : 0
+    const unwritten = this.#unwritten.get(request.tokenId) ?? 0
+    const waitMs = row === undefined ? this.#table.waitMs(request, unwritten) : 0
     if (waitMs > 0) return { state: 'full', retryAfterMs: waitMs }
     if (!this.#ledger.isReady()) throw storeUnavailable(NOT_NOW)
-    this.#write(() => this.#table.put(request))
+    const count = row === undefined ? 1 : 0
+    this.#write({ work: () => this.#table.put(request), tokenId: request.tokenId, count })
     const [id, own] = [randomUUID(), { request, name }]
     this.#held.set(name, own)
     this.#claims.set(id, own)
@@ -77,17 +91,18 @@ class FileKeys implements IdempotencyStore {
       kept = file && { ...kept, body: file }
       own.end = { kept }
     }
-    this.#write(() => this.#table.finish(own.request, kept), own)
+    this.#write({ work: () => this.#table.finish(own.request, kept), own })
   }
 
   async free(id: string): Promise<void> {
     const own = this.#take(id)
     if (own === undefined) return
     own.end = 'free'
-    this.#write(() => {
+    const work = (): string[] => {
       this.#table.remove(own.request)
       return []
-    }, own)
+    }
+    this.#write({ work, own, tokenId: own.request.tokenId, count: -1 })
   }
 
   #take(id: string): Held | undefined {
@@ -96,8 +111,7 @@ class FileKeys implements IdempotencyStore {
     return own
   }
 
-  /** `work` answers with the files that are of no use any more; `own` is remembered until it stands in the database, so that nobody reads the state of before. */
-  #write(work: () => string[], own?: Held): void {
+  #write({ work, own, tokenId = '', count = 0 }: KeyWrite): void {
     let files: string[] = []
     const isTaken = this.#ledger.add({
       apply: () => {
@@ -105,11 +119,19 @@ class FileKeys implements IdempotencyStore {
       },
       done: () => {
         if (own && this.#held.get(own.name) === own) this.#held.delete(own.name)
+        this.#countUnwritten(tokenId, -count)
         this.#files.remove(files)
       },
       drop: () => undefined,
     })
     if (!isTaken) throw storeUnavailable(NOT_NOW)
+    this.#countUnwritten(tokenId, count)
+  }
+
+  #countUnwritten(tokenId: string, change: number): void {
+    const count = (this.#unwritten.get(tokenId) ?? 0) + change
+    if (count === 0) this.#unwritten.delete(tokenId)
+    else this.#unwritten.set(tokenId, count)
   }
 
   async #answerOf(
@@ -133,7 +155,7 @@ class FileKeys implements IdempotencyStore {
         return swept.files
       }
       try {
-        this.#write(sweep)
+        this.#write({ work: sweep })
       } catch {
         if (this.#ledger.isClosed) return
       }
