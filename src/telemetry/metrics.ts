@@ -6,6 +6,8 @@ export interface Gauges {
   isReady(): boolean
   /** Paid requests and WebSockets. */
   running(): number
+  /** Of Redis; undefined where there is none. */
+  memory(): { usedBytes: number; limitBytes: number | undefined; state: 'ok' | 'high' | 'full' } | undefined
 }
 
 /** What Prometheus is told (contract, section 9). No label holds what a client chose: their number is bounded. */
@@ -122,11 +124,34 @@ const setGauges = ({ Gauge }: Client, registry: Registry, read: () => Gauges): v
   })
 }
 
+/** Only with Redis: the names of what there is not would read as zero. */
+const setMemoryGauges = ({ Gauge }: Client, registry: Registry, read: () => Gauges): void => {
+  const { memory } = read()
+  if (memory() === undefined) return
+  const registers = [registry]
+  new Gauge({
+    name: 'gateway_redis_used_bytes',
+    help: 'Memory that Redis uses.',
+    registers,
+    collect() {
+      this.set(memory()?.usedBytes ?? 0)
+    },
+  })
+  new Gauge({
+    name: 'gateway_redis_limit_bytes',
+    help: 'Memory that Redis may use (maxmemory or REDIS_MEMORY_BYTES); 0: any.',
+    registers,
+    collect() {
+      this.set(memory()?.limitBytes ?? 0)
+    },
+  })
+}
+
 /** Counts from the start on; the package itself is loaded after the first answer, which it would delay. */
 export const createMetrics = (): Metrics => {
   const sums = openSums()
   const early: RequestLine[] = []
-  let gauges: Gauges = { isReady: () => false, running: () => 0 }
+  let gauges: Gauges = { isReady: () => false, running: () => 0, memory: () => undefined }
   let observe: Observe | undefined
   let opening: Promise<Opened> | undefined
   let isProcessWatched = false
@@ -162,6 +187,7 @@ export const createMetrics = (): Metrics => {
     async write(now) {
       gauges = now
       const { client, registry } = await opened()
+      if (!isProcessWatched) setMemoryGauges(client, registry, () => gauges)
       // From the first scrape on: to watch the garbage collector and the event loop costs every request something.
       if (!isProcessWatched)
         client.collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LOOP_PRECISION_MS })
