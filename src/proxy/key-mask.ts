@@ -19,7 +19,7 @@ const NOTHING: Buffer = Buffer.alloc(0)
  */
 export class KeyMask {
   /** The key, and as JSON or a URL may write it. */
-  readonly #needles: readonly Buffer[]
+  readonly #needles: readonly [Buffer, ...Buffer[]]
   /** The last bytes so far, where they may be the beginning of a key. */
   #held = NOTHING
 
@@ -55,6 +55,7 @@ export class KeyMask {
   }
 
   text(text: string): string {
+    if (text.length < this.#needles[0].length) return text
     const bytes = Buffer.from(text, 'latin1')
     return Buffer.concat([this.pass(bytes), this.rest()]).toString('latin1')
   }
@@ -62,7 +63,7 @@ export class KeyMask {
   /** An error's whole text: also long parts of the key. */
   whole(body: Buffer): Buffer {
     const bytes = Buffer.concat([this.pass(body), this.rest()])
-    const [key = NOTHING] = this.#needles
+    const [key] = this.#needles
     if (key.length >= LEAST_LENGTH_FOR_PARTS) maskParts(bytes, key)
     return bytes
   }
@@ -76,8 +77,9 @@ export const createKeyMask = (key: string | undefined): KeyMask | undefined =>
 export const maskHeaders = <T extends object>(headers: T, mask: KeyMask | undefined): T => {
   if (!mask) return headers
   let masked: T | undefined
-  for (const [name, value] of Object.entries(headers)) {
-    if (typeof value !== 'string' || value.length < LEAST_KEY_LENGTH) continue
+  for (const name in headers) {
+    const value = headers[name]
+    if (typeof value !== 'string') continue
     const clean = mask.text(value)
     if (clean !== value) masked = { ...(masked ?? headers), [name]: clean }
   }
@@ -143,21 +145,21 @@ const decode = (body: Buffer, encoding: string): Buffer => {
   return NOTHING
 }
 
-const needlesOf = (key: string): Buffer[] => {
+/** The key as it is comes first: no other spelling is shorter. */
+const needlesOf = (key: string): [Buffer, ...Buffer[]] => {
   // Nearly every key: no writer has a second spelling for it.
   if (/^[\w.~-]+$/.test(key)) return [Buffer.from(key)]
   const quoted = JSON.stringify(key).slice(1, -1)
   const escaped = (digits: (code: string) => string): string =>
     key.replace(/[^\w.~-]/g, (letter) => `\\u00${digits(letter.charCodeAt(0).toString(16))}`)
-  const spellings = new Set([
-    key,
+  const others = new Set([
     quoted,
     quoted.replaceAll('/', '\\/'),
     escaped((code) => code.toLowerCase()),
     escaped((code) => code.toUpperCase()),
     encodeURIComponent(key),
   ])
-  return [...spellings].map((text) => Buffer.from(text))
+  return [Buffer.from(key), ...[...others].filter((text) => text !== key).map((text) => Buffer.from(text))]
 }
 
 /** How many of the last bytes are the beginning of a needle that may go on in the next chunk. */
