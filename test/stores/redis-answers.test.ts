@@ -11,7 +11,7 @@ import { answerOf, answerUnder, givenAgain, keptAnswersContract, keyedOf } from 
 import { newToken, usageOf } from '../contract/token-store.ts'
 import { waitUntil } from '../support/journey.ts'
 import { startPostgres } from '../support/postgres.ts'
-import { startRedis, type TestRedis } from '../support/redis.ts'
+import { fillRedis, startRedis, type TestRedis } from '../support/redis.ts'
 import { folder, type Owner } from './folders.ts'
 
 t.setTimeout(240_000)
@@ -158,18 +158,6 @@ t.test('answers that an older gateway has left in Redis are given again, also la
   test.match(await keys.claim({ ...ask, fingerprint: 'other' }), { state: 'mismatch' })
 })
 
-/** Fills the server up to a share of its limit with what is not the gateway's. */
-const fillTo = async (server: Redis, share: number): Promise<void> => {
-  for (;;) {
-    const info = await server.info('memory')
-    const read = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1])
-    const left = share * read('maxmemory') - read('used_memory')
-    if (left <= 0) return
-    const size = Math.min(200_000, Math.max(500, Math.floor(left / 2)))
-    await server.set(`ballast:${randomUUID()}`, 'x'.repeat(size)).catch(() => undefined)
-  }
-}
-
 t.test('a Redis that is nearly full keeps no more answers, and a token has few keys left', async (test) => {
   const server = await startRedis(test, ['--maxmemory', '12mb', '--maxmemory-policy', 'noeviction'])
   const told: string[] = []
@@ -177,8 +165,7 @@ t.test('a Redis that is nearly full keeps no more answers, and a token has few k
   const { keys, memory, tokens } = await openIn(test, { server, warn, keysPerToken: 1_000 })
   const before = keyedOf('tok_1')
   await answerUnder(keys, before, answerOf(1_000))
-  const ballast = eyeOf(test, server)
-  await fillTo(ballast, 0.9)
+  await fillRedis(server.port, 0.9)
   await waitUntil(
     () => memory?.().state,
     (state) => state === 'high',
@@ -192,7 +179,6 @@ t.test('a Redis that is nearly full keeps no more answers, and a token has few k
   test.match(await keys.claim(keyedOf('tok_2')), { state: 'claimed' }, 'others have theirs')
   test.ok(tokens.isReady())
   test.ok(told.some((text) => text.includes('nearly full')))
-  await ballast.flushall().catch(() => undefined)
 })
 
 t.test(
@@ -203,13 +189,12 @@ t.test(
     const { id } = await tokens.mint(newToken(1_000))
     const asked = keyedOf(id)
     const running = await keys.claim(asked)
-    const ballast = eyeOf(test, server)
-    await fillTo(ballast, 1.001)
+    await fillRedis(server.port, 1.05)
     await waitUntil(
       () => memory?.().state,
       (state) => state === 'full',
     )
-    await test.rejects(ballast.set('one more', '1'), /OOM/, 'it is full')
+    await test.rejects(eyeOf(test, server).set('one more', '1'), /OOM/, 'it is full')
     await test.rejects(keys.claim(keyedOf(id)), { code: 'store_unavailable' })
     await test.rejects(tokens.mint(newToken(5)), { code: 'store_unavailable' })
     for (let index = 0; index < 50; index++) {
