@@ -23,18 +23,23 @@ interface Options {
   tools: Pick<Tools, 'link' | 'scripts' | 'keys'>
   /** What the operator allows; the server's own `maxmemory` when it is lower or nothing else is known. */
   limitBytes: number | undefined
+  /** Memory is short for the first time. */
+  onShort(): Promise<unknown>
   warn: Warn
 }
 
 /** Looks at the memory of Redis every second, so that it is never filled by what could be left out. */
-export function openMemoryWatch({ tools, limitBytes, warn }: Options): MemoryWatch {
+export function openMemoryWatch({ tools, limitBytes, onShort, warn }: Options): MemoryWatch {
   const { link, scripts, keys } = tools
   let memory: RedisMemory = { usedBytes: 0, limitBytes, state: 'ok' }
-  let isLooking = false
+  let [isLooking, wasShort] = [false, false]
   const look = async (): Promise<void> => {
     const seen = readMemory(String(await link.run(scripts.memory, [keys.meta], [])), limitBytes)
     if (seen.state !== memory.state) warn({ ...seen }, WORDS[seen.state])
     memory = seen
+    if (seen.state === 'ok' || wasShort) return
+    wasShort = true
+    await onShort()
   }
   const lookOnce = (): void => {
     if (isLooking || !link.isReady()) return

@@ -24,6 +24,7 @@ import { Later } from './later.ts'
 import { RedisLink } from './link.ts'
 import { renewLog } from './log-renewal.ts'
 import { openMemoryWatch, type RedisMemory } from './memory-watch.ts'
+import { dropOldAnswers } from './old-answers.ts'
 import { openPlaces } from './places.ts'
 import { Purse } from './purse.ts'
 import { openReplica, type Replica } from './replica.ts'
@@ -86,7 +87,7 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
     const places = openPlaces(tools, later, deadAfterMs)
     const drain = openSink && new Drain({ tools, openSink, warn })
     const { limits, large, memoryBytes: limitBytes } = options
-    const memory = openMemoryWatch({ tools, limitBytes, warn })
+    const memory = openMemoryWatch({ tools, limitBytes, onShort: () => dropOldAnswers(tools), warn })
     const stopForgetting = forgetAnswers(tools)
     const closeRest = async (): Promise<void> => {
       memory.close()
