@@ -8,6 +8,8 @@ const PATIENCE_MS = 1_500
 const PAUSE_MS = 5_000
 /** So many may wait in memory. */
 const MOST_AT_ONCE = 8
+/** So many make room for one; the next one finds the room. */
+const MOST_DROPPED = 100
 const FORGET_EVERY_MS = 600_000
 const FORGOTTEN_AT_ONCE = 500
 /** As long as a claim outlives its day in Redis. */
@@ -37,15 +39,7 @@ type Limits = Pick<KeyLimits, 'answerBytes' | 'answerBytesPerToken'>
 
 /** Large answers in the database that replicas share; it is opened with the first. */
 export function openPostgresAnswers(connectionString: string, limits: Limits): LargeAnswers {
-  const pool = new pg.Pool({
-    connectionString,
-    max: 2,
-    connectionTimeoutMillis: PATIENCE_MS,
-    query_timeout: PATIENCE_MS,
-    application_name: 'llm-api-gateway',
-  })
-  // A connection that dies while it is idle: the next query opens another.
-  pool.on('error', () => undefined)
+  const pool = openPool(connectionString)
   let [running, restsUntil] = [0, 0]
   let hasTables: Promise<unknown> | undefined
   const ready = (): Promise<unknown> => {
@@ -80,6 +74,19 @@ export function openPostgresAnswers(connectionString: string, limits: Limits): L
       if (!pool.ending) await pool.end()
     },
   }
+}
+
+function openPool(connectionString: string): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString,
+    max: 2,
+    connectionTimeoutMillis: PATIENCE_MS,
+    query_timeout: PATIENCE_MS,
+    application_name: 'llm-api-gateway',
+  })
+  // A connection that dies while it is idle: the next query opens another.
+  pool.on('error', () => undefined)
+  return pool
 }
 
 async function transact<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
@@ -119,7 +126,7 @@ async function keep(client: pg.PoolClient, keeping: Keeping): Promise<string | u
 /** The token's oldest go first; where all is full, the oldest of the token that has the most. */
 async function makeRoom(client: pg.PoolClient, { tokenId, answer, limits }: Keeping): Promise<boolean> {
   if (answer.length > limits.answerBytesPerToken) return false
-  for (;;) {
+  for (let dropped = 0; dropped < MOST_DROPPED; dropped++) {
     const { rows } = await client.query(READ_SUMS, [tokenId])
     const bytesOf = (id: string): number => Number(rows.find((row) => row.token_id === id)?.bytes ?? 0)
     const own = bytesOf(tokenId) + answer.length
@@ -129,10 +136,11 @@ async function makeRoom(client: pg.PoolClient, { tokenId, answer, limits }: Keep
     const victim = most === undefined ? tokenId : String(most.token_id)
     // Nobody gives way to one that would have more than it.
     if (victim !== tokenId && Number(most.bytes) < own) return false
-    const dropped = (await client.query(DROP_OLDEST, [victim])).rows[0]
-    if (dropped === undefined) return false
-    await client.query(ADD_TO_SUMS, [victim, -Number(dropped.bytes)])
+    const gone = (await client.query(DROP_OLDEST, [victim])).rows[0]
+    if (gone === undefined) return false
+    await client.query(ADD_TO_SUMS, [victim, -Number(gone.bytes)])
   }
+  return false
 }
 
 /** Answers whose keys are forgotten; some at a time. */

@@ -23,13 +23,13 @@ export interface AnswerFiles {
   remove(names: readonly string[]): void
 }
 
-/** Files in `DB_DIR/answers`; those that `isKnown` does not know are removed: what a crash has left. */
-export function openAnswerFiles(dbDir: string, isKnown: (name: string) => boolean): AnswerFiles {
+/** Files in `DB_DIR/answers`; those that are not `known` are removed: what a crash has left. */
+export function openAnswerFiles(dbDir: string, known: ReadonlySet<string>): AnswerFiles {
   const folder = join(dbDir, ANSWERS_FOLDER)
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   chmodSync(folder, 0o700)
   for (const name of readdirSync(folder))
-    if (NAME.test(name) && !isKnown(name)) rmSync(join(folder, name), { force: true })
+    if (NAME.test(name) && !known.has(name)) rmSync(join(folder, name), { force: true })
   let writing = 0
   const remove = (name: string): void => void unlink(join(folder, name)).catch(() => undefined)
   return {

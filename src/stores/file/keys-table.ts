@@ -27,11 +27,24 @@ export interface Row {
   kept: Kept | undefined
 }
 
-/** The statements on the table of keys; first ends what a dead process has left running. Those that change answer with the files that nothing names any more. */
+/** The statements on the table of keys; first ends what a dead process has left running. */
 export function prepareKeys(db: Sqlite, limits: KeyLimits) {
   addClaims(db)
   endLeftKeys(db)
+  return { ...prepareReads(db), waitMs: prepareKeyRoom(db, limits), ...prepareChanges(db, limits) }
+}
+
+function prepareReads(db: Sqlite) {
   const find = db.prepare('SELECT * FROM claims WHERE token_id = ? AND key_hash = ?')
+  const answered = db.prepare('SELECT file FROM claims WHERE bytes > 0')
+  return {
+    find: ({ tokenId, keyHash }: HashedRequest): Row | undefined => readRow(find.get(tokenId, keyHash)),
+    files: (): Set<string> => new Set(filesOf(answered.all())),
+  }
+}
+
+/** Each answers with the files that nothing names any more. */
+function prepareChanges(db: Sqlite, limits: KeyLimits) {
   const put = db.prepare('INSERT INTO claims VALUES (?, ?, ?, ?, ?, 0, NULL, NULL, NULL, NULL, NULL, 0)')
   const finish =
     db.prepare(`UPDATE claims SET is_over = 1, status = ?, headers = ?, body = ?, file = ?, digest = ?, bytes = ?
@@ -40,13 +53,8 @@ export function prepareKeys(db: Sqlite, limits: KeyLimits) {
   const removeOwn = db.prepare('DELETE FROM claims WHERE token_id = ? AND key_hash = ? AND request_id = ?')
   const sweep = db.prepare(`DELETE FROM claims WHERE rowid IN
     (SELECT rowid FROM claims WHERE at <= ? AND is_over = 1 ORDER BY at LIMIT ?) RETURNING file`)
-  const file = db.prepare('SELECT 1 FROM claims WHERE file = ?')
-  const [makeRoom, room] = [prepareRoom(db, limits), prepareKeyRoom(db, limits)]
+  const makeRoom = prepareRoom(db, limits)
   return {
-    isKnownFile: (name: string) => file.get(name) !== undefined,
-    find: ({ tokenId, keyHash }: HashedRequest): Row | undefined => readRow(find.get(tokenId, keyHash)),
-    /** How long until the token may have one key more than those `unwritten` beside the table; 0: it may. */
-    waitMs: room,
     put: ({ tokenId, keyHash, fingerprint, requestId, at }: HashedRequest): string[] => {
       const files = filesOf(remove.all(tokenId, keyHash))
       put.run(tokenId, keyHash, fingerprint, requestId, at)
@@ -60,7 +68,10 @@ export function prepareKeys(db: Sqlite, limits: KeyLimits) {
       if (own && (!hasRoom || changes === 0)) files.push(own.name)
       return files
     },
-    remove: ({ tokenId, keyHash, requestId }: HashedRequest) => removeOwn.run(tokenId, keyHash, requestId),
+    remove: ({ tokenId, keyHash, requestId }: HashedRequest): string[] => {
+      removeOwn.run(tokenId, keyHash, requestId)
+      return []
+    },
     sweep: (before: number, most: number): { files: string[]; count: number } => {
       const rows = sweep.all(before, most)
       return { files: filesOf(rows), count: rows.length }
@@ -95,6 +106,9 @@ function readRow(row: Record<string, unknown> | undefined): Row | undefined {
   return { ...base, kept: { ...head(), body: { name: file, digest: String(digest) } } }
 }
 
+/** So many answers make room for one: more would hold everybody up, and the next one finds the room. */
+const MOST_DROPPED = 500
+
 /** Makes room for an answer: its token's oldest go first; where all is full, the oldest of the token that has the most. */
 function prepareRoom(db: Sqlite, { answerBytesPerToken, answerBytes }: KeyLimits) {
   const sum = db.prepare('SELECT bytes FROM claim_sums WHERE token_id = ?')
@@ -110,7 +124,7 @@ function prepareRoom(db: Sqlite, { answerBytesPerToken, answerBytes }: KeyLimits
   const bytesOf = (tokenId: string): number => Number(sum.get(tokenId)?.bytes ?? 0)
   return (tokenId: string, bytes: number): { files: string[]; hasRoom: boolean } => {
     const files: string[] = []
-    for (;;) {
+    for (let dropped = 0; dropped < MOST_DROPPED; dropped++) {
       const own = bytesOf(tokenId) + bytes
       const isOver = own > answerBytesPerToken
       if (!isOver && bytesOf('') + bytes <= answerBytes) return { files, hasRoom: true }
@@ -124,9 +138,11 @@ function prepareRoom(db: Sqlite, { answerBytesPerToken, answerBytes }: KeyLimits
       drop.run(Number(row.rowid))
       files.push(...filesOf([row]))
     }
+    return { files, hasRoom: false }
   }
 }
 
+/** How long until a token may have one key more than those `unwritten` beside the table; 0: it may. */
 function prepareKeyRoom(db: Sqlite, { keysPerToken }: KeyLimits) {
   const keys = db.prepare('SELECT keys FROM claim_sums WHERE token_id = ?')
   const oldest = db.prepare('SELECT min(at) AS at FROM claims WHERE token_id = ?')

@@ -52,7 +52,7 @@ class FileKeys implements IdempotencyStore {
   constructor({ dbDir, db, ledger, limits }: KeysOptions) {
     this.#ledger = ledger
     this.#table = prepareKeys(db, limits)
-    this.#files = openAnswerFiles(dbDir, this.#table.isKnownFile)
+    this.#files = openAnswerFiles(dbDir, this.#table.files())
     this.#sweepIn(SWEEP_ON_MS)
   }
 
@@ -98,10 +98,7 @@ class FileKeys implements IdempotencyStore {
     const own = this.#take(id)
     if (own === undefined) return
     own.end = 'free'
-    const work = (): string[] => {
-      this.#table.remove(own.request)
-      return []
-    }
+    const work = (): string[] => this.#table.remove(own.request)
     this.#write({ work, own, tokenId: own.request.tokenId, count: -1 })
   }
 

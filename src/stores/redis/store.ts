@@ -86,16 +86,8 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
     await link.start()
     const places = openPlaces(tools, later, deadAfterMs)
     const drain = openSink && new Drain({ tools, openSink, warn })
-    const { limits, large, memoryBytes: limitBytes } = options
-    const memory = openMemoryWatch({ tools, limitBytes, onShort: () => dropOldAnswers(tools), warn })
-    const stopForgetting = forgetAnswers(tools)
-    const closeRest = async (): Promise<void> => {
-      memory.close()
-      stopForgetting()
-      await large?.close()
-    }
+    const { keys: claims, memory, close: closeRest } = openKeyRoom(tools, later, options)
     const tokens = buildStore({ tools, purse, replica, places, drain, closeRest })
-    const claims = openClaims({ tools, later, memory, limits, large })
     return { tokens, keys: claims, counts: openCounts(tools), memory: memory.now }
   } catch (cause) {
     client.disconnect()
@@ -103,6 +95,23 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new StoreError('unreachable', `Redis cannot be used (${reason}): mend it, or REDIS_URL`, { cause })
   }
+}
+
+/** Clients' keys, and what keeps their answers from filling Redis. */
+function openKeyRoom(tools: Tools, later: Later, { limits, large, memoryBytes, warn }: RedisStoreOptions) {
+  const memory = openMemoryWatch({
+    tools,
+    limitBytes: memoryBytes,
+    onShort: () => dropOldAnswers(tools),
+    warn,
+  })
+  const stopForgetting = forgetAnswers(tools)
+  const close = async (): Promise<void> => {
+    memory.close()
+    stopForgetting()
+    await large?.close()
+  }
+  return { keys: openClaims({ tools, later, memory, limits, large }), memory, close }
 }
 
 interface Parts {

@@ -16,12 +16,16 @@ if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'large', ARGV[4]) end
 if ARGV[3] == '' then return 1 end
 local token, bytes, mostOwn, mostAll = ARGV[5], string.len(ARGV[3]), tonumber(ARGV[7]), tonumber(ARGV[8])
 if bytes > mostOwn then return 1 end
+local dropped = 0
 while true do
   local own = tonumber(redis.call('ZSCORE', KEYS[5], token) or 0) + bytes
   local isOver = own > mostOwn
   if not isOver and tonumber(redis.call('GET', KEYS[6]) or 0) + bytes <= mostAll then break end
   local most = redis.call('ZREVRANGE', KEYS[5], 0, 0, 'WITHSCORES')
   local victim = (isOver or not most[1]) and token or most[1]
+  -- More would hold everybody up; the next one finds the room.
+  dropped = dropped + 1
+  if dropped > 500 then return 1 end
   -- Nobody gives way to one that would have more than it.
   if victim ~= token and tonumber(most[2]) < own then return 1 end
   if not dropOldest(ARGV[9] .. victim, ARGV[10] .. victim .. ':', victim, KEYS[5], KEYS[6]) then return 1 end
