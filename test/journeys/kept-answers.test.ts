@@ -1,4 +1,6 @@
 import { randomUUID } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { chat } from '../support/answers.ts'
 import { bearer, get, post } from '../support/client.ts'
@@ -58,6 +60,13 @@ t.test(
     test.match(await send(token, first), { status: 200, headers: { 'idempotent-replayed': 'true' } })
     test.equal((await post(gateway, CHAT, ask(false), bearer(token))).status, 200, 'without a key it goes on')
     test.equal((await send(other, randomUUID())).status, 200, 'and others with theirs')
+    const files = [gateway.dbDir, gateway.logDir].flatMap((folder) =>
+      readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()),
+    )
+    test.ok(files.length > 3)
+    for (const { parentPath, name } of files)
+      test.notOk(readFileSync(join(parentPath, name)).includes(first), `${name} holds no key of a client`)
+    test.notOk(gateway.stdout().includes(first), 'nor does the log')
   },
 )
 

@@ -226,3 +226,15 @@ t.test(
     test.ok(await tokens.revoke(id, Date.now()))
   },
 )
+
+t.test('REDIS_MEMORY_BYTES bounds a Redis that has no limit of its own', async (test) => {
+  const { keys, memory, tokens } = await openIn(test, { redisMemoryBytes: 500_000 })
+  const { id } = await tokens.mint(newToken(100))
+  await waitUntil(
+    () => memory?.(),
+    (seen) => seen?.state === 'full' && seen.limitBytes === 500_000,
+  )
+  await test.rejects(keys.claim(keyedOf(id)), { code: 'store_unavailable' })
+  const hold = await tokens.hold({ tokenId: id, requestId: 'req_1', micros: 10, leastMicros: 10 })
+  test.match(await tokens.settle(hold?.id ?? 0, usageOf(id, 5)), { chargedMicros: 5 })
+})
