@@ -45,7 +45,7 @@ export interface AppNeeds {
   /** Limits that replicas share; undefined: there are none. */
   counts?: SharedCounts | undefined
   /** Of Redis, where there is one. */
-  memory?: Gauges['memory'] | undefined
+  redisMemory?: Gauges['redisMemory']
   catalog(): Catalog
   logger: FastifyBaseLogger
 }
@@ -67,7 +67,7 @@ export interface Gateway {
 
 /** The map: what happens to a request, in this order. */
 export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
-  const { settings, tokens, keys, counts, memory, catalog, logger } = needs
+  const { settings, tokens, keys, counts, redisMemory, catalog, logger } = needs
   const app = openServer(settings, logger)
   const metrics = createMetrics()
   const tools = openTools(settings, metrics)
@@ -75,7 +75,7 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
   app.addHook('onClose', () => websocket.sockets.close())
   app.addHook('onClose', () => tools.upstreams.close())
   const errors = { body: writeErrorBody, event: streamErrorEvent }
-  const gauges = { ...openGauges(app, tokens, tools.live), memory: () => memory?.() }
+  const gauges = { ...openGauges(app, tokens, tools.live), redisMemory }
   const { requestsPerMinute, requestsPerDay, bodyTimeoutMs } = settings
   const hold = holdWorstCase // not with an empty purse
   const paid = { catalog, tokens, keys, hold, errors, tools, bodyTimeoutMs }
@@ -118,7 +118,7 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
 }
 
 /** What is so at this moment. */
-const openGauges = (app: FastifyInstance, tokens: TokenStore, live: Live): Omit<Gauges, 'memory'> => ({
+const openGauges = (app: FastifyInstance, tokens: TokenStore, live: Live): Gauges => ({
   isReady: () => tokens.isReady() && !app.drain.isLeaving,
   running: () => live.size,
 })

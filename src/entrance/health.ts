@@ -4,7 +4,7 @@ export interface HealthOptions {
   /** Whether new work can be done: the stores answer and the gateway is not going down. */
   isReady(): boolean
   /** How Redis is off for memory, where there is one: it serves on while it is full, but for new idempotency keys. */
-  memory?(): { state: 'ok' | 'high' | 'full' } | undefined
+  redisMemory?: (() => { state: 'ok' | 'high' | 'full' }) | undefined
 }
 
 const memoryOf = (memory: { state: string } | undefined): { redisMemory?: string } =>
@@ -14,7 +14,7 @@ const memoryOf = (memory: { state: string } | undefined): { redisMemory?: string
 const HEAD_TOO = { exposeHeadRoute: true }
 
 /** `/health`: the process lives. `/ready`: send it requests. */
-export const health: FastifyPluginAsync<HealthOptions> = async (app, { isReady, memory }) => {
+export const health: FastifyPluginAsync<HealthOptions> = async (app, { isReady, redisMemory }) => {
   app.get('/health', HEAD_TOO, (_request, reply) =>
     reply.header('cache-control', 'no-store').send({ status: 'ok' }),
   )
@@ -23,6 +23,6 @@ export const health: FastifyPluginAsync<HealthOptions> = async (app, { isReady, 
     return reply
       .code(ready ? 200 : 503)
       .header('cache-control', 'no-store')
-      .send({ status: ready ? 'ready' : 'not ready', ...memoryOf(memory?.()) })
+      .send({ status: ready ? 'ready' : 'not ready', ...memoryOf(redisMemory?.()) })
   })
 }

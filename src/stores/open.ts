@@ -19,7 +19,7 @@ export interface Stores {
   /** Limits that all replicas count in together; undefined: this process is the only one. */
   counts: SharedCounts | undefined
   /** Of Redis, as it was seen last; undefined: there is none. */
-  memory: (() => RedisMemory) | undefined
+  redisMemory: (() => RedisMemory) | undefined
   close(): Promise<void>
 }
 
@@ -55,7 +55,7 @@ export async function openStores(settings: StoreSettings): Promise<Stores> {
     refuseMarked(dbDir)
     const { openFileStore } = await import('./file/store.ts')
     const { tokens, keys } = await openFileStore(dbDir, readLimits(settings))
-    return { tokens, keys, counts: undefined, memory: undefined, close: () => tokens.close() }
+    return { tokens, keys, counts: undefined, redisMemory: undefined, close: () => tokens.close() }
   }
   const isCommand = settings.role === 'command'
   const { openRedisStore } = await import('./redis/store.ts')
@@ -72,7 +72,7 @@ export async function openStores(settings: StoreSettings): Promise<Stores> {
     memoryBytes: settings.redisMemoryBytes,
     warn: settings.warn ?? (() => undefined),
   })
-  return { tokens, keys, counts, memory, close: () => tokens.close() }
+  return { tokens, keys, counts, redisMemory: memory, close: () => tokens.close() }
 }
 
 function readLimits(settings: StoreSettings): KeyLimits {

@@ -1,13 +1,15 @@
 import type { Registry } from '@prometheus-io/client'
 import type { RequestLine } from './request-line.ts'
 
+type MemoryState = 'ok' | 'high' | 'full'
+
 /** What is so at the moment of a scrape. */
 export interface Gauges {
   isReady(): boolean
   /** Paid requests and WebSockets. */
   running(): number
   /** Of Redis; undefined where there is none. */
-  memory(): { usedBytes: number; limitBytes: number | undefined; state: 'ok' | 'high' | 'full' } | undefined
+  redisMemory?: (() => { usedBytes: number; limitBytes: number | undefined; state: MemoryState }) | undefined
 }
 
 /** What Prometheus is told (contract, section 9). No label holds what a client chose: their number is bounded. */
@@ -126,15 +128,15 @@ const setGauges = ({ Gauge }: Client, registry: Registry, read: () => Gauges): v
 
 /** Only with Redis: the names of what there is not would read as zero. */
 const setMemoryGauges = ({ Gauge }: Client, registry: Registry, read: () => Gauges): void => {
-  const { memory } = read()
-  if (memory() === undefined) return
+  const { redisMemory } = read()
+  if (redisMemory === undefined) return
   const registers = [registry]
   new Gauge({
     name: 'gateway_redis_used_bytes',
     help: 'Memory that Redis uses.',
     registers,
     collect() {
-      this.set(memory()?.usedBytes ?? 0)
+      this.set(redisMemory().usedBytes)
     },
   })
   new Gauge({
@@ -142,7 +144,7 @@ const setMemoryGauges = ({ Gauge }: Client, registry: Registry, read: () => Gaug
     help: 'Memory that Redis may use (maxmemory or REDIS_MEMORY_BYTES); 0: any.',
     registers,
     collect() {
-      this.set(memory()?.limitBytes ?? 0)
+      this.set(redisMemory().limitBytes ?? 0)
     },
   })
 }
@@ -151,7 +153,7 @@ const setMemoryGauges = ({ Gauge }: Client, registry: Registry, read: () => Gaug
 export const createMetrics = (): Metrics => {
   const sums = openSums()
   const early: RequestLine[] = []
-  let gauges: Gauges = { isReady: () => false, running: () => 0, memory: () => undefined }
+  let gauges: Gauges = { isReady: () => false, running: () => 0 }
   let observe: Observe | undefined
   let opening: Promise<Opened> | undefined
   let isProcessWatched = false

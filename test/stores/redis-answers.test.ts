@@ -172,12 +172,12 @@ t.test('a Redis that is nearly full keeps no more answers, and a token has few k
   const server = await startRedis(test, ['--maxmemory', '12mb', '--maxmemory-policy', 'noeviction'])
   const told: string[] = []
   const warn = (_fields: object, text: string) => void told.push(text)
-  const { keys, memory, tokens } = await openIn(test, { server, warn, keysPerToken: 1_000 })
+  const { keys, redisMemory, tokens } = await openIn(test, { server, warn, keysPerToken: 1_000 })
   const before = keyedOf('tok_1')
   await answerUnder(keys, before, answerOf(1_000))
   await fillRedis(server.port, 0.9)
   await waitUntil(
-    () => memory?.().state,
+    () => redisMemory?.().state,
     (state) => state === 'high',
   )
   const ask = keyedOf('tok_1')
@@ -195,13 +195,13 @@ t.test(
   'a Redis that is full refuses new keys and tokens, and goes on with bills, holds and limits',
   async (test) => {
     const server = await startRedis(test, ['--maxmemory', '12mb', '--maxmemory-policy', 'noeviction'])
-    const { keys, memory, tokens, counts } = await openIn(test, { server })
+    const { keys, redisMemory, tokens, counts } = await openIn(test, { server })
     const { id } = await tokens.mint(newToken(1_000))
     const asked = keyedOf(id)
     const running = await keys.claim(asked)
     await fillRedis(server.port, 1.05)
     await waitUntil(
-      () => memory?.().state,
+      () => redisMemory?.().state,
       (state) => state === 'full',
     )
     await test.rejects(eyeOf(test, server).set('one more', '1'), /OOM/, 'it is full')
@@ -228,10 +228,10 @@ t.test(
 )
 
 t.test('REDIS_MEMORY_BYTES bounds a Redis that has no limit of its own', async (test) => {
-  const { keys, memory, tokens } = await openIn(test, { redisMemoryBytes: 500_000 })
+  const { keys, redisMemory, tokens } = await openIn(test, { redisMemoryBytes: 500_000 })
   const { id } = await tokens.mint(newToken(100))
   await waitUntil(
-    () => memory?.(),
+    () => redisMemory?.(),
     (seen) => seen?.state === 'full' && seen.limitBytes === 500_000,
   )
   await test.rejects(keys.claim(keyedOf(id)), { code: 'store_unavailable' })
