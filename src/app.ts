@@ -44,6 +44,8 @@ export interface AppNeeds {
   keys: IdempotencyStore
   /** Limits that replicas share; undefined: there are none. */
   counts?: SharedCounts | undefined
+  /** Of Redis, where there is one. */
+  redisMemory?: Gauges['redisMemory']
   catalog(): Catalog
   logger: FastifyBaseLogger
 }
@@ -65,7 +67,7 @@ export interface Gateway {
 
 /** The map: what happens to a request, in this order. */
 export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
-  const { settings, tokens, keys, counts, catalog, logger } = needs
+  const { settings, tokens, keys, counts, redisMemory, catalog, logger } = needs
   const app = openServer(settings, logger)
   const metrics = createMetrics()
   const tools = openTools(settings, metrics)
@@ -73,7 +75,7 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
   app.addHook('onClose', () => websocket.sockets.close())
   app.addHook('onClose', () => tools.upstreams.close())
   const errors = { body: writeErrorBody, event: streamErrorEvent }
-  const gauges = openGauges(app, tokens, tools.live)
+  const gauges = { ...openGauges(app, tokens, tools.live), redisMemory }
   const { requestsPerMinute, requestsPerDay, bodyTimeoutMs } = settings
   const hold = holdWorstCase // not with an empty purse
   const paid = { catalog, tokens, keys, hold, errors, tools, bodyTimeoutMs }

@@ -60,6 +60,8 @@ export const balanceTooSmall = define(409, 'balance_too_small', INVALID)
 export const idempotencyRunning = define(409, 'idempotency_conflict', INVALID, true)
 /** The first request under this key is over, and its answer cannot be given again. */
 export const idempotencyOver = define(409, 'idempotency_conflict', INVALID)
+/** The token has as many keys of the last day as one may. */
+export const idempotencyFull = define(429, 'too_many_idempotency_keys', 'rate_limit_error', true)
 export const bodyTooSlow = define(408, 'request_timeout', INVALID, true)
 export const requestTooLarge = define(413, 'request_too_large', INVALID)
 export const unsupportedMedia = define(415, 'unsupported_media_type', INVALID)

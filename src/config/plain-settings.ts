@@ -16,6 +16,8 @@ const bounded = (env: readonly string[], minimum: number, maximum: number) =>
 const whole = (env: readonly string[], minimum: number, maximum: number, fallback: number) =>
   v.optional(bounded(env, minimum, maximum), fallback)
 
+const MIB = 1024 * 1024
+const MOST_BYTES = 1024 ** 4
 const HOUR_MS = 3_600_000
 const milliseconds = (env: string, fallback: number) => whole([env], 1, 24 * HOUR_MS, fallback)
 
@@ -57,4 +59,11 @@ export const plainSettings = {
   replicaTimeoutMs: whole(['REPLICA_TIMEOUT_MS'], 500, 50_000, 30_000),
   /** Usage rows that wait in Redis while their database is down. */
   usageQueueRows: whole(['USAGE_QUEUE_ROWS'], 1, 100_000_000, 100_000),
+  /** Answers kept under idempotency keys: of one token, and in all. */
+  answerBytesPerToken: whole(['IDEMPOTENCY_BYTES_PER_TOKEN'], 0, MOST_BYTES, 64 * MIB),
+  answerBytes: whole(['IDEMPOTENCY_BYTES'], 0, MOST_BYTES, 1024 * MIB),
+  /** Idempotency keys of one token within a day. */
+  keysPerToken: whole(['IDEMPOTENCY_KEYS_PER_TOKEN'], 1, 100_000_000, 100_000),
+  /** What Redis may use before nothing is kept there that could be left out; its own `maxmemory` when that is lower. */
+  redisMemoryBytes: v.optional(bounded(['REDIS_MEMORY_BYTES'], MIB, MOST_BYTES)),
 }

@@ -3,13 +3,18 @@ import type { FastifyPluginAsync } from 'fastify'
 export interface HealthOptions {
   /** Whether new work can be done: the stores answer and the gateway is not going down. */
   isReady(): boolean
+  /** How Redis is off for memory, where there is one: it serves on while it is full, but for new idempotency keys. */
+  redisMemory?: (() => { state: 'ok' | 'high' | 'full' }) | undefined
 }
+
+const memoryOf = (memory: { state: string } | undefined): { redisMemory?: string } =>
+  memory ? { redisMemory: memory.state } : {}
 
 /** Monitors and balancers ask for the head alone. */
 const HEAD_TOO = { exposeHeadRoute: true }
 
 /** `/health`: the process lives. `/ready`: send it requests. */
-export const health: FastifyPluginAsync<HealthOptions> = async (app, { isReady }) => {
+export const health: FastifyPluginAsync<HealthOptions> = async (app, { isReady, redisMemory }) => {
   app.get('/health', HEAD_TOO, (_request, reply) =>
     reply.header('cache-control', 'no-store').send({ status: 'ok' }),
   )
@@ -18,6 +23,6 @@ export const health: FastifyPluginAsync<HealthOptions> = async (app, { isReady }
     return reply
       .code(ready ? 200 : 503)
       .header('cache-control', 'no-store')
-      .send({ status: ready ? 'ready' : 'not ready' })
+      .send({ status: ready ? 'ready' : 'not ready', ...memoryOf(redisMemory?.()) })
   })
 }

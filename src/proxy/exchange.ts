@@ -1,5 +1,6 @@
 import type { Deadline } from '../deadlines.ts'
 import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
+import type { Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/token-store.ts'
 import type { CallListener } from '../upstream/call.ts'
 import type { AnswerHeaders } from '../upstream/response-head.ts'
@@ -11,6 +12,7 @@ import { Billed } from './billed.ts'
 import type { ExchangeRequest, ExchangeTools } from './deal.ts'
 import { type Failure, readNetworkFailure, readStatusFailure, TOTAL_TIMEOUT } from './failover.ts'
 import { upstreamHeaders, upstreamQuery } from './headers.ts'
+import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from './key-mask.ts'
 import { isStream, openAnswer } from './open-answer.ts'
 import { PlanWalk } from './plan-walk.ts'
 
@@ -26,6 +28,8 @@ export class Exchange implements CallListener, AnswerOwner {
   readonly #total: Deadline
   #attempt: Attempt | undefined
   #head: AnswerHead | undefined
+  /** Keeps the key of the provider that answers out of its answer. */
+  #mask: KeyMask | ErrorMask | undefined
   readonly #patience: Deadline
   #answer: Answer | undefined
   slot = -1
@@ -72,15 +76,27 @@ export class Exchange implements CallListener, AnswerOwner {
       this.#fail(failure)
       return false
     }
-    this.#head = { status, headers }
+    this.#head = { status, headers: this.#hideKey(step, status, headers) }
     if (isStream(this.#head)) this.#patience.start(HEAD_PATIENCE_MS)
     else this.#begin()
     return true
   }
 
+  /** From here on the provider's key is taken out of what it says; returns its headers without it. */
+  #hideKey({ provider }: Step, status: number, headers: AnswerHeaders): AnswerHeaders {
+    const mask = createKeyMask(provider.key)
+    const clean = maskHeaders(headers, mask)
+    this.#mask = mask
+    if (!mask || status < 400) return clean
+    const whole = new ErrorMask(mask, headers['content-encoding'])
+    this.#mask = whole
+    return whole.headers(clean)
+  }
+
   data(chunk: Buffer): void {
     if (!this.#answer) this.#begin()
-    this.#answer?.data(chunk)
+    const bytes = this.#mask ? this.#mask.pass(chunk) : chunk
+    if (bytes.length > 0) this.#answer?.data(bytes)
   }
 
   ended(): void {
@@ -88,6 +104,8 @@ export class Exchange implements CallListener, AnswerOwner {
     // Counting it must not turn it into a timeout, nor a restart into an error that was charged.
     this.#isWhole = true
     this.#total.stop()
+    const rest = this.#mask?.rest()
+    if (rest && rest.length > 0) this.#answer.data(rest)
     this.#answer.ended()
   }
 

@@ -1,6 +1,12 @@
 import { createHash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { idempotencyMismatch, idempotencyOver, idempotencyRunning, invalidRequest } from '../errors.ts'
+import {
+  idempotencyFull,
+  idempotencyMismatch,
+  idempotencyOver,
+  idempotencyRunning,
+  invalidRequest,
+} from '../errors.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
 import type { IdempotencyStore, KeptAnswer } from '../stores/idempotency.ts'
 import type { Settlement, UsageRow } from '../stores/token-store.ts'
@@ -49,6 +55,11 @@ export const claimKey = async (store: IdempotencyStore, keyed: Keyed): Promise<K
   if (claim.state === 'running')
     throw idempotencyRunning(
       `The request ${claim.requestId} with this "Idempotency-Key" still runs: wait for its end`,
+    )
+  if (claim.state === 'full')
+    throw idempotencyFull(
+      'Your token has too many "Idempotency-Key"s of the last 24 hours: send without one, or wait until the oldest is a day old',
+      { retryAfterMs: claim.retryAfterMs },
     )
   throw idempotencyOver(
     `The request ${claim.requestId} with this "Idempotency-Key" is over and charged; its answer cannot be given again`,

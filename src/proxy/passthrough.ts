@@ -1,10 +1,12 @@
 import type { IncomingHttpHeaders } from 'node:http'
+import { pipeline, Readable } from 'node:stream'
 import type { FastifyPluginAsync } from 'fastify'
 import type { Settings } from '../config/env.ts'
 import type { Catalog, Dialect } from '../config/models.ts'
 import { clientLeft, type GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
 import type { UpstreamTimeouts } from '../upstream/upstreams.ts'
 import { copyDownward, upstreamHeaders } from './headers.ts'
+import { createKeyMask, maskHeaders, maskTransform } from './key-mask.ts'
 
 /** One public path handed to a provider as it is, unmetered. */
 export interface PassthroughRoute {
@@ -57,6 +59,12 @@ const buildDownward = (answer: IncomingHttpHeaders): IncomingHttpHeaders => {
   copyDownward(answer, headers)
   if (answer['content-length'] !== undefined) headers['content-length'] = answer['content-length']
   return headers
+}
+
+/** The body without the provider's own key; whatever ends one of the two streams ends the other. */
+const hideKey = (body: unknown, key: string | undefined): unknown => {
+  const mask = createKeyMask(key)
+  return mask && body instanceof Readable ? pipeline(body, maskTransform(mask), () => undefined) : body
 }
 
 const readError = (failure: unknown): Error => (failure instanceof Error ? failure : new Error('unknown'))
@@ -116,7 +124,10 @@ export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (app, {
       disableRequestLogging: true,
       replyOptions: {
         rewriteRequestHeaders: (request) => buildUpward(request.headers, route),
-        rewriteHeaders: buildDownward,
+        rewriteHeaders: (headers) => maskHeaders(buildDownward(headers), createKeyMask(route.key)),
+        onResponse: (_request, reply, answer) => {
+          void reply.send(hideKey(Reflect.get(answer, 'stream'), route.key))
+        },
         onError: (reply, { error }) => {
           // Its body broke off, and with it the request to the provider.
           const hasLeft = reply.request.raw.socket.destroyed

@@ -1,6 +1,25 @@
 /** How long a key stands for its request. */
 export const KEY_MEMORY_MS = 86_400_000
 
+/** Up to here an answer stands beside its key; a larger one has a place of its own. */
+export const SMALL_ANSWER_BYTES = 16 * 1024
+
+/** How much is kept; of answers their bodies and headers. */
+export interface KeyLimits {
+  /** Answers of one token: its own oldest go first. */
+  answerBytesPerToken: number
+  /** Answers in all: when they are full, the token that has the most gives its oldest up. */
+  answerBytes: number
+  /** Keys of one token within a day. None is forgotten for a new one: a forgotten key would be charged again. */
+  keysPerToken: number
+}
+
+export const DEFAULT_KEY_LIMITS: KeyLimits = {
+  answerBytesPerToken: 64 * 1024 * 1024,
+  answerBytes: 1024 * 1024 * 1024,
+  keysPerToken: 100_000,
+}
+
 /** A request that came with an `Idempotency-Key`. */
 export interface KeyedRequest {
   tokenId: string
@@ -26,10 +45,12 @@ export type Claim =
   | { state: 'claimed'; id: string }
   /** A request with the same fingerprint runs at this moment. */
   | { state: 'running'; requestId: string }
-  /** It was answered and paid. Without `answer` it cannot be given again: a stream, or too large. */
+  /** It was answered and paid. Without `answer` it cannot be given again: a stream, too large, or it had to make room. */
   | { state: 'answered'; requestId: string; answer: KeptAnswer | undefined }
   /** The key was used for another path or body. */
   | { state: 'mismatch' }
+  /** The token has as many keys as one may; so long until there is room for another. */
+  | { state: 'full'; retryAfterMs: number }
 
 /** Which request stands behind an `Idempotency-Key`, for 24 hours. What must be atomic is one method. */
 export interface IdempotencyStore {
@@ -38,8 +59,15 @@ export interface IdempotencyStore {
    * without an owner is answered (without `answer`) when its request was charged, and free when it was not.
    */
   claim(request: KeyedRequest): Promise<Claim>
-  /** The request was answered: whoever claims the key from now on gets this. Twice, or after `free`: nothing. */
+  /**
+   * The request was answered: whoever claims the key from now on gets this, as long as `KeyLimits` has room for it, and
+   * never a part of it. Twice, or after `free`: nothing.
+   */
   finish(claimId: string, answer: KeptAnswer | undefined): Promise<void>
   /** Nobody answered and nothing was charged: the key may be used again. Twice, or after `finish`: nothing. */
   free(claimId: string): Promise<void>
 }
+
+/** What an answer counts for. */
+export const sizeOfAnswer = ({ headers, body }: KeptAnswer): number =>
+  body.length + JSON.stringify(headers).length

@@ -1,6 +1,8 @@
 import type { RedisAddress } from '../config/redis-url.ts'
 import type { Books } from './books.ts'
-import type { IdempotencyStore } from './idempotency.ts'
+import { DEFAULT_KEY_LIMITS, type IdempotencyStore, type KeyLimits } from './idempotency.ts'
+import type { LargeAnswers } from './large-answers.ts'
+import type { RedisMemory } from './redis/memory-watch.ts'
 import { refuseMarked } from './redis-marker.ts'
 import type { SharedCounts } from './shared-counts.ts'
 import type { TokenStore } from './token-store.ts'
@@ -16,10 +18,12 @@ export interface Stores {
   keys: IdempotencyStore
   /** Limits that all replicas count in together; undefined: this process is the only one. */
   counts: SharedCounts | undefined
+  /** Of Redis, as it was seen last; undefined: there is none. */
+  redisMemory: (() => RedisMemory) | undefined
   close(): Promise<void>
 }
 
-export interface StoreSettings {
+export interface StoreSettings extends Partial<KeyLimits> {
   /** The folder of the file store; with Redis that of what waits to be written. Made when missing. */
   dbDir: string
   /** Undefined: files. */
@@ -29,6 +33,8 @@ export interface StoreSettings {
   usageQueueRows?: number
   /** Where usage rows of replicas end up; undefined: `usage.sqlite` in `dbDir`. */
   databaseUrl?: string | undefined
+  /** What Redis may use; undefined: its own `maxmemory`. */
+  redisMemoryBytes?: number | undefined
   /** A command looks after no dead replicas and carries no usage rows. */
   role?: 'server' | 'command'
   warn?: Warn
@@ -48,12 +54,12 @@ export async function openStores(settings: StoreSettings): Promise<Stores> {
   if (redis === undefined) {
     refuseMarked(dbDir)
     const { openFileStore } = await import('./file/store.ts')
-    const { tokens, keys } = await openFileStore(dbDir)
-    return { tokens, keys, counts: undefined, close: () => tokens.close() }
+    const { tokens, keys } = await openFileStore(dbDir, readLimits(settings))
+    return { tokens, keys, counts: undefined, redisMemory: undefined, close: () => tokens.close() }
   }
   const isCommand = settings.role === 'command'
   const { openRedisStore } = await import('./redis/store.ts')
-  const { tokens, keys, counts } = await openRedisStore({
+  const { tokens, keys, counts, memory } = await openRedisStore({
     address: redis,
     prefix: redisPrefix,
     dbDir,
@@ -61,9 +67,24 @@ export async function openStores(settings: StoreSettings): Promise<Stores> {
     deadlineMs: isCommand ? COMMAND_DEADLINE_MS : DEADLINE_MS,
     mostRows: settings.usageQueueRows ?? USAGE_QUEUE_ROWS,
     openSink: isCommand ? undefined : () => openSink(settings),
+    limits: readLimits(settings),
+    large: isCommand ? undefined : await openLarge(settings),
+    memoryBytes: settings.redisMemoryBytes,
     warn: settings.warn ?? (() => undefined),
   })
-  return { tokens, keys, counts, close: () => tokens.close() }
+  return { tokens, keys, counts, redisMemory: memory, close: () => tokens.close() }
+}
+
+function readLimits(settings: StoreSettings): KeyLimits {
+  const { answerBytes, answerBytesPerToken, keysPerToken } = { ...DEFAULT_KEY_LIMITS, ...settings }
+  return { answerBytes, answerBytesPerToken, keysPerToken }
+}
+
+/** Replicas without a database of their own keep small answers alone. */
+async function openLarge(settings: StoreSettings): Promise<LargeAnswers | undefined> {
+  if (settings.databaseUrl === undefined) return undefined
+  const { openPostgresAnswers } = await import('./postgres-answers.ts')
+  return openPostgresAnswers(settings.databaseUrl, readLimits(settings))
 }
 
 async function openSink({ databaseUrl, dbDir }: StoreSettings): Promise<UsageSink> {

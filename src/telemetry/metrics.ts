@@ -1,11 +1,15 @@
 import type { Registry } from '@prometheus-io/client'
 import type { RequestLine } from './request-line.ts'
 
+type MemoryState = 'ok' | 'high' | 'full'
+
 /** What is so at the moment of a scrape. */
 export interface Gauges {
   isReady(): boolean
   /** Paid requests and WebSockets. */
   running(): number
+  /** Of Redis; undefined where there is none. */
+  redisMemory?: (() => { usedBytes: number; limitBytes: number | undefined; state: MemoryState }) | undefined
 }
 
 /** What Prometheus is told (contract, section 9). No label holds what a client chose: their number is bounded. */
@@ -122,6 +126,29 @@ const setGauges = ({ Gauge }: Client, registry: Registry, read: () => Gauges): v
   })
 }
 
+/** Only with Redis: the names of what there is not would read as zero. */
+const setMemoryGauges = ({ Gauge }: Client, registry: Registry, read: () => Gauges): void => {
+  const { redisMemory } = read()
+  if (redisMemory === undefined) return
+  const registers = [registry]
+  new Gauge({
+    name: 'gateway_redis_used_bytes',
+    help: 'Memory that Redis uses.',
+    registers,
+    collect() {
+      this.set(redisMemory().usedBytes)
+    },
+  })
+  new Gauge({
+    name: 'gateway_redis_limit_bytes',
+    help: 'Memory that Redis may use (maxmemory or REDIS_MEMORY_BYTES); 0: any.',
+    registers,
+    collect() {
+      this.set(redisMemory().limitBytes ?? 0)
+    },
+  })
+}
+
 /** Counts from the start on; the package itself is loaded after the first answer, which it would delay. */
 export const createMetrics = (): Metrics => {
   const sums = openSums()
@@ -162,6 +189,7 @@ export const createMetrics = (): Metrics => {
     async write(now) {
       gauges = now
       const { client, registry } = await opened()
+      if (!isProcessWatched) setMemoryGauges(client, registry, () => gauges)
       // From the first scrape on: to watch the garbage collector and the event loop costs every request something.
       if (!isProcessWatched)
         client.collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LOOP_PRECISION_MS })

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import type { KeyMask } from '../proxy/key-mask.ts'
 import { ChunkWriter } from './chunk-writer.ts'
 import { FrameReader } from './frame-reader.ts'
 import { OPCODES, readCloseCode, type Violation } from './frames.ts'
@@ -22,6 +23,8 @@ export interface LaneOptions {
   maxMessageBytes: number
   listener: LaneListener
   inspector?: MessageInspector | undefined
+  /** Changes bytes where they are, and their number never: it may work on frames as they come. */
+  mask?: KeyMask | undefined
 }
 
 /**
@@ -56,8 +59,17 @@ export class Lane {
 
   push(chunk: Buffer): void {
     this.bytes += chunk.length
-    this.#walk(chunk)
+    this.#walk(this.#options.mask?.pass(chunk) ?? chunk)
+    this.#walkHeld()
     this.#flow()
+  }
+
+  /** The beginning of a key is held back only inside of a frame that needs more than it: no whole frame may wait. */
+  #walkHeld(): void {
+    const { mask } = this.#options
+    if (!mask || mask.held === 0 || this.#isWaiting || this.#isCut) return
+    if (this.#frame.isInFrame && this.#frame.left > mask.held) return
+    this.#walk(mask.rest())
   }
 
   /** Puts a control frame of our own between two frames. */
@@ -161,6 +173,7 @@ export class Lane {
       this.#pass()
       if (this.#frame.left === 0) this.#endFrame()
       this.#walk(rest)
+      this.#walkHeld()
     }
     this.#flow()
   }

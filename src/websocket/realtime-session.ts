@@ -3,11 +3,13 @@ import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { clientLeft, GatewayError } from '../errors.ts'
 import { type Failure, isProviderFailure, readRetryAfter } from '../proxy/failover.ts'
+import { createKeyMask, type KeyMask } from '../proxy/key-mask.ts'
 import { PlanWalk } from '../proxy/plan-walk.ts'
 import type { Step } from '../routing/plan.ts'
 import { type Dialed, type DialTarget, dial, type Refusal } from './dial.ts'
 import type { RealtimeBill } from './realtime-bill.ts'
 import { inspectClient, inspectUpstream } from './realtime-inspect.ts'
+import { maskRefusal } from './refusal.ts'
 import { type End, Relay } from './relay.ts'
 import { Session } from './session.ts'
 import type { WebsocketTools } from './tools.ts'
@@ -30,6 +32,8 @@ export class RealtimeSession extends Session {
   readonly #options: SessionOptions
   readonly #walk: PlanWalk
   #upstream: Socket | undefined
+  /** Of the provider that said yes. */
+  #mask: KeyMask | undefined
   #isOver = false
 
   constructor(options: SessionOptions) {
@@ -60,6 +64,7 @@ export class RealtimeSession extends Session {
       idleTimeoutMs: tools.idleTimeoutMs,
       fromClient: inspectClient(bill, runDry),
       fromUpstream: inspectUpstream(bill, runDry),
+      mask: this.#mask,
       over: () => this.over(),
     })
     this.relay.start()
@@ -91,7 +96,10 @@ export class RealtimeSession extends Session {
       return undefined
     }
     this.#walk.succeeded(step)
-    if (dialed.kind !== 'open') return dialed.kind === 'refused' ? { refusal: dialed.refusal } : undefined
+    const mask = createKeyMask(step.provider.key)
+    if (dialed.kind === 'refused') return { refusal: maskRefusal(dialed.refusal, mask) }
+    if (dialed.kind !== 'open') return undefined
+    this.#mask = mask
     this.#upstream = dialed.end.socket
     return { end: dialed.end, protocol: dialed.protocol, step }
   }

@@ -1,7 +1,17 @@
 import type { FastifyReply } from 'fastify'
 import { upstreamFailed } from '../errors.ts'
 import { copyDownward } from '../proxy/headers.ts'
+import { ErrorMask, type KeyMask, maskHeaders } from '../proxy/key-mask.ts'
 import type { Refusal } from './dial.ts'
+
+/** The refusal without the key that it was asked with. */
+export const maskRefusal = (refusal: Refusal, mask: KeyMask | undefined): Refusal => {
+  if (!mask) return refusal
+  const { body, headers } = refusal
+  const text = new ErrorMask(mask, headers['content-encoding'])
+  const clean = maskHeaders(text.headers(headers), mask)
+  return { ...refusal, headers: clean, body: body && Buffer.concat([text.pass(body), text.rest()]) }
+}
 
 /** Answers with the upstream's own words. */
 export const passRefusal = async (reply: FastifyReply, { status, headers, body }: Refusal): Promise<void> => {

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
+import type { KeyMask } from '../proxy/key-mask.ts'
 import { OPCODES, type Violation, writeClose, writeFrame } from './frames.ts'
-import { Lane, type LaneListener } from './lane.ts'
+import { Lane, type LaneListener, type LaneOptions } from './lane.ts'
 import type { MessageInspector } from './message-copy.ts'
 
 export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -22,6 +23,8 @@ export interface RelayOptions {
   idleTimeoutMs: number
   fromClient?: MessageInspector | undefined
   fromUpstream?: MessageInspector | undefined
+  /** Keeps the upstream's own key out of what it says. */
+  mask?: KeyMask | undefined
   /** Both sockets are closed. */
   over(): void
 }
@@ -34,6 +37,8 @@ export interface RelayCounts {
   bytesOut: number
   closeCode: number
 }
+
+type Reading = Pick<LaneOptions, 'inspector' | 'mask'>
 
 /** One side's end of the line, as the idle clock sees it. */
 interface Side {
@@ -63,10 +68,11 @@ export class Relay {
     this.#options = options
     const { client, upstream } = options
     const shape = { maxMessageBytes: MAX_MESSAGE_BYTES }
-    const lane = (from: Socket, to: Socket, isMasked: boolean, inspector?: MessageInspector): Lane =>
-      new Lane({ ...shape, from, to, isMasked, inspector, listener: this.#listen(isMasked) })
-    this.#up = lane(client.socket, upstream.socket, true, options.fromClient)
-    this.#down = lane(upstream.socket, client.socket, false, options.fromUpstream)
+    const lane = (from: Socket, to: Socket, isMasked: boolean, reading: Reading): Lane =>
+      new Lane({ ...shape, from, to, isMasked, ...reading, listener: this.#listen(isMasked) })
+    const { mask, fromClient, fromUpstream } = options
+    this.#up = lane(client.socket, upstream.socket, true, { inspector: fromClient })
+    this.#down = lane(upstream.socket, client.socket, false, { inspector: fromUpstream, mask })
     const clock = { wasHeard: true, silentMs: 0, pingedMs: 0 }
     this.#sides = [
       { ...clock, socket: client.socket, lane: this.#up, toward: this.#down, isMasked: false },

@@ -18,7 +18,7 @@ export interface ReopenedKeys extends OpenedKeys {
   crash(): Promise<OpenedKeys>
 }
 
-interface Owner {
+export interface Owner {
   teardown(close: () => unknown): unknown
 }
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { cpSync, mkdirSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -37,5 +37,7 @@ export function crashedCopy(dbDir: string, to: string): string {
   mkdirSync(to, { recursive: true })
   for (const name of ['tokens.json', 'usage.sqlite', 'usage.sqlite-wal'])
     cpSync(join(dbDir, name), join(to, name))
+  const answers = join(dbDir, 'answers')
+  if (existsSync(answers)) cpSync(answers, join(to, 'answers'), { recursive: true })
   return to
 }

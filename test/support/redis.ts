@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
+import { Redis } from 'ioredis'
 import { temporaryFolder } from './gateway.ts'
 import { unusedPort } from './ports.ts'
 import type { Owner } from './waiting.ts'
@@ -82,5 +83,23 @@ export async function answers(port: number): Promise<void> {
     } finally {
       socket.destroy()
     }
+  }
+}
+
+/** Fills it with what is nobody's up to a share of its `maxmemory`, and beyond it where `share` says so. */
+export async function fillRedis(port: number, share: number): Promise<void> {
+  const redis = new Redis(port)
+  try {
+    for (let number = 0; ; number++) {
+      const info = await redis.info('memory')
+      const read = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1])
+      const left = Math.ceil(share * read('maxmemory') - read('used_memory'))
+      if (left <= 0) return
+      // A script whose first write needs no memory is not refused for want of it.
+      const script = `redis.call('DEL', KEYS[1]) redis.call('SETRANGE', KEYS[1], ARGV[1] - 1, 'x')`
+      await redis.eval(script, 1, `ballast:${share}:${number}`, Math.min(left, 1_000_000))
+    }
+  } finally {
+    redis.disconnect()
   }
 }

@@ -1,56 +1,163 @@
-import type { KeptAnswer, KeyedRequest } from '../idempotency.ts'
+import type { KeyedRequest, KeyLimits } from '../idempotency.ts'
+import { KEY_MEMORY_MS } from '../idempotency.ts'
 import type { Sqlite } from '../sqlite.ts'
 import { prepareTransaction } from '../sqlite.ts'
-import { addKeysTable } from './ledger-schema.ts'
+import type { AnswerFile } from './answer-files.ts'
+import { addClaims } from './keys-schema.ts'
+
+/** A request under its key's hash. */
+export interface HashedRequest extends KeyedRequest {
+  keyHash: Buffer
+}
+
+/** An answer as it is kept: its body beside the key, or in a file. */
+export interface Kept {
+  status: number
+  headers: Readonly<Record<string, string>>
+  body: Buffer | AnswerFile
+  /** What it counts for. */
+  bytes: number
+}
 
 /** A key of a request that is over. */
 export interface Row {
   fingerprint: string
   requestId: string
   at: number
-  answer: KeptAnswer | undefined
+  kept: Kept | undefined
 }
 
 /** The statements on the table of keys; first ends what a dead process has left running. */
-export function prepareKeys(db: Sqlite) {
-  addKeysTable(db)
+export function prepareKeys(db: Sqlite, limits: KeyLimits) {
+  addClaims(db)
   endLeftKeys(db)
-  const find = db.prepare('SELECT * FROM keys WHERE token_id = ? AND key = ?')
-  const put = db.prepare('INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?, 0, NULL, NULL, NULL)')
-  const finish = db.prepare(
-    'UPDATE keys SET is_over = 1, status = ?, headers = ?, body = ? WHERE token_id = ? AND key = ? AND request_id = ?',
-  )
-  const remove = db.prepare('DELETE FROM keys WHERE token_id = ? AND key = ? AND request_id = ?')
-  const sweep = db.prepare('DELETE FROM keys WHERE is_over = 1 AND at <= ?')
+  return { ...prepareReads(db), waitMs: prepareKeyRoom(db, limits), ...prepareChanges(db, limits) }
+}
+
+function prepareReads(db: Sqlite) {
+  const find = db.prepare('SELECT * FROM claims WHERE token_id = ? AND key_hash = ?')
+  const answered = db.prepare('SELECT file FROM claims WHERE bytes > 0')
   return {
-    find: ({ tokenId, key }: KeyedRequest): Row | undefined => {
-      const row = find.get(tokenId, key)
-      if (row === undefined) return undefined
-      const { fingerprint, request_id: requestId, at, status, headers, body } = row
-      const answer =
-        body instanceof Uint8Array
-          ? { status: Number(status), headers: JSON.parse(String(headers)), body: Buffer.from(body) }
-          : undefined
-      return { fingerprint: String(fingerprint), requestId: String(requestId), at: Number(at), answer }
+    find: ({ tokenId, keyHash }: HashedRequest): Row | undefined => readRow(find.get(tokenId, keyHash)),
+    files: (): Set<string> => new Set(filesOf(answered.all())),
+  }
+}
+
+/** Each answers with the files that nothing names any more. */
+function prepareChanges(db: Sqlite, limits: KeyLimits) {
+  const put = db.prepare('INSERT INTO claims VALUES (?, ?, ?, ?, ?, 0, NULL, NULL, NULL, NULL, NULL, 0)')
+  const finish =
+    db.prepare(`UPDATE claims SET is_over = 1, status = ?, headers = ?, body = ?, file = ?, digest = ?, bytes = ?
+    WHERE token_id = ? AND key_hash = ? AND request_id = ?`)
+  const remove = db.prepare('DELETE FROM claims WHERE token_id = ? AND key_hash = ? RETURNING file')
+  const removeOwn = db.prepare('DELETE FROM claims WHERE token_id = ? AND key_hash = ? AND request_id = ?')
+  const sweep = db.prepare(`DELETE FROM claims WHERE rowid IN
+    (SELECT rowid FROM claims WHERE at <= ? AND is_over = 1 ORDER BY at LIMIT ?) RETURNING file`)
+  const makeRoom = prepareRoom(db, limits)
+  return {
+    put: ({ tokenId, keyHash, fingerprint, requestId, at }: HashedRequest): string[] => {
+      const files = filesOf(remove.all(tokenId, keyHash))
+      put.run(tokenId, keyHash, fingerprint, requestId, at)
+      return files
     },
-    put: ({ tokenId, key, fingerprint, requestId, at }: KeyedRequest) =>
-      put.run(tokenId, key, fingerprint, requestId, at),
-    finish: ({ tokenId, key, requestId }: KeyedRequest, answer: KeptAnswer | undefined) => {
-      const { status = null, headers, body = null } = answer ?? {}
-      const names = headers === undefined ? null : JSON.stringify(headers)
-      finish.run(status, names, body, tokenId, key, requestId)
+    finish: ({ tokenId, keyHash, requestId }: HashedRequest, kept: Kept | undefined): string[] => {
+      const own = kept && 'name' in kept.body ? kept.body : undefined
+      const { files, hasRoom } = kept ? makeRoom(tokenId, kept.bytes) : { files: [], hasRoom: false }
+      const row = kept && hasRoom ? columnsOf(kept) : NOTHING_KEPT
+      const { changes } = finish.run(...row, tokenId, keyHash, requestId)
+      if (own && (!hasRoom || changes === 0)) files.push(own.name)
+      return files
     },
-    remove: ({ tokenId, key, requestId }: KeyedRequest) => remove.run(tokenId, key, requestId),
-    sweep: (before: number) => sweep.run(before),
+    remove: ({ tokenId, keyHash, requestId }: HashedRequest): string[] => {
+      removeOwn.run(tokenId, keyHash, requestId)
+      return []
+    },
+    sweep: (before: number, most: number): { files: string[]; count: number } => {
+      const rows = sweep.all(before, most)
+      return { files: filesOf(rows), count: rows.length }
+    },
+  }
+}
+
+type Columns = [number | null, string | null, Buffer | null, string | null, string | null, number]
+
+const NOTHING_KEPT: Columns = [null, null, null, null, null, 0]
+
+const columnsOf = ({ status, headers, body, bytes }: Kept): Columns => {
+  const names = JSON.stringify(headers)
+  if ('name' in body) return [status, names, null, body.name, body.digest, bytes]
+  return [status, names, body, null, null, bytes]
+}
+
+const filesOf = (rows: Record<string, unknown>[]): string[] =>
+  rows.flatMap(({ file }) => (typeof file === 'string' ? [file] : []))
+
+function readRow(row: Record<string, unknown> | undefined): Row | undefined {
+  if (row === undefined) return undefined
+  const { fingerprint, request_id: requestId, at, status, headers, body, file, digest, bytes } = row
+  const base = { fingerprint: String(fingerprint), requestId: String(requestId), at: Number(at) }
+  const head = () => ({
+    status: Number(status),
+    headers: JSON.parse(String(headers)),
+    bytes: Number(bytes),
+  })
+  if (body instanceof Uint8Array) return { ...base, kept: { ...head(), body: Buffer.from(body) } }
+  if (typeof file !== 'string') return { ...base, kept: undefined }
+  return { ...base, kept: { ...head(), body: { name: file, digest: String(digest) } } }
+}
+
+/** So many answers make room for one: more would hold everybody up, and the next one finds the room. */
+const MOST_DROPPED = 500
+
+/** Makes room for an answer: its token's oldest go first; where all is full, the oldest of the token that has the most. */
+function prepareRoom(db: Sqlite, { answerBytesPerToken, answerBytes }: KeyLimits) {
+  const sum = db.prepare('SELECT bytes FROM claim_sums WHERE token_id = ?')
+  const largest = db.prepare(
+    `SELECT token_id, bytes FROM claim_sums WHERE token_id <> '' ORDER BY bytes DESC LIMIT 1`,
+  )
+  const drop =
+    db.prepare(`UPDATE claims SET status = NULL, headers = NULL, body = NULL, file = NULL, bytes = 0
+    WHERE rowid = ?`)
+  const oldest = db.prepare(
+    'SELECT rowid, file FROM claims WHERE token_id = ? AND bytes > 0 ORDER BY at LIMIT 1',
+  )
+  const bytesOf = (tokenId: string): number => Number(sum.get(tokenId)?.bytes ?? 0)
+  return (tokenId: string, bytes: number): { files: string[]; hasRoom: boolean } => {
+    const files: string[] = []
+    for (let dropped = 0; dropped < MOST_DROPPED; dropped++) {
+      const own = bytesOf(tokenId) + bytes
+      const isOver = own > answerBytesPerToken
+      if (!isOver && bytesOf('') + bytes <= answerBytes) return { files, hasRoom: true }
+      const most = isOver ? undefined : largest.get()
+      const isMine = isOver || most?.token_id === tokenId
+      // Nobody gives way to one that would have more than it.
+      if (bytes > answerBytesPerToken || (!isMine && Number(most?.bytes ?? 0) < own))
+        return { files, hasRoom: false }
+      const row = oldest.get(isMine ? tokenId : String(most?.token_id))
+      if (row === undefined) return { files, hasRoom: false }
+      drop.run(Number(row.rowid))
+      files.push(...filesOf([row]))
+    }
+    return { files, hasRoom: false }
+  }
+}
+
+/** How long until a token may have one key more than those `unwritten` beside the table; 0: it may. */
+function prepareKeyRoom(db: Sqlite, { keysPerToken }: KeyLimits) {
+  const keys = db.prepare('SELECT keys FROM claim_sums WHERE token_id = ?')
+  const oldest = db.prepare('SELECT min(at) AS at FROM claims WHERE token_id = ?')
+  return ({ tokenId, at }: KeyedRequest, unwritten: number): number => {
+    if (Number(keys.get(tokenId)?.keys ?? 0) + unwritten < keysPerToken) return 0
+    return Math.max(1, Number(oldest.get(tokenId)?.at ?? at) + KEY_MEMORY_MS - at)
   }
 }
 
 /** Nobody runs them any more: one that stands in the bills was answered, any other is free again. */
 function endLeftKeys(db: Sqlite): void {
-  const billed = `SELECT 1 FROM usage WHERE usage.token_id = keys.token_id AND usage.time >= keys.at
-    AND usage.request_id = keys.request_id AND usage.provider <> ''`
+  const billed = `SELECT 1 FROM usage WHERE usage.token_id = claims.token_id AND usage.time >= claims.at
+    AND usage.request_id = claims.request_id AND usage.provider <> ''`
   prepareTransaction(db)(() => {
-    db.exec(`UPDATE keys SET is_over = 1 WHERE is_over = 0 AND EXISTS (${billed})`)
-    db.exec('DELETE FROM keys WHERE is_over = 0')
+    db.exec(`UPDATE claims SET is_over = 1 WHERE is_over = 0 AND EXISTS (${billed})`)
+    db.exec('DELETE FROM claims WHERE is_over = 0')
   })
 }

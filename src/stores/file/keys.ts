@@ -1,81 +1,167 @@
 import { randomUUID } from 'node:crypto'
 import { storeUnavailable } from '../../errors.ts'
-import {
-  type Claim,
-  type IdempotencyStore,
-  KEY_MEMORY_MS,
-  type KeptAnswer,
-  type KeyedRequest,
-} from '../idempotency.ts'
+import type { Claim, IdempotencyStore, KeptAnswer, KeyedRequest, KeyLimits } from '../idempotency.ts'
+import { KEY_MEMORY_MS, SMALL_ANSWER_BYTES, sizeOfAnswer } from '../idempotency.ts'
 import type { Sqlite } from '../sqlite.ts'
-import { prepareKeys, type Row } from './keys-table.ts'
+import { type AnswerFiles, openAnswerFiles } from './answer-files.ts'
+import { keyHashOf } from './keys-schema.ts'
+import { type HashedRequest, type Kept, prepareKeys } from './keys-table.ts'
 import type { Ledger } from './ledger.ts'
 
-const SWEEP_EVERY_MS = 600_000
+/** How often keys of yesterday are looked for; while there are more than one look takes, it goes on at once. */
+const SWEEP_EVERY_MS = 60_000
+const SWEEP_ON_MS = 100
+const SWEPT_AT_ONCE = 200
 
 /** A key that runs, or whose end is not in the database yet. */
 interface Held {
-  request: KeyedRequest
+  request: HashedRequest
   name: string
-  end?: 'free' | { answer: KeptAnswer | undefined }
+  end?: 'free' | { kept: Kept | undefined }
+}
+
+interface KeyWrite {
+  /** In the transaction; answers with the files that are of no use any more. */
+  work(): string[]
+  /** Remembered until this stands in the database, so that nobody reads the state of before. */
+  own?: Held
+  /** Who has so many keys more by it. */
+  tokenId?: string
+  count?: number
+}
+
+export interface KeysOptions {
+  dbDir: string
+  db: Sqlite
+  ledger: Ledger
+  limits: KeyLimits
 }
 
 /** Idempotency keys beside the charges: claimed in memory at once, written in the order in which things happened. */
-export function openKeys(db: Sqlite, ledger: Ledger): IdempotencyStore {
-  const table = prepareKeys(db)
-  const held = new Map<string, Held>()
-  const claims = new Map<string, Held>()
-  let sweptAt = 0
-  const write = (apply: () => void, done: () => void = () => undefined): void => {
-    const isTaken = ledger.add({ apply, done, drop: () => undefined })
-    if (!isTaken) throw storeUnavailable('The idempotency key cannot be written just now: try again')
+export const openKeys = (options: KeysOptions): IdempotencyStore => new FileKeys(options)
+
+class FileKeys implements IdempotencyStore {
+  readonly #ledger: Ledger
+  readonly #table: ReturnType<typeof prepareKeys>
+  readonly #files: AnswerFiles
+  readonly #held = new Map<string, Held>()
+  readonly #claims = new Map<string, Held>()
+  /** How many keys each token has beyond those in the database. */
+  readonly #unwritten = new Map<string, number>()
+
+  constructor({ dbDir, db, ledger, limits }: KeysOptions) {
+    this.#ledger = ledger
+    this.#table = prepareKeys(db, limits)
+    this.#files = openAnswerFiles(dbDir, this.#table.files())
+    this.#sweepIn(SWEEP_ON_MS)
   }
-  const claim = (request: KeyedRequest): Claim => {
-    const name = nameOf(request)
-    const found = held.get(name)
-    if (found !== undefined && found.end !== 'free') return claimOf(found, request)
-    const row = found === undefined ? table.find(request) : undefined
-    if (row !== undefined && row.at > request.at - KEY_MEMORY_MS) return ofRow(row, request)
-    if (!ledger.isReady()) throw storeUnavailable('The idempotency key cannot be written just now: try again')
-    write(() => table.put(request))
+
+  async claim(asked: KeyedRequest): Promise<Claim> {
+    const keyHash = keyHashOf(asked.tokenId, asked.key)
+    const request = { ...asked, keyHash }
+    const name = keyHash.toString('base64')
+    const found = this.#held.get(name)
+    if (found !== undefined && found.end !== 'free') {
+      if (found.end === undefined) return runningOf(found.request, request)
+      return this.#answerOf({ ...found.request, kept: found.end.kept }, request)
+    }
+    const row = found === undefined ? this.#table.find(request) : undefined
+    if (row !== undefined && row.at > request.at - KEY_MEMORY_MS) return this.#answerOf(row, request)
+    const unwritten = this.#unwritten.get(request.tokenId) ?? 0
+    const waitMs = row === undefined ? this.#table.waitMs(request, unwritten) : 0
+    if (waitMs > 0) return { state: 'full', retryAfterMs: waitMs }
+    if (!this.#ledger.isReady()) throw storeUnavailable(NOT_NOW)
+    const count = row === undefined ? 1 : 0
+    this.#write({ work: () => this.#table.put(request), tokenId: request.tokenId, count })
     const [id, own] = [randomUUID(), { request, name }]
-    held.set(name, own)
-    claims.set(id, own)
+    this.#held.set(name, own)
+    this.#claims.set(id, own)
     return { state: 'claimed', id }
   }
-  /** Remembered here until it stands in the database, so that nobody reads the state of before. */
-  const end = (id: string, how: NonNullable<Held['end']>): void => {
-    const own = claims.get(id)
+
+  async finish(id: string, answer: KeptAnswer | undefined): Promise<void> {
+    const own = this.#take(id)
     if (own === undefined) return
-    claims.delete(id)
-    own.end = how
-    const forget = () => {
-      if (held.get(own.name) === own) held.delete(own.name)
+    // While the disk takes nothing, answers would only fill the memory.
+    const bytes = answer && this.#ledger.isReady() ? sizeOfAnswer(answer) : 0
+    let kept: Kept | undefined = answer && bytes > 0 ? { ...answer, bytes } : undefined
+    own.end = { kept }
+    if (answer && kept && answer.body.length > SMALL_ANSWER_BYTES) {
+      const file = await this.#files.write(answer.body)
+      kept = file && { ...kept, body: file }
+      own.end = { kept }
     }
-    write(() => (how === 'free' ? table.remove(own.request) : table.finish(own.request, how.answer)), forget)
+    this.#write({ work: () => this.#table.finish(own.request, kept), own })
   }
-  return {
-    claim: async (request) => {
-      if (request.at - sweptAt >= SWEEP_EVERY_MS) {
-        sweptAt = request.at
-        write(() => table.sweep(request.at - KEY_MEMORY_MS))
+
+  async free(id: string): Promise<void> {
+    const own = this.#take(id)
+    if (own === undefined) return
+    own.end = 'free'
+    const work = (): string[] => this.#table.remove(own.request)
+    this.#write({ work, own, tokenId: own.request.tokenId, count: -1 })
+  }
+
+  #take(id: string): Held | undefined {
+    const own = this.#claims.get(id)
+    this.#claims.delete(id)
+    return own
+  }
+
+  #write({ work, own, tokenId = '', count = 0 }: KeyWrite): void {
+    let files: string[] = []
+    const isTaken = this.#ledger.add({
+      apply: () => {
+        files = work()
+      },
+      done: () => {
+        if (own && this.#held.get(own.name) === own) this.#held.delete(own.name)
+        this.#countUnwritten(tokenId, -count)
+        this.#files.remove(files)
+      },
+      drop: () => undefined,
+    })
+    if (!isTaken) throw storeUnavailable(NOT_NOW)
+    this.#countUnwritten(tokenId, count)
+  }
+
+  #countUnwritten(tokenId: string, change: number): void {
+    const count = (this.#unwritten.get(tokenId) ?? 0) + change
+    if (count === 0) this.#unwritten.delete(tokenId)
+    else this.#unwritten.set(tokenId, count)
+  }
+
+  async #answerOf(
+    { requestId, fingerprint, kept }: { requestId: string; fingerprint: string; kept: Kept | undefined },
+    request: KeyedRequest,
+  ): Promise<Claim> {
+    if (fingerprint !== request.fingerprint) return { state: 'mismatch' }
+    if (kept === undefined) return { state: 'answered', requestId, answer: undefined }
+    const { status, headers } = kept
+    const body = 'name' in kept.body ? await this.#files.read(kept.body) : kept.body
+    return { state: 'answered', requestId, answer: body && { status, headers, body } }
+  }
+
+  /** Some rows at a time: thousands in one transaction would hold everybody up. */
+  #sweepIn(ms: number): void {
+    setTimeout(() => {
+      let count = 0
+      const sweep = (): string[] => {
+        const swept = this.#table.sweep(Date.now() - KEY_MEMORY_MS, SWEPT_AT_ONCE)
+        count = swept.count
+        return swept.files
       }
-      return claim(request)
-    },
-    finish: async (id, answer) => end(id, { answer }),
-    free: async (id) => end(id, 'free'),
+      try {
+        this.#write({ work: sweep })
+      } catch {
+        if (this.#ledger.isClosed) return
+      }
+      setImmediate(() => this.#sweepIn(count === SWEPT_AT_ONCE ? SWEEP_ON_MS : SWEEP_EVERY_MS)).unref()
+    }, ms).unref()
   }
 }
 
-const nameOf = ({ tokenId, key }: KeyedRequest): string => `${tokenId}\0${key}`
+const NOT_NOW = 'The idempotency key cannot be written just now: try again'
 
-function claimOf({ request: { requestId, fingerprint }, end }: Held, request: KeyedRequest): Claim {
-  if (fingerprint !== request.fingerprint) return { state: 'mismatch' }
-  if (end === undefined || end === 'free') return { state: 'running', requestId }
-  return { state: 'answered', requestId, answer: end.answer }
-}
-
-function ofRow({ requestId, fingerprint, answer }: Row, request: KeyedRequest): Claim {
-  if (fingerprint !== request.fingerprint) return { state: 'mismatch' }
-  return { state: 'answered', requestId, answer }
-}
+const runningOf = ({ requestId, fingerprint }: KeyedRequest, request: KeyedRequest): Claim =>
+  fingerprint === request.fingerprint ? { state: 'running', requestId } : { state: 'mismatch' }

@@ -19,14 +19,6 @@ CREATE TABLE usage (
 CREATE INDEX usage_of_token ON usage (token_id, time);
 `
 
-const KEYS = `
-CREATE TABLE IF NOT EXISTS keys (
-  token_id TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL, request_id TEXT NOT NULL, at INTEGER NOT NULL,
-  is_over INTEGER NOT NULL, status INTEGER, headers TEXT, body BLOB, PRIMARY KEY (token_id, key)
-) STRICT;
-CREATE INDEX IF NOT EXISTS keys_by_age ON keys (at);
-`
-
 /** Bumped when an older gateway could no longer read the tables. */
 export const LEDGER_VERSION = '1'
 
@@ -37,9 +29,6 @@ export function createTables(db: Sqlite, storeId: string): void {
   insert.run('version', LEDGER_VERSION)
   insert.run('storeId', storeId)
 }
-
-/** The table of idempotency keys, which the first ledgers did not have. */
-export const addKeysTable = (db: Sqlite): void => db.exec(KEYS)
 
 /** Every statement that writes. */
 export function prepareWrites(db: Sqlite) {

@@ -169,6 +169,10 @@ export class Ledger {
     }
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
   isReady(): boolean {
     return !this.#isClosed && this.#commits.isReady()
   }

@@ -1,11 +1,11 @@
 import { notFound } from '../../errors.ts'
 import { openFolder } from '../folder.ts'
-import type { IdempotencyStore } from '../idempotency.ts'
+import { DEFAULT_KEY_LIMITS, type IdempotencyStore, type KeyLimits } from '../idempotency.ts'
 import { checkMicros } from '../micros.ts'
 import { makeTokenId, renewed } from '../token-changes.ts'
 import type { Credits, NewToken, TokenStore } from '../token-store.ts'
 import { altered, openChanges } from './changes.ts'
-import { openKeys } from './keys.ts'
+import { type KeysOptions, openKeys } from './keys.ts'
 import { Ledger } from './ledger.ts'
 import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError, openLedgerFile } from './ledger-file.ts'
@@ -29,7 +29,10 @@ export interface FileStore {
 }
 
 /** Tokens in `tokens.json`, balances and usage in `usage.sqlite`, and nobody else in the folder. */
-export async function openFileStore(dbDir: string): Promise<FileStore> {
+export async function openFileStore(
+  dbDir: string,
+  limits: KeyLimits = DEFAULT_KEY_LIMITS,
+): Promise<FileStore> {
   await openFolder(dbDir)
   const lock = takeLock(dbDir)
   let file: LedgerFile | undefined
@@ -39,7 +42,7 @@ export async function openFileStore(dbDir: string): Promise<FileStore> {
     file = openLedgerFile(dbDir, found?.storeId)
     const book = found ?? (await createTokenBook(dbDir, file.storeId))
     const ledger = new Ledger(file, book.all())
-    const keys = finishOpening(file, ledger)
+    const keys = finishOpening({ dbDir, ledger, limits }, file)
     await markStore(dbDir, file.storeId)
     return { tokens: buildStore({ book, ledger, lock }), keys }
   } catch (error) {
@@ -49,10 +52,13 @@ export async function openFileStore(dbDir: string): Promise<FileStore> {
   }
 }
 
-function finishOpening({ db, path, isInitialised }: LedgerFile, ledger: Ledger): IdempotencyStore {
+function finishOpening(
+  options: Omit<KeysOptions, 'db'>,
+  { db, path, isInitialised }: LedgerFile,
+): IdempotencyStore {
   try {
-    const keys = openKeys(db, ledger)
-    if (!isInitialised) ledger.setInitialised()
+    const keys = openKeys({ ...options, db })
+    if (!isInitialised) options.ledger.setInitialised()
     return keys
   } catch (cause) {
     throw ledgerError(path, cause)

@@ -7,6 +7,7 @@ import { openFolder, syncFolder } from '../folder.ts'
 import { prepareTransaction } from '../sqlite.ts'
 import type { UsageRow } from '../token-store.ts'
 import { usageValues } from '../usage-values.ts'
+import { ANSWERS_FOLDER } from './answer-files.ts'
 import { LEDGER_FILE, openLedgerFile } from './ledger-file.ts'
 import { prepareWrites } from './ledger-schema.ts'
 import { takeLock } from './lock.ts'
@@ -67,7 +68,14 @@ const sumRow = ({ id, user }: DumpedAccount['token']): UsageRow => ({
   at: Date.now(),
 })
 
-const FILES = [STORE_MARKER, LEDGER_FILE, `${LEDGER_FILE}-wal`, `${LEDGER_FILE}-shm`, TOKENS_FILE]
+const FILES = [
+  ANSWERS_FOLDER,
+  STORE_MARKER,
+  LEDGER_FILE,
+  `${LEDGER_FILE}-wal`,
+  `${LEDGER_FILE}-shm`,
+  TOKENS_FILE,
+]
 
 /** Makes what `writeFiles` has written the store of `dbDir`; `usage.sqlite` of the replicas keeps another name. */
 export async function putInPlace(folder: string, dbDir: string, stamp: string): Promise<void> {

@@ -16,6 +16,12 @@ export const buildKeys = (prefix: string) => {
     operation: (id: string) => key(`operation:${id}`),
     places: (tokenId: string) => key(`places:${tokenId}`),
     claim: (tokenId: string, keyHash: string) => key(`claim:${tokenId}:${keyHash}`),
+    /** How many keys of clients a token has, by the hour. */
+    claimHours: (tokenId: string) => key(`claim-hours:${tokenId}`),
+    /** The answers that stand beside a token's keys, oldest first; what they count for, by token and in all. */
+    answers: (tokenId: string) => key(`answers:${tokenId}`),
+    answerSums: key('answer-sums'),
+    answerTotal: key('answer-total'),
     /** Whether a request that came under an idempotency key was charged. */
     charged: (tokenId: string, requestId: string) => key(`charged:${tokenId}:${requestId}`),
     window: (name: string) => key(`window:${name}`),

@@ -36,10 +36,15 @@ export interface LinkOptions {
   onBack(): void
 }
 
-/** A script's own mistake is no outage; Redis that refuses (READONLY, OOM, NOREPLICAS, LOADING ...) is one. */
+/** A script's own mistake is no outage; Redis that refuses (READONLY, NOREPLICAS, LOADING ...) is one. */
 const isMistake = (error: unknown): boolean =>
   error instanceof Error && error instanceof ReplyError && /^(WRONGTYPE|ERR)/.test(error.message)
 
+/** It has no memory left for this one; for what bills need it has (`evenWhenFull` in the scripts). */
+const isFull = (error: unknown): boolean =>
+  error instanceof Error && error instanceof ReplyError && /^OOM/.test(error.message)
+
+const FULL = 'The store of the balances is full: try again later, or have the operator give Redis more memory'
 const DOWN = 'The balances cannot be reached just now: try again in a moment'
 
 /** From the first missed answer on everybody is refused at once, until a probe succeeds. */
@@ -107,6 +112,7 @@ export class RedisLink implements Link {
       return await ask()
     } catch (cause) {
       if (isMistake(cause)) throw cause
+      if (isFull(cause)) throw storeUnavailable(FULL, { cause })
       this.#down()
       throw storeUnavailable(DOWN, { cause })
     }

@@ -28,6 +28,8 @@ export const loadScripts = () => ({
   claim: load('claim'),
   orphan: load('orphan'),
   unclaim: load('unclaim'),
+  forget: load('forget'),
+  memory: load('memory'),
   books: load('books'),
   beat: load('beat'),
   leave: load('leave'),

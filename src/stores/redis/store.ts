@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto'
 import type { RedisAddress } from '../../config/redis-url.ts'
 import { GatewayError, notFound, storeUnavailable } from '../../errors.ts'
 import { openFolder } from '../folder.ts'
-import type { IdempotencyStore } from '../idempotency.ts'
+import type { IdempotencyStore, KeyLimits } from '../idempotency.ts'
+import type { LargeAnswers } from '../large-answers.ts'
 import { checkMicros } from '../micros.ts'
 import type { SharedCounts } from '../shared-counts.ts'
 import { StoreError } from '../store-error.ts'
@@ -17,10 +18,13 @@ import { buildClient } from './client.ts'
 import { openCounts } from './counts.ts'
 import { Drain } from './drain.ts'
 import { establish, teach } from './establish.ts'
+import { forgetAnswers } from './forget-answers.ts'
 import { buildKeys } from './keys.ts'
 import { Later } from './later.ts'
 import { RedisLink } from './link.ts'
 import { renewLog } from './log-renewal.ts'
+import { openMemoryWatch, type RedisMemory } from './memory-watch.ts'
+import { dropOldAnswers } from './old-answers.ts'
 import { openPlaces } from './places.ts'
 import { Purse } from './purse.ts'
 import { openReplica, type Replica } from './replica.ts'
@@ -39,6 +43,11 @@ export interface RedisStoreOptions {
   mostRows: number
   /** Undefined for a command, which carries no usage rows. */
   openSink: (() => Promise<UsageSink>) | undefined
+  limits: KeyLimits
+  /** Where answers go that are too large for Redis; closed with the store. */
+  large: LargeAnswers | undefined
+  /** What Redis may use; undefined: its own `maxmemory`. */
+  memoryBytes: number | undefined
   warn: Warn
 }
 
@@ -47,6 +56,7 @@ export interface RedisStore {
   tokens: TokenStore
   keys: IdempotencyStore
   counts: SharedCounts
+  memory(): RedisMemory
 }
 
 export async function openRedisStore(options: RedisStoreOptions): Promise<RedisStore> {
@@ -76,8 +86,9 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
     await link.start()
     const places = openPlaces(tools, later, deadAfterMs)
     const drain = openSink && new Drain({ tools, openSink, warn })
-    const tokens = buildStore({ tools, purse, replica, places, drain })
-    return { tokens, keys: openClaims(tools, later), counts: openCounts(tools) }
+    const { keys: claims, memory, close: closeRest } = openKeyRoom(tools, later, options)
+    const tokens = buildStore({ tools, purse, replica, places, drain, closeRest })
+    return { tokens, keys: claims, counts: openCounts(tools), memory: memory.now }
   } catch (cause) {
     client.disconnect()
     if (cause instanceof StoreError) throw cause
@@ -86,15 +97,33 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
   }
 }
 
+/** Clients' keys, and what keeps their answers from filling Redis. */
+function openKeyRoom(tools: Tools, later: Later, { limits, large, memoryBytes, warn }: RedisStoreOptions) {
+  const memory = openMemoryWatch({
+    tools,
+    limitBytes: memoryBytes,
+    onShort: () => dropOldAnswers(tools),
+    warn,
+  })
+  const stopForgetting = forgetAnswers(tools)
+  const close = async (): Promise<void> => {
+    memory.close()
+    stopForgetting()
+    await large?.close()
+  }
+  return { keys: openClaims({ tools, later, memory, limits, large }), memory, close }
+}
+
 interface Parts {
   tools: Tools
   purse: Purse
   replica: Replica
   places: Pick<TokenStore, 'enter' | 'leave'>
   drain: Drain | undefined
+  closeRest(): Promise<void>
 }
 
-function buildStore({ tools, purse, replica, places, drain }: Parts): TokenStore {
+function buildStore({ tools, purse, replica, places, drain, closeRest }: Parts): TokenStore {
   const book = new TokenBook(tools)
   const credits = (tokenId: string) => readCredits(tools, tokenId)
   return {
@@ -127,6 +156,7 @@ function buildStore({ tools, purse, replica, places, drain }: Parts): TokenStore
     close: async () => {
       await replica.close()
       await drain?.close()
+      await closeRest()
       tools.link.close()
     },
   }

@@ -1,5 +1,6 @@
 -- KEYS: account, this operation.  ARGV: token, micros (may be negative), most credits, seconds to remember.
 -- Answers 'ok', 'none' (no such token), 'other' (the id stands for another change), 'small' or 'much'.
+evenWhenFull()
 local what = ARGV[1] .. ' ' .. ARGV[2]
 local before = redis.call('GET', KEYS[2])
 if before == what then

@@ -1,5 +1,6 @@
 -- KEYS: meta, replicas.  ARGV: owner, dead after (ms).
 -- "I live", by the clock of Redis. Answers {store id or '', rows lost so far, dead owner...}.
+evenWhenFull()
 local meta = redis.call('HMGET', KEYS[1], 'storeId', 'rowsLost')
 if not meta[1] then return { '', '0' } end
 local now = nowMs()

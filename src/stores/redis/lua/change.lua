@@ -1,5 +1,6 @@
 -- KEYS: tokens, hashes.  ARGV: id, record before, record after, then hashes to forget and to know ("-hash", "+hash").
 -- Answers 'ok', 'changed' (somebody else was faster: read again) or 'hash' (another token has that secret).
+evenWhenFull()
 local found = redis.call('HGET', KEYS[1], ARGV[1])
 if found == ARGV[3] then return 'ok' end
 if found ~= ARGV[2] then return 'changed' end

@@ -33,3 +33,29 @@ local function writeHold(hold)
   return hold.token .. ' ' .. whole(hold.micros) .. ' ' .. whole(hold.least) .. ' ' .. hold.row
 end
 
+local HOUR_MS = 3600000
+
+local function hourOf(at) return math.floor(tonumber(at) / HOUR_MS) end
+
+-- A Redis that is full refuses a script at its first write that needs memory, and none after any other write: what
+-- bills and balances need goes on, within the head room above `maxmemory`; new keys of clients and new tokens do not.
+local function evenWhenFull() redis.call('DEL', KEYS[1] .. ':none') end
+
+-- Takes the oldest answer of a token's list away from its key; false when there is none.
+local function dropOldest(list, claims, token, sums, total)
+  local entry = redis.call('LPOP', list)
+  if not entry then
+    -- A list that has expired leaves its sum behind.
+    local left = tonumber(redis.call('ZSCORE', sums, token) or 0)
+    redis.call('ZREM', sums, token)
+    if left > 0 then redis.call('DECRBY', total, whole(left)) end
+    if redis.call('ZCARD', sums) == 0 then redis.call('DEL', total) end
+    return left > 0
+  end
+  local hash, bytes, at = string.match(entry, '^(%S+) (%d+) (%d+)$')
+  if redis.call('HGET', claims .. hash, 'at') == at then redis.call('HDEL', claims .. hash, 'answer') end
+  redis.call('DECRBY', total, bytes)
+  if tonumber(redis.call('ZINCRBY', sums, 0 - tonumber(bytes), token)) <= 0 then redis.call('ZREM', sums, token) end
+  return true
+end
+

@@ -1,4 +1,5 @@
 -- KEYS: a window of one token.  ARGV: 'minute' or 'day'.  Answers {count, ms until the window ends}, by the clock of Redis.
+evenWhenFull()
 local now = nowMs()
 local length = ARGV[1] == 'day' and 86400000 - now % 86400000 or 60000
 local found = redis.call('HMGET', KEYS[1], 'ends', 'count')

@@ -1,5 +1,6 @@
 -- KEYS: a token's places, replicas.  ARGV: place ("owner:number"), most, dead after (ms).
 -- 1: it is taken, 0: there is none. Places of dead owners are free.
+evenWhenFull()
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 1 end
 local alive, taken = nowMs() - tonumber(ARGV[3]), 0
 for _, place in ipairs(redis.call('HKEYS', KEYS[1])) do

@@ -1,6 +1,7 @@
 -- KEYS: account, the owner's holds, how this hold ended, replicas.  ARGV: hold, micros, least, token, owner.
 -- Answers {1, micros, balance}, or {0} when the balance does not cover it. Run twice it is one hold.
 -- Who asks for a hold lives: nobody may take it for dead before the hold is as old as that.
+evenWhenFull()
 redis.call('ZADD', KEYS[4], whole(nowMs()), ARGV[5])
 local account = readAccount(KEYS[1])
 if not account then return { 0 } end

@@ -1,4 +1,5 @@
 -- KEYS: the owner's holds.  ARGV: hold, least, row.  An answer has begun: the first mark stands.
+evenWhenFull()
 local found = redis.call('HGET', KEYS[1], ARGV[1])
 if not found then return 0 end
 local hold = readHold(found)

@@ -2,6 +2,7 @@
 -- ARGV: hold's field, its name for all time, cost, row, mode, most rows kept, owner, dead after (ms; for "reap").
 -- mode "settle": by its owner, once; "reap": the owner is dead, the hold's own least is the cost; "cancel": never used.
 -- Answers {charged, balance}.  Whatever is repeated changes nothing.
+evenWhenFull()
 local account = readAccount(KEYS[1]) or { credited = 0, balance = 0, holds = 0 }
 local cost, row, mode = tonumber(ARGV[3]), ARGV[4], ARGV[5]
 -- Dead when it was looked up, and back since then: its holds are its own again.
