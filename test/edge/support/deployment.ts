@@ -73,7 +73,7 @@ export async function openDeployment(t: Owner, options: DeploymentOptions = {}):
   fillIn(folder, options.settings ?? {}, '.env.example')
   const image = await nodeImage()
   const build = { build: { context: '.', args: { NODE_IMAGE: image } } }
-  const built = ['prepare', 'api-gateway', 'api-gateway-2', 'api-gateway-3']
+  const built = ['prepare', 'certificates', 'api-gateway', 'api-gateway-2', 'api-gateway-3']
   const services = image === undefined ? {} : Object.fromEntries(built.map((name) => [name, build]))
   writeFileSync(join(folder, 'build.json'), JSON.stringify({ services }))
   writeFileSync(join(folder, 'override.json'), JSON.stringify(options.override ?? { services: {} }))
