@@ -4,7 +4,7 @@
  * Traefik goes on without it: routes, certificates and renewals are its own.
  */
 import { createServer } from 'node:http'
-import { BlockList, isIPv6 } from 'node:net'
+import { BlockList, isIPv6, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { findRecords } from '../preflight/network.js'
 import { openAttempts } from './attempts.ts'
@@ -17,7 +17,7 @@ import { watchName } from './watch.ts'
 
 const TRAEFIK = { host: 'traefik', port: 8443 }
 const HTTPS_PORT = 443
-/** For Traefik alone, which asks every second, and for "docker exec certificates-prod curl -s localhost:8089/names". */
+/** For Traefik alone, whose looks are held until something changes, and for "docker exec certificates-prod curl -s localhost:8089/names". */
 const OWN_PORT = 8089
 const ATTEMPTS_FILE = join(process.env.CERTIFICATES_DIR ?? '/var/lib/certificates', 'attempts.json')
 const MISCONFIGURED = 78
@@ -54,26 +54,33 @@ function createReport() {
 }
 
 async function run(settings: Settings): Promise<void> {
-  const [check, orders, report] = [await openSelfCheck(), createOrders(), createReport()]
-  createServer((request, response) => {
-    if (request.url === '/traefik') response.end(JSON.stringify(orders.look(performance.now())))
-    else if (request.url === '/names') response.end(`${JSON.stringify(report.all(), null, 2)}\n`)
+  const [check, report, known] = [await openSelfCheck(), createReport(), new WeakSet<Socket>()]
+  const isReached = async (name?: string) => (await check.reach(TRAEFIK.host, TRAEFIK.port, name)) === 'here'
+  const orders = createOrders(isReached)
+  createServer(async ({ url, socket }, response) => {
+    if (url === '/traefik') {
+      const isFirst = !known.has(socket)
+      known.add(socket)
+      response.end(JSON.stringify(await orders.look(isFirst)))
+    } else if (url === '/names') response.end(`${JSON.stringify(report.all(), null, 2)}\n`)
     else response.writeHead(404).end()
   }).listen(OWN_PORT)
+  // A name that is left in Traefik's configuration is ordered again each time it fails.
+  for (const signal of ['SIGTERM', 'SIGINT'])
+    process.once(signal, () => orders.end().then(() => process.exit(0)))
   const shared = {
     ...createFinder(settings, check),
     ...settings,
     orders,
     attempts: openAttempts(ATTEMPTS_FILE, settings.authority),
     shown: (name: string) => askForCertificate(name, TRAEFIK),
-    isEdgeReady: async () => (await check.reach(TRAEFIK.host, TRAEFIK.port)) === 'here',
+    isEdgeReady: () => isReached(),
     say: report.say,
   }
   await Promise.all(settings.names.map((name) => watchName(name, shared)))
 }
 
 try {
-  for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => process.exit(0))
   await run(readSettings(process.env))
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : error}\n`)

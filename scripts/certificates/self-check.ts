@@ -27,7 +27,7 @@ const NO_ANSWER = [
 /** A server that only this process can greet, behind the edge. */
 export interface SelfCheck {
   /** Whether this host and port lead through the edge to this process: the way that the authority's check takes too. */
-  reach(host: string, port: number): Promise<Reached>
+  reach(host: string, port: number, name?: string): Promise<Reached>
 }
 
 /** Listens until the process ends. */
@@ -43,16 +43,22 @@ export async function openSelfCheck(port = CHECK_PORT): Promise<SelfCheck & { po
   return {
     port: typeof bound === 'object' && bound !== null ? bound.port : port,
     close: () => server.close(),
-    reach: (host, at) => greet(key, host, at),
+    reach: (host, at, name = CHECK_NAME) => greet(key, { host, port: at, name }),
   }
 }
 
-async function greet(key: Buffer, host: string, port: number): Promise<Reached> {
+interface Way {
+  host: string
+  port: number
+  name: string
+}
+
+async function greet(key: Buffer, { host, port, name }: Way): Promise<Reached> {
   const socket: TLSSocket = connect({
     ...PROTOCOL,
     host,
     port,
-    servername: CHECK_NAME,
+    servername: name,
     pskCallback: () => ({ psk: key, identity: 'edge' }),
     checkServerIdentity: () => undefined,
   })

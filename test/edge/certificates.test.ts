@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { ALL_NAMES, DOMAINS, untilHealthy } from './support/deployment.ts'
 import { openEdge, untilCertified, untilServing } from './support/edge.ts'
@@ -20,6 +22,7 @@ async function testCertificates(t: Test) {
   // One record is wrong for everybody. Of another only the authority knows that it is wrong.
   await authority.point(third, WRONG_ADDRESS)
   await authority.mislead(fifth, WRONG_ADDRESS)
+  await startStranger(t)
   await compose('up -d --build')
   await Promise.all(['api-gateway-prod', 'certificates-prod', 'traefik-prod'].map(untilHealthy))
   const token = await edge.mint()
@@ -81,4 +84,15 @@ async function testCertificates(t: Test) {
     t.same(await untilCertified(guest, good), serials)
     t.equal((await edge.chat(token, third)).status, 200)
   })
+}
+
+/** Somebody else's server, as far away as real ones are. */
+async function startStranger(t: Test) {
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined)
+    setTimeout(() => socket.destroy(), 1000)
+  })
+  server.listen(443, WRONG_ADDRESS)
+  await once(server, 'listening')
+  t.teardown(() => server.close())
 }

@@ -111,8 +111,8 @@ export async function startAuthority(t: Owner, validitySeconds = 90 * 86_400): P
     mislead: (name, address) => point(FOR_AUTHORITY, name, address),
     checks: (name) =>
       said()
-        .split(`Pulled a task from the Tasks queue`)
-        .filter((task) => task.includes(`Value:"${name}"`)).length,
+        .split('\n')
+        .filter((line) => line.includes('Pulled a task') && line.includes(`Value:"${name}"`)).length,
     said,
   }
 }
