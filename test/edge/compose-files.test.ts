@@ -139,7 +139,7 @@ const OPTIONS = {
 
 function checkTraefik(t: Test, { traefik }: Rendered['services']): void {
   t.equal(traefik?.container_name, 'traefik-prod')
-  t.match(traefik?.image, /^traefik:v3\.7\.(1[5-9]|[2-9]\d)$/)
+  t.match(traefik?.image, /^traefik:v3\.7\.(1[5-9]|[2-9]\d)(@sha256:[0-9a-f]{64})?$/)
   t.match(traefikOptions(traefik), OPTIONS)
   t.notOk(Object.keys(traefikOptions(traefik)).some((name) => name.startsWith('api.insecure')))
   t.equal(traefik?.stop_grace_period, '45s')

@@ -56,9 +56,12 @@ async function whyNotNow(): Promise<string | undefined> {
   return undefined
 }
 
-/** The public image that the Dockerfile builds on. */
+/** The public image that the Dockerfile builds on, by its tag: a stand-in has no registry's digest. */
 export const pinnedImage = (): string =>
-  /NODE_IMAGE=(\S+)/.exec(readFileSync(join(ROOT, 'Dockerfile'), 'utf8'))?.[1] ?? ''
+  /NODE_IMAGE=([^\s@]+)/.exec(readFileSync(join(ROOT, 'Dockerfile'), 'utf8'))?.[1] ?? ''
+
+/** Whether local images stand in for the public ones; they have a tag and no registry's digest. */
+export const hasStandIns = async (): Promise<boolean> => (await baseImage()) !== pinnedImage()
 
 /** The pinned image, or a local stand-in of the same major. */
 async function baseImage(): Promise<string> {
