@@ -15,9 +15,9 @@ references() {
 
 case "${1:-}" in
   --check)
-    unpinned=$(references | grep -v '@sha256:' | tr '\n' ' ' || true)
+    unpinned=$(references | grep -v '@sha256:' | paste -sd ' ' - || true)
     [ -n "$unpinned" ] || exit 0
-    echo "✗ named by tag alone: ${unpinned}: sh scripts/pin-images.sh adds their digests"
+    echo "- named by tag alone: ${unpinned}: sh scripts/pin-images.sh adds their digests"
     exit 1
     ;;
   '') ;;

@@ -68,6 +68,7 @@ async function run(settings: Settings): Promise<void> {
   // A name that is left in Traefik's configuration is ordered again each time it fails.
   for (const signal of ['SIGTERM', 'SIGINT'])
     process.once(signal, () => orders.end().then(() => process.exit(0)))
+  for (const name of settings.noNames) report.say(name, 'is no hostname: correct it in .env')
   const shared = {
     ...createFinder(settings, check),
     ...settings,

@@ -171,6 +171,7 @@ t.test('what docker-compose hands on is read, and mistakes are named', (t) => {
   }
   t.match(readSettings({ ...names, EDGE_ADDRESSES: `${V4}, ${V6}`, EDGE_DNS_CHECK: '' }), {
     names: ['a.example.test', 'b.example.test', 'traefik.a.example.test'],
+    noNames: ['DOMAIN4'],
     addresses: [V4, V6],
     isChecked: true,
     retryMs: RETRY_MS,
