@@ -154,6 +154,7 @@ t.test(
   async (t) => {
     const folder = await clone(t)
     fillIn(folder, { ...(await right()), EDGE_ADDRESSES: ` ${ADDRESS}, 2001:db8::5` }, '.env.example')
+    await shell("sed -i 's/@sha256:[0-9a-f]*$//' Dockerfile", { cwd: folder })
     const names = await startNames(t, pointed())
     const { code, stdout } = await run(process.execPath, ['scripts/preflight.js', '--resolver', names], {
       cwd: folder,
