@@ -10,6 +10,7 @@ import { findRecords } from '../preflight/network.js'
 import { openAttempts } from './attempts.ts'
 import { type Family, type Found, familyOf, type Reached } from './judgement.ts'
 import { createOrders } from './orders.ts'
+import { findAtSource } from './records.ts'
 import { openSelfCheck, type SelfCheck } from './self-check.ts'
 import { readSettings, type Settings } from './settings.ts'
 import { askForCertificate } from './traefik.ts'
@@ -34,10 +35,15 @@ function createFinder(settings: Settings, check: SelfCheck) {
     if (reached === 'here') reachedItselfOver.add(familyOf(address))
     return reached
   }
+  const reachAll = (addresses: readonly string[]) =>
+    Promise.all(addresses.map(async (address) => ({ address, reached: await reach(address) })))
   const find = async (name: string): Promise<Found> => {
     const { found, failure } = await findRecords(name)
-    const addresses = found.map(async (address) => ({ address, reached: await reach(address) }))
-    return { addresses: await Promise.all(addresses), ...(failure === undefined ? {} : { failure }) }
+    const addresses = await reachAll(found)
+    if (addresses.length > 0 && addresses.every(({ reached }) => reached === 'here')) return { addresses }
+    const newer = await findAtSource(name)
+    if (newer.length > 0) return { addresses: await reachAll(newer) }
+    return { addresses, ...(failure === undefined ? {} : { failure }) }
   }
   return { find, reachedItselfOver }
 }

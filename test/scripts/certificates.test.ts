@@ -7,8 +7,10 @@ import t from 'tap'
 import { addAttempt, NO_ATTEMPTS, nextAttemptMs, openAttempts } from '../../scripts/certificates/attempts.ts'
 import { type Family, type Found, type Judgement, judge } from '../../scripts/certificates/judgement.ts'
 import { createOrders } from '../../scripts/certificates/orders.ts'
+import { findAtSource } from '../../scripts/certificates/records.ts'
 import { openSelfCheck } from '../../scripts/certificates/self-check.ts'
 import { readSettings } from '../../scripts/certificates/settings.ts'
+import { startNames } from '../edge/support/names.ts'
 import { temporaryFolder } from '../support/gateway.ts'
 
 const MINUTE_MS = 60_000
@@ -140,6 +142,17 @@ t.test('an address that never answers is silence, not another server', async (t)
     for (const one of [own, mute]) one.close()
   })
   t.equal(await own.reach('127.0.0.1', (mute.address() as AddressInfo).port), 'silent')
+})
+
+t.test('a corrected record is seen past the cache that holds the old one', async (t) => {
+  const [name, missing] = ['api.zone.example.test', 'new.example.test']
+  const source = await startNames(t, { [name]: [V4], [missing]: [OTHER_V4] })
+  const port = Number(source.split(':')[1])
+  const servers = { 'zone.example.test': ['gone.test', 'ns.test'], 'example.test': ['ns.test'] }
+  const cache = await startNames(t, { [name]: [OTHER_V4], 'ns.test': ['127.0.0.1'] }, servers)
+  t.same(await findAtSource(name, { resolver: cache, port }), [V4])
+  t.same(await findAtSource(missing, { resolver: cache, port }), [OTHER_V4])
+  t.same(await findAtSource('nowhere.test', { resolver: cache, port }), [])
 })
 
 t.test('Traefik sees a name until it has taken it, and is told at once when it is gone', async (t) => {
