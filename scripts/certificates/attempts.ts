@@ -28,8 +28,7 @@ interface Now {
 
 /** When the next order may be made: waits double, but for a name that points elsewhere now; the limits hold always. */
 export function nextAttemptMs(attempts: Attempts, { nowMs, retryMs, addresses }: Now): number {
-  // A clock that was set back must not make anybody wait for longer than the rules.
-  const timesMs = attempts.timesMs.map((timeMs) => Math.min(timeMs, nowMs))
+  const { timesMs } = attempts
   const last = timesMs.at(-1)
   if (last === undefined) return nowMs
   const gapUnits = Math.min(2 ** (timesMs.length - 1), LONGEST_GAP_UNITS)
@@ -40,13 +39,14 @@ export function nextAttemptMs(attempts: Attempts, { nowMs, retryMs, addresses }:
 
 /** Adds one; old ones are dropped. */
 export const addAttempt = ({ timesMs }: Attempts, nowMs: number, addresses: readonly string[]): Attempts => ({
-  timesMs: [...timesMs.map((timeMs) => Math.min(timeMs, nowMs)), nowMs].slice(-KEPT),
+  timesMs: [...timesMs, nowMs].slice(-KEPT),
   addresses,
 })
 
 /** Attempts on disk: a restart and a repeated "up" begin no new count. */
 export interface AttemptStore {
-  of(name: string): Attempts
+  /** None is later than now: a clock that was set back makes nobody wait for longer than the rules. */
+  of(name: string, nowMs: number): Attempts
   /** Written before it returns. */
   add(name: string, nowMs: number, addresses: readonly string[]): void
   forget(name: string): void
@@ -59,10 +59,17 @@ export function openAttempts(file: string, authority: string): AttemptStore {
     writeFileSync(`${file}.part`, JSON.stringify({ authority, names: Object.fromEntries(names) }))
     renameSync(`${file}.part`, file)
   }
+  const of = (name: string, nowMs: number) => {
+    const attempts = names.get(name) ?? NO_ATTEMPTS
+    if (attempts.timesMs.every((timeMs) => timeMs <= nowMs)) return attempts
+    const corrected = { ...attempts, timesMs: attempts.timesMs.map((timeMs) => Math.min(timeMs, nowMs)) }
+    names.set(name, corrected)
+    return corrected
+  }
   return {
-    of: (name) => names.get(name) ?? NO_ATTEMPTS,
+    of,
     add(name, nowMs, addresses) {
-      names.set(name, addAttempt(names.get(name) ?? NO_ATTEMPTS, nowMs, addresses))
+      names.set(name, addAttempt(of(name, nowMs), nowMs, addresses))
       write()
     },
     forget(name) {

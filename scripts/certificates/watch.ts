@@ -27,7 +27,8 @@ export interface Shared {
 interface Watched {
   name: string
   orderedAtMs?: number
-  unknownSinceMs?: number
+  /** When a name that nobody knows about is ordered all the same. */
+  unknownDueMs?: number
   judged?: string
   lookMs: number
 }
@@ -49,10 +50,7 @@ async function look(watched: Watched, shared: Shared): Promise<number> {
   const { name } = watched
   const shown = await shared.shown(name)
   if (shown.is === 'certificate') return beServed(watched, shared, shown.untilMs)
-  if (shown.is === 'away') {
-    shared.say(name, 'Traefik does not answer: it is waited for')
-    return SOON_MS
-  }
+  if (shown.is === 'away') return awaitTraefik(name, shared)
   if (watched.orderedAtMs !== undefined) {
     // An order that fails says so in Traefik's log alone; one that takes longer than this is seen all the same.
     if (performance.now() - watched.orderedAtMs < shared.retryMs / 2) return SOON_MS
@@ -60,9 +58,14 @@ async function look(watched: Watched, shared: Shared): Promise<number> {
   }
   if (!shared.isChecked)
     return mayOrder(watched, shared, { found: { addresses: [] }, judgement: { is: 'here' } })
-  if (!(await shared.isEdgeReady())) return SOON_MS
+  if (!(await shared.isEdgeReady())) return awaitTraefik(name, shared)
   const found = await shared.find(name)
   return mayOrder(watched, shared, { found, judgement: judge(found, shared.reachedItselfOver) })
+}
+
+function awaitTraefik(name: string, { say }: Shared): number {
+  say(name, 'Traefik is not ready yet: it is waited for')
+  return SOON_MS
 }
 
 function beServed(watched: Watched, { say, attempts }: Shared, untilMs: number): number {
@@ -91,7 +94,7 @@ async function mayOrder(watched: Watched, shared: Shared, finding: Finding): Pro
   const isNew = describe(judgement) !== watched.judged
   watched.judged = describe(judgement)
   watched.lookMs = isNew ? FIRST_LOOK_MS : Math.min(watched.lookMs * 2, LAST_LOOK_MS)
-  if (judgement.is !== 'unknown') delete watched.unknownSinceMs
+  if (judgement.is !== 'unknown') delete watched.unknownDueMs
   if (judgement.is === 'elsewhere' || judgement.is === 'missing' || judgement.is === 'unanswered') {
     shared.say(name, watched.judged)
     return watched.lookMs
@@ -107,15 +110,15 @@ const addressesOf = ({ addresses }: Found) => addresses.map(({ address }) => add
 function whenDue(watched: Watched, { attempts, retryMs }: Shared, { found, judgement }: Finding): number {
   const nowMs = Date.now()
   const addresses = addressesOf(found)
-  const dueMs = nextAttemptMs(attempts.of(watched.name), { nowMs, retryMs, addresses })
+  const dueMs = nextAttemptMs(attempts.of(watched.name, nowMs), { nowMs, retryMs, addresses })
   if (judgement.is !== 'unknown') return dueMs
-  watched.unknownSinceMs ??= performance.now()
-  return Math.max(dueMs, nowMs + watched.unknownSinceMs + retryMs - performance.now())
+  watched.unknownDueMs ??= nowMs + retryMs
+  return Math.max(dueMs, watched.unknownDueMs)
 }
 
 const waiting = ({ name, judged }: Watched, { attempts }: Shared, dueMs: number): string => {
   const again = `next order at ${new Date(dueMs).toISOString().replace(/\.\d+/, '')}`
-  const isFirst = attempts.of(name).timesMs.length === 0
+  const isFirst = attempts.of(name, Date.now()).timesMs.length === 0
   return isFirst
     ? `${judged}; ${again}`
     : `${judged}, but its order has brought no certificate: "docker logs traefik-prod" says why (grep -i acme); ${again}`
