@@ -5,7 +5,14 @@ import { join } from 'node:path'
 import { connect } from 'node:tls'
 import t from 'tap'
 import { addAttempt, NO_ATTEMPTS, nextAttemptMs, openAttempts } from '../../scripts/certificates/attempts.ts'
-import { type Family, type Found, type Judgement, judge } from '../../scripts/certificates/judgement.ts'
+import { createFinder } from '../../scripts/certificates/finder.ts'
+import {
+  type Family,
+  type Found,
+  type Judgement,
+  judge,
+  type Reached,
+} from '../../scripts/certificates/judgement.ts'
 import { createOrders } from '../../scripts/certificates/orders.ts'
 import { findAtSource } from '../../scripts/certificates/records.ts'
 import { openSelfCheck } from '../../scripts/certificates/self-check.ts'
@@ -158,6 +165,38 @@ t.test('a corrected record is seen past the cache that holds the old one', async
   t.same(await findAtSource(name, { resolver: cache, port }), [V4])
   t.same(await findAtSource(missing, { resolver: cache, port }), [OTHER_V4])
   t.same(await findAtSource('nowhere.test', { resolver: cache, port }), [])
+})
+
+t.test('addresses that the operator has named are believed; others are tried', async (t) => {
+  const source = await startNames(t, { 'mended.example.test': [V4] })
+  const port = Number(source.split(':')[1])
+  const records = {
+    'api.example.test': [V4],
+    'mended.example.test': [OTHER_V4],
+    'ns.test': ['127.0.0.1'],
+    'two.example.test': [V4, '2001:db8:0:0:0:0:0:7'],
+  }
+  const resolver = await startNames(t, records, { 'example.test': ['ns.test'] })
+  const tried: string[] = []
+  const reach = async (address: string): Promise<Reached> => {
+    tried.push(address)
+    return address === V4 ? 'here' : 'elsewhere'
+  }
+  const named = createFinder([OTHER_V4, V6], { reach }, { resolver, port: 1 })
+  t.same(await named.find('api.example.test'), { addresses: [{ address: V4, reached: 'elsewhere' }] })
+  t.match(await named.find('two.example.test'), {
+    addresses: [{ reached: 'elsewhere' }, { reached: 'here' }],
+  })
+  t.same(tried, [])
+  const finder = createFinder([], { reach }, { resolver, port })
+  t.same(await finder.find('api.example.test'), { addresses: [{ address: V4, reached: 'here' }] })
+  t.same([...finder.reachedItselfOver], [4])
+  t.same(tried, [V4], 'one try each')
+  t.same(
+    await finder.find('mended.example.test'),
+    { addresses: [{ address: V4, reached: 'here' }] },
+    'at once',
+  )
 })
 
 t.test('Traefik sees a name until it has taken it, and is told at once when it is gone', async (t) => {
