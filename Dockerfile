@@ -19,9 +19,9 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*
 WORKDIR /app
 # Folders that a mount or volume takes over are the user's own, so that a fresh one is too.
-RUN mkdir -p src/db src/logs node_modules/.cache/node /var/spool/gateway \
- && chown node:node src/db src/logs node_modules/.cache/node /var/spool/gateway \
- && chmod 700 src/db src/logs /var/spool/gateway
+RUN mkdir -p src/db src/logs node_modules/.cache/node /var/spool/gateway /var/lib/certificates \
+ && chown node:node src/db src/logs node_modules/.cache/node /var/spool/gateway /var/lib/certificates \
+ && chmod 700 src/db src/logs /var/spool/gateway /var/lib/certificates
 ENV TMPDIR=/var/spool/gateway
 COPY --from=dependencies /app/node_modules ./node_modules
 # The user's own, since a clone made under a strict umask may be read by its owner alone.

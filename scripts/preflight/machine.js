@@ -29,6 +29,10 @@ export const ownTraefikRuns = () =>
 const isOlder = (version, least) =>
   version.replace(/^v/, '').localeCompare(least, undefined, { numeric: true }) < 0
 
+/** What is no hindrance, as lines. */
+export const notes = () =>
+  spawnSync('sh', ['scripts/pin-images.sh', '--check'], { encoding: 'utf8' }).stdout ?? ''
+
 /** @returns {string[]} */
 export const checkMachine = () => [...checkVersions(), ...checkModes()]
 

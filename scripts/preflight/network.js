@@ -25,9 +25,7 @@ export const checkNames = async (settings, { addresses, resolver: server }) => {
     return [
       'this machine has no public address of its own: run again with --address and the one that DNS shall name',
     ]
-  const resolver = new Resolver({ timeout: 2000, tries: 2 })
-  if (server) resolver.setServers([server])
-  const answers = await Promise.all(names.map((name) => ask(resolver, name)))
+  const answers = await Promise.all(names.map((name) => findRecords(name, server)))
   const failed = answers.filter(({ failure }) => failure !== undefined)
   const known = answers.filter(({ failure }) => failure === undefined)
   return [...reportSilence(failed), ...known.flatMap((answer) => checkRecords(answer, addresses))]
@@ -35,8 +33,13 @@ export const checkNames = async (settings, { addresses, resolver: server }) => {
 
 /** @typedef {{ name: string, found: string[], failure?: string }} Answer `failure`: why the records are not known */
 
-/** @param {Resolver} resolver @param {string} name @returns {Promise<Answer>} */
-const ask = async (resolver, name) => {
+/**
+ * All addresses of a name, as DNS has them now: a resolver of its own remembers nothing.
+ * @param {string} name @param {string} [server] @returns {Promise<Answer>}
+ */
+export const findRecords = async (name, server) => {
+  const resolver = new Resolver({ timeout: 2000, tries: 2 })
+  if (server) resolver.setServers([server])
   const results = await Promise.allSettled([resolver.resolve4(name), resolver.resolve6(name)])
   const found = results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []))
   const codes = results.flatMap((result) =>

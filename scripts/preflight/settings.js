@@ -1,5 +1,6 @@
 // @ts-check
 import { readFileSync, statSync } from 'node:fs'
+import { isIP } from 'node:net'
 
 /** @typedef {Record<string, string>} Settings */
 
@@ -14,6 +15,13 @@ export const hostnames = (settings) =>
   [...NAMES.map((name) => settings[name] ?? ''), `traefik.${settings.DOMAIN1 ?? ''}`].filter((name) =>
     HOSTNAME.test(name),
   )
+
+/** The server's public addresses, as far as its operator has named them. @param {Settings} settings */
+export const edgeAddresses = ({ EDGE_ADDRESSES: list = '' }) =>
+  list
+    .split(',')
+    .map((text) => text.trim())
+    .filter(Boolean)
 
 /** @param {string} path @returns {{ settings: Settings, findings: string[] }} */
 export const readSettings = (path) => {
@@ -46,6 +54,7 @@ export const checkSettings = (settings) => [
   ...checkReplicas(settings),
   ...checkMaster(settings),
   ...checkDrain(settings),
+  ...checkCertificates(settings),
 ]
 
 /** @param {Settings} settings */
@@ -99,4 +108,14 @@ const checkDrain = ({ DRAIN_DELAY_MS: delay, DRAIN_TIMEOUT_MS: timeout, REDIS_UR
         `DRAIN_DELAY_MS and DRAIN_TIMEOUT_MS are ${sumMs} together, and Docker ends the gateway after 45 s: make them ${MOST_DRAIN_MS} at most`,
       ]
     : []
+}
+
+/** @param {Settings} settings */
+const checkCertificates = (settings) => {
+  const findings = edgeAddresses(settings)
+    .filter((address) => isIP(address) === 0)
+    .map((address) => `EDGE_ADDRESSES: ${address} is no IP address: set it in .env, such as 203.0.113.5`)
+  const { EDGE_DNS_CHECK: check = '' } = settings
+  if (!['', 'on', 'off'].includes(check)) findings.push(`EDGE_DNS_CHECK is on or off, not ${check}`)
+  return findings
 }

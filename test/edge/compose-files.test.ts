@@ -15,11 +15,12 @@ for (const compose of composes) {
     const { services, networks } = await render(compose, folder, FILE)
     t.same(
       Object.keys(services).sort(),
-      ['api-gateway', 'prepare', 'traefik'],
-      'two that stay, one that ends',
+      ['api-gateway', 'certificates', 'prepare', 'traefik'],
+      'three that stay, one that ends',
     )
     checkHardened(t, services)
     checkGateway(t, services)
+    checkCertificates(t, services)
     checkTraefik(t, services)
     t.equal(networks['traefik-network']?.ipam?.config?.[0]?.subnet, '198.18.6.0/24')
   })
@@ -37,7 +38,15 @@ for (const compose of composes) {
     const scale = { COMPOSE_PROFILES: 'scale', REDIS_URL: 'redis://redis:6379' }
     fillIn(folder, { ...settingsOf(AUTHORITY), ...scale }, '.env.example')
     const { services } = await render(compose, folder, FILE, ['scale'])
-    const names = ['api-gateway', 'api-gateway-2', 'api-gateway-3', 'prepare', 'redis', 'traefik']
+    const names = [
+      'api-gateway',
+      'api-gateway-2',
+      'api-gateway-3',
+      'certificates',
+      'prepare',
+      'redis',
+      'traefik',
+    ]
     t.same(Object.keys(services).sort(), names)
     t.equal(services.traefik?.environment?.COMPOSE_PROFILES, 'scale')
     t.equal(services['api-gateway-2']?.environment?.REDIS_URL, scale.REDIS_URL)
@@ -94,9 +103,17 @@ function checkGateway(t: Test, { 'api-gateway': gateway }: Rendered['services'])
   t.equal(gateway?.init, true)
 }
 
+function checkCertificates(t: Test, { certificates }: Rendered['services']): void {
+  t.match(certificates?.environment, { DOMAIN1: 'api.example.test', DOMAIN5: 'fifth.example.test' })
+  t.match(certificates?.environment, { ACME_CA_SERVER: AUTHORITY, EDGE_DNS_CHECK: 'on' })
+  t.notMatch(JSON.stringify(certificates?.volumes), 'letsencrypt', 'it needs no key')
+}
+
 /** Traefik's options, each with the value that the research and the trials have shown to matter. */
 const OPTIONS = {
   'providers.file.filename': '/edge/routes.yml',
+  'providers.http.endpoint': 'http://certificates:8089/traefik',
+  'providers.providersthrottleduration': '0s',
   'entrypoints.web.http.redirections.entrypoint.to': ':443',
   'entrypoints.web.http.redirections.entrypoint.scheme': 'https',
   'entrypoints.web.http.redirections.entrypoint.permanent': 'true',
@@ -122,7 +139,7 @@ const OPTIONS = {
 
 function checkTraefik(t: Test, { traefik }: Rendered['services']): void {
   t.equal(traefik?.container_name, 'traefik-prod')
-  t.match(traefik?.image, /^traefik:v3\.7\.(1[5-9]|[2-9]\d)$/)
+  t.match(traefik?.image, /^traefik:v3\.7\.(1[5-9]|[2-9]\d)(@sha256:[0-9a-f]{64})?$/)
   t.match(traefikOptions(traefik), OPTIONS)
   t.notOk(Object.keys(traefikOptions(traefik)).some((name) => name.startsWith('api.insecure')))
   t.equal(traefik?.stop_grace_period, '45s')

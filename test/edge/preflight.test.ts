@@ -9,7 +9,7 @@ import { temporaryFolder } from '../support/gateway.ts'
 import { unusedPort } from '../support/ports.ts'
 import { ALL_NAMES, clone, DASHBOARD, DOMAINS, fillIn } from './support/deployment.ts'
 import { startNames } from './support/names.ts'
-import { run } from './support/shell.ts'
+import { run, shell } from './support/shell.ts'
 
 const ADDRESS = '203.0.113.5'
 const VERSIONS = { DOCKER_VERSION: '29.1.0', COMPOSE_VERSION: '2.40.3', TRAEFIK_RUNNING: '' }
@@ -101,6 +101,12 @@ t.test('each finding is one line with its cure, and the exit is 1', async (t) =>
       { settings: { DRAIN_DELAY_MS: '5001', DRAIN_TIMEOUT_MS: '35000' } },
       /DRAIN_DELAY_MS and DRAIN_TIMEOUT_MS are 40001 together.*make them 40000 at most/,
     ],
+    [
+      'a wrong address',
+      { settings: { EDGE_ADDRESSES: '203.0.113.500' } },
+      /EDGE_ADDRESSES: 203\.0\.113\.500 is no/,
+    ],
+    ['an odd check', { settings: { EDGE_DNS_CHECK: 'no' } }, /EDGE_DNS_CHECK is on or off, not no/],
     ['open keys', { change: openKeys }, /acme\.json can be read by other users.*chmod 600/],
   ]
   for (const [what, server, expected] of table) {
@@ -142,6 +148,22 @@ t.test('an IPv6 address in brackets is looked at as Docker takes it', async (t) 
   t.equal(lines.length, 1, lines.join(' | '))
   t.match(lines[0], `port ${port} is taken`)
 })
+
+t.test(
+  "the addresses in .env are the server's own, and images without a digest are no finding",
+  async (t) => {
+    const folder = await clone(t)
+    fillIn(folder, { ...(await right()), EDGE_ADDRESSES: ` ${ADDRESS}, 2001:db8::5` }, '.env.example')
+    await shell("sed -i 's/@sha256:[0-9a-f]*$//' Dockerfile", { cwd: folder })
+    const names = await startNames(t, pointed())
+    const { code, stdout } = await run(process.execPath, ['scripts/preflight.js', '--resolver', names], {
+      cwd: folder,
+      env: VERSIONS,
+    })
+    t.equal(code, 0, stdout)
+    t.match(stdout, /^- named by tag alone: node:\S+ .*pin-images\.sh/m)
+  },
+)
 
 t.test('a DNS server that does not answer is no missing record', async (t) => {
   const silent = createSocket('udp4').bind(0, '127.0.0.1')

@@ -18,6 +18,10 @@ export interface Authority {
   root: string
   /** Points a name somewhere, as an operator does at the registrar. */
   point(name: string, address: string): Promise<void>
+  /** Points it somewhere for the authority alone: this server still sees it as it was. */
+  mislead(name: string, address: string): Promise<void>
+  /** How often the authority has checked who has the name. */
+  checks(name: string): number
   /** All that Pebble has said. */
   said(): string
 }
@@ -40,12 +44,35 @@ async function certificateFiles(folder: string): Promise<string> {
   return made.cert
 }
 
-function startNames(t: Owner): void {
+interface NameServer {
+  port: number
+  managementPort: number
+}
+
+const FOR_AUTHORITY: NameServer = { port: 8053, managementPort: 8055 }
+/** At the port where Docker's own resolver asks. */
+const FOR_CONTAINERS: NameServer = { port: 53, managementPort: 8056 }
+
+function startNames(t: Owner, { port, managementPort }: NameServer): void {
   const address = EDGE_ADDRESS
-  const flags = { dns01: `${address}:8053`, management: `${address}:8055`, defaultIPv4: address }
+  const flags = {
+    dns01: `${address}:${port}`,
+    management: `${address}:${managementPort}`,
+    defaultIPv4: address,
+  }
   const off = { http01: '', https01: '', tlsalpn01: '', defaultIPv6: '' }
   const args = Object.entries({ ...flags, ...off }).map(([name, value]) => `-${name}=${value}`)
   startProcess(t, { command: 'pebble-challtestsrv', args, env: {}, cwd: '/' })
+}
+
+const point = async ({ managementPort }: NameServer, name: string, address: string): Promise<void> => {
+  const body = JSON.stringify({ host: `${name}.`, addresses: [address] })
+  for (const change of ['clear-a', 'add-a'])
+    await poll('the DNS server', async () => {
+      const url = `http://${EDGE_ADDRESS}:${managementPort}/${change}`
+      const reply = await fetch(url, { method: 'POST', body }).catch(() => undefined)
+      return reply?.ok || undefined
+    })
 }
 
 /** Starts it; its certificates live for `validitySeconds`. */
@@ -63,10 +90,11 @@ export async function startAuthority(t: Owner, validitySeconds = 90 * 86_400): P
     certificateValidityPeriod: validitySeconds,
   }
   writeFileSync(join(folder, 'pebble.json'), JSON.stringify({ pebble }))
-  startNames(t)
+  for (const server of [FOR_AUTHORITY, FOR_CONTAINERS]) startNames(t, server)
   const args = ['-strict', '-config', join(folder, 'pebble.json'), '-dnsserver', `${EDGE_ADDRESS}:8053`]
   const env = { PEBBLE_VA_SLEEPTIME: SLEEP_SECONDS }
   const running = startProcess(t, { command: 'pebble', args, env, cwd: folder })
+  const said = () => running.stdout() + running.stderr()
   const dispatcher = new Agent({ connect: { ca: certificate } })
   t.teardown(() => dispatcher.close())
   const root = await poll('Pebble', async () => {
@@ -78,14 +106,13 @@ export async function startAuthority(t: Owner, validitySeconds = 90 * 86_400): P
     certificate,
     root,
     async point(name, address) {
-      const body = JSON.stringify({ host: `${name}.`, addresses: [address] })
-      for (const change of ['clear-a', 'add-a'])
-        await poll('the DNS server', async () => {
-          const url = `http://${EDGE_ADDRESS}:8055/${change}`
-          const reply = await fetch(url, { method: 'POST', body }).catch(() => undefined)
-          return reply?.ok || undefined
-        })
+      for (const server of [FOR_AUTHORITY, FOR_CONTAINERS]) await point(server, name, address)
     },
-    said: () => running.stdout() + running.stderr(),
+    mislead: (name, address) => point(FOR_AUTHORITY, name, address),
+    checks: (name) =>
+      said()
+        .split('\n')
+        .filter((line) => line.includes('Pulled a task') && line.includes(`Value:"${name}"`)).length,
+    said,
   }
 }

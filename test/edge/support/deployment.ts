@@ -2,7 +2,7 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { temporaryFolder } from '../../support/gateway.ts'
 import type { Owner } from '../../support/waiting.ts'
-import { EDGE_ADDRESS, EDGE_SUBNET, nodeImage, PROJECT } from './engine.ts'
+import { EDGE_ADDRESS, EDGE_SUBNET, hasStandIns, nodeImage, PROJECT } from './engine.ts'
 import { output, poll, run, shell } from './shell.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..', '..')
@@ -38,6 +38,8 @@ export async function clone(t: Owner): Promise<string> {
     mkdirSync(dirname(join(folder, file)), { recursive: true })
     copyFileSync(join(ROOT, file), join(folder, file))
   }
+  if (await hasStandIns())
+    await shell("sed -i 's/@sha256:[0-9a-f]*$//' Dockerfile docker-compose*.yml", { cwd: folder })
   return folder
 }
 
@@ -73,7 +75,7 @@ export async function openDeployment(t: Owner, options: DeploymentOptions = {}):
   fillIn(folder, options.settings ?? {}, '.env.example')
   const image = await nodeImage()
   const build = { build: { context: '.', args: { NODE_IMAGE: image } } }
-  const built = ['prepare', 'api-gateway', 'api-gateway-2', 'api-gateway-3']
+  const built = ['prepare', 'certificates', 'api-gateway', 'api-gateway-2', 'api-gateway-3']
   const services = image === undefined ? {} : Object.fromEntries(built.map((name) => [name, build]))
   writeFileSync(join(folder, 'build.json'), JSON.stringify({ services }))
   writeFileSync(join(folder, 'override.json'), JSON.stringify(options.override ?? { services: {} }))

@@ -14,7 +14,7 @@ import {
   openDeployment,
   settingsOf,
 } from './deployment.ts'
-import { CLIENT_ADDRESSES, EDGE_ADDRESS } from './engine.ts'
+import { CLIENT_ADDRESSES, EDGE_ADDRESS, WRONG_ADDRESS } from './engine.ts'
 import { output, poll, run } from './shell.ts'
 import { type Visitor, visitor } from './visitor.ts'
 
@@ -24,6 +24,8 @@ export interface Edge extends Deployment {
   provider: FakeProvider
   guest: Visitor
   mint(): Promise<string>
+  /** What the container "certificates" has said of its names. */
+  notes(): Promise<string>
   /** A plain chat call by this name. */
   chat(token: string, name?: string): Promise<Reply>
 }
@@ -32,18 +34,20 @@ export interface EdgeOptions {
   compose?: readonly string[]
   settings?: Record<string, string>
   validitySeconds?: number
+  /** Environment of the container "certificates" alone. */
+  certificates?: Record<string, string>
 }
 
 /** Adds the addresses to the loopback interface; nothing else of the machine is changed. */
 export async function addAddresses(t: Owner): Promise<void> {
-  for (const address of [EDGE_ADDRESS, ...CLIENT_ADDRESSES]) {
+  for (const address of [EDGE_ADDRESS, WRONG_ADDRESS, ...CLIENT_ADDRESSES]) {
     await run('ip', ['address', 'add', `${address}/32`, 'dev', 'lo'])
     t.teardown(() => run('ip', ['address', 'del', `${address}/32`, 'dev', 'lo']))
   }
 }
 
-/** The override is small: a models file for the gateway, and trust in the test's authority for Traefik. */
-const overrideFor = (): DeploymentOptions['override'] => {
+/** The override is small: a models file for the gateway, and trust in the test's authority for Traefik, and the test's DNS. */
+const overrideFor = (certificates: Record<string, string>): DeploymentOptions['override'] => {
   const models = {
     environment: {
       MODELS_FILE: '/models.yaml',
@@ -57,6 +61,7 @@ const overrideFor = (): DeploymentOptions['override'] => {
       'api-gateway': models,
       'api-gateway-2': models,
       'api-gateway-3': models,
+      certificates: { dns: [EDGE_ADDRESS], environment: certificates },
       traefik: {
         environment: { LEGO_CA_CERTIFICATES: '/acme-server.pem' },
         volumes: ['./acme-server.pem:/acme-server.pem:ro'],
@@ -72,7 +77,11 @@ export async function openEdge(t: Owner, options: EdgeOptions = {}): Promise<Edg
   const provider = await startProvider(t, { address: EDGE_ADDRESS })
   const settings = { ...settingsOf(authority.directory), ...options.settings }
   const { compose } = options
-  const base = { override: overrideFor() ?? {}, settings, ...(compose ? { compose } : {}) }
+  const base = {
+    override: overrideFor(options.certificates ?? {}) ?? {},
+    settings,
+    ...(compose ? { compose } : {}),
+  }
   const deployment = await openDeployment(t, base)
   writeFileSync(join(deployment.folder, 'acme-server.pem'), authority.certificate)
   const main = { baseUrl: provider.url, keyEnv: 'MAIN_TEST_KEY', allowInsecure: true }
@@ -89,6 +98,7 @@ export async function openEdge(t: Owner, options: EdgeOptions = {}): Promise<Edg
       deployment.compose(
         'exec -T api-gateway node scripts/token-gen.js --type user --userName testuser --token 10000000',
       ),
+    notes: () => output('docker', ['logs', 'certificates-prod']),
     chat: (token, name = DOMAINS[0] ?? '') =>
       guest.ask(name, { method: 'POST', path: '/v1/chat/completions', headers: bearer(token), body }),
   }

@@ -5,7 +5,7 @@ import { run } from './shell.ts'
 /** Its address and its clients' addresses: on the loopback interface, of a block that is for tests alone. */
 export const EDGE_ADDRESS = '198.18.5.1'
 export const CLIENT_ADDRESSES = ['198.18.5.7', '198.18.5.8']
-/** Where a name points that was set up wrongly: nobody listens there. */
+/** Where a name points that was set up wrongly: also on the loopback interface, but nobody listens there. */
 export const WRONG_ADDRESS = '198.18.5.9'
 export const EDGE_SUBNET = '198.18.6.0/24'
 /** The Node image made for tests where the public one cannot be pulled. */
@@ -13,7 +13,7 @@ export const TEST_NODE_IMAGE = 'gateway-edge-test-node'
 
 /** The Compose project of every stack of this suite. */
 export const PROJECT = 'gateway-edge-test'
-const NAMES = ['api-gateway-prod', 'traefik-prod', 'redis-prod']
+const NAMES = ['api-gateway-prod', 'certificates-prod', 'traefik-prod', 'redis-prod']
 const ROOT = join(import.meta.dirname, '..', '..', '..')
 
 /** Every Compose at hand, as command and first arguments. */
@@ -56,9 +56,12 @@ async function whyNotNow(): Promise<string | undefined> {
   return undefined
 }
 
-/** The public image that the Dockerfile builds on. */
+/** The public image that the Dockerfile builds on, by its tag: a stand-in has no registry's digest. */
 export const pinnedImage = (): string =>
-  /NODE_IMAGE=(\S+)/.exec(readFileSync(join(ROOT, 'Dockerfile'), 'utf8'))?.[1] ?? ''
+  /NODE_IMAGE=([^\s@]+)/.exec(readFileSync(join(ROOT, 'Dockerfile'), 'utf8'))?.[1] ?? ''
+
+/** Whether local images stand in for the public ones; they have a tag and no registry's digest. */
+export const hasStandIns = async (): Promise<boolean> => (await baseImage()) !== pinnedImage()
 
 /** The pinned image, or a local stand-in of the same major. */
 async function baseImage(): Promise<string> {
