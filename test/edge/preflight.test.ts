@@ -107,6 +107,17 @@ t.test('each finding is one line with its cure, and the exit is 1', async (t) =>
       /EDGE_ADDRESSES: 203\.0\.113\.500 is no/,
     ],
     ['an odd check', { settings: { EDGE_DNS_CHECK: 'no' } }, /EDGE_DNS_CHECK is on or off, not no/],
+    ['no number', { settings: { EDGE_CONNECTIONS: '4k' } }, /EDGE_CONNECTIONS is no number/],
+    [
+      'one address could take most of the connections',
+      { settings: { EDGE_CONNECTIONS_PER_ADDRESS: '2049' } },
+      /EDGE_CONNECTIONS_PER_ADDRESS is 2049, more than half of EDGE_CONNECTIONS \(4096\)/,
+    ],
+    [
+      'more connections than memory',
+      { settings: { EDGE_CONNECTIONS: '20000', TRAEFIK_MEMORY: '1g' } },
+      /TRAEFIK_MEMORY is too little for EDGE_CONNECTIONS=20000: make it 1908m/,
+    ],
     ['open keys', { change: openKeys }, /acme\.json can be read by other users.*chmod 600/],
   ]
   for (const [what, server, expected] of table) {

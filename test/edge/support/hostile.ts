@@ -87,7 +87,8 @@ export async function holdConnections(t: Owner, { count, ...where }: Holding): P
   t.teardown(() => {
     for (const socket of all) socket.destroy()
   })
-  await Promise.all(all.map((socket) => Promise.race([once(socket, 'connect'), once(socket, 'close')])))
+  const settled = (socket: Socket) => new Promise((done) => socket.once('connect', done).once('close', done))
+  await Promise.all(all.map(settled))
   // A refusal follows the connection at once, where nothing else is to be said.
   await sleep(1000)
   return all.filter(({ readyState }) => readyState === 'open').length
