@@ -172,7 +172,7 @@ t.test(
       env: VERSIONS,
     })
     t.equal(code, 0, stdout)
-    t.match(stdout, /^- named by tag alone: node:\S+ .*pin-images\.sh/m)
+    t.match(stdout, /^- named by tag alone: .*\bnode:\S+ .*pin-images\.sh/m)
   },
 )
 

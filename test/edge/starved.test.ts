@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect as connectHttp2 } from 'node:http2'
+import { connect as connectPlain } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
 import t, { type Test } from 'tap'
@@ -7,6 +8,8 @@ import { chat } from '../support/answers.ts'
 import { json } from '../support/behaviour.ts'
 import { bearer } from '../support/client.ts'
 import { formBody, formType, TRANSCRIPT } from '../support/form.ts'
+import { ask } from '../support/scene.ts'
+import { controlled } from '../support/stream-behaviours.ts'
 import { DOMAINS, untilHealthy } from './support/deployment.ts'
 import { type Edge, inspect, openEdge, untilCertified, untilServing } from './support/edge.ts'
 import { CLIENT_ADDRESSES, EDGE_ADDRESS, whyNoEngine } from './support/engine.ts'
@@ -58,6 +61,7 @@ async function testStarved(t: Test) {
   )
   await t.test('IPv6 addresses of one block count as one', testIpv6)
   await t.test('when most places are taken, who comes now gets a few', (t) => testCrowded(t, edge, token))
+  await t.test('an answer goes on while HAProxy is told to stop', (t) => testStop(t, edge, token))
 }
 
 async function testCrowd(t: Test, edge: Edge, token: string) {
@@ -130,8 +134,9 @@ async function testHead(t: Test, edge: Edge) {
   const begin = performance.now()
   socket.write('POST /v1/chat/completions HTTP/1.1\r\nHost: ')
   const drip = setInterval(() => socket.write('a'), 1000)
-  await once(socket.resume(), 'close')
+  await Promise.race([once(socket.resume(), 'close'), sleep(HEAD_MS + 5000)])
   clearInterval(drip)
+  socket.destroy()
   const tookMs = performance.now() - begin
   t.ok(tookMs > HEAD_MS - 2000 && tookMs < HEAD_MS + 5000, `after ${tookMs} ms`)
 }
@@ -229,4 +234,27 @@ async function testCrowded(t: Test, edge: Edge, token: string) {
   t.equal(await hold(OTHER), 40, 'the limit of an address')
   t.equal(await hold(EDGE_ADDRESS), 32, 'a few')
   t.equal((await edge.chat(token)).status, 200, `${NEAR} is still served`)
+}
+
+async function testStop(t: Test, edge: Edge, token: string) {
+  const running = controlled()
+  edge.provider.queue(running)
+  const sent = { path: '/v1/chat/completions', headers: bearer(token), body: ask(true) }
+  const stream = await edge.guest.open(SECOND, sent)
+  await running.write('data: {"choices":[{"index":0,"delta":{"content":"before"}}]}\n\n')
+  const stopped = run('docker', ['stop', '-t', '45', 'haproxy-prod'])
+  await poll('nobody new to be let in', async () => {
+    const socket = connectPlain({ host: EDGE_ADDRESS, port: 443, localAddress: NEAR })
+    const reached = once(socket, 'connect').then(
+      () => undefined,
+      () => true,
+    )
+    return reached.finally(() => socket.destroy())
+  })
+  await running.write('data: {"choices":[{"index":0,"delta":{"content":"after"}}]}\n\ndata: [DONE]\n\n')
+  await running.end()
+  const { text, cut } = await stream.rest()
+  t.notOk(cut)
+  t.match(text, /before.*after.*DONE/s)
+  t.equal((await stopped).code, 0)
 }
