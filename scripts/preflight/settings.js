@@ -121,10 +121,11 @@ const checkCertificates = (settings) => {
   return findings
 }
 
-/** Traefik's, with a request in it. */
+/** Traefik's, with a request in it; and with an upload over HTTP/2 that nobody reads. */
 const CONNECTION_BYTES = 100_000
+const UNREAD_UPLOAD_BYTES = 1_300_000
 /** As docker-compose.prod.yml has them. */
-const DEFAULTS = { EDGE_CONNECTIONS: '4096', EDGE_CONNECTIONS_PER_ADDRESS: '512', TRAEFIK_MEMORY: '512m' }
+const DEFAULTS = { EDGE_CONNECTIONS: '4096', EDGE_CONNECTIONS_PER_ADDRESS: '512', TRAEFIK_MEMORY: '1g' }
 
 /** @param {Settings} settings */
 const checkConnections = (settings) => {
@@ -139,10 +140,10 @@ const checkConnections = (settings) => {
     findings.push(
       `EDGE_CONNECTIONS_PER_ADDRESS is ${one}, more than half of EDGE_CONNECTIONS (${all}): one client could hurt all others`,
     )
-  const bytes = readBytes(read('TRAEFIK_MEMORY'))
-  if (all * CONNECTION_BYTES > bytes)
+  const least = Math.max(all * CONNECTION_BYTES, one * UNREAD_UPLOAD_BYTES)
+  if (least > readBytes(read('TRAEFIK_MEMORY')))
     findings.push(
-      `TRAEFIK_MEMORY is too little for EDGE_CONNECTIONS=${all}: make it ${Math.ceil((all * CONNECTION_BYTES) / 1024 ** 2)}m`,
+      `TRAEFIK_MEMORY is too little for EDGE_CONNECTIONS=${all} and EDGE_CONNECTIONS_PER_ADDRESS=${one}: make it ${Math.ceil(least / 1024 ** 2)}m`,
     )
   return findings
 }

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { connect as connectHttp2 } from 'node:http2'
+import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2'
 import { connect as connectPlain } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
@@ -29,6 +29,7 @@ const PER_ADDRESS = 512
 const HEAD_MS = 20_000
 /** Longer than a head may take. */
 const UPLOAD_SECONDS = 30
+const UNREAD = Buffer.alloc(10 * 1024 * 1024)
 /** Two customers of a provider: the first has two addresses in its block. */
 const IPV6_NETWORK = 'fd00:198:18:6::/64'
 const IPV6_CLIENTS = ['fd00:198:18:a::1', 'fd00:198:18:a::2', 'fd00:198:18:b::1']
@@ -59,20 +60,16 @@ async function testStarved(t: Test) {
   await t.test('of requests over HTTP/2, one address has as many at once as connections', (t) =>
     testStreams(t, edge, token),
   )
+  await t.test('uploads of one address that nobody reads do not fill the memory', (t) =>
+    testUnread(t, edge, token),
+  )
   await t.test('IPv6 addresses of one block count as one', testIpv6)
   await t.test('when most places are taken, who comes now gets a few', (t) => testCrowded(t, edge, token))
   await t.test('an answer goes on while HAProxy is told to stop', (t) => testStop(t, edge, token))
 }
 
 async function testCrowd(t: Test, edge: Edge, token: string) {
-  const state = async () => {
-    const all = (await Promise.all(FRONT.map((name) => inspect(name, '.State')))) as {
-      StartedAt: string
-      OOMKilled: boolean
-    }[]
-    return all.map(({ StartedAt, OOMKilled }) => ({ StartedAt, OOMKilled }))
-  }
-  const begun = await state()
+  const begun = await states()
   const crowd = await startCrowd(t, FIRST, CROWD)
   let slowestMs = Number.POSITIVE_INFINITY
   for (let left = ROUNDS; left > 0 && slowestMs >= MOST_P99_MS; left--)
@@ -83,12 +80,20 @@ async function testCrowd(t: Test, edge: Edge, token: string) {
   t.ok(slowestMs < MOST_P99_MS, `others are answered within ${slowestMs} ms, 99 of 100`)
   for (const [name, share] of Object.entries(await memoryShares()))
     t.ok(share < 0.5, `${name} uses ${Math.round(100 * share)} % of its memory`)
-  t.same(await state(), begun, 'neither killed nor started anew')
+  t.same(await states(), begun, 'neither killed nor started anew')
   await crowd.end()
   await poll('the places to be free', async () => {
     const text = await edge.shell(commandsBelow('**Who holds how many connections**'))
     return !text.includes(HOSTILE_ADDRESS) || / conn_cur=0$/m.test(text) || undefined
   })
+}
+
+async function states() {
+  const all = await Promise.all(FRONT.map((name) => inspect(name, '.State')))
+  return (all as { StartedAt: string; OOMKilled: boolean }[]).map(({ StartedAt, OOMKilled }) => [
+    StartedAt,
+    OOMKilled,
+  ])
 }
 
 /** How much of its limit each of the two has in use, as Docker counts it. */
@@ -206,6 +211,34 @@ async function testStreams(t: Test, edge: Edge, token: string) {
   t.same([...new Set(statuses)], [429])
   t.equal(statuses.length, 750 - PER_ADDRESS)
   t.equal((await edge.chat(token)).status, 200, 'others are served')
+}
+
+/** The gateway stands still: what has been sent to it waits in Traefik. */
+async function testUnread(t: Test, edge: Edge, token: string) {
+  const begun = await states()
+  const sessions: ClientHttp2Session[] = []
+  t.teardown(() => {
+    for (const session of sessions) session.destroy()
+  })
+  while (sessions.length < 0.97 * PER_ADDRESS) {
+    const socket = await openEncrypted(edge, 'h2')
+    const session = connectHttp2(`https://${SECOND}`, { createConnection: () => socket })
+    sessions.push(session.on('error', () => undefined))
+  }
+  await output('docker', ['pause', 'api-gateway-prod'])
+  const head = { ...bearer(token), ...formType(), 'content-length': String(2 * UNREAD.length) }
+  for (const session of sessions) {
+    const stream = session.request({ ':method': 'POST', ':path': '/v1/audio/transcriptions', ...head })
+    stream.on('error', () => undefined)
+    stream.write(UNREAD)
+  }
+  await sleep(20_000)
+  const { 'traefik-prod': share = 1 } = await memoryShares()
+  t.ok(share < 0.9, `Traefik uses ${Math.round(100 * share)} % of its memory`)
+  for (const session of sessions) session.destroy()
+  await output('docker', ['unpause', 'api-gateway-prod'])
+  await untilServing(edge, token)
+  t.same(await states(), begun, 'neither killed nor started anew')
 }
 
 async function testIpv6(t: Test) {
