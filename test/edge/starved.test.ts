@@ -81,10 +81,13 @@ async function testCrowd(t: Test, edge: Edge, token: string) {
   for (const [name, share] of Object.entries(await memoryShares()))
     t.ok(share < 0.5, `${name} uses ${Math.round(100 * share)} % of its memory`)
   t.same(await states(), begun, 'neither killed nor started anew')
+  const command = commandsBelow('**Who holds how many connections**')
+  const held = new RegExp(`${HOSTILE_ADDRESS} .*conn_cur=(\\d+)`)
+  t.match(await edge.shell(command), held, 'the operator sees who it is')
   await crowd.end()
   await poll('the places to be free', async () => {
-    const text = await edge.shell(commandsBelow('**Who holds how many connections**'))
-    return !text.includes(HOSTILE_ADDRESS) || / conn_cur=0$/m.test(text) || undefined
+    const [, count = '0'] = held.exec(await edge.shell(command)) ?? []
+    return count === '0' || undefined
   })
 }
 
