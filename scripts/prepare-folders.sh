@@ -16,8 +16,9 @@ for folder in src/db src/logs letsencrypt; do
 done
 # Traefik refuses to use a certificate store that others may read.
 if [ -f letsencrypt/acme.json ]; then chmod 600 letsencrypt/acme.json; fi
-# Of a clone made under a strict umask Traefik could read nothing.
-chmod a+rX edge edge/routes.yml
+# Of a clone made under a strict umask Traefik and HAProxy could read nothing.
+chmod a+rX edge edge/routes.yml edge/haproxy.cfg
+chmod -R a+rX edge/plugins-local
 if [ -f edge/dashboard-users ]; then
   own edge/dashboard-users
   chmod 600 edge/dashboard-users

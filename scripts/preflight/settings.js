@@ -55,6 +55,7 @@ export const checkSettings = (settings) => [
   ...checkMaster(settings),
   ...checkDrain(settings),
   ...checkCertificates(settings),
+  ...checkConnections(settings),
 ]
 
 /** @param {Settings} settings */
@@ -118,4 +119,38 @@ const checkCertificates = (settings) => {
   const { EDGE_DNS_CHECK: check = '' } = settings
   if (!['', 'on', 'off'].includes(check)) findings.push(`EDGE_DNS_CHECK is on or off, not ${check}`)
   return findings
+}
+
+/** Traefik's, with a request in it; and with an upload over HTTP/2 that nobody reads. */
+const CONNECTION_BYTES = 100_000
+const UNREAD_UPLOAD_BYTES = 1_300_000
+/** As docker-compose.prod.yml has them. */
+const DEFAULTS = { EDGE_CONNECTIONS: '4096', EDGE_CONNECTIONS_PER_ADDRESS: '512', TRAEFIK_MEMORY: '1g' }
+
+/** @param {Settings} settings */
+const checkConnections = (settings) => {
+  const read = (/** @type {keyof typeof DEFAULTS} */ name) => settings[name] || DEFAULTS[name]
+  const wrong = /** @type {const} */ (['EDGE_CONNECTIONS', 'EDGE_CONNECTIONS_PER_ADDRESS'])
+    .filter((name) => !/^[1-9]\d*$/.test(read(name)))
+    .map((name) => `${name} is no number of connections: set it in .env, or leave it empty`)
+  if (wrong.length > 0) return wrong
+  const [all, one] = [Number(read('EDGE_CONNECTIONS')), Number(read('EDGE_CONNECTIONS_PER_ADDRESS'))]
+  const findings = []
+  if (one > all / 2)
+    findings.push(
+      `EDGE_CONNECTIONS_PER_ADDRESS is ${one}, more than half of EDGE_CONNECTIONS (${all}): one client could hurt all others`,
+    )
+  const least = Math.max(all * CONNECTION_BYTES, one * UNREAD_UPLOAD_BYTES)
+  if (least > readBytes(read('TRAEFIK_MEMORY')))
+    findings.push(
+      `TRAEFIK_MEMORY is too little for EDGE_CONNECTIONS=${all} and EDGE_CONNECTIONS_PER_ADDRESS=${one}: make it ${Math.ceil(least / 1024 ** 2)}m`,
+    )
+  return findings
+}
+
+/** A size as Compose takes it; one that it would not take is not this check's to find. @param {string} text */
+const readBytes = (text) => {
+  const [, number = '', unit = ''] = /^([\d.]+)\s*([bkmg]?)b?$/i.exec(text) ?? []
+  const power = ['', 'k', 'm', 'g'].indexOf(unit.toLowerCase().replace('b', ''))
+  return number === '' ? Number.POSITIVE_INFINITY : Number(number) * 1024 ** power
 }

@@ -15,13 +15,14 @@ for (const compose of composes) {
     const { services, networks } = await render(compose, folder, FILE)
     t.same(
       Object.keys(services).sort(),
-      ['api-gateway', 'certificates', 'prepare', 'traefik'],
-      'three that stay, one that ends',
+      ['api-gateway', 'certificates', 'haproxy', 'prepare', 'traefik'],
+      'four that stay, one that ends',
     )
     checkHardened(t, services)
     checkGateway(t, services)
     checkCertificates(t, services)
     checkTraefik(t, services)
+    checkFront(t, services)
     t.equal(networks['traefik-network']?.ipam?.config?.[0]?.subnet, '198.18.6.0/24')
   })
 
@@ -43,6 +44,7 @@ for (const compose of composes) {
       'api-gateway-2',
       'api-gateway-3',
       'certificates',
+      'haproxy',
       'prepare',
       'redis',
       'traefik',
@@ -88,7 +90,7 @@ function checkHardened(t: Test, services: Rendered['services']): void {
     t.ok(Number(service.pids_limit) > 0, `${name} has a limit of processes`)
     t.notMatch(JSON.stringify(service.volumes), 'docker.sock', name)
     if (name !== 'prepare') t.equal(service.restart, 'unless-stopped', name)
-    if (name !== 'traefik') t.notOk(service.ports, `${name} publishes nothing`)
+    if (name !== 'haproxy') t.notOk(service.ports, `${name} publishes nothing`)
   }
 }
 
@@ -120,7 +122,11 @@ const OPTIONS = {
   'entrypoints.websecure.http.maxheaderbytes': '65536',
   'entrypoints.websecure.http.encodedcharacters.allowencodedslash': 'true',
   'entrypoints.websecure.http.aliasheadersstrategy': 'delete',
-  'entrypoints.websecure.transport.respondingtimeouts.readtimeout': '900s',
+  'entrypoints.websecure.transport.respondingtimeouts.readtimeout': '20s',
+  'entrypoints.websecure.http.middlewares': 'request-time@file,requests-per-address@file',
+  'entrypoints.websecure.proxyprotocol.trustedips': '198.18.6.0/24',
+  'entrypoints.web.proxyprotocol.trustedips': '198.18.6.0/24',
+  'experimental.abortonpluginfailure': 'true',
   'entrypoints.websecure.transport.respondingtimeouts.writetimeout': '0s',
   'entrypoints.websecure.transport.lifecycle.gracetimeout': '35s',
   'serverstransport.forwardingtimeouts.idleconntimeout': '60s',
@@ -145,8 +151,21 @@ function checkTraefik(t: Test, { traefik }: Rendered['services']): void {
   t.equal(traefik?.stop_grace_period, '45s')
   t.equal(traefik?.user, '1000:1000')
   t.match(traefik?.environment, { DOMAIN1: 'api.example.test', DOMAIN5: 'fifth.example.test' })
-  const ports = JSON.stringify(traefik?.ports)
+}
+
+function checkFront(t: Test, { haproxy }: Rendered['services']): void {
+  t.equal(haproxy?.container_name, 'haproxy-prod')
+  t.match(haproxy?.image, /^haproxy:3\.2-/)
+  t.equal(haproxy?.user, '1000:1000')
+  t.equal(haproxy?.stop_signal, 'SIGUSR1', 'what runs may end')
+  t.equal(haproxy?.stop_grace_period, '45s')
+  t.match(haproxy?.environment, {
+    EDGE_SUBNET: '198.18.6.0/24',
+    EDGE_CONNECTIONS: '4096',
+    EDGE_CONNECTIONS_PER_ADDRESS: '512',
+  })
+  const ports = JSON.stringify(haproxy?.ports)
   t.match(ports, /8080/)
   t.match(ports, /8443/)
-  t.equal(traefik?.ports?.length, 2, 'nothing else is published')
+  t.equal(haproxy?.ports?.length, 2, 'nothing else is published')
 }

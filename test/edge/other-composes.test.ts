@@ -20,7 +20,9 @@ async function testCompose(t: Test, compose: readonly string[]) {
   const build = edge.shell(`${first.join(' ')} \${COMPOSE#${compose.join(' ')}} build -q`)
   await build
   await edge.compose('up -d')
-  await Promise.all(['api-gateway-prod', 'certificates-prod', 'traefik-prod'].map(untilHealthy))
+  await Promise.all(
+    ['api-gateway-prod', 'certificates-prod', 'haproxy-prod', 'traefik-prod'].map(untilHealthy),
+  )
   const ps = await edge.compose('ps')
   t.match(ps, 'api-gateway-prod')
   t.notMatch(ps, 'prepare', 'what has ended is not shown')

@@ -107,6 +107,22 @@ t.test('each finding is one line with its cure, and the exit is 1', async (t) =>
       /EDGE_ADDRESSES: 203\.0\.113\.500 is no/,
     ],
     ['an odd check', { settings: { EDGE_DNS_CHECK: 'no' } }, /EDGE_DNS_CHECK is on or off, not no/],
+    ['no number', { settings: { EDGE_CONNECTIONS: '4k' } }, /EDGE_CONNECTIONS is no number/],
+    [
+      'one address could take most of the connections',
+      { settings: { EDGE_CONNECTIONS_PER_ADDRESS: '2049', TRAEFIK_MEMORY: '4g' } },
+      /EDGE_CONNECTIONS_PER_ADDRESS is 2049, more than half of EDGE_CONNECTIONS \(4096\)/,
+    ],
+    [
+      'more connections than memory',
+      { settings: { EDGE_CONNECTIONS: '20000', TRAEFIK_MEMORY: '1g' } },
+      /TRAEFIK_MEMORY is too little for EDGE_CONNECTIONS=20000 and EDGE_CONNECTIONS_PER_ADDRESS=512: make it 1908m/,
+    ],
+    [
+      'an address that could fill the memory',
+      { settings: { EDGE_CONNECTIONS_PER_ADDRESS: '1000' } },
+      /TRAEFIK_MEMORY is too little .*EDGE_CONNECTIONS_PER_ADDRESS=1000: make it 1240m/,
+    ],
     ['open keys', { change: openKeys }, /acme\.json can be read by other users.*chmod 600/],
   ]
   for (const [what, server, expected] of table) {
@@ -161,7 +177,7 @@ t.test(
       env: VERSIONS,
     })
     t.equal(code, 0, stdout)
-    t.match(stdout, /^- named by tag alone: node:\S+ .*pin-images\.sh/m)
+    t.match(stdout, /^- named by tag alone: .*\bnode:\S+ .*pin-images\.sh/m)
   },
 )
 

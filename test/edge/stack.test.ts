@@ -30,8 +30,10 @@ async function testEdge(t: Test) {
     // Nothing is built yet: "up" has to do it.
     await edge.shell('docker rmi -f api-gateway:prod')
     await compose('up -d')
-    await Promise.all(['api-gateway-prod', 'certificates-prod', 'traefik-prod'].map(untilHealthy))
-    t.match(await compose('ps'), /api-gateway-prod.*certificates-prod.*traefik-prod/s)
+    await Promise.all(
+      ['api-gateway-prod', 'certificates-prod', 'haproxy-prod', 'traefik-prod'].map(untilHealthy),
+    )
+    t.match(await compose('ps'), /api-gateway-prod.*certificates-prod.*haproxy-prod.*traefik-prod/s)
     t.match(await edge.shell(commandsBelow('**Read the master token now**')), /gw-[\w-]{40,}/)
     token = await edge.mint()
     t.match(token, /^gw-[\w-]{40,}$/, 'the secret alone')
@@ -142,7 +144,7 @@ async function testEdge(t: Test) {
   await t.test('only 80 and 443 are published, and the containers have no rights to spare', async (t) => {
     const label = 'label=com.docker.compose.project=$COMPOSE_PROJECT_NAME'
     const ids = (await edge.shell(`docker ps --format '{{.Names}}' --filter ${label}`)).split('\n')
-    t.same(ids.sort(), ['api-gateway-prod', 'certificates-prod', 'traefik-prod'])
+    t.same(ids.sort(), ['api-gateway-prod', 'certificates-prod', 'haproxy-prod', 'traefik-prod'])
     const published: string[] = []
     for (const id of ids) {
       const ports = (await inspect(id, '.NetworkSettings.Ports')) as Record<

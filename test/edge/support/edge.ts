@@ -14,7 +14,7 @@ import {
   openDeployment,
   settingsOf,
 } from './deployment.ts'
-import { CLIENT_ADDRESSES, EDGE_ADDRESS, WRONG_ADDRESS } from './engine.ts'
+import { CLIENT_ADDRESSES, EDGE_ADDRESS, EDGE_SUBNET, WRONG_ADDRESS } from './engine.ts'
 import { output, poll, run } from './shell.ts'
 import { type Visitor, visitor } from './visitor.ts'
 
@@ -36,6 +36,8 @@ export interface EdgeOptions {
   validitySeconds?: number
   /** Environment of the container "certificates" alone. */
   certificates?: Record<string, string>
+  /** The edge's network has these IPv6 addresses too. */
+  ipv6?: string
 }
 
 /** Adds the addresses to the loopback interface; nothing else of the machine is changed. */
@@ -47,7 +49,7 @@ export async function addAddresses(t: Owner): Promise<void> {
 }
 
 /** The override is small: a models file for the gateway, and trust in the test's authority for Traefik, and the test's DNS. */
-const overrideFor = (certificates: Record<string, string>): DeploymentOptions['override'] => {
+const overrideFor = ({ certificates = {}, ipv6 }: EdgeOptions): DeploymentOptions['override'] => {
   const models = {
     environment: {
       MODELS_FILE: '/models.yaml',
@@ -67,8 +69,16 @@ const overrideFor = (certificates: Record<string, string>): DeploymentOptions['o
         volumes: ['./acme-server.pem:/acme-server.pem:ro'],
       },
     },
+    ...(ipv6 ? { networks: { 'traefik-network': bothFamilies(ipv6) } } : {}),
   }
 }
+
+/** Compose 1 takes it in place of the network of the file, not beside it. */
+const bothFamilies = (ipv6: string) => ({
+  driver: 'bridge',
+  enable_ipv6: true,
+  ipam: { config: [{ subnet: EDGE_SUBNET }, { subnet: ipv6 }] },
+})
 
 /** Everything but `up`. */
 export async function openEdge(t: Owner, options: EdgeOptions = {}): Promise<Edge> {
@@ -77,11 +87,7 @@ export async function openEdge(t: Owner, options: EdgeOptions = {}): Promise<Edg
   const provider = await startProvider(t, { address: EDGE_ADDRESS })
   const settings = { ...settingsOf(authority.directory), ...options.settings }
   const { compose } = options
-  const base = {
-    override: overrideFor(options.certificates ?? {}) ?? {},
-    settings,
-    ...(compose ? { compose } : {}),
-  }
+  const base = { override: overrideFor(options) ?? {}, settings, ...(compose ? { compose } : {}) }
   const deployment = await openDeployment(t, base)
   writeFileSync(join(deployment.folder, 'acme-server.pem'), authority.certificate)
   const main = { baseUrl: provider.url, keyEnv: 'MAIN_TEST_KEY', allowInsecure: true }

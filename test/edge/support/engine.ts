@@ -13,7 +13,7 @@ export const TEST_NODE_IMAGE = 'gateway-edge-test-node'
 
 /** The Compose project of every stack of this suite. */
 export const PROJECT = 'gateway-edge-test'
-const NAMES = ['api-gateway-prod', 'certificates-prod', 'traefik-prod', 'redis-prod']
+const NAMES = ['api-gateway-prod', 'certificates-prod', 'haproxy-prod', 'traefik-prod', 'redis-prod']
 const ROOT = join(import.meta.dirname, '..', '..', '..')
 
 /** Every Compose at hand, as command and first arguments. */
@@ -48,12 +48,18 @@ async function whyNotNow(): Promise<string | undefined> {
     NAMES.includes(name) && project !== PROJECT ? [name] : [],
   )
   if (running.length > 0) return `${running.join(', ')} exists here: not touched, the edge is not tested`
-  for (const image of ['traefik:v3.7.15', await baseImage()]) {
+  for (const image of [imageOf('traefik'), imageOf('haproxy'), await baseImage()]) {
     const known = (await run('docker', ['image', 'inspect', image])).code === 0
     if (!known && (await run('docker', ['pull', '-q', image])).code !== 0)
       return `image ${image} can be had nowhere: the edge itself is not tested`
   }
   return undefined
+}
+
+/** The image of a service of production that is not built here, by its tag. */
+const imageOf = (name: string): string => {
+  const file = readFileSync(join(ROOT, 'docker-compose.prod.yml'), 'utf8')
+  return new RegExp(`image: (${name}:[^\\s@]+)`).exec(file)?.[1] ?? ''
 }
 
 /** The public image that the Dockerfile builds on, by its tag: a stand-in has no registry's digest. */
