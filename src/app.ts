@@ -30,6 +30,7 @@ import type { TokenStore } from './stores/token-store.ts'
 import { createMetrics, type Gauges, type Metrics } from './telemetry/metrics.ts'
 import { metricsRoute } from './telemetry/metrics-route.ts'
 import { requestLine } from './telemetry/request-line.ts'
+import { createTurns } from './turns.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
 import { createOpenSockets } from './websocket/open-sockets.ts'
 import { realtimeRoute } from './websocket/realtime.ts'
@@ -133,6 +134,7 @@ const openTools = (settings: Settings, { providerFailed }: Metrics): ExchangeToo
     unknown: createProviderHealth(),
     budget: createRetryBudget(),
     now: Date.now,
+    turns: createTurns(),
     providerFailed,
   }
 }

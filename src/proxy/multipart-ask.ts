@@ -3,15 +3,14 @@ import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { invalidRequest, missingModel } from '../errors.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
+import { isModelName, MODEL_NAME } from '../routing/model-name.ts'
 import type { RequestBody } from '../upstream/request-body.ts'
 import type { Ask } from './ask.ts'
 import type { BodyLimits } from './body.ts'
-import { hasControl } from './json-ask.ts'
 import { readBoundary } from './multipart-headers.ts'
 import { createMultipartReader, type FormField } from './multipart-reader.ts'
 import { openUpload, type Upload } from './multipart-upload.ts'
 
-const MAX_MODEL_LENGTH = 256
 /** What a model makes of a form's file: of a recording at most, and of a picture that is counted here. */
 const FILE_TOKENS = 8_192
 const PICTURE = 'data:image/png;base64,'
@@ -56,14 +55,11 @@ interface Form {
 const readForm = (endpoint: Endpoint, field: (name: string) => FormField | undefined): Form => {
   const model = field('model')
   if (!model?.value) throw missingModel('Name a "model" field in the form', { param: 'model' })
-  if (model.value.length > MAX_MODEL_LENGTH || hasControl(model.value)) {
-    throw invalidRequest(`"model" must be at most ${MAX_MODEL_LENGTH} printable characters`, {
-      param: 'model',
-    })
-  }
-  const images = Number(field('n')?.value ?? 1)
-  if (!(Number.isInteger(images) && images >= 1 && images <= 128))
-    throw invalidRequest('"n" must be from 1 to 128', { param: 'n' })
+  if (!isModelName(model.value)) throw invalidRequest(`"model" must be ${MODEL_NAME}`, { param: 'model' })
+  // No other spelling of a number: readers differ in what they make of `0x10`, `1e1` and `010`.
+  const count = field('n')?.value ?? '1'
+  const images = /^[1-9]\d{0,2}$/.test(count) ? Number(count) : 0
+  if (images < 1 || images > 128) throw invalidRequest('"n" must be from 1 to 128', { param: 'n' })
   return { model, images: endpoint.kind === 'images' ? images : 0, prompt: () => field('prompt')?.value }
 }
 
@@ -77,6 +73,7 @@ const buildAsk = (
   return {
     kind: endpoint.kind,
     model: model.value,
+    besides: [],
     outputLimit: undefined,
     choices: 1,
     // A picture weighs more than the bytes of a small one.

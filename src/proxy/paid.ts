@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Catalog } from '../config/models.ts'
-import { unsupportedMedia } from '../errors.ts'
+import { bodyTooSlow, unsupportedMedia } from '../errors.ts'
 import type { RequestFacts } from '../metering/worst-case.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
 import { planSteps, type Step } from '../routing/plan.ts'
@@ -14,6 +14,7 @@ import { Exchange } from './exchange.ts'
 import { claimKey, type KeyedExchange, sendAgain } from './idempotent.ts'
 import { readJsonAsk } from './json-ask.ts'
 import { readMultipartAsk } from './multipart-ask.ts'
+import { checkQuery, findTypeMistake } from './one-reading.ts'
 import { createJoiner } from './whole.ts'
 
 const MAX_JSON_BYTES = 10 * 1024 * 1024
@@ -43,7 +44,9 @@ export const paidRoutes = async (app: FastifyInstance, options: PaidOptions): Pr
   const { deadlines } = options.tools
   const limits = { maxBytes: MAX_JSON_BYTES, timeoutMs: options.bodyTimeoutMs, deadlines }
   app.addContentTypeParser('application/json', (request, payload, done) => {
-    collectBody(request, payload, limits, done)
+    const mistake = findTypeMistake(request.headers['content-type'])
+    if (mistake) done(mistake)
+    else collectBody(request, payload, limits, done)
   })
   app.addContentTypeParser('multipart/form-data', (_request, payload, done) => done(null, payload))
   const means = { ...options, join: createJoiner() }
@@ -77,6 +80,7 @@ const relay = async (
     const steps = planSteps({
       catalog: options.catalog(),
       model: ask.model,
+      besides: ask.besides,
       allowed: token.models,
       endpoint,
     })
@@ -113,14 +117,25 @@ interface Means extends PaidOptions {
 
 const readAsk = (request: FastifyRequest, endpoint: Endpoint, means: Means): Ask | Promise<Ask> => {
   const { body } = request
+  checkQuery(request.url)
   if (isChunks(body)) {
-    if (endpoint.takes !== 'multipart') return readJsonAsk(endpoint, means.join(body))
+    if (endpoint.takes !== 'multipart')
+      return readJsonAsk(endpoint, means.join(body), inTurns(request, means))
     throw unsupportedMedia('Send this as multipart/form-data')
   }
   if (body === undefined || endpoint.takes === 'json') throw unsupportedMedia('Send this as application/json')
   const limits = { maxBytes: MAX_UPLOAD_BYTES, timeoutMs: means.bodyTimeoutMs }
   return readMultipartAsk(endpoint, request.raw, limits)
 }
+
+/** A client that is gone takes no more turns. */
+const inTurns =
+  ({ token, raw }: FastifyRequest, { tools }: Means) =>
+  (step: () => boolean): Promise<void> =>
+    tools.turns.run(token.id, () => {
+      if (raw.socket.destroyed) throw bodyTooSlow('The connection closed while the body was read')
+      return step()
+    })
 
 /** What `collectBody` leaves; a form upload is its stream. */
 const isChunks = (body: unknown): body is Buffer[] => Array.isArray(body)
