@@ -1,6 +1,8 @@
 /** A field that decides rights or money: it may stand once, and only as it is spelled here. */
 export interface GuardedField {
   name: string
+  /** The name's own. */
+  bytes: Uint8Array
   /** Where it stands, such as `stream_options.include_usage`; the items of a list have the list's path. */
   path: string
   /** Its own bit among the fields of its table. */
@@ -17,8 +19,8 @@ export interface GuardedField {
 export interface FieldTable {
   byName: ReadonlyMap<string, GuardedField>
   byFold: ReadonlyMap<string, GuardedField>
-  /** Of what `byFold` has: a name with another hash is none of them, and need not even become a string. */
-  hashes: ReadonlySet<number>
+  /** By `addToHash` of the fold: a name with another hash is none of them, and need not even become a string. */
+  byHash: ReadonlyMap<number, GuardedField>
 }
 
 interface Shape {
@@ -63,6 +65,7 @@ export const guard = (shapes: Readonly<Record<string, Shape>>, above = ''): Fiel
   const fields = Object.entries(shapes).map(
     ([name, { inner, keptBytes = KEPT_BYTES, isExact = false }], index): GuardedField => ({
       name,
+      bytes: Buffer.from(name),
       path: above + name,
       bit: 1 << index,
       keptBytes,
@@ -73,7 +76,7 @@ export const guard = (shapes: Readonly<Record<string, Shape>>, above = ''): Fiel
   return {
     byName: new Map(fields.map((field) => [field.name, field])),
     byFold: new Map(fields.map((field) => [foldName(field.name), field])),
-    hashes: new Set(fields.map((field) => hashOf(foldName(field.name)))),
+    byHash: new Map(fields.map((field) => [hashOf(foldName(field.name)), field])),
   }
 }
 

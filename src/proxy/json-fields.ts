@@ -1,5 +1,6 @@
 import { invalidRequest } from '../errors.ts'
-import type { FoundField, JsonScan } from './json-scan.ts'
+import type { FoundField } from './found-field.ts'
+import type { JsonScan } from './json-scan.ts'
 
 /** Stands for a value that is longer than what is kept of it: of the wrong type, whatever it is. */
 const TOO_LONG = Symbol('too long')

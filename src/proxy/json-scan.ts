@@ -1,33 +1,17 @@
 import { invalidJson } from '../errors.ts'
+import { type FoundField, KeptText } from './found-field.ts'
 import { addToHash, type FieldTable, FOLDED_ASCII, foldName, type GuardedField } from './guarded-fields.ts'
 import {
-  ARRAY,
-  BACKSLASH,
   closerOf,
   isEscape,
+  isSame,
   isScalar,
-  isScalarByte,
-  LETTER_U,
-  OBJECT,
   openedBy,
-  QUOTE,
+  plainEnd,
   readName,
+  scalarEnd,
   skipSpace,
 } from './json-tokens.ts'
-import { KeptText } from './kept-text.ts'
-
-/** Where the value of a guarded field stands in the body's bytes. */
-export interface FoundField {
-  path: string
-  start: number
-  end: number
-  /** Its first byte: tells objects, lists, strings, numbers and words apart. */
-  opening: number
-  /** Undefined: it is longer than what is kept, or more is guarded inside. */
-  text: string | undefined
-  /** An object or a list without anything in it. */
-  isEmpty: boolean
-}
 
 /** No request of the APIs we speak nests this deep; deeper ones are attacks on parsers behind us. */
 const MAX_DEPTH = 100
@@ -38,6 +22,13 @@ const MAX_TOKEN_BYTES = 512
 /** Nobody writes more guarded names, or names with escapes and accents, into one body: comparing each takes time. */
 const MAX_COMPARED = 1_000
 
+// Imported, these would be looked up at every byte.
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const COLON = 0x3a
+const LETTER_U = 0x75
+const OBJECT = 1
+const ARRAY = 2
 const NOTHING: Buffer = Buffer.alloc(0)
 
 type Wants = 'root' | 'first' | 'key' | 'colon' | 'value' | 'string' | 'after' | 'end'
@@ -61,17 +52,17 @@ export class JsonScan {
   #isKey = false
   #closeReading = 0
   #depth = 0
-  readonly #nesting = new Uint8Array(MAX_DEPTH + 1)
+  readonly #nesting: number[] = [0]
   /** By depth: what is guarded there, which of it was seen, and the field whose value is being read. */
-  readonly #tables: (FieldTable | undefined)[] = []
-  readonly #seen: number[] = []
+  readonly #tables: (FieldTable | undefined)[]
+  readonly #seen: number[] = [0]
   readonly #fields: (GuardedField | undefined)[] = [undefined]
   readonly #values: FoundField[] = []
   #compared = 0
   readonly #text = new KeptText()
 
   constructor(table: FieldTable) {
-    this.#tables[1] = table
+    this.#tables = [undefined, table]
   }
 
   /** Throws `invalid_json`. */
@@ -121,7 +112,7 @@ export class JsonScan {
       case 'key':
         return this.#readKey(at)
       case 'colon':
-        if (byte !== 0x3a) break
+        if (byte !== COLON) break
         this.#wants = 'value'
         return at + 1
       case 'value':
@@ -219,9 +210,22 @@ export class JsonScan {
       if (until === piece.length) return more(at)
       throw invalidJson(`The name of a field is longer than ${MAX_TOKEN_BYTES} bytes`)
     }
-    if (!isPlain || table.hashes.has(hash)) this.#compare(table, at, end)
-    this.#wants = 'colon'
-    return end + 1
+    const field = table.byHash.get(hash)
+    if (field && isPlain && isSame(piece, at + 1, end, field.bytes)) this.#meet(field)
+    else if (field || !isPlain) this.#compare(table, at, end)
+    return this.#passColon(end + 1)
+  }
+
+  #passColon(end: number): number {
+    const piece = this.#piece
+    const at = skipSpace(piece, end)
+    if (piece[at] !== COLON) {
+      this.#wants = 'colon'
+      return at
+    }
+    this.#wants = 'value'
+    const next = skipSpace(piece, at + 1)
+    return next === piece.length ? next : this.#readValue(next, piece[next])
   }
 
   /** Is this name guarded, or another spelling of one that is? */
@@ -232,9 +236,14 @@ export class JsonScan {
     if (this.#compared > MAX_COMPARED) throw invalidJson('The body has too many fields with escaped names')
     const field = table.byName.get(name) ?? table.byFold.get(foldName(name))
     if (!field || (field.isExact && name !== field.name)) return
-    const { path: param, bit } = field
+    const { path: param } = field
     if (name !== field.name)
       throw invalidJson(`Write "${param}" as it is: the body has another spelling of it`, { param })
+    this.#meet(field)
+  }
+
+  #meet(field: GuardedField): void {
+    const { path: param, bit } = field
     const seen = this.#seen[this.#depth] ?? 0
     if ((seen & bit) !== 0) throw invalidJson(`"${param}" may stand in the body only once`, { param })
     this.#seen[this.#depth] = seen | bit
@@ -242,10 +251,14 @@ export class JsonScan {
   }
 
   #beginString(at: number, isKey: boolean): number {
-    this.#wants = 'string'
     this.#isKey = isKey
-    this.#closeReading = CLOSE_READING
-    return at + 1
+    // Most strings are short and plain.
+    const piece = this.#piece
+    const end = plainEnd(piece, at + 1, Math.min(piece.length, at + 1 + CLOSE_READING))
+    if (piece[end] === QUOTE) return this.#endString(end + 1)
+    this.#wants = 'string'
+    this.#closeReading = CLOSE_READING - (end - at - 1)
+    return end
   }
 
   #passString(from: number): number {
@@ -280,19 +293,17 @@ export class JsonScan {
   }
 
   #endString(end: number): number {
-    if (this.#isKey) this.#wants = 'colon'
-    else this.#endValue(end, false)
+    if (this.#isKey) return this.#passColon(end)
+    this.#endValue(end, false)
     return end
   }
 
   /** A number, `true`, `false` or `null`. */
   #passScalar(start: number): number {
     const piece = this.#piece
-    const until = Math.min(piece.length, start + MAX_TOKEN_BYTES)
-    let at = start
-    while (at < until && isScalarByte(piece[at] ?? 0)) at += 1
-    if (at === piece.length) return more(start)
-    if (isScalar(piece, start, at)) return at
+    const end = scalarEnd(piece, start, Math.min(piece.length, start + MAX_TOKEN_BYTES))
+    if (end === piece.length) return more(start)
+    if (isScalar(piece, start, end)) return end
     throw malformed(this.#base + start)
   }
 }

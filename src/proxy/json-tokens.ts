@@ -1,8 +1,8 @@
-export const QUOTE = 0x22
-export const BACKSLASH = 0x5c
-export const LETTER_U = 0x75
-export const OBJECT = 1
-export const ARRAY = 2
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const LETTER_U = 0x75
+const OBJECT = 1
+const ARRAY = 2
 
 export const openedBy = (byte: number | undefined): number =>
   byte === 0x7b ? OBJECT : byte === 0x5b ? ARRAY : 0
@@ -48,7 +48,12 @@ export const isEscape = (body: Buffer, at: number): boolean => {
   return true
 }
 
-export const isScalarByte = (byte: number): boolean => SCALAR_BYTES[byte] === 1
+/** Where the letters and signs of a number or word end; at most `until`. */
+export const scalarEnd = (body: Buffer, from: number, until: number): number => {
+  let at = from
+  while (at < until && SCALAR_BYTES[body[at] ?? 0] === 1) at += 1
+  return at
+}
 
 const WORDS = ['true', 'false', 'null'].map((word) => Buffer.from(word))
 
@@ -88,3 +93,21 @@ const skipDigits = (body: Buffer, from: number, end: number): number => {
 }
 
 const isDigit = (byte: number): boolean => byte >= 0x30 && byte <= 0x39
+
+/** Where a string ends, or has an escape or a byte that it may not have; at most `until`. */
+export const plainEnd = (piece: Buffer, from: number, until: number): number => {
+  let at = from
+  while (at < until) {
+    const byte = piece[at] ?? 0
+    if (byte === QUOTE || byte === BACKSLASH || byte < 0x20) return at
+    at += 1
+  }
+  return at
+}
+
+/** Whether these bytes are those. */
+export const isSame = (piece: Buffer, start: number, end: number, bytes: Uint8Array): boolean => {
+  if (end - start !== bytes.length) return false
+  for (let at = 0; at < bytes.length; at += 1) if (piece[start + at] !== bytes[at]) return false
+  return true
+}

@@ -1,3 +1,16 @@
+/** Where the value of a guarded field stands in the body's bytes. */
+export interface FoundField {
+  path: string
+  start: number
+  end: number
+  /** Its first byte: tells objects, lists, strings, numbers and words apart. */
+  opening: number
+  /** Undefined: it is longer than what is kept, or more is guarded inside. */
+  text: string | undefined
+  /** An object or a list without anything in it. */
+  isEmpty: boolean
+}
+
 /** The text of a value that may come in many pieces, up to a length. */
 export class KeptText {
   #pieces: Buffer[] = []
