@@ -231,7 +231,8 @@ export class JsonScan {
   /** Is this name guarded, or another spelling of one that is? */
   #compare(table: FieldTable, at: number, end: number): void {
     const name = readName(this.#piece.toString('utf8', at + 1, end))
-    if (name === undefined) throw malformed(this.#base + at)
+    // A lenient reader makes letters of bytes that are none.
+    if (name === undefined || name.includes('\ufffd')) throw malformed(this.#base + at)
     this.#compared += 1
     if (this.#compared > MAX_COMPARED) throw invalidJson('The body has too many fields with escaped names')
     const field = table.byName.get(name) ?? table.byFold.get(foldName(name))

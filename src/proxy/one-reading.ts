@@ -3,6 +3,8 @@ import { FORM_FIELDS, foldName } from './guarded-fields.ts'
 
 /** The charsets in which every reader sees what is checked here. */
 const CHARSET = /^(?:utf-?8|us-ascii)$/i
+
+export const isUtf8Name = (charset: string): boolean => CHARSET.test(charset)
 /** After the media type; one `;` more at the end is common. */
 const PARAMETERS = /^(?:[ \t]*;[ \t]*[\w!#$%&'*+.^`|~-]+=(?:[^\s;,"\\]+|"[^"\\]*"))*[ \t]*;?[ \t]*$/
 const PARAMETER = /;[ \t]*([^=]+)=(?:"([^"]*)"|([^\s;]+))/g
@@ -29,7 +31,7 @@ export const isPlainType = (contentType: string): boolean => {
   if (!charset) return !/charset/i.test(parameters)
   const [, name = '', quoted, bare = ''] = charset
   const isAlone = charsets.length === 1 && parameters.match(/charset/gi)?.length === 1
-  return isAlone && /^charset$/i.test(name) && CHARSET.test(quoted ?? bare)
+  return isAlone && /^charset$/i.test(name) && isUtf8Name(quoted ?? bare)
 }
 
 /**

@@ -7,7 +7,7 @@ import { PlanWalk } from '../proxy/plan-walk.ts'
 import type { Step } from '../routing/plan.ts'
 import { type Dialed, type DialTarget, dial, type Refusal } from './dial.ts'
 import type { RealtimeBill } from './realtime-bill.ts'
-import { inspectClient, inspectUpstream } from './realtime-inspect.ts'
+import { ClientInspector, inspectUpstream } from './realtime-inspect.ts'
 import { type End, Relay } from './relay.ts'
 import { Session } from './session.ts'
 import type { WebsocketTools } from './tools.ts'
@@ -30,6 +30,8 @@ export class RealtimeSession extends Session {
   readonly #options: SessionOptions
   readonly #walk: PlanWalk
   #upstream: Socket | undefined
+  /** Who answers. */
+  #step: Step | undefined
   #isOver = false
 
   constructor(options: SessionOptions) {
@@ -51,14 +53,15 @@ export class RealtimeSession extends Session {
 
   /** After the 101: both sockets are joined. */
   begin(client: End, upstream: End): void {
-    const { bill, request, tools } = this.#options
+    const { bill, request, tools, model } = this.#options
     const runDry = (why?: unknown): void => this.#runDry(why)
+    const models = [model, ...(this.#step ? [this.#step.upstreamModel] : [])]
     request.line.status = 101
     this.relay = new Relay({
       client,
       upstream,
       idleTimeoutMs: tools.idleTimeoutMs,
-      fromClient: inspectClient(bill, runDry),
+      fromClient: new ClientInspector({ bill, runDry, models, forbid: (why) => this.#forbid(why) }),
       fromUpstream: inspectUpstream(bill, runDry),
       over: () => this.over(),
     })
@@ -93,6 +96,7 @@ export class RealtimeSession extends Session {
     this.#walk.succeeded(step)
     if (dialed.kind !== 'open') return dialed.kind === 'refused' ? { refusal: dialed.refusal } : undefined
     this.#upstream = dialed.end.socket
+    this.#step = step
     return { end: dialed.end, protocol: dialed.protocol, step }
   }
 
@@ -122,10 +126,22 @@ export class RealtimeSession extends Session {
     const message = isPassing
       ? 'The next response could not be paid for right now. Connect again in a moment.'
       : 'Your balance is used up: have your token topped up and connect again.'
-    this.#options.request.line.error = code
     const type = isPassing ? why.type : 'insufficient_quota'
-    const error = { type, code, message, param: null, event_id: null }
+    this.#close(isPassing ? 1013 : 1008, { type, code, message, param: null })
+  }
+
+  /** The provider gets no more of a message that may have begun to pass. */
+  #forbid(why: GatewayError): void {
+    this.#close(1008, why)
+    this.#upstream?.destroy()
+  }
+
+  #close(status: number, { type, code, message, param }: Told): void {
+    this.#options.request.line.error = code
+    const error = { type, code, message, param, event_id: null }
     const event = { type: 'error', event_id: `event_${randomUUID()}`, error }
-    this.relay?.close(isPassing ? 1013 : 1008, `${code}: ${message}`, JSON.stringify(event))
+    this.relay?.close(status, `${code}: ${message}`, JSON.stringify(event))
   }
 }
+
+type Told = Pick<GatewayError, 'type' | 'code' | 'message' | 'param'>
