@@ -189,6 +189,7 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#total.stop()
     this.#patience.stop()
     this.#deal.ask.discard()
+    this.#deal.request.bodyLease?.release()
   }
 
   #leave(): void {

@@ -40,7 +40,7 @@ export const readJsonAsk = (endpoint: Endpoint, { view, chunks }: WholeBody): As
     seconds: 0,
     wantsUsage,
     mustAskForUsage,
-    text: () => Buffer.concat(chunks),
+    text: () => view,
     contentHash: undefined,
     bodyFor: (upstreamModel, askForUsage) => rewrite(chunks, places, upstreamModel, askForUsage),
     discard: nothing,

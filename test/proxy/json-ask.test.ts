@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { GatheredBytes } from '../../src/gathered-bytes.ts'
 import { readJsonAsk } from '../../src/proxy/json-ask.ts'
-import { createJoiner } from '../../src/proxy/whole.ts'
+import { wholeOf } from '../../src/proxy/whole.ts'
 import { ENDPOINTS } from '../../src/routing/endpoints.ts'
 
 const at = (path: string) => {
@@ -10,7 +11,7 @@ const at = (path: string) => {
   return endpoint
 }
 const CHAT = at('/chat/completions')
-const whole = (body: Buffer) => createJoiner()([body])
+const whole = (body: Buffer) => wholeOf([body])
 const read = (body: string, path = '/chat/completions') => readJsonAsk(at(path), whole(Buffer.from(body)))
 const rewritten = (body: string, model: string, askForUsage = false): string =>
   String(read(body).bodyFor(model, askForUsage)?.body)
@@ -32,14 +33,18 @@ t.test('a name that equals the wanted one is not even copied', (t) => {
 })
 
 t.test('a large body in any number of chunks is sent as it came, also after the next one has come', (t) => {
-  const join = createJoiner()
+  const gather = (pieces: readonly Buffer[]) => {
+    const gathered = new GatheredBytes(10 * 1024 * 1024)
+    for (const piece of pieces) gathered.copy(piece)
+    return whole(gathered.take())
+  }
   const bodyOf = (letter: string, model: string) =>
     Buffer.from(`{"stream":true,"messages":"${letter.repeat(200_000)}","model":"${model}"}`)
   const chunksOf = (body: Buffer, size: number) =>
     Array.from({ length: Math.ceil(body.length / size) }, (_, i) => body.subarray(i * size, (i + 1) * size))
   for (const size of [1, 7_919, 65_536, 100_000]) {
-    const first = readJsonAsk(CHAT, join(chunksOf(bodyOf('a', 'asked'), size)))
-    readJsonAsk(CHAT, join(chunksOf(bodyOf('b', 'other'), 65_536)))
+    const first = readJsonAsk(CHAT, gather(chunksOf(bodyOf('a', 'asked'), size)))
+    readJsonAsk(CHAT, gather(chunksOf(bodyOf('b', 'other'), 65_536)))
     const sent = first.bodyFor('wanted', true)
     const bytes = Array.isArray(sent?.body) ? Buffer.concat(sent.body) : Buffer.alloc(0)
     const wanted = `{"stream_options":{"include_usage":true},${bodyOf('a', 'wanted').toString().slice(1)}`
