@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import type { Deadline, Deadlines } from '../deadlines.ts'
-import { bodyTooSlow, gatewayBusy, requestTooLarge } from '../errors.ts'
+import { bodyTooSlow, GatewayError, gatewayBusy, requestTooLarge } from '../errors.ts'
 import { GatheredBytes } from '../gathered-bytes.ts'
 import type { Lease, SharedBytes } from './shared-bytes.ts'
 
@@ -142,7 +142,11 @@ class BodyCollector {
   readonly #onEnd = (): void => this.#finish(this.#gathered.bytes > 0 ? [this.#gathered.take()] : [])
 
   readonly #onClose = (cause?: Error): void =>
-    this.#fail(bodyTooSlow('The connection closed before the body was complete', { cause }))
+    this.#fail(
+      cause instanceof GatewayError
+        ? cause
+        : bodyTooSlow('The connection closed before the body was complete', { cause }),
+    )
 
   #keepTime(): void {
     this.#deadline.start(Math.min(PACE_MS, this.#leftMs))
