@@ -85,10 +85,9 @@ export class SharedBytes {
   }
 
   stopWaiting(lease: Lease, holder: Holder): void {
-    const at = this.#waiting.findIndex((one) => one.lease === lease)
-    if (at === -1) return
-    this.#waiting.splice(at, 1)
-    holder.waiting -= 1
+    const others = this.#waiting.filter((one) => one.lease !== lease)
+    holder.waiting -= this.#waiting.length - others.length
+    this.#waiting = others
   }
 
   /** Once a turn, however much was freed in it. */
@@ -139,7 +138,7 @@ export class Lease {
 
   /** Promises that so many bytes will come; false: there is no room for them now, and nothing is promised. */
   begin(bytes: number): boolean {
-    if (!this.#shared.mayBegin(this.holder, bytes)) return false
+    if (this.#isOver || !this.#shared.mayBegin(this.holder, bytes)) return false
     this.#promise(bytes)
     return true
   }
@@ -158,11 +157,13 @@ export class Lease {
       this.#promise(bytes)
       go()
     }
+    if (this.#isOver) return false
     return this.#shared.wait({ lease: this, bytes, isBegun: false, go: begin }, this.holder)
   }
 
   /** Calls `go` when more may be read; false: too many wait already. */
   waitForMore(go: () => void): boolean {
+    if (this.#isOver) return false
     return this.#shared.wait({ lease: this, bytes: STEP_BYTES, isBegun: true, go }, this.holder)
   }
 
