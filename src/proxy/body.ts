@@ -117,10 +117,11 @@ class BodyCollector {
 
   readonly #onData = (chunk: Buffer): void => {
     const { lease, maxBytes } = this.#means
-    const size = this.#gathered.bytes + chunk.length
-    if (size > maxBytes) return this.#fail(tooLarge(maxBytes))
+    // Gathered, a piece is gone, and its length with it.
+    const { length } = chunk
+    if (this.#gathered.bytes + length > maxBytes) return this.#fail(tooLarge(maxBytes))
     this.#gathered.add(chunk)
-    if (lease.take(chunk.length) || this.#stream.complete) return
+    if (lease.take(length) || this.#stream.complete) return
     this.#stream.pause()
     this.#waitForMore(() => {
       this.#keepTime()
