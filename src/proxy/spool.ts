@@ -98,8 +98,8 @@ class SpoolFile implements Spool {
   }
 
   async close(): Promise<void> {
-    this.#lease.release()
-    await this.#file.close()
+    // Only then its bytes are the disk's again.
+    await this.#file.close().finally(() => this.#lease.release())
   }
 
   async #readAt(at: number, length: number): Promise<Buffer> {
