@@ -13,7 +13,7 @@ import { requestId } from './entrance/request-id.ts'
 import { openServer } from './http-server.ts'
 import { accountRoute } from './limits/account.ts'
 import { addressLimit } from './limits/address.ts'
-import { holdWorstCase } from './limits/balance.ts'
+import { holdWorstCase, refuseUncovered } from './limits/balance.ts'
 import { inFlightLimit } from './limits/in-flight.ts'
 import { rateLimit } from './limits/rate.ts'
 import type { ExchangeTools } from './proxy/deal.ts'
@@ -21,6 +21,8 @@ import { createLive, type Live } from './proxy/live.ts'
 import { modelRoutes } from './proxy/models.ts'
 import { paidRoutes } from './proxy/paid.ts'
 import { passthrough, planPassthrough } from './proxy/passthrough.ts'
+import { SharedBytes } from './proxy/shared-bytes.ts'
+import { openSpoolRoom, type SpoolRoom } from './proxy/spool.ts'
 import { ENDPOINTS } from './routing/endpoints.ts'
 import { createProviderHealth } from './routing/health.ts'
 import { createRetryBudget } from './routing/retry-budget.ts'
@@ -74,10 +76,11 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
   app.addHook('onClose', () => websocket.sockets.close())
   app.addHook('onClose', () => tools.upstreams.close())
   const errors = { body: writeErrorBody, event: streamErrorEvent }
-  const gauges = openGauges(app, tokens, tools.live)
+  const bodies = openBodies(settings)
+  const gauges = openGauges(app, tokens, { live: tools.live, ...bodies })
   const { requestsPerMinute, requestsPerDay, bodyTimeoutMs } = settings
   const hold = holdWorstCase // not with an empty purse
-  const paid = { catalog, tokens, keys, hold, errors, tools, bodyTimeoutMs }
+  const paid = { catalog, tokens, keys, hold, refuseUncovered, errors, tools, ...bodies, bodyTimeoutMs }
 
   await app.register(errorReply)
   await app.register(requestId)
@@ -117,9 +120,26 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
 }
 
 /** What is so at this moment. */
-const openGauges = (app: FastifyInstance, tokens: TokenStore, live: Live): Gauges => ({
+const openGauges = (
+  app: FastifyInstance,
+  tokens: TokenStore,
+  { live, memory, spool }: { live: Live } & Bodies,
+): Gauges => ({
   isReady: () => tokens.isReady() && !app.drain.isLeaving,
   running: () => live.size,
+  bodyBytes: () => memory.usedBytes,
+  spoolBytes: () => spool.usedBytes,
+})
+
+/** What the bodies of all requests share: memory, and the disk for uploads that must be read past. */
+interface Bodies {
+  memory: SharedBytes
+  spool: SpoolRoom
+}
+
+const openBodies = ({ bodyMemoryBytes, spoolBytes }: Settings): Bodies => ({
+  memory: new SharedBytes(bodyMemoryBytes),
+  spool: openSpoolRoom(spoolBytes),
 })
 
 /** What all paid requests of this app share. */

@@ -1,6 +1,7 @@
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import type { Settings } from './config/env.ts'
 import { clientErrorHandler, frameworkErrors, refuseTunnel } from './entrance/error-reply.ts'
+import { gatherChunks } from './entrance/fine-chunks.ts'
 import { makeRequestId } from './entrance/request-id.ts'
 import { schemaController } from './route-schemas.ts'
 import { quietRequests } from './telemetry/quiet-requests.ts'
@@ -35,6 +36,7 @@ export const openServer = (settings: Settings, logger: FastifyBaseLogger): Fasti
     clientErrorHandler,
     frameworkErrors,
   })
+  app.server.prependListener('request', gatherChunks)
   app.server.on('connect', refuseTunnel)
   // An expectation nobody knows is no reason to refuse: Node's own 417 has no body that clients parse.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))

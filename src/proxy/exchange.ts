@@ -9,7 +9,13 @@ import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
 import { Bill, creditHeaders } from './bill.ts'
 import { Billed } from './billed.ts'
 import type { ExchangeRequest, ExchangeTools } from './deal.ts'
-import { type Failure, readNetworkFailure, readStatusFailure, TOTAL_TIMEOUT } from './failover.ts'
+import {
+  type Failure,
+  OWN_FAULT_TEXT,
+  readNetworkFailure,
+  readStatusFailure,
+  TOTAL_TIMEOUT,
+} from './failover.ts'
 import { upstreamHeaders, upstreamQuery } from './headers.ts'
 import { isStream, openAnswer } from './open-answer.ts'
 import { PlanWalk } from './plan-walk.ts'
@@ -149,7 +155,8 @@ export class Exchange implements CallListener, AnswerOwner {
     const { reason } = failure
     this.#walk.note(step, failure)
     request.line.cause = reason
-    request.log.warn({ provider: step.provider.name, model: step.upstreamModel, reason }, 'provider failed')
+    const text = failure.kind === 'own' ? OWN_FAULT_TEXT : 'provider failed'
+    request.log.warn({ provider: step.provider.name, model: step.upstreamModel, reason }, text)
   }
 
   #refuse(error: GatewayError): void {
@@ -189,6 +196,7 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#total.stop()
     this.#patience.stop()
     this.#deal.ask.discard()
+    this.#deal.request.bodyLease?.release()
   }
 
   #leave(): void {

@@ -31,7 +31,7 @@ export const readJsonAsk = (endpoint: Endpoint, body: WholeBody, later: Later): 
   const table = endpoint.kind === 'speech' ? SPEECH_FIELDS : PAID_FIELDS
   const reading = new JsonReading(chunks, view.length, table)
   const bound = new InputBound(view)
-  const build = (): Ask => buildAsk(endpoint, { fields: new JsonFields(reading.scan), bound, chunks })
+  const build = (): Ask => buildAsk(endpoint, { fields: new JsonFields(reading.scan), bound, body })
   const isRead = reading.read(TURN_MS)
   // By the next turn the view of a body of middle size may be another request's.
   if (view.length <= MIDDLE_BYTES) while (!bound.step());
@@ -42,10 +42,10 @@ export const readJsonAsk = (endpoint: Endpoint, body: WholeBody, later: Later): 
 interface Read {
   fields: JsonFields
   bound: InputBound
-  chunks: readonly Buffer[]
+  body: WholeBody
 }
 
-const buildAsk = (endpoint: Endpoint, { fields, bound, chunks }: Read): Ask => {
+const buildAsk = (endpoint: Endpoint, { fields, bound, body: { view, chunks } }: Read): Ask => {
   refuseOthers(fields)
   const model = readModel(fields)
   const stream = fields.flag('stream')
@@ -67,7 +67,7 @@ const buildAsk = (endpoint: Endpoint, { fields, bound, chunks }: Read): Ask => {
     seconds: 0,
     wantsUsage,
     mustAskForUsage,
-    text: () => Buffer.concat(chunks),
+    text: () => view,
     contentHash: undefined,
     bodyFor: (upstreamModel, askForUsage) => rewrite(chunks, places, upstreamModel, askForUsage),
     discard: nothing,

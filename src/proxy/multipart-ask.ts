@@ -6,16 +6,12 @@ import type { Endpoint } from '../routing/endpoints.ts'
 import { isModelName, MODEL_NAME } from '../routing/model-name.ts'
 import type { RequestBody } from '../upstream/request-body.ts'
 import type { Ask } from './ask.ts'
-import type { BodyLimits } from './body.ts'
+import { FILE_TOKENS, MIN_AUDIO_BYTES_PER_SECOND } from './least-facts.ts'
 import { readBoundary } from './multipart-headers.ts'
 import { createMultipartReader, type FormField } from './multipart-reader.ts'
-import { openUpload, type Upload } from './multipart-upload.ts'
+import { openUpload, type Upload, type UploadLimits } from './multipart-upload.ts'
 
-/** What a model makes of a form's file: of a recording at most, and of a picture that is counted here. */
-const FILE_TOKENS = 8_192
 const PICTURE = 'data:image/png;base64,'
-/** The lowest bit rate that recorded speech comes in: seconds are bounded by bytes. */
-const MIN_AUDIO_BYTES_PER_SECOND = 2_000
 
 /**
  * Reads the form of an upload up to the fields that decide its price, which many clients send before the file: then
@@ -25,7 +21,7 @@ const MIN_AUDIO_BYTES_PER_SECOND = 2_000
 export const readMultipartAsk = async (
   endpoint: Endpoint,
   stream: IncomingMessage,
-  limits: BodyLimits,
+  limits: UploadLimits,
 ): Promise<Ask> => {
   // Under a key the whole form is read before it begins: only then is it known whether it is the one of before.
   const hash = stream.headers['idempotency-key'] === undefined ? undefined : createHash('sha256')
@@ -104,11 +100,11 @@ const sendable = (
   upstreamModel: string,
   onStart: () => void,
 ): RequestBody => {
-  const { spool } = upload
+  const { spool, memory } = upload
   const name = Buffer.from(upstreamModel)
-  const kept = Buffer.concat(upload.memory)
-  const head = Buffer.concat([kept.subarray(0, start), name, kept.subarray(end)])
-  if (upload.ended && !spool) return { body: head, length: undefined }
+  const head = [memory.subarray(0, start), name, memory.subarray(end)]
+  const length = upload.length === undefined ? undefined : upload.length - (end - start) + name.length
+  if (upload.ended && !spool) return { body: head, length }
   async function* parts(): AsyncGenerator<Buffer> {
     onStart()
     if (spool) {
@@ -117,9 +113,8 @@ const sendable = (
       yield* spool.read(end, spool.bytes)
       return
     }
-    yield head
+    yield* head
     yield* upload.rest()
   }
-  const length = upload.length === undefined ? undefined : upload.length - (end - start) + name.length
   return { body: Readable.from(parts(), { objectMode: false, highWaterMark: 256 * 1024 }), length }
 }

@@ -1,4 +1,4 @@
-import type { Catalog, Model, Provider, Unit } from '../config/models.ts'
+import type { Catalog, Model, Price, Provider, Unit } from '../config/models.ts'
 import { modelNotAllowed, modelNotFound } from '../errors.ts'
 import type { UsageKind } from '../metering/usage-kinds.ts'
 import { isModelAllowed } from './access.ts'
@@ -59,6 +59,16 @@ export const planSteps = (ask: PlanRequest): Step[] => {
       : 'No provider of this model speaks the OpenAI API; use /v1/messages',
     { param: 'model' },
   )
+}
+
+/** What a request may cost whose model is not known yet: the prices of all that the token may ask for at this endpoint. */
+export const pricesOf = ({ catalog, allowed, endpoint }: Omit<PlanRequest, 'model' | 'besides'>): Price[] => {
+  const { models, wildcard } = catalog
+  const known = [...models].filter(([name]) => isModelAllowed(allowed, name)).map(([, model]) => model)
+  const all = wildcard ? [...known, wildcard] : known
+  const speaks = (model: Model): boolean =>
+    model.plan.some(({ provider }) => provider.dialects.includes(endpoint.dialect))
+  return all.filter(speaks).map((model) => pricedFor(endpoint.kind, model).price)
 }
 
 /**

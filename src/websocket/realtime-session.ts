@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { GatewayError, upstreamFailed } from '../errors.ts'
-import { type Failure, isProviderFailure, readRetryAfter } from '../proxy/failover.ts'
+import { type Failure, isProviderFailure, OWN_FAULT_TEXT, readRetryAfter } from '../proxy/failover.ts'
 import { PlanWalk } from '../proxy/plan-walk.ts'
 import type { Step } from '../routing/plan.ts'
 import { type Dialed, type DialTarget, dial, type Refusal } from './dial.ts'
@@ -115,7 +115,7 @@ export class RealtimeSession extends Session {
     line.cause = failure.reason
     log.warn(
       { provider: step.provider.name, model: step.upstreamModel, reason: failure.reason },
-      'provider failed',
+      failure.kind === 'own' ? OWN_FAULT_TEXT : 'provider failed',
     )
   }
 

@@ -1,9 +1,10 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { GatheredBytes } from '../../src/gathered-bytes.ts'
 import type { Ask } from '../../src/proxy/ask.ts'
 import { foldName, PAID_FIELDS } from '../../src/proxy/guarded-fields.ts'
 import { readJsonAsk } from '../../src/proxy/json-ask.ts'
-import { createJoiner, type WholeBody } from '../../src/proxy/whole.ts'
+import { type WholeBody, wholeOf } from '../../src/proxy/whole.ts'
 import { ENDPOINTS } from '../../src/routing/endpoints.ts'
 
 const at = (path: string) => {
@@ -12,7 +13,7 @@ const at = (path: string) => {
   return endpoint
 }
 const CHAT = at('/chat/completions')
-const whole = (body: Buffer) => createJoiner()([body])
+const whole = (body: Buffer) => wholeOf([body])
 const never = () => Promise.reject(new Error('it was not read at once'))
 /** Bodies of this size are read at once. */
 const readWhole = (endpoint: typeof CHAT, body: WholeBody): Ask => {
@@ -41,14 +42,18 @@ t.test('a name that equals the wanted one is not even copied', (t) => {
 })
 
 t.test('a large body in any number of chunks is sent as it came, also after the next one has come', (t) => {
-  const join = createJoiner()
+  const gather = (pieces: readonly Buffer[]) => {
+    const gathered = new GatheredBytes(10 * 1024 * 1024)
+    for (const piece of pieces) gathered.copy(piece)
+    return whole(gathered.take())
+  }
   const bodyOf = (letter: string, model: string) =>
     Buffer.from(`{"stream":true,"messages":"${letter.repeat(200_000)}","model":"${model}"}`)
   const chunksOf = (body: Buffer, size: number) =>
     Array.from({ length: Math.ceil(body.length / size) }, (_, i) => body.subarray(i * size, (i + 1) * size))
   for (const size of [1, 7_919, 65_536, 100_000]) {
-    const first = readWhole(CHAT, join(chunksOf(bodyOf('a', 'asked'), size)))
-    readWhole(CHAT, join(chunksOf(bodyOf('b', 'other'), 65_536)))
+    const first = readWhole(CHAT, gather(chunksOf(bodyOf('a', 'asked'), size)))
+    readWhole(CHAT, gather(chunksOf(bodyOf('b', 'other'), 65_536)))
     const sent = first.bodyFor('wanted', true)
     const bytes = Array.isArray(sent?.body) ? Buffer.concat(sent.body) : Buffer.alloc(0)
     const wanted = `{"stream_options":{"include_usage":true},${bodyOf('a', 'wanted').toString().slice(1)}`
