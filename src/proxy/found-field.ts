@@ -11,6 +11,19 @@ export interface FoundField {
   isEmpty: boolean
 }
 
+export const beginField = (
+  { path }: { path: string },
+  start: number,
+  byte: number | undefined,
+): FoundField => ({
+  path,
+  start,
+  end: start,
+  opening: byte ?? 0,
+  text: undefined,
+  isEmpty: false,
+})
+
 /** The text of a value that may come in many pieces, up to a length. */
 export class KeptText {
   #pieces: Buffer[] = []

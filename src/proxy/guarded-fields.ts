@@ -1,3 +1,5 @@
+import { invalidJson } from '../errors.ts'
+
 /** A field that decides rights or money: it may stand once, and only as it is spelled here. */
 export interface GuardedField {
   name: string
@@ -58,6 +60,15 @@ const hashOf = (fold: string): number => {
   let hash = 0
   for (let at = 0; at < fold.length; at += 1) hash = addToHash(hash, fold.charCodeAt(at))
   return hash
+}
+
+/** The guarded field of this name. Throws `invalid_json` when the name is another spelling of one. */
+export const findField = (table: FieldTable, name: string): GuardedField | undefined => {
+  const field = table.byName.get(name) ?? table.byFold.get(foldName(name))
+  if (!field || field.name === name) return field
+  if (field.isExact) return undefined
+  const { path: param } = field
+  throw invalidJson(`Write "${param}" as it is: the body has another spelling of it`, { param })
 }
 
 /** Builds a table of at most 31 names. */

@@ -14,8 +14,6 @@ import { type Splice, sizeOf, spliceChunks, type WholeBody } from './whole.ts'
 /** One request's answers multiply its price: more than this is a mistake. */
 const MAX_CHOICES = 128
 const LIMIT_FIELDS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens']
-/** Up to here what is counted takes no longer than a turn, and the view is not kept (`whole.ts`). */
-const MIDDLE_BYTES = 1024 * 1024
 
 /** Calls the step again, once a turn, until it says true. */
 type Later = (step: () => boolean) => Promise<void>
@@ -25,18 +23,15 @@ type Later = (step: () => boolean) => Promise<void>
  * `missing_model` and `invalid_request`.
  */
 export const readJsonAsk = (endpoint: Endpoint, body: WholeBody, later: Later): Ask | Promise<Ask> => {
-  const { view, chunks } = body
+  const { view } = body
   // A lenient reader decodes more than is UTF-8: to it such a body may have quotes, and fields, that are not seen here.
   if (!isUtf8(view)) throw invalidJson('The body must be UTF-8')
   const table = endpoint.kind === 'speech' ? SPEECH_FIELDS : PAID_FIELDS
-  const reading = new JsonReading(chunks, view.length, table)
+  const reading = new JsonReading(view, table)
   const bound = new InputBound(view)
   const build = (): Ask => buildAsk(endpoint, { fields: new JsonFields(reading.scan), bound, body })
-  const isRead = reading.read(TURN_MS)
-  // By the next turn the view of a body of middle size may be another request's.
-  if (view.length <= MIDDLE_BYTES) while (!bound.step());
-  else return later(() => reading.read(TURN_MS) && bound.step()).then(build)
-  return isRead ? build() : later(() => reading.read(TURN_MS)).then(build)
+  const step = (): boolean => reading.read(TURN_MS) && bound.step()
+  return step() ? build() : later(step).then(build)
 }
 
 interface Read {

@@ -21,7 +21,7 @@ export class JsonFields {
   }
 
   find(path: string): FoundField | undefined {
-    return this.#scan.last(path)
+    return this.#scan.found.findLast((field) => field.path === path)
   }
 
   /** The paths of all that is not null. */
@@ -31,7 +31,7 @@ export class JsonFields {
 
   /** Undefined where the field is missing or null. */
   value(path: string): unknown {
-    const field = this.#scan.last(path)
+    const field = this.find(path)
     return field && (parsed(field) ?? undefined)
   }
 
@@ -63,7 +63,7 @@ export class JsonFields {
 
   /** The object under a path, its value unread; undefined where it is missing or null. */
   object(path: string): FoundField | undefined {
-    const field = this.#scan.last(path)
+    const field = this.find(path)
     if (!field || field.opening === LETTER_N) return undefined
     if (field.opening === OPEN_BRACE) return field
     throw invalidRequest(`"${path}" must be an object`, { param: path })

@@ -1,11 +1,12 @@
 import { invalidJson } from '../errors.ts'
-import { type FoundField, KeptText } from './found-field.ts'
-import { addToHash, type FieldTable, FOLDED_ASCII, foldName, type GuardedField } from './guarded-fields.ts'
+import { beginField, type FoundField, KeptText } from './found-field.ts'
+import { addToHash, type FieldTable, FOLDED_ASCII, findField, type GuardedField } from './guarded-fields.ts'
 import {
   closerOf,
   isEscape,
   isSame,
   isScalar,
+  malformed,
   openedBy,
   plainEnd,
   readName,
@@ -85,11 +86,6 @@ export class JsonScan {
     if (this.#wants !== 'end') throw malformed(this.#base + this.#rest.length)
   }
 
-  /** What was found under a path, last. */
-  last(path: string): FoundField | undefined {
-    return this.found.findLast((field) => field.path === path)
-  }
-
   /** How much of the piece could be read. */
   #walk(): number {
     const piece = this.#piece
@@ -134,18 +130,14 @@ export class JsonScan {
   #readValue(at: number, byte: number | undefined): number {
     const field = this.#fields[this.#depth]
     if (field) {
-      const start = this.#base + at
-      const { path } = field
-      const value = { path, start, end: start, opening: byte ?? 0, text: undefined, isEmpty: false }
-      this.#values[this.#depth] = value
+      this.#values[this.#depth] = beginField(field, this.#base + at, byte)
       if (!field.inner) this.#text.begin(at, field.keptBytes)
     }
     if (byte === QUOTE) return this.#beginString(at, false)
     const opened = openedBy(byte)
     if (opened !== 0) return this.#open(at, opened)
     const end = this.#passScalar(at)
-    if (end > 0) this.#endValue(end, false)
-    return end
+    return end > 0 ? this.#endValue(end, false) : end
   }
 
   #open(at: number, kind: number): number {
@@ -164,21 +156,22 @@ export class JsonScan {
 
   #close(at: number, isEmpty: boolean): number {
     this.#depth -= 1
-    if (this.#depth === 0) this.#wants = 'end'
-    else this.#endValue(at + 1, isEmpty)
+    if (this.#depth > 0) return this.#endValue(at + 1, isEmpty)
+    this.#wants = 'end'
     return at + 1
   }
 
-  #endValue(end: number, isEmpty: boolean): void {
+  #endValue(end: number, isEmpty: boolean): number {
     this.#wants = 'after'
     const field = this.#fields[this.#depth]
     const value = this.#values[this.#depth]
-    if (!field || !value) return
+    if (!field || !value) return end
     this.#fields[this.#depth] = undefined
     value.end = this.#base + end
     value.isEmpty = isEmpty
     if (!field.inner) value.text = this.#text.end(this.#piece, end)
     this.found.push(value)
+    return end
   }
 
   #readAfter(at: number, byte: number | undefined): number {
@@ -230,17 +223,12 @@ export class JsonScan {
 
   /** Is this name guarded, or another spelling of one that is? */
   #compare(table: FieldTable, at: number, end: number): void {
-    const name = readName(this.#piece.toString('utf8', at + 1, end))
-    // A lenient reader makes letters of bytes that are none.
-    if (name === undefined || name.includes('\ufffd')) throw malformed(this.#base + at)
+    const name = readName(this.#piece.subarray(at + 1, end))
+    if (name === undefined) throw malformed(this.#base + at)
     this.#compared += 1
     if (this.#compared > MAX_COMPARED) throw invalidJson('The body has too many fields with escaped names')
-    const field = table.byName.get(name) ?? table.byFold.get(foldName(name))
-    if (!field || (field.isExact && name !== field.name)) return
-    const { path: param } = field
-    if (name !== field.name)
-      throw invalidJson(`Write "${param}" as it is: the body has another spelling of it`, { param })
-    this.#meet(field)
+    const field = findField(table, name)
+    if (field) this.#meet(field)
   }
 
   #meet(field: GuardedField): void {
@@ -294,9 +282,7 @@ export class JsonScan {
   }
 
   #endString(end: number): number {
-    if (this.#isKey) return this.#passColon(end)
-    this.#endValue(end, false)
-    return end
+    return this.#isKey ? this.#passColon(end) : this.#endValue(end, false)
   }
 
   /** A number, `true`, `false` or `null`. */
@@ -311,5 +297,3 @@ export class JsonScan {
 
 /** What begins at `at` goes on in the next piece. */
 const more = (at: number): number => -1 - at
-
-const malformed = (at: number) => invalidJson(`The body is not valid JSON (byte ${at})`)

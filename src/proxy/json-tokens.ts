@@ -1,3 +1,6 @@
+import { isUtf8 } from 'node:buffer'
+import { invalidJson } from '../errors.ts'
+
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 const LETTER_U = 0x75
@@ -20,8 +23,10 @@ export const skipSpace = (body: Buffer, from: number): number => {
   return at
 }
 
-/** Undefined: it has a bad escape. */
-export const readName = (text: string): string | undefined => {
+/** Undefined: it has a bad escape, or bytes that are no letters but to a lenient reader. */
+export const readName = (bytes: Buffer): string | undefined => {
+  if (!isUtf8(bytes)) return undefined
+  const text = bytes.toString()
   if (!text.includes('\\')) return text
   try {
     return String(JSON.parse(`"${text}"`))
@@ -111,3 +116,5 @@ export const isSame = (piece: Buffer, start: number, end: number, bytes: Uint8Ar
   for (let at = 0; at < bytes.length; at += 1) if (piece[start + at] !== bytes[at]) return false
   return true
 }
+
+export const malformed = (at: number) => invalidJson(`The body is not valid JSON (byte ${at})`)

@@ -107,7 +107,8 @@ export class ClientInspector implements MessageInspector {
   }
 
   #type(): string | undefined {
-    const text = this.#state === 'no JSON' ? undefined : this.#scan.last('type')?.text
+    const text =
+      this.#state === 'no JSON' ? undefined : this.#scan.found.find(({ path }) => path === 'type')?.text
     const type = text === undefined ? undefined : parseJson(text)
     return typeof type === 'string' ? type : undefined
   }
