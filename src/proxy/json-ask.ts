@@ -15,23 +15,35 @@ import { type Splice, sizeOf, spliceChunks, type WholeBody } from './whole.ts'
 const MAX_CHOICES = 128
 const LIMIT_FIELDS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens']
 
-/** Calls the step again, once a turn, until it says true. */
-type Later = (step: () => boolean) => Promise<void>
+/** How a body is read that takes longer than a turn. */
+export interface LongReading {
+  /** Calls the step again, once a turn, until it says true. */
+  later(step: () => boolean): Promise<void>
+  /** Throws when this model is not served to this client: nothing more is read then. */
+  refuse(model: string): void
+}
 
 /**
  * Reads a JSON body: at once where that takes no longer than a turn, else in turns. Throws `invalid_json`,
  * `missing_model` and `invalid_request`.
  */
-export const readJsonAsk = (endpoint: Endpoint, body: WholeBody, later: Later): Ask | Promise<Ask> => {
+export const readJsonAsk = (endpoint: Endpoint, body: WholeBody, long: LongReading): Ask | Promise<Ask> => {
   const { view } = body
   // A lenient reader decodes more than is UTF-8: to it such a body may have quotes, and fields, that are not seen here.
   if (!isUtf8(view)) throw invalidJson('The body must be UTF-8')
-  const table = endpoint.kind === 'speech' ? SPEECH_FIELDS : PAID_FIELDS
-  const reading = new JsonReading(view, table)
+  const reading = new JsonReading(view, endpoint.kind === 'speech' ? SPEECH_FIELDS : PAID_FIELDS)
+  const fields = new JsonFields(reading.scan)
   const bound = new InputBound(view)
-  const build = (): Ask => buildAsk(endpoint, { fields: new JsonFields(reading.scan), bound, body })
   const step = (): boolean => reading.read(TURN_MS) && bound.step()
-  return step() ? build() : later(step).then(build)
+  if (step()) return buildAsk(endpoint, { fields, bound, body })
+  let isServed = false
+  const nextStep = (): boolean => {
+    // Most clients name it first.
+    if (!isServed && fields.find('model')) long.refuse(readModel(fields))
+    isServed ||= fields.find('model') !== undefined
+    return step()
+  }
+  return long.later(nextStep).then(() => buildAsk(endpoint, { fields, bound, body }))
 }
 
 interface Read {

@@ -12,7 +12,7 @@ import type { ExchangeTools } from './deal.ts'
 import { ClientDownstream, type ErrorWriter } from './downstream.ts'
 import { Exchange } from './exchange.ts'
 import { claimKey, type KeyedExchange, sendAgain } from './idempotent.ts'
-import { readJsonAsk } from './json-ask.ts'
+import { type LongReading, readJsonAsk } from './json-ask.ts'
 import { leastFacts } from './least-facts.ts'
 import { readMultipartAsk } from './multipart-ask.ts'
 import type { UploadLimits } from './multipart-upload.ts'
@@ -173,7 +173,8 @@ const readAsk = (request: FastifyRequest, endpoint: Endpoint, options: PaidOptio
   const { body } = request
   checkQuery(request.url)
   if (isChunks(body)) {
-    if (endpoint.takes !== 'multipart') return readJsonAsk(endpoint, wholeOf(body), inTurns(request, options))
+    if (endpoint.takes !== 'multipart')
+      return readJsonAsk(endpoint, wholeOf(body), longReading(request, endpoint, options))
     throw unsupportedMedia('Send this as multipart/form-data')
   }
   if (body === undefined || endpoint.takes === 'json') throw unsupportedMedia('Send this as application/json')
@@ -193,14 +194,21 @@ const uploadLimits = (request: FastifyRequest, endpoint: Endpoint, options: Paid
   }
 }
 
-/** A client that is gone takes no more turns. */
-const inTurns =
-  ({ token, raw }: FastifyRequest, { tools }: PaidOptions) =>
-  (step: () => boolean): Promise<void> =>
+const longReading = (
+  { token, raw }: FastifyRequest,
+  endpoint: Endpoint,
+  { tools, catalog }: PaidOptions,
+): LongReading => ({
+  later: (step) =>
     tools.turns.run(token.id, () => {
+      // A client that is gone takes no more turns.
       if (raw.socket.destroyed) throw bodyTooSlow('The connection closed while the body was read')
       return step()
-    })
+    }),
+  refuse(model) {
+    planSteps({ catalog: catalog(), model, besides: [], allowed: token.models, endpoint })
+  },
+})
 
 /** What `collectBody` leaves; a form upload is its stream. */
 const isChunks = (body: unknown): body is Buffer[] => Array.isArray(body)

@@ -14,7 +14,7 @@ const at = (path: string) => {
 }
 const CHAT = at('/chat/completions')
 const whole = (body: Buffer) => wholeOf([body])
-const never = () => Promise.reject(new Error('it was not read at once'))
+const never = { later: () => Promise.reject(new Error('it was not read at once')), refuse() {} }
 /** Bodies of this size are read at once. */
 const readWhole = (endpoint: typeof CHAT, body: WholeBody): Ask => {
   const ask = readJsonAsk(endpoint, body, never)
@@ -131,7 +131,7 @@ t.test('a large body is read in many turns, each a few milliseconds, and comes o
   const ask = await readJsonAsk(
     CHAT,
     { view: sent, chunks: chunks.filter(({ length }) => length > 0) },
-    later,
+    { later, refuse() {} },
   )
   t.match(ask, { model: 'asked', choices: 2, mustAskForUsage: true })
   t.ok(turns > 5, `${turns} turns`)
@@ -139,6 +139,19 @@ t.test('a large body is read in many turns, each a few milliseconds, and comes o
   const { body } = ask.bodyFor('wanted', true) ?? {}
   const bytes = Array.isArray(body) ? Buffer.concat(body).toString() : ''
   t.equal(bytes, `{"stream_options":{"include_usage":true},${filling}"n":2,"model":"wanted","stream":true}`)
+})
+
+t.test('a large body whose model is not served is read no further', async (t) => {
+  const body = Buffer.from(`{"model":"dear",${'"a":1,'.repeat(1_000_000)}"n":2}`)
+  let turns = 0
+  const later = async (step: () => boolean): Promise<void> => {
+    while (!step()) turns += 1
+  }
+  const refuse = (model: string): void => {
+    throw new Error(`not ${model}`)
+  }
+  await t.rejects(async () => readJsonAsk(CHAT, whole(body), { later, refuse }), { message: 'not dear' })
+  t.equal(turns, 0)
 })
 
 t.test('usage is asked for whatever stands in stream_options, and everything in it stays', (t) => {
