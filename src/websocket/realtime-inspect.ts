@@ -47,6 +47,7 @@ export class ClientInspector implements MessageInspector {
   #scan = new JsonScan(EVENT_FIELDS)
   #state: 'reading' | 'let through' | 'no JSON' | 'forbidden' = 'reading'
   #looked = 0
+  #named: string | undefined
 
   constructor(rules: ClientRules) {
     this.#rules = rules
@@ -57,6 +58,7 @@ export class ClientInspector implements MessageInspector {
     this.#scan = new JsonScan(EVENT_FIELDS)
     this.#state = 'reading'
     this.#looked = 0
+    this.#named = undefined
   }
 
   read(piece: Buffer): void {
@@ -67,7 +69,7 @@ export class ClientInspector implements MessageInspector {
       return this.#judge(error)
     }
     const { found } = this.#scan
-    for (; this.#looked < found.length; this.#looked += 1) this.#checkModel(found[this.#looked])
+    for (; this.#looked < found.length; this.#looked += 1) this.#look(found[this.#looked])
   }
 
   gate(): Promise<void> | undefined {
@@ -88,9 +90,10 @@ export class ClientInspector implements MessageInspector {
     else this.#state = 'no JSON'
   }
 
-  #checkModel(field: FoundField | undefined): void {
+  #look(field: FoundField | undefined): void {
+    const name = parseJson(field?.text ?? '')
+    if (field?.path === 'type' && typeof name === 'string') this.#named = name
     if (!field || !MODEL_PATHS.includes(field.path) || field.text === 'null') return
-    const name = parseJson(field.text ?? '')
     if (typeof name === 'string' && this.#rules.models.includes(name)) return
     const { path: param } = field
     this.#forbid(
@@ -106,11 +109,9 @@ export class ClientInspector implements MessageInspector {
     this.#rules.forbid(why)
   }
 
+  /** Undefined: it does not say, or not yet. */
   #type(): string | undefined {
-    const text =
-      this.#state === 'no JSON' ? undefined : this.#scan.found.find(({ path }) => path === 'type')?.text
-    const type = text === undefined ? undefined : parseJson(text)
-    return typeof type === 'string' ? type : undefined
+    return this.#state === 'no JSON' ? undefined : this.#named
   }
 }
 
