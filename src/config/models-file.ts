@@ -2,7 +2,7 @@ import { createRequire } from 'node:module'
 import { BUILTIN_MODELS } from './builtin-catalog.ts'
 import { type Settings, SettingsError } from './env.ts'
 import { addProviders } from './file-providers.ts'
-import { lookOf } from './model-look.ts'
+import { lookOf, looksOf } from './model-look.ts'
 import type { Catalog, Model, Provider } from './models.ts'
 import { checkModels, checkPassthrough } from './models-checks.ts'
 import { type ModelEntry, type ModelsFile, readShape } from './models-schema.ts'
@@ -118,7 +118,8 @@ function assemble(
   const wildcard = models.get('*')
   models.delete('*')
   const looks = new Set([...models.keys()].map(lookOf))
-  return { models, wildcard, looksListed: (name) => looks.has(lookOf(name)), providers, wsRoutes }
+  const looksListed = (name: string): boolean => looksOf(name).some((look) => looks.has(look))
+  return { models, wildcard, looksListed, providers, wsRoutes }
 }
 
 function demoEntry(demo: Provider): [string, ModelEntry] {
