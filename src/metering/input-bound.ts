@@ -47,7 +47,8 @@ export class InputBound {
   /** Images weigh more than their bytes when they come as a link or compress well. */
   #countImages(from: number, to: number): void {
     const body = this.#body
-    const range = body.subarray(0, Math.min(body.length, to + IMAGE.length - 1))
+    const end = to + IMAGE.length - 1
+    const range = end < body.length ? body.subarray(0, end) : body
     let at = range.indexOf(IMAGE, from)
     for (; at !== -1 && this.#tries < MAX_IMAGES; this.#tries += 1) {
       const after = at + IMAGE.length

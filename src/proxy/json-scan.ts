@@ -247,7 +247,7 @@ export class JsonScan {
     if (piece[end] === QUOTE) return this.#endString(end + 1)
     this.#wants = 'string'
     this.#closeReading = CLOSE_READING - (end - at - 1)
-    return end
+    return this.#passString(end)
   }
 
   #passString(from: number): number {
