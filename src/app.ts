@@ -13,7 +13,7 @@ import { requestId } from './entrance/request-id.ts'
 import { openServer } from './http-server.ts'
 import { accountRoute } from './limits/account.ts'
 import { addressLimit } from './limits/address.ts'
-import { holdWorstCase } from './limits/balance.ts'
+import { holdWorstCase, refuseUncovered } from './limits/balance.ts'
 import { inFlightLimit } from './limits/in-flight.ts'
 import { rateLimit } from './limits/rate.ts'
 import type { ExchangeTools } from './proxy/deal.ts'
@@ -21,6 +21,8 @@ import { createLive, type Live } from './proxy/live.ts'
 import { modelRoutes } from './proxy/models.ts'
 import { paidRoutes } from './proxy/paid.ts'
 import { passthrough, planPassthrough } from './proxy/passthrough.ts'
+import { SharedBytes } from './proxy/shared-bytes.ts'
+import { openSpoolRoom, type SpoolRoom } from './proxy/spool.ts'
 import { ENDPOINTS } from './routing/endpoints.ts'
 import { createProviderHealth } from './routing/health.ts'
 import { createRetryBudget } from './routing/retry-budget.ts'
@@ -30,6 +32,7 @@ import type { TokenStore } from './stores/token-store.ts'
 import { createMetrics, type Gauges, type Metrics } from './telemetry/metrics.ts'
 import { metricsRoute } from './telemetry/metrics-route.ts'
 import { requestLine } from './telemetry/request-line.ts'
+import { createTurns } from './turns.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
 import { createOpenSockets } from './websocket/open-sockets.ts'
 import { realtimeRoute } from './websocket/realtime.ts'
@@ -67,7 +70,7 @@ export interface Gateway {
 
 /** The map: what happens to a request, in this order. */
 export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
-  const { settings, tokens, keys, counts, redisMemory, catalog, logger } = needs
+  const { settings, tokens, keys, counts, catalog, logger } = needs
   const app = openServer(settings, logger)
   const metrics = createMetrics()
   const tools = openTools(settings, metrics)
@@ -75,10 +78,11 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
   app.addHook('onClose', () => websocket.sockets.close())
   app.addHook('onClose', () => tools.upstreams.close())
   const errors = { body: writeErrorBody, event: streamErrorEvent }
-  const gauges = { ...openGauges(app, tokens, tools.live), redisMemory }
+  const bodies = openBodies(settings)
+  const gauges = openGauges(app, needs, { live: tools.live, ...bodies })
   const { requestsPerMinute, requestsPerDay, bodyTimeoutMs } = settings
   const hold = holdWorstCase // not with an empty purse
-  const paid = { catalog, tokens, keys, hold, errors, tools, bodyTimeoutMs }
+  const paid = { catalog, tokens, keys, hold, refuseUncovered, errors, tools, ...bodies, bodyTimeoutMs }
 
   await app.register(errorReply)
   await app.register(requestId)
@@ -118,9 +122,27 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
 }
 
 /** What is so at this moment. */
-const openGauges = (app: FastifyInstance, tokens: TokenStore, live: Live): Gauges => ({
+const openGauges = (
+  app: FastifyInstance,
+  { tokens, redisMemory }: Pick<AppNeeds, 'tokens' | 'redisMemory'>,
+  { live, memory, spool }: { live: Live } & Bodies,
+): Gauges => ({
   isReady: () => tokens.isReady() && !app.drain.isLeaving,
   running: () => live.size,
+  bodyBytes: () => memory.usedBytes,
+  spoolBytes: () => spool.usedBytes,
+  redisMemory,
+})
+
+/** What the bodies of all requests share: memory, and the disk for uploads that must be read past. */
+interface Bodies {
+  memory: SharedBytes
+  spool: SpoolRoom
+}
+
+const openBodies = ({ bodyMemoryBytes, spoolBytes }: Settings): Bodies => ({
+  memory: new SharedBytes(bodyMemoryBytes),
+  spool: openSpoolRoom(spoolBytes),
 })
 
 /** What all paid requests of this app share. */
@@ -136,6 +158,7 @@ const openTools = (settings: Settings, { providerFailed }: Metrics): ExchangeToo
     budget: createRetryBudget(),
     now: () => performance.now(),
     wallMs: Date.now,
+    turns: createTurns(),
     providerFailed,
   }
 }

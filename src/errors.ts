@@ -76,5 +76,9 @@ export const headersTooLarge = define(431, 'headers_too_large', INVALID)
 export const internalError = define(500, 'internal_error', 'api_error', true)
 export const upstreamFailed = define(502, 'upstream_failed', 'api_error', true)
 export const storeUnavailable = define(503, 'store_unavailable', 'api_error', true)
+/** No memory, no descriptor, no port of this machine is left for it at this moment. */
+export const gatewayBusy = define(503, 'gateway_busy', 'api_error', true)
+/** An upload would have to be stored, and there is no room for it. */
+export const spoolFull = define(503, 'spool_full', 'api_error', true)
 export const gatewayRestarting = define(503, 'gateway_restarting', 'api_error', true)
 export const upstreamTimeout = define(504, 'upstream_timeout', 'api_error', true)

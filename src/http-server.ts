@@ -1,6 +1,7 @@
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import type { Settings } from './config/env.ts'
 import { clientErrorHandler, frameworkErrors, refuseTunnel } from './entrance/error-reply.ts'
+import { gatherChunks } from './entrance/fine-chunks.ts'
 import { watchClients } from './entrance/half-closed.ts'
 import { makeRequestId } from './entrance/request-id.ts'
 import { invalidRequest, upstreamTimeout } from './errors.ts'
@@ -43,6 +44,7 @@ export const openServer = (settings: Settings, logger: FastifyBaseLogger): Fasti
     frameworkErrors,
   })
   watchClients(app.server, (socket) => clientErrorHandler(invalidRequest(HALF), socket))
+  app.server.prependListener('request', gatherChunks)
   app.server.on('connect', refuseTunnel)
   ownUpgrades(app, {
     timeoutMs: HEADERS_TIMEOUT_MS,

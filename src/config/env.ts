@@ -1,4 +1,5 @@
 import * as v from 'valibot'
+import { usualBodyMemory } from './memory.ts'
 import type { Provider } from './models.ts'
 import { type ListReading, readList, readOrigin, readTrustedProxy } from './network-lists.ts'
 import { readPassthrough } from './passthrough.ts'
@@ -29,6 +30,8 @@ const settingsSchema = v.object({
   ...plainSettings,
   /** How long to serve on after SIGTERM, until an edge with several gateways has seen this one leave. */
   drainDelayMs: v.number(),
+  /** Of all bodies that are here at once. */
+  bodyMemoryBytes: v.number(),
   adminFirst: v.optional(v.string()),
   /** Where tokens, balances and limits are; undefined: in files. */
   redis: v.optional(v.custom<RedisAddress>(isAny)),
@@ -59,6 +62,7 @@ export function readSettings(env: Environment): Settings {
   const settings = {
     ...found,
     drainDelayMs: found.drainDelayMs ?? (shared.redis ? REPLICA_DELAY_MS : 0),
+    bodyMemoryBytes: found.bodyMemoryBytes ?? usualBodyMemory(),
     adminFirst: readAdminFirst(env, mistakes),
     ...shared,
     trustedProxies: list('TRUSTED_PROXIES', readTrustedProxy),

@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import { BUILTIN_MODELS } from './builtin-catalog.ts'
 import { type Settings, SettingsError } from './env.ts'
 import { addProviders } from './file-providers.ts'
+import { lookOf, looksOf } from './model-look.ts'
 import type { Catalog, Model, Provider } from './models.ts'
 import { checkModels, checkPassthrough } from './models-checks.ts'
 import { type ModelEntry, type ModelsFile, readShape } from './models-schema.ts'
@@ -116,7 +117,9 @@ function assemble(
   const models = new Map(all.map(([name, entry]) => [name, buildModel(name, entry, { providers, margin })]))
   const wildcard = models.get('*')
   models.delete('*')
-  return { models, wildcard, providers, wsRoutes }
+  const looks = new Set([...models.keys()].map(lookOf))
+  const looksListed = (name: string): boolean => looksOf(name).some((look) => looks.has(look))
+  return { models, wildcard, looksListed, providers, wsRoutes }
 }
 
 function demoEntry(demo: Provider): [string, ModelEntry] {

@@ -54,6 +54,8 @@ export interface Catalog {
   models: ReadonlyMap<string, Model>
   /** Serves every other name through its plan, the name unchanged. */
   wildcard: Model | undefined
+  /** Whether a provider may take a name that is not listed for one that is: the wildcard does not serve it. */
+  looksListed(name: string): boolean
   /** All configured providers by name. */
   providers: ReadonlyMap<string, Provider>
   /** Public paths whose WebSockets are handed to services, of the settings and of the file. */

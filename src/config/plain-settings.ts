@@ -17,7 +17,7 @@ const whole = (env: readonly string[], minimum: number, maximum: number, fallbac
   v.optional(bounded(env, minimum, maximum), fallback)
 
 const MIB = 1024 * 1024
-const MOST_BYTES = 1024 ** 4
+const MOST_BYTES = 1024 ** 5
 const HOUR_MS = 3_600_000
 const milliseconds = (env: string, fallback: number) => whole([env], 1, 24 * HOUR_MS, fallback)
 
@@ -48,6 +48,10 @@ export const plainSettings = {
   drainTimeoutMs: milliseconds('DRAIN_TIMEOUT_MS', 25_000),
   drainDelayMs: v.optional(bounded(['DRAIN_DELAY_MS'], 0, 60_000)),
   bodyTimeoutMs: milliseconds('BODY_TIMEOUT_MS', 30_000),
+  /** Of all bodies that are here at once; undefined: a share of the memory there is. */
+  bodyMemoryBytes: v.optional(bounded(['BODY_MEMORY_BYTES'], 32 * MIB, MOST_BYTES)),
+  /** Of all uploads that lie in the temporary folder at once; undefined: half of what is free there at the start. */
+  spoolBytes: v.optional(bounded(['SPOOL_BYTES'], 0, MOST_BYTES)),
   wsIdleTimeoutMs: milliseconds('WS_IDLE_TIMEOUT_MS', 120_000),
   /** Open at once; of routes without a token: per client address. */
   wsSocketsPerToken: whole(['WS_SOCKETS_PER_TOKEN'], 1, 1_000_000, 32),

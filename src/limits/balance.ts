@@ -1,3 +1,4 @@
+import type { Price } from '../config/models.ts'
 import { insufficientQuota } from '../errors.ts'
 import { leastMicros, type RequestFacts, worstCaseMicros } from '../metering/worst-case.ts'
 import type { Step } from '../routing/plan.ts'
@@ -26,6 +27,27 @@ export const holdWorstCase = async (
   throw insufficientQuota(
     `Your balance does not cover this request, which may cost ${credits(micros)} credits; ` +
       'ask for fewer tokens (max_tokens) or have your token topped up. GET /v1/token shows your balance.',
+  )
+}
+
+/**
+ * Turns away what cannot be paid however little it is: for a body that is still to be read, at the cheapest price there
+ * is. Credits that other requests hold may come back until it is here, and count for it. Throws `insufficient_quota`.
+ */
+export const refuseUncovered = async (
+  store: TokenStore,
+  token: Token,
+  prices: readonly Price[],
+  facts: RequestFacts,
+): Promise<void> => {
+  const least = Math.min(...prices.map((price) => leastMicros(facts, price)))
+  if (least === 0 || least === Number.POSITIVE_INFINITY) return
+  // A store that cannot be asked refuses the hold itself, in words of its own.
+  const found = await store.credits(token.id).catch(() => undefined)
+  if (!found || found.balanceMicros + found.heldMicros >= least) return
+  throw insufficientQuota(
+    `Your balance does not cover a body of this size, which costs at least ${credits(least)} credits; ` +
+      'send less or have your token topped up. GET /v1/token shows your balance.',
   )
 }
 

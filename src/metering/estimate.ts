@@ -1,23 +1,15 @@
-import { setImmediate } from 'node:timers/promises'
 import type { Price } from '../config/models.ts'
-import { textOfAnswer } from './answer-text.ts'
-import { textOfRequest } from './request-text.ts'
+import { count } from './counting.ts'
 import type { StreamMeter } from './stream-meter.ts'
 import { NO_USAGE, type Usage, type UsageKind } from './usage-kinds.ts'
 import { SPOKEN_TOKENS_PER_SECOND } from './worst-case.ts'
 
 const MAX_ANSWER_BYTES = 10 * 1024 * 1024
-/** The tokenizer is quadratic on long runs of one letter; in slices of this length it is not. */
-const SLICE_CHARS = 2048
-/** After so much the event loop gets its turn (about 4 ms). */
-const TURN_CHARS = 64 * 1024
-const SAMPLED_FROM_CHARS = 256 * 1024
-const SAMPLE_SLICES = 64
-const AS_PLAIN_TEXT = { disallowedSpecial: new Set<string>() }
-
 /** What is known about an answer whose provider reported nothing. */
 export interface EstimateFacts {
   kind: UsageKind
+  /** Who pays: texts of one do not hold up those of others. */
+  key?: string | undefined
   requestBody?: Buffer | undefined
   /** Of a streamed answer. */
   meter?: StreamMeter | undefined
@@ -53,52 +45,33 @@ export async function estimateUsage(facts: EstimateFacts): Promise<Usage> {
 }
 
 /** The input's part of `estimateUsage`: what the stream named at its start, else our count. */
-export const estimateInput = async ({ kind, requestBody, meter }: EstimateFacts): Promise<Usage> =>
+export const estimateInput = async ({ kind, key, requestBody, meter }: EstimateFacts): Promise<Usage> =>
   meter?.startInput() ?? {
     ...NO_USAGE,
-    inputTokens: requestBody ? await estimateInputTokens(kind, requestBody) : 0,
+    inputTokens: requestBody ? await estimateInputTokens(kind, requestBody, key) : 0,
   }
 
-async function estimateOutputTokens({ kind, meter, answer, seconds = 0 }: EstimateFacts): Promise<number> {
+async function estimateOutputTokens({
+  kind,
+  key = '',
+  meter,
+  answer,
+  seconds = 0,
+}: EstimateFacts): Promise<number> {
   if (kind === 'embeddings' || kind === 'rerank' || kind === 'images' || kind === 'speech') return 0
   if (meter) {
     const { text, share } = meter.outputText()
-    return Math.ceil((await countTokens(text)) / share)
+    return Math.ceil((await countTokens(text, key)) / share)
   }
   if (!answer || answer.length > MAX_ANSWER_BYTES)
     return kind === 'transcription' ? Math.ceil(seconds * SPOKEN_TOKENS_PER_SECOND) : 0
-  return countTokens(textOfAnswer(kind, answer.toString()))
+  return count(key, { of: 'answer', kind, body: answer })
 }
 
 /** LLM tokens of a JSON request, from its text; files count a flat 1,000 each. */
-export async function estimateInputTokens(kind: UsageKind, body: Buffer): Promise<number> {
-  if (kind === 'free') return 0
-  const { text, tokens } = textOfRequest(body)
-  return tokens + (await countTokens(text))
-}
+export const estimateInputTokens = async (kind: UsageKind, body: Buffer, key = ''): Promise<number> =>
+  kind === 'free' ? 0 : count(key, { of: 'request', body })
 
-/** LLM tokens of a text. Above 256 KiB a sample is counted: the answer comes in milliseconds at any length. */
-export async function countTokens(text: string): Promise<number> {
-  if (text === '') return 0
-  if (text.length <= SAMPLED_FROM_CHARS) return countSlices(text, SLICE_CHARS)
-  const step = Math.floor(text.length / SAMPLE_SLICES)
-  const tokens = await countSlices(text, step)
-  const sampled = Math.ceil(text.length / step) * SLICE_CHARS
-  return Math.ceil((tokens * text.length) / sampled)
-}
-
-async function countSlices(text: string, step: number): Promise<number> {
-  // Loaded at the first need: its table takes 100 ms and 100 MB, and most providers count for themselves.
-  const tokenizer = await import('gpt-tokenizer/encoding/o200k_base')
-  let tokens = 0
-  let turn = 0
-  for (let at = 0; at < text.length; at += step) {
-    tokens += tokenizer.countTokens(text.slice(at, at + SLICE_CHARS), AS_PLAIN_TEXT)
-    turn += SLICE_CHARS
-    if (turn >= TURN_CHARS) {
-      turn = 0
-      await setImmediate()
-    }
-  }
-  return tokens
-}
+/** LLM tokens of a text. Above 256 KiB a sample is counted. */
+export const countTokens = async (text: string, key = ''): Promise<number> =>
+  text === '' ? 0 : count(key, { of: 'text', text })

@@ -1,13 +1,9 @@
 import type { Price } from '../config/models.ts'
-import { findBase64Runs } from './base64-runs.ts'
 import { costMicros } from './price.ts'
 import type { Usage, UsageKind } from './usage-kinds.ts'
 
 const MAX_OUTPUT_LIMIT = 10_000_000
 const MAX_CHOICES = 10_000
-const RUN_LEAST_TOKENS = 4096
-const RUN_BYTES_PER_TOKEN = 8
-const IMAGE_TOKENS = 2048
 /** Fast speech in any language: bounds a transcript, and stands for one that nobody can read. */
 export const SPOKEN_TOKENS_PER_SECOND = 4
 /** A common average of text: the least is enough to begin with, no bound. */
@@ -74,46 +70,3 @@ function mostOutput(facts: RequestFacts, maxOutput: number): number {
 }
 
 const atLeastOne = (count: number) => (count >= 1 ? Math.min(count, MAX_CHOICES) : 1)
-
-const IMAGE = Buffer.from('"image')
-const URL_KEY = Buffer.from('_url"')
-const QUOTE = 0x22
-const COMMA = 0x2c
-const COLON = 0x3a
-const CLOSE_BRACE = 0x7d
-/** No model takes more; the search itself must stay cheap. */
-const MAX_IMAGES = 4096
-
-/** The most LLM tokens a JSON body can be: one a byte, but for files, which models count by their size. */
-export function inputBound(body: Buffer): number {
-  let tokens = body.length
-  if (tokens <= RUN_LEAST_TOKENS) return tokens + countImages(body) * IMAGE_TOKENS
-  for (const { start, end } of findBase64Runs(body)) {
-    const bytes = end - start
-    tokens -= bytes - Math.min(bytes, Math.max(RUN_LEAST_TOKENS, Math.floor(bytes / RUN_BYTES_PER_TOKEN)))
-  }
-  return tokens + countImages(body) * IMAGE_TOKENS
-}
-
-/** Images weigh more than their bytes when they come as a link or compress well. */
-function countImages(body: Buffer): number {
-  let found = 0
-  let at = body.indexOf(IMAGE)
-  for (let tries = 0; at !== -1 && tries < MAX_IMAGES; tries++) {
-    const after = at + IMAGE.length
-    // OpenAI's parts have the key `image_url`, Anthropic's the type `image`.
-    const isPart = body[after] === QUOTE ? body[after + 1] !== COLON : isUrlKey(body, after)
-    if (isPart) found++
-    at = body.indexOf(IMAGE, after)
-  }
-  return found
-}
-
-const isUrlKey = (body: Buffer, at: number) => {
-  const end = at + URL_KEY.length
-  return (
-    body.compare(URL_KEY, 0, URL_KEY.length, at, end) === 0 &&
-    body[end] !== COMMA &&
-    body[end] !== CLOSE_BRACE
-  )
-}

@@ -143,7 +143,15 @@ const completeUsage = (
       ? { ...known, characters, images }
       : withSeconds(known, ask.seconds, price)
   const seconds = known?.seconds || usualSeconds(ask.seconds)
-  return estimateUsage({ kind, requestBody: ask.text?.(), answer, characters, seconds, images })
+  return estimateUsage({
+    kind,
+    key: context.key,
+    requestBody: ask.text?.(),
+    answer,
+    characters,
+    seconds,
+    images,
+  })
 }
 
 const decode = (body: Buffer, encoding: string | undefined): Buffer | undefined => {

@@ -40,6 +40,8 @@ export interface AnswerContext extends AnswerHead {
   downstream: Downstream
   price: Price
   heldMicros: number
+  /** Who pays. */
+  key: string
   tools: ExchangeTools
   bill: Bill
 }

@@ -7,6 +7,8 @@ export interface Ask {
   kind: UsageKind
   /** As the client named it. */
   model: string
+  /** Models that hosted tools are to ask. */
+  besides: readonly string[]
   /** The client's own limit of output tokens, if it named one. */
   outputLimit: number | undefined
   /** How many answers it wants (`n`). */

@@ -2,6 +2,7 @@ import type { Deadlines } from '../deadlines.ts'
 import type { ProviderHealth } from '../routing/health.ts'
 import type { Step } from '../routing/plan.ts'
 import type { RetryBudget } from '../routing/retry-budget.ts'
+import type { Turns } from '../turns.ts'
 import type { Upstreams, UpstreamTimeouts } from '../upstream/upstreams.ts'
 import type { BillRequest } from './bill.ts'
 import type { Downstream } from './downstream.ts'
@@ -26,6 +27,8 @@ export interface ExchangeTools {
   now(): number
   /** Since 1970. */
   wallMs(): number
+  /** For what is too long to be read at once, in turns of tokens. */
+  turns: Turns
   /** Told of every ask that came to nothing. */
   providerFailed(provider: string, reason: string): void
   /** Everything that runs, for the drain. */

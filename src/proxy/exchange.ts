@@ -10,7 +10,13 @@ import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
 import { Bill, creditHeaders } from './bill.ts'
 import { Billed } from './billed.ts'
 import type { ExchangeRequest, ExchangeTools } from './deal.ts'
-import { type Failure, readNetworkFailure, readStatusFailure, TOTAL_TIMEOUT } from './failover.ts'
+import {
+  type Failure,
+  OWN_FAULT_TEXT,
+  readNetworkFailure,
+  readStatusFailure,
+  TOTAL_TIMEOUT,
+} from './failover.ts'
 import { upstreamHeaders, upstreamQuery } from './headers.ts'
 import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from './key-mask.ts'
 import { isStream, openAnswer } from './open-answer.ts'
@@ -167,7 +173,8 @@ export class Exchange implements CallListener, AnswerOwner {
     const { reason } = failure
     this.#walk.note(step, failure)
     request.line.cause = reason
-    request.log.warn({ provider: step.provider.name, model: step.upstreamModel, reason }, 'provider failed')
+    const text = failure.kind === 'own' ? OWN_FAULT_TEXT : 'provider failed'
+    request.log.warn({ provider: step.provider.name, model: step.upstreamModel, reason }, text)
   }
 
   #refuse(error: GatewayError): void {
@@ -207,6 +214,7 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#total.stop()
     this.#patience.stop()
     this.#deal.ask.discard()
+    this.#deal.request.bodyLease?.release()
   }
 
   #leave(): void {

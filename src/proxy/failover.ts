@@ -1,6 +1,7 @@
 /** Why one attempt came to nothing. */
 export interface Failure {
-  kind: 'status' | 'timeout' | 'network'
+  /** `own`: this machine could not send it; no provider is to blame. */
+  kind: 'status' | 'timeout' | 'network' | 'own'
   /** The provider's status, when it gave one. */
   status: number
   /** For the log: the status or the error's code. */
@@ -38,11 +39,35 @@ export const isModelUnknown = (failure: Failure): boolean => failure.status === 
 
 const TIMEOUTS = new Set(['CONNECT_TIMEOUT', 'FIRST_BYTE_TIMEOUT', 'IDLE_TIMEOUT'])
 
+/** Descriptors, memory, buffers and ports of our own that are used up, and what our own system refuses to send. */
+const OWN_FAULTS = new Set([
+  'EMFILE',
+  'ENFILE',
+  'ENOMEM',
+  'ENOBUFS',
+  'EADDRNOTAVAIL',
+  'EINVAL',
+  'EMSGSIZE',
+  'ENOTSOCK',
+  'EBADF',
+  'EPERM',
+  'EAI_MEMORY',
+  'EAI_SYSTEM',
+  'BODY_MISMATCH',
+])
+
+/** Of Node's own errors: what we called it with was wrong. */
+const isOwn = (code: string): boolean =>
+  OWN_FAULTS.has(code) || /^ERR_(?:INVALID_|OUT_OF_RANGE|MEMORY_)/.test(code)
+
+/** For the log, where else "provider failed" stands. */
+export const OWN_FAULT_TEXT = 'the gateway could not send a request'
+
 /** What went wrong on the wire, for failover and for the log. */
 export const readNetworkFailure = (error: Error): Failure => {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : error.name
   return {
-    kind: TIMEOUTS.has(code) ? 'timeout' : 'network',
+    kind: isOwn(code) ? 'own' : TIMEOUTS.has(code) ? 'timeout' : 'network',
     status: 0,
     reason: code,
     retryAfterMs: undefined,

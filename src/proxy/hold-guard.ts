@@ -39,11 +39,11 @@ export class HoldGuard {
   }
 
   async #isTooDear(): Promise<boolean> {
-    const { ask, endpoint, price, heldMicros } = this.#context
-    const facts = { kind: endpoint.kind, requestBody: ask.text?.(), meter: this.#meter }
+    const { ask, endpoint, price, heldMicros, key } = this.#context
+    const facts = { kind: endpoint.kind, key, requestBody: ask.text?.(), meter: this.#meter }
     this.#input ??= await estimateInput(facts)
     const { text, share } = this.#meter.outputText()
-    const outputTokens = Math.ceil((await countTokens(text)) / share)
+    const outputTokens = Math.ceil((await countTokens(text, key)) / share)
     return costMicros({ ...this.#input, outputTokens }, price) > heldMicros
   }
 }

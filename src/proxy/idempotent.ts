@@ -1,4 +1,5 @@
-import { createHash } from 'node:crypto'
+import { createHash, type Hash } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import {
   idempotencyFull,
@@ -15,6 +16,7 @@ import type { Downstream } from './downstream.ts'
 import { upstreamQuery } from './headers.ts'
 import { type AnswerKeeper, createAnswerKeeper } from './kept-answer.ts'
 
+const HASHED_AT_ONCE_BYTES = 1024 * 1024
 const KEY = /^[\x20-\x7e]{1,255}$/
 
 type Settle = (row: UsageRow) => Promise<Settlement>
@@ -44,7 +46,7 @@ export const claimKey = async (store: IdempotencyStore, keyed: Keyed): Promise<K
   const key = request.headers['idempotency-key']
   if (typeof key !== 'string' || !KEY.test(key))
     throw invalidRequest('"Idempotency-Key" must be 1 to 255 printable characters')
-  const fingerprint = fingerprintOf(keyed)
+  const fingerprint = await fingerprintOf(keyed)
   const claim = await store.claim({ tokenId: request.token.id, key, fingerprint, requestId: request.id, at })
   if (claim.state === 'claimed') return openExchange(store, claim.id)
   if (claim.state === 'answered' && claim.answer) return { ...NOTHING_TO_DO, again: claim.answer }
@@ -74,13 +76,28 @@ export const sendAgain = (reply: FastifyReply, { status, headers, body }: KeptAn
     .send(body)
 
 /** The path with its query, and the body: of JSON its bytes, of a form its content. */
-const fingerprintOf = ({ request: { body, url }, endpoint, ask }: Keyed): string => {
+const fingerprintOf = async ({ request: { body, url }, endpoint, ask }: Keyed): Promise<string> => {
   const hash = createHash('sha256')
     .update(endpoint.path + upstreamQuery(url))
     .update('\0')
-  if (Array.isArray(body)) for (const chunk of body) hash.update(chunk)
+  if (Array.isArray(body)) await addAll(hash, body)
   else hash.update(ask.contentHash ?? '')
   return hash.digest('hex')
+}
+
+/** Others have their turn between two pieces: not every processor hashes ten megabytes in a moment. */
+const addAll = async (hash: Hash, chunks: readonly Buffer[]): Promise<void> => {
+  let left = HASHED_AT_ONCE_BYTES
+  for (const chunk of chunks) {
+    for (let at = 0; at < chunk.length; at += HASHED_AT_ONCE_BYTES) {
+      const piece = chunk.subarray(at, at + HASHED_AT_ONCE_BYTES)
+      hash.update(piece)
+      left -= piece.length
+      if (left > 0) continue
+      left = HASHED_AT_ONCE_BYTES
+      await setImmediate()
+    }
+  }
 }
 
 const NOTHING_TO_DO: Omit<KeyedExchange, 'again'> = {

@@ -1,75 +1,81 @@
-import { invalidJson, invalidRequest } from '../errors.ts'
-import { isRecord } from '../metering/json.ts'
-import { type Member, scanMembers } from './json-scan.ts'
+import { invalidRequest } from '../errors.ts'
+import type { FoundField } from './found-field.ts'
+import type { JsonScan } from './json-scan.ts'
 
-const TRUE = 0x74
-const FALSE = 0x66
-const NULL = 0x6e
+/** Stands for a value that is longer than what is kept of it: of the wrong type, whatever it is. */
+const TOO_LONG = Symbol('too long')
+const OPEN_BRACE = 0x7b
+/** No other word than `null` begins with an n. */
+const LETTER_N = 0x6e
 
-/** Top-level fields of a JSON body, each parsed only when asked for. The last of duplicates counts, as in every JSON parser. */
+/** The guarded fields of a JSON body, each parsed only when asked for. */
 export class JsonFields {
-  readonly #members: readonly Member[]
-  readonly #body: Buffer
+  readonly #scan: JsonScan
 
-  /** Throws `invalid_json`. */
-  constructor(body: Buffer) {
-    this.#body = body
-    this.#members = scanMembers(body)
-    if (this.last('__proto__')) {
-      throw invalidJson('The body may not have a "__proto__" field', { param: '__proto__' })
-    }
+  constructor(scan: JsonScan) {
+    this.#scan = scan
   }
 
-  /** All of that name, first to last. */
-  all(name: string): readonly Member[] {
-    return this.#members.filter(({ key }) => key === name)
+  get rootStart(): number {
+    return this.#scan.rootStart
   }
 
-  last(name: string): Member | undefined {
-    for (let at = this.#members.length - 1; at >= 0; at -= 1) {
-      const member = this.#members[at]
-      if (member?.key === name) return member
-    }
-    return undefined
+  find(path: string): FoundField | undefined {
+    return this.#scan.found.findLast((field) => field.path === path)
   }
 
-  value(name: string): unknown {
-    const member = this.last(name)
-    if (!member) return undefined
-    // What the scanner let pass as a word is one of three, told apart by their first letters.
-    const first = this.#body[member.start]
-    if (first === TRUE || first === FALSE) return first === TRUE
-    if (first === NULL) return null
-    try {
-      return JSON.parse(this.#body.toString('utf8', member.start, member.end))
-    } catch {
-      throw invalidJson(`"${name}" is not valid JSON`, { param: name })
-    }
+  /** The paths of all that is not null. */
+  named(): string[] {
+    return this.#scan.found.filter(({ opening }) => opening !== LETTER_N).map(({ path }) => path)
   }
 
-  flag(name: string): boolean {
-    const value = this.value(name) ?? false
-    if (typeof value !== 'boolean') throw invalidRequest(`"${name}" must be true or false`, { param: name })
+  /** Undefined where the field is missing or null. */
+  value(path: string): unknown {
+    const field = this.find(path)
+    return field && (parsed(field) ?? undefined)
+  }
+
+  /** Every value under a path that several objects of a list may have. */
+  values(path: string): unknown[] {
+    return this.#scan.found.filter((field) => field.path === path).map(parsed)
+  }
+
+  flag(path: string): boolean {
+    const value = this.value(path) ?? false
+    if (typeof value !== 'boolean') throw invalidRequest(`"${path}" must be true or false`, { param: path })
     return value
   }
 
-  count(name: string): number | undefined {
-    const value = this.value(name) ?? undefined
+  count(path: string): number | undefined {
+    const value = this.value(path)
     if (value === undefined) return undefined
     if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
-    throw invalidRequest(`"${name}" must be a whole number, 0 or more`, { param: name })
+    throw invalidRequest(`"${path}" must be a whole number, 0 or more`, { param: path })
   }
 
-  text(name: string): string {
-    const value = this.value(name) ?? ''
+  text(path: string): string {
+    const value = this.value(path) ?? ''
     if (typeof value === 'string') return value
-    throw invalidRequest(`"${name}" must be a string`, { param: name })
+    throw invalidRequest(value === TOO_LONG ? `"${path}" is too long` : `"${path}" must be a string`, {
+      param: path,
+    })
   }
 
-  object(name: string): Record<string, unknown> | undefined {
-    const value = this.value(name) ?? undefined
-    if (value === undefined) return undefined
-    if (isRecord(value)) return value
-    throw invalidRequest(`"${name}" must be an object`, { param: name })
+  /** The object under a path, its value unread; undefined where it is missing or null. */
+  object(path: string): FoundField | undefined {
+    const field = this.find(path)
+    if (!field || field.opening === LETTER_N) return undefined
+    if (field.opening === OPEN_BRACE) return field
+    throw invalidRequest(`"${path}" must be an object`, { param: path })
+  }
+}
+
+/** The scanner has read the text as JSON but for the inside of long strings. */
+const parsed = ({ text }: FoundField): unknown => {
+  if (text === undefined) return TOO_LONG
+  try {
+    return JSON.parse(text)
+  } catch {
+    return TOO_LONG
   }
 }

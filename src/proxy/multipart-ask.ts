@@ -3,20 +3,15 @@ import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { invalidRequest, missingModel } from '../errors.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
+import { isModelName, MODEL_NAME } from '../routing/model-name.ts'
 import type { RequestBody } from '../upstream/request-body.ts'
 import type { Ask } from './ask.ts'
-import type { BodyLimits } from './body.ts'
-import { hasControl } from './json-ask.ts'
+import { FILE_TOKENS, MIN_AUDIO_BYTES_PER_SECOND } from './least-facts.ts'
 import { readBoundary } from './multipart-headers.ts'
 import { createMultipartReader, type FormField } from './multipart-reader.ts'
-import { openUpload, type Upload } from './multipart-upload.ts'
+import { openUpload, type Upload, type UploadLimits } from './multipart-upload.ts'
 
-const MAX_MODEL_LENGTH = 256
-/** What a model makes of a form's file: of a recording at most, and of a picture that is counted here. */
-const FILE_TOKENS = 8_192
 const PICTURE = 'data:image/png;base64,'
-/** The lowest bit rate that recorded speech comes in: seconds are bounded by bytes. */
-const MIN_AUDIO_BYTES_PER_SECOND = 2_000
 
 /**
  * Reads the form of an upload up to the fields that decide its price, which many clients send before the file: then
@@ -26,7 +21,7 @@ const MIN_AUDIO_BYTES_PER_SECOND = 2_000
 export const readMultipartAsk = async (
   endpoint: Endpoint,
   stream: IncomingMessage,
-  limits: BodyLimits,
+  limits: UploadLimits,
 ): Promise<Ask> => {
   // Under a key the whole form is read before it begins: only then is it known whether it is the one of before.
   const hash = stream.headers['idempotency-key'] === undefined ? undefined : createHash('sha256')
@@ -56,14 +51,11 @@ interface Form {
 const readForm = (endpoint: Endpoint, field: (name: string) => FormField | undefined): Form => {
   const model = field('model')
   if (!model?.value) throw missingModel('Name a "model" field in the form', { param: 'model' })
-  if (model.value.length > MAX_MODEL_LENGTH || hasControl(model.value)) {
-    throw invalidRequest(`"model" must be at most ${MAX_MODEL_LENGTH} printable characters`, {
-      param: 'model',
-    })
-  }
-  const images = Number(field('n')?.value ?? 1)
-  if (!(Number.isInteger(images) && images >= 1 && images <= 128))
-    throw invalidRequest('"n" must be from 1 to 128', { param: 'n' })
+  if (!isModelName(model.value)) throw invalidRequest(`"model" must be ${MODEL_NAME}`, { param: 'model' })
+  // No other spelling of a number: readers differ in what they make of `0x10`, `1e1` and `010`.
+  const count = field('n')?.value ?? '1'
+  const images = /^[1-9]\d{0,2}$/.test(count) ? Number(count) : 0
+  if (images < 1 || images > 128) throw invalidRequest('"n" must be from 1 to 128', { param: 'n' })
   return { model, images: endpoint.kind === 'images' ? images : 0, prompt: () => field('prompt')?.value }
 }
 
@@ -77,6 +69,7 @@ const buildAsk = (
   return {
     kind: endpoint.kind,
     model: model.value,
+    besides: [],
     outputLimit: undefined,
     choices: 1,
     // A picture weighs more than the bytes of a small one.
@@ -107,11 +100,11 @@ const sendable = (
   upstreamModel: string,
   onStart: () => void,
 ): RequestBody => {
-  const { spool } = upload
+  const { spool, memory } = upload
   const name = Buffer.from(upstreamModel)
-  const kept = Buffer.concat(upload.memory)
-  const head = Buffer.concat([kept.subarray(0, start), name, kept.subarray(end)])
-  if (upload.ended && !spool) return { body: head, length: undefined }
+  const head = [memory.subarray(0, start), name, memory.subarray(end)]
+  const length = upload.length === undefined ? undefined : upload.length - (end - start) + name.length
+  if (upload.ended && !spool) return { body: head, length }
   async function* parts(): AsyncGenerator<Buffer> {
     onStart()
     if (spool) {
@@ -120,9 +113,8 @@ const sendable = (
       yield* spool.read(end, spool.bytes)
       return
     }
-    yield head
+    yield* head
     yield* upload.rest()
   }
-  const length = upload.length === undefined ? undefined : upload.length - (end - start) + name.length
   return { body: Readable.from(parts(), { objectMode: false, highWaterMark: 256 * 1024 }), length }
 }

@@ -1,4 +1,5 @@
 import { invalidRequest } from '../errors.ts'
+import { isPlainType, isUtf8Name } from './one-reading.ts'
 
 /** What the headers of one part of a form say. */
 export interface PartHead {
@@ -14,9 +15,15 @@ const DISPOSITION = /^content-disposition:[ \t]*form-data[ \t]*/i
 
 /** The boundary of a `multipart/form-data` content type. Throws `invalid_request`. */
 export const readBoundary = (contentType: string): string => {
-  const boundary = readParameters(contentType, contentType.indexOf(';'))?.get('boundary')
+  const parameters = readParameters(contentType, contentType.indexOf(';'))
+  const boundary = parameters?.get('boundary')
   if (boundary === undefined || !BOUNDARY.test(boundary))
     throw invalidRequest('The content-type of a form upload must name its boundary, once')
+  const others = [...(parameters?.keys() ?? [])].filter(
+    (key) => key.startsWith('charset') || key.endsWith('*'),
+  )
+  if (others.some((key) => key !== 'charset') || !isUtf8Name(parameters?.get('charset') ?? 'utf-8'))
+    throw invalidRequest('A form upload must be UTF-8, without another charset in its content-type')
   return boundary
 }
 
@@ -32,9 +39,26 @@ export const readPartHead = (headers: string): PartHead => {
   const parameters = readParameters(disposition, start)
   const name = parameters?.get('name')
   const isOdd = dispositions.length !== 1 || lines.some((line) => /^[ \t]|[\r\n\0]/.test(line))
-  if (isOdd || !parameters || name === undefined || name.includes('\\') || parameters.has('name*'))
+  if (isOdd || !parameters || name === undefined || isEncoded(name) || hasContinuation(parameters))
     throw invalidRequest('Each part of the form needs one plain "Content-Disposition: form-data; name=..."')
-  return { name, isFile: parameters.has('filename') || parameters.has('filename*') }
+  const isFile = parameters.has('filename') || parameters.has('filename*')
+  if (!isFile && lines.some(isRecoded))
+    throw invalidRequest('The fields of a form must be UTF-8, without another charset or transfer encoding')
+  return { name, isFile }
+}
+
+/** As MIME has it in headers: some readers decode that. */
+const isEncoded = (name: string): boolean => name.includes('\\') || name.includes('=?')
+
+/** `name*` and `name*0` (RFC 2231) are a name to some readers. */
+const hasContinuation = (parameters: ReadonlyMap<string, string>): boolean =>
+  [...parameters.keys()].some((key) => key.startsWith('name*'))
+
+/** A header after which the value stands for other letters than its bytes in UTF-8. */
+const isRecoded = (line: string): boolean => {
+  const [, name = '', value = ''] = /^([^:]*?)[ \t]*:[ \t]*(.*)$/.exec(line) ?? []
+  if (/^content-type$/i.test(name)) return !isPlainType(value)
+  return /^content-transfer-encoding$/i.test(name) && !/^(?:7bit|8bit|binary)[ \t]*$/i.test(value)
 }
 
 /** By lower-case name; undefined when the value has another form or names one twice. */

@@ -1,21 +1,46 @@
 import type { IncomingMessage } from 'node:http'
+import type { Deadline, Deadlines } from '../deadlines.ts'
 import { bodyTooSlow, GatewayError, invalidRequest } from '../errors.ts'
-import { type BodyLimits, tooLarge } from './body.ts'
+import { GatheredBytes } from '../gathered-bytes.ts'
+import {
+  type BodyLimits,
+  LEAST_BYTES_PER_SECOND,
+  noMemory,
+  PACE_MS,
+  ROOM_PATIENCE_MS,
+  tooLarge,
+  tooSlow,
+} from './body.ts'
 import type { MultipartReader } from './multipart-reader.ts'
-import { openSpool, type Spool } from './spool.ts'
+import type { Lease } from './shared-bytes.ts'
+import type { Spool, SpoolPlace } from './spool.ts'
 
 /** Kept in memory, so that it can be sent again; what is larger streams, or goes to disk while fields are missing. */
 const MEMORY_BYTES = 1024 * 1024
+/** A pace is judged over so long a time of waiting for the client. */
+const JUDGED_MS = 2 * PACE_MS
+
+export interface UploadLimits extends BodyLimits {
+  deadlines: Deadlines
+  /** Where the part in memory is counted. */
+  lease: Lease
+  openSpool(): SpoolPlace
+  /** Throws when an upload of so many bytes cannot be paid. */
+  refuseUncovered(bytes: number): Promise<void>
+}
 
 /** One upload: what was read of it so far, and the client's stream for the rest. */
 export interface Upload {
-  readonly memory: readonly Buffer[]
+  readonly memory: Buffer
   readonly spool: Spool | undefined
   /** Nothing more comes: it can be sent as often as needed. */
   readonly ended: boolean
   /** Bytes of the whole, once they are known: announced, or all read. */
   readonly length: number | undefined
-  /** Until `isEnough`; a small one to its end. Throws `invalid_request`, `request_too_large`, `request_timeout`. */
+  /**
+   * Until `isEnough`; a small one to its end. Throws `invalid_request`, `request_too_large`, `request_timeout`,
+   * `insufficient_quota`, `gateway_busy` and `spool_full`.
+   */
   readHead(isEnough: () => boolean): Promise<void>
   /** What `readHead` has left, checked as it passes. */
   rest(): AsyncGenerator<Buffer>
@@ -24,30 +49,41 @@ export interface Upload {
 }
 
 /** Opens an upload for reading, part by part. Throws `request_too_large`. */
-export const openUpload = (stream: IncomingMessage, reader: MultipartReader, limits: BodyLimits): Upload => {
+export const openUpload = (
+  stream: IncomingMessage,
+  reader: MultipartReader,
+  limits: UploadLimits,
+): Upload => {
   const announced = Number(stream.headers['content-length'] ?? Number.NaN)
   if (announced > limits.maxBytes) throw tooLarge(limits.maxBytes)
   return new UploadReader(stream, reader, limits)
 }
 
 class UploadReader implements Upload {
-  readonly memory: Buffer[] = []
+  memory: Buffer = Buffer.alloc(0)
   spool: Spool | undefined
   ended = false
   readonly #stream: IncomingMessage
   readonly #chunks: AsyncIterator<Buffer>
   readonly #reader: MultipartReader
-  readonly #limits: BodyLimits
+  readonly #limits: UploadLimits
   readonly #announced: number | undefined
+  readonly #gathered = new GatheredBytes(MEMORY_BYTES)
+  readonly #deadline: Deadline
+  #onPause: () => void = () => {}
   #bytes = 0
+  /** Since the pace was judged last. */
+  #waitedMs = 0
+  #arrived = 0
 
-  constructor(stream: IncomingMessage, reader: MultipartReader, limits: BodyLimits) {
+  constructor(stream: IncomingMessage, reader: MultipartReader, limits: UploadLimits) {
     const announced = stream.headers['content-length']
     this.#announced = announced === undefined ? undefined : Number(announced)
     this.#stream = stream
     this.#chunks = stream.iterator({ destroyOnReturn: false })
     this.#reader = reader
     this.#limits = limits
+    this.#deadline = limits.deadlines.open(() => this.#onPause())
   }
 
   get length(): number | undefined {
@@ -55,13 +91,17 @@ class UploadReader implements Upload {
   }
 
   async readHead(isEnough: () => boolean): Promise<void> {
+    const { lease, refuseUncovered } = this.#limits
+    if ((this.#announced ?? MEMORY_BYTES) >= MEMORY_BYTES) await refuseUncovered(this.#announced ?? 0)
+    await this.#waitForRoom(Math.min(this.#announced ?? MEMORY_BYTES, MEMORY_BYTES))
     for (let chunk = await this.#next(); chunk; chunk = await this.#next()) {
-      if (this.spool) await this.spool.write(chunk)
-      else this.memory.push(chunk)
+      await this.#keep(chunk)
       if (this.spool || Math.max(this.#bytes, this.length ?? 0) <= MEMORY_BYTES) continue
-      if (isEnough()) return
+      if (isEnough()) break
       if (this.#bytes > MEMORY_BYTES) await this.#moveToDisk()
     }
+    lease.settle()
+    this.memory = this.#gathered.take()
   }
 
   async *rest(): AsyncGenerator<Buffer> {
@@ -69,15 +109,49 @@ class UploadReader implements Upload {
   }
 
   async close(): Promise<void> {
+    this.#limits.lease.release()
+    this.#deadline.stop()
     await this.spool?.close()
     await this.#chunks.return?.()
     // An answer may come before the upload's end: a client that goes on sending must not wait for ever.
     this.#stream.resume()
   }
 
+  async #keep(chunk: Buffer): Promise<void> {
+    if (this.spool) return this.spool.write(chunk)
+    const hasRoom = this.#limits.lease.take(chunk.length)
+    this.#gathered.copy(chunk)
+    if (!hasRoom) await this.#patiently((go) => this.#limits.lease.waitForMore(go))
+  }
+
+  async #waitForRoom(bytes: number): Promise<void> {
+    const { lease } = this.#limits
+    if (!lease.begin(bytes)) await this.#patiently((go) => lease.waitToBegin(bytes, go))
+  }
+
+  /** The rest stays in the socket until there is memory for it, but not for long. */
+  #patiently(wait: (go: () => void) => boolean): Promise<void> {
+    const { lease } = this.#limits
+    return new Promise((resolve, reject) => {
+      const go = (): void => {
+        this.#deadline.stop()
+        resolve()
+      }
+      if (!wait(go)) return reject(noMemory())
+      this.#onPause = () => {
+        lease.stopWaiting()
+        reject(noMemory())
+      }
+      this.#deadline.start(ROOM_PATIENCE_MS)
+    })
+  }
+
   async #moveToDisk(): Promise<void> {
-    this.spool = await openSpool()
-    for (const kept of this.memory.splice(0)) await this.spool.write(kept)
+    const { lease, openSpool, refuseUncovered } = this.#limits
+    await refuseUncovered(this.#announced ?? this.#bytes)
+    this.spool = await openSpool().create(this.#announced)
+    await this.spool.write(this.#gathered.take())
+    lease.release()
   }
 
   async #next(): Promise<Buffer | undefined> {
@@ -96,21 +170,33 @@ class UploadReader implements Upload {
   /** A client that stops sending is told so: without a limit of its own it would look like a slow provider. */
   #arriving(): Promise<IteratorResult<Buffer>> {
     const { timeoutMs } = this.#limits
+    const from = performance.now()
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(
-        () => reject(bodyTooSlow(`The upload paused for ${timeoutMs / 1000} seconds; send it again`)),
-        timeoutMs,
-      )
-      const fail = (cause: unknown): void =>
-        reject(
-          cause instanceof GatewayError
-            ? cause
-            : bodyTooSlow('The connection closed before the upload was complete', { cause }),
-        )
-      this.#chunks
-        .next()
-        .then(resolve, fail)
-        .finally(() => clearTimeout(timer))
+      const fail = (cause: unknown): void => {
+        this.#deadline.stop()
+        if (cause instanceof GatewayError) reject(cause)
+        else reject(bodyTooSlow('The connection closed before the upload was complete', { cause }))
+      }
+      const pass = (next: IteratorResult<Buffer>): void => {
+        this.#deadline.stop()
+        if (next.done || this.#isQuickEnough(next.value.length, performance.now() - from)) resolve(next)
+        else reject(tooSlow())
+      }
+      this.#onPause = () =>
+        reject(bodyTooSlow(`The upload paused for ${timeoutMs / 1000} seconds; send it again`))
+      this.#deadline.start(timeoutMs)
+      this.#chunks.next().then(pass, fail)
     })
+  }
+
+  /** Somebody who sends a byte now and then makes no pause, and holds everything for as long. */
+  #isQuickEnough(bytes: number, waitedMs: number): boolean {
+    this.#arrived += bytes
+    this.#waitedMs += waitedMs
+    if (this.#waitedMs < JUDGED_MS) return true
+    const isQuick = this.#arrived >= (LEAST_BYTES_PER_SECOND * this.#waitedMs) / 1000
+    this.#arrived = 0
+    this.#waitedMs = 0
+    return isQuick
   }
 }

@@ -19,7 +19,7 @@ interface Answering {
 
 /** The way of one provider's answer to the client. */
 export const openAnswer = (exchange: AnswerOwner, { deal, step, head, tools, bill }: Answering): Answer => {
-  const { endpoint, ask, downstream, hold } = deal
+  const { endpoint, ask, downstream, hold, token } = deal
   const context = {
     exchange,
     endpoint,
@@ -29,6 +29,7 @@ export const openAnswer = (exchange: AnswerOwner, { deal, step, head, tools, bil
     headers: head.headers,
     price: step.model.price,
     heldMicros: hold.micros,
+    key: token.id,
     tools,
     bill,
   }

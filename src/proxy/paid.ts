@@ -1,20 +1,25 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { Catalog } from '../config/models.ts'
-import { unsupportedMedia } from '../errors.ts'
+import type { Catalog, Price } from '../config/models.ts'
+import { bodyTooSlow, unsupportedMedia } from '../errors.ts'
 import type { RequestFacts } from '../metering/worst-case.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
-import { planSteps, type Step } from '../routing/plan.ts'
+import { planSteps, pricesOf, type Step } from '../routing/plan.ts'
 import type { IdempotencyStore } from '../stores/idempotency.ts'
 import type { Hold, Settlement, Token, TokenStore, UsageRow } from '../stores/token-store.ts'
 import type { Ask } from './ask.ts'
-import { collectBody } from './body.ts'
+import { collectBody, type JsonLimits } from './body.ts'
 import type { ExchangeTools } from './deal.ts'
 import { ClientDownstream, type ErrorWriter } from './downstream.ts'
 import { Exchange } from './exchange.ts'
 import { claimKey, type KeyedExchange, sendAgain } from './idempotent.ts'
-import { readJsonAsk } from './json-ask.ts'
+import { type LongReading, readJsonAsk } from './json-ask.ts'
+import { leastFacts } from './least-facts.ts'
 import { readMultipartAsk } from './multipart-ask.ts'
-import { createJoiner } from './whole.ts'
+import type { UploadLimits } from './multipart-upload.ts'
+import { checkQuery, findTypeMistake } from './one-reading.ts'
+import type { SharedBytes } from './shared-bytes.ts'
+import type { SpoolRoom } from './spool.ts'
+import { wholeOf } from './whole.ts'
 
 const MAX_JSON_BYTES = 10 * 1024 * 1024
 const MAX_UPLOAD_BYTES = 300 * 1024 * 1024
@@ -31,8 +36,18 @@ export interface PaidOptions {
   keys: IdempotencyStore
   /** Sets the worst case aside, or turns the request away. */
   hold(store: TokenStore, who: Payer, steps: readonly Step[], facts: RequestFacts): Promise<Hold>
+  /** Turns a body away that is still to be read and cannot be paid, however little it is. */
+  refuseUncovered(
+    store: TokenStore,
+    token: Token,
+    prices: readonly Price[],
+    facts: RequestFacts,
+  ): Promise<void>
   errors: ErrorWriter
   tools: ExchangeTools
+  /** Of all bodies that are here; of all uploads that lie on disk. */
+  memory: SharedBytes
+  spool: SpoolRoom
   /** How long a JSON body may take to arrive, and an upload may pause. */
   bodyTimeoutMs: number
 }
@@ -40,56 +55,80 @@ export interface PaidOptions {
 /** The endpoints that cost: body in, plan, hold, and then the exchange with the providers. */
 export const paidRoutes = async (app: FastifyInstance, options: PaidOptions): Promise<void> => {
   app.removeAllContentTypeParsers()
-  const { deadlines } = options.tools
-  const limits = { maxBytes: MAX_JSON_BYTES, timeoutMs: options.bodyTimeoutMs, deadlines }
+  app.decorateRequest('bodyLease')
+  const limits = jsonLimits(options)
   app.addContentTypeParser('application/json', (request, payload, done) => {
-    collectBody(request, payload, limits, done)
+    const mistake = findTypeMistake(request.headers['content-type'])
+    if (mistake) done(mistake)
+    else collectBody(request, payload, limits, done)
   })
   app.addContentTypeParser('multipart/form-data', (_request, payload, done) => done(null, payload))
-  const means = { ...options, join: createJoiner() }
   for (const endpoint of options.endpoints) {
-    app.post(endpoint.path, { bodyLimit: MAX_UPLOAD_BYTES }, (request, reply) =>
-      relay(request, reply, endpoint, means),
+    const config = { paid: endpoint }
+    app.post(endpoint.path, { bodyLimit: MAX_UPLOAD_BYTES, config }, (request, reply) =>
+      relay(request, reply, endpoint, options),
     )
   }
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    paid?: Endpoint
+  }
+}
+
+const jsonLimits = (options: PaidOptions): JsonLimits => ({
+  maxBytes: MAX_JSON_BYTES,
+  timeoutMs: options.bodyTimeoutMs,
+  deadlines: options.tools.deadlines,
+  memory: options.memory,
+  async refuseUncovered(request, bytes) {
+    const { paid } = request.routeOptions.config
+    if (paid) await refuseUnpaid(request, paid, { options, bytes, isForm: false })
+  },
+})
+
+/** By its length alone, before it is read. An answer that is kept under a key costs nothing. */
+const refuseUnpaid = async (
+  { headers, token }: FastifyRequest,
+  endpoint: Endpoint,
+  { options, bytes, isForm }: { options: PaidOptions; bytes: number; isForm: boolean },
+): Promise<void> => {
+  if (headers['idempotency-key'] !== undefined) return
+  const prices = pricesOf({ catalog: options.catalog(), allowed: token.models, endpoint })
+  await options.refuseUncovered(options.tokens, token, prices, leastFacts(endpoint.kind, bytes, isForm))
 }
 
 const relay = async (
   request: FastifyRequest,
   reply: FastifyReply,
   endpoint: Endpoint,
-  options: Means,
+  options: PaidOptions,
 ): Promise<FastifyReply | undefined> => {
   const startedMs = performance.now() - reply.elapsedTime
   const at = options.tools.wallMs()
-  const reading = readAsk(request, endpoint, options)
-  const ask = reading instanceof Promise ? await reading : reading
-  const { token } = request
-  request.line.model = ask.model
+  let ask: Ask | undefined
   let key: KeyedExchange | undefined
   try {
+    const reading = readAsk(request, endpoint, options)
+    const read = reading instanceof Promise ? await reading : reading
+    ask = read
+    request.line.model = read.model
     if (request.headers['idempotency-key'] !== undefined)
-      key = await claimKey(options.keys, { request, endpoint, ask, at })
+      key = await claimKey(options.keys, { request, endpoint, ask: read, at })
     if (key?.again) {
-      ask.discard()
+      letGo(request, read)
       return sendAgain(reply, key.again)
     }
-    const steps = planSteps({
-      catalog: options.catalog(),
-      model: ask.model,
-      allowed: token.models,
-      endpoint,
-    })
-    options.tools.budget.earn()
-    const hold = await options.hold(options.tokens, { token, requestId: request.id }, steps, ask)
+    const { hold, steps } = await planAndHold(request, read, endpoint, options)
     const settleHold = (row: UsageRow): Promise<Settlement> => options.tokens.settle(hold.id, row)
     reply.hijack()
     const plain = new ClientDownstream(request, reply, { endpoint, errors: options.errors })
     const deal = {
       request,
-      token,
+      token: request.token,
       endpoint,
-      ask,
+      ask: read,
       steps,
       hold,
       tokens: options.tokens,
@@ -102,25 +141,74 @@ const relay = async (
     return undefined
   } catch (error) {
     await key?.free()
-    ask.discard()
+    letGo(request, ask)
     throw error
   }
 }
 
-interface Means extends PaidOptions {
-  join: ReturnType<typeof createJoiner>
+const planAndHold = async (
+  { token, id: requestId }: FastifyRequest,
+  ask: Ask,
+  endpoint: Endpoint,
+  { catalog, tokens, tools, hold }: PaidOptions,
+): Promise<{ steps: readonly Step[]; hold: Hold }> => {
+  const steps = planSteps({
+    catalog: catalog(),
+    model: ask.model,
+    besides: ask.besides,
+    allowed: token.models,
+    endpoint,
+  })
+  tools.budget.earn()
+  return { steps, hold: await hold(tokens, { token, requestId }, steps, ask) }
 }
 
-const readAsk = (request: FastifyRequest, endpoint: Endpoint, means: Means): Ask | Promise<Ask> => {
+/** What is kept of the body is needed no more. Of a request that is served, its exchange does this at its end. */
+const letGo = ({ bodyLease }: FastifyRequest, ask: Ask | undefined): void => {
+  ask?.discard()
+  bodyLease?.release()
+}
+
+const readAsk = (request: FastifyRequest, endpoint: Endpoint, options: PaidOptions): Ask | Promise<Ask> => {
   const { body } = request
+  checkQuery(request.url)
   if (isChunks(body)) {
-    if (endpoint.takes !== 'multipart') return readJsonAsk(endpoint, means.join(body))
+    if (endpoint.takes !== 'multipart')
+      return readJsonAsk(endpoint, wholeOf(body), longReading(request, endpoint, options))
     throw unsupportedMedia('Send this as multipart/form-data')
   }
   if (body === undefined || endpoint.takes === 'json') throw unsupportedMedia('Send this as application/json')
-  const limits = { maxBytes: MAX_UPLOAD_BYTES, timeoutMs: means.bodyTimeoutMs }
-  return readMultipartAsk(endpoint, request.raw, limits)
+  return readMultipartAsk(endpoint, request.raw, uploadLimits(request, endpoint, options))
 }
+
+const uploadLimits = (request: FastifyRequest, endpoint: Endpoint, options: PaidOptions): UploadLimits => {
+  const lease = options.memory.open(request.token.id)
+  request.bodyLease = lease
+  return {
+    maxBytes: MAX_UPLOAD_BYTES,
+    timeoutMs: options.bodyTimeoutMs,
+    deadlines: options.tools.deadlines,
+    lease,
+    openSpool: () => options.spool.open(request.token.id),
+    refuseUncovered: (bytes) => refuseUnpaid(request, endpoint, { options, bytes, isForm: true }),
+  }
+}
+
+const longReading = (
+  { token, raw }: FastifyRequest,
+  endpoint: Endpoint,
+  { tools, catalog }: PaidOptions,
+): LongReading => ({
+  later: (step) =>
+    tools.turns.run(token.id, () => {
+      // A client that is gone takes no more turns.
+      if (raw.socket.destroyed) throw bodyTooSlow('The connection closed while the body was read')
+      return step()
+    }),
+  refuse(model) {
+    planSteps({ catalog: catalog(), model, besides: [], allowed: token.models, endpoint })
+  },
+})
 
 /** What `collectBody` leaves; a form upload is its stream. */
 const isChunks = (body: unknown): body is Buffer[] => Array.isArray(body)

@@ -3,7 +3,7 @@ import { pipeline, Readable } from 'node:stream'
 import type { FastifyPluginAsync } from 'fastify'
 import type { Settings } from '../config/env.ts'
 import type { Catalog, Dialect } from '../config/models.ts'
-import { clientLeft, type GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
+import { clientLeft, GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
 import type { UpstreamTimeouts } from '../upstream/upstreams.ts'
 import { copyDownward, upstreamHeaders } from './headers.ts'
 import { createKeyMask, maskHeaders, maskTransform } from './key-mask.ts'
@@ -34,6 +34,8 @@ const TIMEOUT_CODES = new Set([
 ])
 
 const readFailure = (failure: Error): GatewayError => {
+  // Of the client's own body.
+  for (const one of [failure, failure.cause]) if (one instanceof GatewayError) return one
   const behind: unknown = failure.cause instanceof Error ? Reflect.get(failure.cause, 'code') : undefined
   const code: unknown = behind ?? Reflect.get(failure, 'code')
   if (typeof code === 'string' && (TIMEOUT_CODES.has(code) || Reflect.get(failure, 'statusCode') === 504))

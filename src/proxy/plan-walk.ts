@@ -61,6 +61,8 @@ export class PlanWalk {
   note(step: Step, failure: Failure): void {
     const { health, unknown, now, providerFailed } = this.#tools
     this.#failures = [...this.#failures, failure]
+    // It would rest for everybody else.
+    if (failure.kind === 'own') return
     providerFailed(step.provider.name, failure.reason)
     if (isModelUnknown(failure)) unknown.failed(this.#nameOf(step), now())
     else health.failed(step.health, now(), failure.retryAfterMs)

@@ -29,12 +29,13 @@ export const usageOfStream = (
 }
 
 const estimateRest = async (
-  { ask, endpoint: { kind } }: AnswerContext,
+  { ask, endpoint: { kind }, key }: AnswerContext,
   meter: StreamMeter,
   reported: Usage | undefined,
 ): Promise<Usage> => {
   const own = await estimateUsage({
     kind,
+    key,
     requestBody: ask.text?.(),
     meter,
     characters: ask.characters,

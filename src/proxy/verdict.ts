@@ -1,4 +1,4 @@
-import { type GatewayError, modelNotFound, upstreamFailed, upstreamTimeout } from '../errors.ts'
+import { type GatewayError, gatewayBusy, modelNotFound, upstreamFailed, upstreamTimeout } from '../errors.ts'
 import { type Failure, isModelUnknown } from './failover.ts'
 
 /** One request's way through its plan, for judgement. */
@@ -18,9 +18,16 @@ export const judgeFailures = (model: string, { failures, restsMs, neverAsked }: 
     const text = 'No provider knows this model; GET /v1/models lists what your token may use'
     return modelNotFound(text, { param: 'model' })
   }
+  if (last && failures.every(({ kind }) => kind === 'own')) return ownFault(last)
   const retryAfterMs = Math.max(1000, Math.min(...restsMs))
   if (last?.kind === 'timeout' || last?.status === 504) {
     return upstreamTimeout(`No provider of "${name}" answered in time; try again`, { retryAfterMs })
   }
   return upstreamFailed(`No provider of "${name}" could answer; try again in a moment`, { retryAfterMs })
 }
+
+/** Nobody could even be asked, by a fault of this machine. */
+export const ownFault = ({ reason }: Failure): GatewayError =>
+  gatewayBusy('The gateway could not send this request on right now; send it again in a moment', {
+    cause: new Error(reason),
+  })

@@ -1,36 +1,16 @@
-/** Bodies up to here are joined by copying: it costs less than sending several pieces. */
+/** Bodies up to here are rewritten by copying: it costs less than sending several pieces. */
 const SMALL_BYTES = 64 * 1024
-/** A scratch of this size is kept for the next body; a larger one is given back. */
-const KEPT_BYTES = 1024 * 1024
-
-/** A body in one piece to read, and in the pieces in which it is sent on. */
+/** A body in one piece to read, and in the pieces in which it is sent on: the same memory. */
 export interface WholeBody {
-  /** To be read at once: for large bodies the bytes are another request's a moment later. */
   view: Buffer
   chunks: readonly Buffer[]
 }
 
-/**
- * Joins chunks for reading. Large bodies are copied into one scratch that is used again and again: a buffer of their
- * own for each would cost a full garbage collection every few requests. Only the chunks themselves are ever sent.
- */
-export const createJoiner = (): ((chunks: readonly Buffer[]) => WholeBody) => {
-  let scratch = Buffer.alloc(0)
-  return (chunks) => {
-    const [only] = chunks
-    if (chunks.length === 1 && only) return { view: only, chunks }
-    const size = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
-    if (size <= SMALL_BYTES) {
-      const view = Buffer.concat(chunks, size)
-      return { view, chunks: [view] }
-    }
-    if (size > KEPT_BYTES) return { view: Buffer.concat(chunks, size), chunks }
-    if (scratch.length < size) scratch = Buffer.allocUnsafeSlow(KEPT_BYTES)
-    let at = 0
-    for (const chunk of chunks) at += chunk.copy(scratch, at)
-    return { view: scratch.subarray(0, size), chunks }
-  }
-}
+/** Of what `collectBody` leaves: one piece, or none of an empty body. */
+export const wholeOf = (chunks: readonly Buffer[]): WholeBody => ({
+  view: chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks),
+  chunks,
+})
 
 /** Bytes to put in the place of others. */
 export interface Splice {

@@ -1,4 +1,4 @@
-import type { Catalog, Model, Provider, Unit } from '../config/models.ts'
+import type { Catalog, Model, Price, Provider, Unit } from '../config/models.ts'
 import { modelNotAllowed, modelNotFound } from '../errors.ts'
 import type { UsageKind } from '../metering/usage-kinds.ts'
 import { isModelAllowed } from './access.ts'
@@ -23,6 +23,8 @@ export interface PlanRequest {
   allowed: readonly string[]
   /** What it speaks, and what is counted there. */
   endpoint: Pick<Endpoint, 'dialect' | 'kind'>
+  /** Models that the request names besides, for tools that a provider runs. */
+  besides: readonly string[]
 }
 
 /**
@@ -31,20 +33,22 @@ export interface PlanRequest {
  */
 export const planSteps = (ask: PlanRequest): Step[] => {
   const model = find(ask.catalog, ask.model)
-  if (!isModelAllowed(ask.allowed, ask.model)) {
+  const isAllowed = (name: string): boolean => isModelAllowed(ask.allowed, name)
+  if (!isAllowed(ask.model) || !ask.besides.every(isAllowed)) {
     throw modelNotAllowed('Your token may not use this model; GET /v1/models lists what it may use', {
       param: 'model',
     })
   }
   if (!model) {
-    throw modelNotFound('This model does not exist here; GET /v1/models lists what your token may use', {
-      param: 'model',
-    })
+    throw modelNotFound(
+      'This model does not exist here under exactly this name; GET /v1/models lists what your token may use',
+      { param: 'model' },
+    )
   }
   const steps = stepsOf(model, ask.model, ask)
   for (const name of model.fallbacks) {
     // Through the wildcard the asked model can be among its own fallbacks.
-    if (name === ask.model || !isModelAllowed(ask.allowed, name)) continue
+    if (name === ask.model || !isAllowed(name)) continue
     const fallback = find(ask.catalog, name)
     if (fallback) steps.push(...stepsOf(fallback, name, ask))
   }
@@ -57,7 +61,22 @@ export const planSteps = (ask: PlanRequest): Step[] => {
   )
 }
 
-const find = ({ models, wildcard }: Catalog, name: string): Model | undefined => models.get(name) ?? wildcard
+/** What a request may cost whose model is not known yet: the prices of all that the token may ask for at this endpoint. */
+export const pricesOf = ({ catalog, allowed, endpoint }: Omit<PlanRequest, 'model' | 'besides'>): Price[] => {
+  const { models, wildcard } = catalog
+  const known = [...models].filter(([name]) => isModelAllowed(allowed, name)).map(([, model]) => model)
+  const all = wildcard ? [...known, wildcard] : known
+  const speaks = (model: Model): boolean =>
+    model.plan.some(({ provider }) => provider.dialects.includes(endpoint.dialect))
+  return all.filter(speaks).map((model) => pricedFor(endpoint.kind, model).price)
+}
+
+/**
+ * The wildcard serves no name that a provider may take for a listed one: `EXPENSIVE` or `expensive:nitro` would be had at
+ * the wildcard's price, and past what a token may use.
+ */
+const find = (catalog: Catalog, name: string): Model | undefined =>
+  catalog.models.get(name) ?? (catalog.wildcard && !catalog.looksListed(name) ? catalog.wildcard : undefined)
 
 const UNITS: Partial<Record<UsageKind, Unit>> = {
   transcription: 'perSecond',

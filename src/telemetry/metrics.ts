@@ -10,6 +10,9 @@ export interface Gauges {
   running(): number
   /** Of Redis; undefined where there is none. */
   redisMemory?: (() => { usedBytes: number; limitBytes: number | undefined; state: MemoryState }) | undefined
+  /** Of requests that are here, in memory and in the temporary folder. */
+  bodyBytes(): number
+  spoolBytes(): number
 }
 
 /** What Prometheus is told (contract, section 9). No label holds what a client chose: their number is bounded. */
@@ -107,23 +110,26 @@ const openTimings = ({ Histogram }: Client, registry: Registry): Observe => {
 }
 
 const setGauges = ({ Gauge }: Client, registry: Registry, read: () => Gauges): void => {
-  const registers = [registry]
-  new Gauge({
-    name: 'gateway_ready',
-    help: '1: new work is taken.',
-    registers,
-    collect() {
-      this.set(read().isReady() ? 1 : 0)
-    },
-  })
-  new Gauge({
-    name: 'gateway_running',
-    help: 'Paid requests and WebSockets that run.',
-    registers,
-    collect() {
-      this.set(read().running())
-    },
-  })
+  const gauge = (name: string, help: string, value: (now: Gauges) => number) =>
+    new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(value(read()))
+      },
+    })
+  gauge('gateway_ready', '1: new work is taken.', ({ isReady }) => (isReady() ? 1 : 0))
+  gauge('gateway_running', 'Paid requests and WebSockets that run.', ({ running }) => running())
+  gauge('gateway_body_bytes', 'Bodies of requests in memory.', ({ bodyBytes }) => bodyBytes())
+  gauge('gateway_spool_bytes', 'Uploads in the temporary folder.', ({ spoolBytes }) => spoolBytes())
+}
+
+const NOTHING_YET: Gauges = {
+  isReady: () => false,
+  running: () => 0,
+  bodyBytes: () => 0,
+  spoolBytes: () => 0,
 }
 
 /** Only with Redis: the names of what there is not would read as zero. */
@@ -153,7 +159,7 @@ const setMemoryGauges = ({ Gauge }: Client, registry: Registry, read: () => Gaug
 export const createMetrics = (): Metrics => {
   const sums = openSums()
   const early: RequestLine[] = []
-  let gauges: Gauges = { isReady: () => false, running: () => 0 }
+  let gauges: Gauges = NOTHING_YET
   let observe: Observe | undefined
   let opening: Promise<Opened> | undefined
   let isProcessWatched = false

@@ -1,5 +1,7 @@
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
+import { invalidRequest } from '../errors.ts'
+import { PieceSender } from './piece-sender.ts'
 import { UpstreamError } from './upstream-error.ts'
 
 /** What is sent: bytes, pieces of bytes, or a stream, whose length is known or not. */
@@ -35,7 +37,8 @@ export const requestHead = (path: string, authority: string, headers: readonly s
   let head = `POST ${path} HTTP/1.1\r\nhost: ${authority}\r\n`
   for (let index = 0; index < headers.length; index += 2) {
     const value = headers[index + 1] ?? ''
-    if (UNSAFE.test(value)) return new Error(`The header ${headers[index]} holds a control character`)
+    // They are the client's own, and no provider's failure.
+    if (UNSAFE.test(value)) return invalidRequest(`The header "${headers[index]}" holds a control character`)
     head += `${headers[index]}: ${value}\r\n`
   }
   return head
@@ -49,26 +52,15 @@ export const sendRequest = (
   listener: SendListener,
 ): Sending => {
   if (body instanceof Readable) return new StreamSender(socket, head, { body, length, listener })
-  if (Buffer.isBuffer(body)) {
-    const whole = `${head}content-length: ${body.length}\r\n\r\n`
-    if (body.length > ONE_PIECE_BYTES) sendPieces(socket, whole, [body])
-    else {
-      const bytes = Buffer.allocUnsafe(whole.length + body.length)
-      bytes.write(whole, 0, 'latin1')
-      body.copy(bytes, whole.length)
-      socket.write(bytes)
-    }
-    return DONE
-  }
-  sendPieces(socket, `${head}content-length: ${length ?? 0}\r\n\r\n`, body)
+  const size = Buffer.isBuffer(body) ? body.length : (length ?? 0)
+  const whole = `${head}content-length: ${size}\r\n\r\n`
+  const pieces = Buffer.isBuffer(body) ? [body] : body
+  if (size > ONE_PIECE_BYTES) return new PieceSender(socket, whole, pieces, listener)
+  const bytes = Buffer.allocUnsafe(whole.length + size)
+  let at = bytes.write(whole, 0, 'latin1')
+  for (const piece of pieces) at += piece.copy(bytes, at)
+  socket.write(bytes)
   return DONE
-}
-
-const sendPieces = (socket: Socket, head: string, pieces: readonly Buffer[]): void => {
-  socket.cork()
-  socket.write(head, 'latin1')
-  for (const piece of pieces) socket.write(piece)
-  socket.uncork()
 }
 
 interface Source {

@@ -4,6 +4,10 @@ export interface MessageInspector {
   headBytes: number
   /** So many of its last bytes are kept beyond those. */
   tailBytes: number
+  /** A message begins. */
+  begin?(): void
+  /** All of its bytes, in the clear, piece by piece and before they pass. */
+  read?(piece: Buffer): void
   /** The first bytes, of one fragment or many, before any of the message passes; a promise holds it (and its sender) back. */
   gate(head: Buffer): Promise<void> | undefined
   /** The message has passed. */
@@ -49,6 +53,7 @@ export class MessageCopy {
     this.#partBytes = 0
     this.#bytes = 0
     if (this.#tail.length > 0) this.#tail = Buffer.alloc(0)
+    this.#inspector.begin?.()
   }
 
   /** `clear` takes the mask off what is kept; `skip` is where in `bytes` that begins. */
@@ -56,7 +61,12 @@ export class MessageCopy {
     const { headBytes, tailBytes } = this.#inspector
     this.#bytes += bytes.length
     const room = Math.min(bytes.length, headBytes - this.#partBytes)
-    if (room > 0) {
+    if (this.#inspector.read) {
+      const plain = clear(bytes, 0)
+      this.#inspector.read(plain)
+      if (room > 0) this.#parts.push(room === plain.length ? plain : Buffer.from(plain.subarray(0, room)))
+      this.#partBytes += Math.max(0, room)
+    } else if (room > 0) {
       this.#parts.push(clear(bytes.subarray(0, room), 0))
       this.#partBytes += room
     }

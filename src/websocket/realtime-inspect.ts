@@ -1,4 +1,9 @@
+import { GatewayError, modelNotAllowed } from '../errors.ts'
+import { parseJson } from '../metering/json.ts'
 import { kindOf, readEventUsage, readType } from '../metering/realtime.ts'
+import type { FoundField } from '../proxy/found-field.ts'
+import { EVENT_FIELDS } from '../proxy/guarded-fields.ts'
+import { JsonScan } from '../proxy/json-scan.ts'
 import type { MessageInspector } from './message-copy.ts'
 import type { RealtimeBill } from './realtime-bill.ts'
 
@@ -19,13 +24,98 @@ const coverOr = (bill: RealtimeBill, runDry: RunDry): Promise<void> | undefined 
 
 const mayAsk = (type: string | undefined): boolean => type === undefined || kindOf(type) === 'ask'
 
-/** Before a client's `response.create` passes, the response is paid for. */
-export const inspectClient = (bill: RealtimeBill, runDry: RunDry): MessageInspector => ({
-  headBytes: CLIENT_HEAD_BYTES,
-  tailBytes: 0,
-  gate: (head) => (mayAsk(readType(head)) ? coverOr(bill, runDry) : undefined),
-  passed: (head, _tail, bytes) => bill.sent(readType(head), head, bytes),
-})
+/** What became of a message that may not pass: its socket is closed meanwhile. */
+const NEVER = new Promise<void>(() => {})
+
+export interface ClientRules {
+  bill: RealtimeBill
+  runDry: RunDry
+  /** Closes the socket before the message's last byte has left. */
+  forbid(why: GatewayError): void
+  /** The model as the client and as the provider names it. */
+  models: readonly string[]
+}
+
+/**
+ * Before a client's `response.create` passes, the response is paid for. What names another model, or has two readings of
+ * what decides that, never arrives as a whole, however far back it stands.
+ */
+export class ClientInspector implements MessageInspector {
+  readonly headBytes = CLIENT_HEAD_BYTES
+  readonly tailBytes = 0
+  readonly #rules: ClientRules
+  #scan = new JsonScan(EVENT_FIELDS)
+  #state: 'reading' | 'let through' | 'no JSON' | 'forbidden' = 'reading'
+  #looked = 0
+  #named: string | undefined
+
+  constructor(rules: ClientRules) {
+    this.#rules = rules
+  }
+
+  begin(): void {
+    if (this.#state === 'forbidden') return
+    this.#scan = new JsonScan(EVENT_FIELDS)
+    this.#state = 'reading'
+    this.#looked = 0
+    this.#named = undefined
+  }
+
+  read(piece: Buffer): void {
+    if (this.#state === 'no JSON' || this.#state === 'forbidden') return
+    try {
+      this.#scan.push(piece)
+    } catch (error) {
+      return this.#judge(error)
+    }
+    const { found } = this.#scan
+    for (; this.#looked < found.length; this.#looked += 1) this.#look(found[this.#looked])
+  }
+
+  gate(): Promise<void> | undefined {
+    if (this.#state === 'forbidden') return NEVER
+    const type = this.#type()
+    if (this.#state === 'reading') this.#state = 'let through'
+    return mayAsk(type) ? coverOr(this.#rules.bill, this.#rules.runDry) : undefined
+  }
+
+  passed(head: Buffer, _tail: Buffer, bytes: number): void {
+    if (this.#state !== 'forbidden') this.#rules.bill.sent(this.#type(), head, bytes)
+  }
+
+  /** What is no JSON may be anything: it passes as it always did, but for what turns out so after it was judged. */
+  #judge(error: unknown): void {
+    if (!(error instanceof GatewayError)) throw error
+    if (error.param !== null || this.#state === 'let through') this.#forbid(error)
+    else this.#state = 'no JSON'
+  }
+
+  #look(field: FoundField | undefined): void {
+    const name = parseJson(field?.text ?? '')
+    if (field?.path === 'type' && typeof name === 'string') this.#named = name
+    if (!field || !MODEL_PATHS.includes(field.path) || field.text === 'null') return
+    if (typeof name === 'string' && this.#rules.models.includes(name)) return
+    const { path: param } = field
+    this.#forbid(
+      modelNotAllowed(`"${param}" must be the model that this socket was opened for; open another socket`, {
+        param,
+      }),
+    )
+  }
+
+  #forbid(why: GatewayError): void {
+    if (this.#state === 'forbidden') return
+    this.#state = 'forbidden'
+    this.#rules.forbid(why)
+  }
+
+  /** Undefined: it does not say, or not yet. */
+  #type(): string | undefined {
+    return this.#state === 'no JSON' ? undefined : this.#named
+  }
+}
+
+const MODEL_PATHS: readonly string[] = ['model', 'session.model', 'response.model']
 
 /** A response that begins by itself (server VAD) is paid for before the client hears of it; one that ends is charged. */
 export const inspectUpstream = (bill: RealtimeBill, runDry: RunDry): MessageInspector => ({

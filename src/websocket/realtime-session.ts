@@ -2,13 +2,13 @@ import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { clientLeft, GatewayError } from '../errors.ts'
-import { type Failure, isProviderFailure, readRetryAfter } from '../proxy/failover.ts'
+import { type Failure, isProviderFailure, OWN_FAULT_TEXT, readRetryAfter } from '../proxy/failover.ts'
 import { createKeyMask, type KeyMask } from '../proxy/key-mask.ts'
 import { PlanWalk } from '../proxy/plan-walk.ts'
 import type { Step } from '../routing/plan.ts'
 import { type Dialed, type DialTarget, dial, type Refusal } from './dial.ts'
 import type { RealtimeBill } from './realtime-bill.ts'
-import { inspectClient, inspectUpstream } from './realtime-inspect.ts'
+import { ClientInspector, inspectUpstream } from './realtime-inspect.ts'
 import { maskRefusal } from './refusal.ts'
 import { type End, Relay } from './relay.ts'
 import { Session } from './session.ts'
@@ -34,6 +34,8 @@ export class RealtimeSession extends Session {
   #upstream: Socket | undefined
   /** Of the provider that said yes. */
   #mask: KeyMask | undefined
+  /** Who answers. */
+  #step: Step | undefined
   #isOver = false
 
   constructor(options: SessionOptions) {
@@ -55,14 +57,15 @@ export class RealtimeSession extends Session {
 
   /** After the 101: both sockets are joined. */
   begin(client: End, upstream: End): void {
-    const { bill, request, tools } = this.#options
+    const { bill, request, tools, model } = this.#options
     const runDry = (why?: unknown): void => this.#runDry(why)
+    const models = [model, ...(this.#step ? [this.#step.upstreamModel] : [])]
     request.line.status = 101
     this.relay = new Relay({
       client,
       upstream,
       idleTimeoutMs: tools.idleTimeoutMs,
-      fromClient: inspectClient(bill, runDry),
+      fromClient: new ClientInspector({ bill, runDry, models, forbid: (why) => this.#forbid(why) }),
       fromUpstream: inspectUpstream(bill, runDry),
       mask: this.#mask,
       over: () => this.over(),
@@ -101,6 +104,7 @@ export class RealtimeSession extends Session {
     if (dialed.kind !== 'open') return undefined
     this.#mask = mask
     this.#upstream = dialed.end.socket
+    this.#step = step
     return { end: dialed.end, protocol: dialed.protocol, step }
   }
 
@@ -119,7 +123,7 @@ export class RealtimeSession extends Session {
     line.cause = failure.reason
     log.warn(
       { provider: step.provider.name, model: step.upstreamModel, reason: failure.reason },
-      'provider failed',
+      failure.kind === 'own' ? OWN_FAULT_TEXT : 'provider failed',
     )
   }
 
@@ -130,10 +134,22 @@ export class RealtimeSession extends Session {
     const message = isPassing
       ? 'The next response could not be paid for right now. Connect again in a moment.'
       : 'Your balance is used up: have your token topped up and connect again.'
-    this.#options.request.line.error = code
     const type = isPassing ? why.type : 'insufficient_quota'
-    const error = { type, code, message, param: null, event_id: null }
+    this.#close(isPassing ? 1013 : 1008, { type, code, message, param: null })
+  }
+
+  /** The provider gets no more of a message that may have begun to pass. */
+  #forbid(why: GatewayError): void {
+    this.#close(1008, why)
+    this.#upstream?.destroy()
+  }
+
+  #close(status: number, { type, code, message, param }: Told): void {
+    this.#options.request.line.error = code
+    const error = { type, code, message, param, event_id: null }
     const event = { type: 'error', event_id: `event_${randomUUID()}`, error }
-    this.relay?.close(isPassing ? 1013 : 1008, `${code}: ${message}`, JSON.stringify(event))
+    this.relay?.close(status, `${code}: ${message}`, JSON.stringify(event))
   }
 }
+
+type Told = Pick<GatewayError, 'type' | 'code' | 'message' | 'param'>

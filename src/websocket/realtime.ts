@@ -5,6 +5,7 @@ import type { NextInput } from '../metering/realtime.ts'
 import type { RequestFacts } from '../metering/worst-case.ts'
 import { Billed } from '../proxy/billed.ts'
 import { upstreamHeaders } from '../proxy/headers.ts'
+import { isModelName, MODEL_NAME } from '../routing/model-name.ts'
 import { planSteps, type Step } from '../routing/plan.ts'
 import type { Hold, Token, TokenStore } from '../stores/token-store.ts'
 import type { DialTarget } from './dial.ts'
@@ -28,8 +29,6 @@ export interface RealtimeOptions {
   tools: WebsocketTools
 }
 
-const MAX_MODEL_LENGTH = 256
-
 /** `GET /v1/realtime?model=`: a paid socket. */
 export const realtimeRoute = async (app: FastifyInstance, options: RealtimeOptions): Promise<void> => {
   addWebsocketRoute(app, {
@@ -50,6 +49,7 @@ const prepare = async (
     catalog: options.catalog(),
     model,
     allowed: token.models,
+    besides: [],
     endpoint: { dialect: 'openai', kind: 'realtime' },
   })
   const { session, bill } = await openSession(request, { model, steps }, options)
@@ -136,10 +136,7 @@ const readModel = (url: string): string => {
   const names = start < 0 ? [] : new URLSearchParams(url.slice(start + 1)).getAll('model')
   const [model = ''] = names
   if (model === '') throw missingModel('Name a model in the URL: /v1/realtime?model=...', { param: 'model' })
-  if (names.length > 1 || model.length > MAX_MODEL_LENGTH || /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u.test(model)) {
-    throw invalidRequest(`"model" must stand once, with at most ${MAX_MODEL_LENGTH} printable characters`, {
-      param: 'model',
-    })
-  }
+  if (names.length > 1 || !isModelName(model))
+    throw invalidRequest(`"model" must stand once, and be ${MODEL_NAME}`, { param: 'model' })
   return model
 }

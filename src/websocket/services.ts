@@ -1,5 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { upstreamFailed, upstreamTimeout } from '../errors.ts'
+import type { Failure } from '../proxy/failover.ts'
+import { ownFault } from '../proxy/verdict.ts'
 import type { Token } from '../stores/token-store.ts'
 import { type DialTarget, dial } from './dial.ts'
 import { passRefusal } from './refusal.ts'
@@ -45,7 +47,7 @@ const relay = async (request: FastifyRequest, reply: FastifyReply, tools: Websoc
       if (dialed.refusal.status < 400) throw upstreamFailed('The service did not open a WebSocket.')
       return await passRefusal(reply, dialed.refusal)
     }
-    if (dialed.kind === 'failed') throw readFailure(dialed.failure.kind, dialed.error)
+    if (dialed.kind === 'failed') throw readFailure(dialed.failure, dialed.error)
     const { end, protocol } = dialed
     request.server.acceptUpgrade(request, reply, {
       protocol,
@@ -58,10 +60,12 @@ const relay = async (request: FastifyRequest, reply: FastifyReply, tools: Websoc
   }
 }
 
-const readFailure = (kind: string, cause: Error | undefined): Error =>
-  kind === 'timeout'
+const readFailure = (failure: Failure, cause: Error | undefined): Error => {
+  if (failure.kind === 'own') return ownFault(failure)
+  return failure.kind === 'timeout'
     ? upstreamTimeout('The service did not answer in time.', { cause })
     : upstreamFailed('The service could not be reached.', { cause })
+}
 
 const buildTarget = (request: FastifyRequest): DialTarget => {
   const { prefix, url, isOpen } = request.service

@@ -79,6 +79,25 @@ t.test('a models file is the whole catalog: plans, prices, limits and further pr
   )
 })
 
+t.test('what may be taken for a listed model is known', async (t) => {
+  const names = ['dear', 'x/y:free', 'gpt-4o']
+  const models = Object.fromEntries([...names, '*'].map((name) => [name, { plan: [{ provider: 'openai' }] }]))
+  const { looksListed } = build(JSON.stringify({ models }))
+  for (const name of [
+    'DEAR',
+    'de ar',
+    '\uff44ear',
+    'dear:nitro',
+    'dear:free:online',
+    'Dear@preset/a:b',
+    'X/Y:Free',
+  ])
+    t.ok(looksListed(name), encodeURI(name))
+  for (const name of ['x/y:free:online', 'gpt-4o:thinking']) t.ok(looksListed(name), name)
+  for (const name of ['x/y', 'x/y:nitro', 'dear2', 'a/dear', 'dear:8b', 'gpt-4o-2024-08-06', 'gpt4o'])
+    t.notOk(looksListed(name), name)
+})
+
 t.test('a fallback may be any name that the wildcard serves', async (t) => {
   // As our contract with operators prints it.
   const catalog = build(`

@@ -3,6 +3,7 @@ import { parseEnv } from 'node:util'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { readSettings, SettingsError } from '../../src/config/env.ts'
+import { usualBodyMemory } from '../../src/config/memory.ts'
 import { KNOWN_PROVIDERS } from '../../src/config/providers.ts'
 
 type Env = Record<string, string | undefined>
@@ -44,6 +45,7 @@ t.test('without any setting the gateway has every default of its contract', asyn
     drainDelayMs: 0,
     drainTimeoutMs: 25_000,
     bodyTimeoutMs: 30_000,
+    bodyMemoryBytes: usualBodyMemory(),
     wsIdleTimeoutMs: 120_000,
     wsSocketsPerToken: 32,
     demo: 'auto',
@@ -355,4 +357,13 @@ t.test('whatever the environment holds, reading it ends in settings or in a Sett
     }),
     { numRuns: 500 },
   )
+})
+
+t.test('bodies may take a quarter of the memory that the container or the machine has', async (t) => {
+  const GIB = 1024 ** 3
+  t.equal(usualBodyMemory(GIB, 64 * GIB), GIB / 4)
+  t.equal(usualBodyMemory(0, 2 * GIB), GIB / 2, 'no limit')
+  t.equal(usualBodyMemory(2 ** 64, 2 * GIB), GIB / 2, 'what the first control groups say for no limit')
+  t.equal(usualBodyMemory(64 * 1024 * 1024, GIB), 32 * 1024 * 1024)
+  t.equal(usualBodyMemory(0, 512 * GIB), 4 * GIB)
 })

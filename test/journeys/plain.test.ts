@@ -97,15 +97,18 @@ t.test('a compressed answer passes as it is, and is metered', async (t) => {
 })
 
 t.test('a second "model" key never lets a forbidden model through', async (t) => {
-  const hidden = '{"model":"forbidden","mod\\u0065l":"forbidden","model":"gpt-a"}'
-  t.equal((await ask(hidden)).status, 200)
-  t.notMatch(lastSeen()?.body.toString(), /forbidden/)
   const before = one.requests.length
-  const open = await ask('{"model":"gpt-a","mod\\u0065l":"forbidden"}')
-  t.match(open, { status: 403, headers: { 'x-should-retry': 'false' } })
-  t.match(open.json(), {
-    error: { code: 'model_not_allowed', param: 'model', type: String, message: String },
-  })
+  for (const body of [
+    '{"model":"forbidden","mod\\u0065l":"forbidden","model":"gpt-a"}',
+    '{"model":"gpt-a","mod\\u0065l":"forbidden"}',
+    '{"model":"gpt-a","Model":"forbidden"}',
+  ]) {
+    const refused = await ask(body)
+    t.match(refused, { status: 400, headers: { 'x-should-retry': 'false' } })
+    t.match(refused.json(), {
+      error: { code: 'invalid_json', param: 'model', type: String, message: String },
+    })
+  }
   t.equal(one.requests.length, before)
 })
 

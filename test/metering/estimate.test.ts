@@ -15,32 +15,40 @@ t.test('tokens are counted as a model counts them, special words included as pla
   t.ok(Math.abs(many / one / 1000 - 1) < 0.08, `${many} for 1000 times ${one}`)
 })
 
-t.test('ten megabytes are counted within a second and leave others their turn', async (t) => {
+t.test('ten megabytes are counted in a second, and hostile text stalls nobody', async (t) => {
   await countTokens('load the table first')
-  for (const text of [
-    PROSE.repeat(170_000),
-    'a'.repeat(10_000_000),
-    '语'.repeat(3_000_000),
-    ' '.repeat(5_000_000),
-  ]) {
-    let turns = 0
-    let isDone = false
-    const take = () => {
-      turns++
-      if (!isDone) setImmediate(take)
-    }
-    setImmediate(take)
+  const hostile = Array.from(
+    { length: 300_000 },
+    (_, i) => 0x4e00 + ((i * 7919 + (i % 13) * 104_729) % 20_000),
+  )
+  const texts = [PROSE.repeat(170_000), 'a'.repeat(10_000_000), '语'.repeat(3_000_000), ' '.repeat(5_000_000)]
+  for (const text of [...texts, String.fromCharCode(...hostile.slice(0, 60_000)).repeat(5)]) {
+    const isHostile = !texts.includes(text)
     const start = process.cpuUsage()
+    const loop = performance.eventLoopUtilization()
     const tokens = await countTokens(text)
-    isDone = true
+    const { active } = performance.eventLoopUtilization(loop)
     const { user } = process.cpuUsage(start)
-    t.ok(user < 1_000_000, `${user} us`)
-    t.ok(turns >= 2)
-    t.ok(tokens > text.length / 200 && tokens <= text.length, `${tokens}`)
+    t.ok(active < 250, `${active} ms of the event loop`)
+    t.ok(user < (isHostile ? 4_000_000 : 1_000_000), `${user} us`)
+    t.ok(tokens > text.length / 200 && tokens <= (isHostile ? 3 : 1) * text.length, `${tokens}`)
   }
   const sampled = await countTokens(PROSE.repeat(10_000))
   const exact = (await countTokens(PROSE.repeat(1000))) * 10
   t.ok(Math.abs(sampled / exact - 1) < 0.05, `${sampled} of ${exact}`)
+})
+
+t.test('one user’s long texts do not hold up another’s short one', async (t) => {
+  const text = Array.from({ length: 200_000 }, (_, i) =>
+    String.fromCharCode(0x4e00 + ((i * 7919) % 19_997)),
+  ).join('')
+  let isOver = false
+  const long = Promise.all(Array.from({ length: 4 }, () => countTokens(text, 'greedy'))).then(() => {
+    isOver = true
+  })
+  t.equal(await countTokens('Hello, world!', 'victim'), 4)
+  t.notOk(isOver, 'it was counted in its turn')
+  await long
 })
 
 const FILE = `data:image/png;base64,${Buffer.alloc(90_000, 'picture').toString('base64')}`

@@ -1,9 +1,10 @@
 import fc from 'fast-check'
 import t from 'tap'
 import type { Price } from '../../src/config/models.ts'
+import { inputBound } from '../../src/metering/input-bound.ts'
 import { costMicros } from '../../src/metering/price.ts'
 import { NO_USAGE, type Usage } from '../../src/metering/usage-kinds.ts'
-import { inputBound, leastMicros, type RequestFacts, worstCaseMicros } from '../../src/metering/worst-case.ts'
+import { leastMicros, type RequestFacts, worstCaseMicros } from '../../src/metering/worst-case.ts'
 
 const FREE: Price = {
   inputMicros: 0,

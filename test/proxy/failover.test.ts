@@ -45,6 +45,38 @@ t.test('timeouts are told from other network failures', (t) => {
   t.end()
 })
 
+t.test('what this machine cannot send is no provider’s failure', (t) => {
+  const own = [
+    'EMFILE',
+    'ENFILE',
+    'ENOMEM',
+    'ENOBUFS',
+    'EADDRNOTAVAIL',
+    'EINVAL',
+    'EPERM',
+    'ERR_INVALID_ARG_TYPE',
+  ]
+  for (const code of own)
+    t.match(readNetworkFailure(Object.assign(new Error(), { code })), { kind: 'own', reason: code })
+  for (const code of [
+    'ECONNRESET',
+    'EPIPE',
+    'ENOTFOUND',
+    'EAI_AGAIN',
+    'EHOSTUNREACH',
+    'ERR_TLS_CERT_ALTNAME_INVALID',
+  ])
+    t.match(readNetworkFailure(Object.assign(new Error(), { code })), { kind: 'network' })
+  const emfile = { kind: 'own', status: 0, reason: 'EMFILE' } as const
+  t.match(judgeFailures('m', walked([emfile, emfile])), {
+    statusCode: 503,
+    code: 'gateway_busy',
+    passing: true,
+  })
+  t.match(judgeFailures('m', walked([emfile, {}])), { statusCode: 502 })
+  t.end()
+})
+
 t.test('Retry-After is read as seconds, as a date and in milliseconds; nonsense is none', (t) => {
   const now = Date.parse('2026-11-21T08:00:00Z')
   t.equal(readRetryAfter({ 'retry-after': '7' }, now), 7000)

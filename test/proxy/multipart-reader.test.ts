@@ -73,6 +73,12 @@ t.test('only the disposition names a part: other headers cannot pass a field off
     'Content-Disposition: form-data; name="a"\r\nContent-Disposition: form-data; name="model"',
     'Content-Disposition: form-data;\r\n name="model"',
     'Content-Disposition: form-data; name="a"; name*=utf-8\'\'model',
+    'Content-Disposition: form-data; name="a"; name*0="mo"; name*1="del"',
+    'Content-Disposition: form-data; name="=?utf-8?Q?model?="',
+    'Content-Disposition: form-data; name="model"\r\nContent-Type: text/plain; charset=utf-7',
+    'Content-Disposition: form-data; name="model"\r\nContent-Type: text/plain; charset=utf-16; charset=utf-8',
+    'Content-Disposition: form-data; name="x"\r\nContent-Transfer-Encoding: quoted-printable',
+    'Content-Disposition: form-data; name="x"\r\nContent-Transfer-Encoding : base64',
   ])
     t.throws(() => odd(headers), { code: 'invalid_request', statusCode: 400 }, JSON.stringify(headers))
   t.end()
@@ -104,5 +110,57 @@ t.test('boundaries are read as RFC 2046 writes them', (t) => {
   t.equal(readBoundary('multipart/form-data; boundary=abc'), 'abc')
   t.equal(readBoundary('multipart/form-data; charset=utf-8; Boundary="a b:c"'), 'a b:c')
   t.equal(readBoundary('multipart/form-data;boundary=abc;x=y'), 'abc')
+  t.end()
+})
+
+t.test('a field that decides rights or money may stand once, as text and as it is spelled', (t) => {
+  const names = ['Model', 'MODEL', 'model[]', 'model[0]', 'mo%64el', ' model', 'mode\u217c', 'N', 'n[]']
+  for (const name of [...names, '\u017ftream', 'STREAM', 'models', 'route', 'Provider'])
+    for (const first of ['', field('model', 'm')])
+      t.throws(() => read(`${first}${field(name, 'x')}${END}`), { code: 'invalid_request' }, encodeURI(name))
+  t.throws(() => read(`${field('n', '1')}${field('n', '1')}${END}`), { code: 'invalid_request', param: 'n' })
+  t.throws(() => read(`${file('model', 'x')}${END}`), { code: 'invalid_request', param: 'model' })
+  const fine = `${field('prompt', 'a')}${field('prompt', 'b')}${field('Prompt', 'c')}${field('_charset_', 'UTF-8')}`
+  t.equal(read(`${fine}${END}`).fields.length, 4)
+  t.throws(() => read(`${field('_charset_', 'utf-7')}${END}`), { code: 'invalid_request' })
+  t.end()
+})
+
+t.test('a form is UTF-8, whatever its content type and its parts say', (t) => {
+  const type = (rest: string) => readBoundary(`multipart/form-data; boundary=x${rest}`)
+  for (const rest of ['', '; charset=utf-8', '; Charset="UTF-8"', '; charset=us-ascii'])
+    t.equal(type(rest), 'x')
+  for (const rest of [
+    '; charset=utf-7',
+    '; charset=utf-16',
+    "; charset*=utf-8''utf-7",
+    '; charset=utf-8; charset=x',
+  ])
+    t.throws(() => type(rest), { code: 'invalid_request' }, rest)
+  const part = (headers: string) =>
+    read(`--${BOUNDARY}\r\nContent-Disposition: form-data; name="model"\r\n${headers}\r\n\r\nv\r\n${END}`)
+      .fields
+  t.match(part('Content-Type: text/plain; charset=utf-8'), [{ name: 'model', value: 'v' }])
+  t.match(part('Content-Transfer-Encoding: 8bit'), [{ name: 'model', value: 'v' }])
+  t.end()
+})
+
+t.test('a long field in chunks of one byte is copied a few times and searched once', (t) => {
+  const bytes = Buffer.from(`${field('model', 'm')}${field('prompt', 'x'.repeat(60_000))}${END}`)
+  const reader = createMultipartReader(BOUNDARY)
+  let copied = 0
+  const copy = Buffer.prototype.copy
+  t.teardown(() => {
+    Buffer.prototype.copy = copy
+  })
+  Buffer.prototype.copy = function (this: Buffer, ...rest: Parameters<typeof copy>) {
+    const count = copy.apply(this, rest)
+    copied += count
+    return count
+  }
+  for (let at = 0; at < bytes.length; at += 1) reader.push(bytes.subarray(at, at + 1))
+  t.ok(reader.complete)
+  t.equal(reader.fields[1]?.value.length, 60_000)
+  t.ok(copied < 5 * bytes.length, `${copied} bytes copied of ${bytes.length}`)
   t.end()
 })

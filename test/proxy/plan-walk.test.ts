@@ -37,3 +37,20 @@ t.test('a rested step is not probed without a retry to spare while another is we
   t.equal(new PlanWalk(steps, '/embeddings', tools).next()?.provider.name, 'one', 'another endpoint')
   t.end()
 })
+
+t.test('a fault of this machine rests nobody, however often', (t) => {
+  const seen: string[] = []
+  const tools = {
+    health: createProviderHealth(),
+    unknown: createProviderHealth(),
+    budget: createRetryBudget(),
+    now: () => 0,
+    providerFailed: (provider: string) => void seen.push(provider),
+  }
+  const walk = () => new PlanWalk([step('one'), step('two')], '/chat/completions', tools)
+  const fault = { kind: 'own', status: 0, reason: 'EMFILE', retryAfterMs: undefined } as const
+  for (let i = 0; i < 20; i++) walk().note(step('one'), fault)
+  t.equal(walk().next()?.provider.name, 'one')
+  t.same(seen, [])
+  t.end()
+})

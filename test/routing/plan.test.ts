@@ -42,15 +42,16 @@ const catalog: Catalog = {
     ].map((each) => [each.name, each]),
   ),
   wildcard: model('*', [plain(one), plain(two, 'anything')]),
+  looksListed: (name) => name === 'BIG',
   providers: new Map(),
   wsRoutes: [],
 }
 const bare = { ...catalog, wildcard: undefined }
 const plan = (
   asked: string,
-  { allowed = [] as string[], dialect = 'openai' as Dialect, from = catalog } = {},
+  { allowed = [] as string[], dialect = 'openai' as Dialect, from = catalog, besides = [] as string[] } = {},
 ) =>
-  planSteps({ catalog: from, model: asked, allowed, endpoint: { dialect, kind: 'chat' } }).map(
+  planSteps({ catalog: from, model: asked, allowed, besides, endpoint: { dialect, kind: 'chat' } }).map(
     (step) => `${step.health} at ${step.model.name}`,
   )
 
@@ -109,13 +110,30 @@ t.test('a price by the second, letter or image holds where these are counted, an
   const elsewhere = { units: ['perSecond' as const], price: { ...price, inputMicros: 7 } }
   const heard = { ...model('m', [plain(one)]), elsewhere }
   const inputMicros = (kind: UsageKind, from = catalogOf(heard)) =>
-    planSteps({ catalog: from, model: 'm', allowed: [], endpoint: { dialect: 'openai', kind } }).map(
-      (step) => step.model.price.inputMicros,
-    )
+    planSteps({
+      catalog: from,
+      model: 'm',
+      allowed: [],
+      besides: [],
+      endpoint: { dialect: 'openai', kind },
+    }).map((step) => step.model.price.inputMicros)
   t.same(inputMicros('transcription'), [1])
   for (const kind of ['chat', 'speech', 'images', 'embeddings', 'realtime'] as const)
     t.same(inputMicros(kind), [7], kind)
   t.same(inputMicros('chat', catalogOf(model('m', [plain(one)]))), [1])
+  t.end()
+})
+
+t.test('the wildcard does not serve what a provider may take for a listed model', (t) => {
+  t.throws(() => plan('BIG'), { code: 'model_not_found' })
+  t.same(plan('other'), ['one/other at *', 'two/anything at *'])
+  t.end()
+})
+
+t.test('a model that a tool is to ask is one that the token may use', (t) => {
+  t.same(plan('small', { allowed: ['small', 'secret'], besides: ['secret'] }), ['two/small at small'])
+  t.throws(() => plan('small', { allowed: ['small'], besides: ['secret'] }), { code: 'model_not_allowed' })
+  t.ok(plan('small', { besides: ['secret'] }))
   t.end()
 })
 

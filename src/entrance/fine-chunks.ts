@@ -1,0 +1,115 @@
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import { invalidRequest } from '../errors.ts'
+
+/** Smaller pieces are put together; larger ones pass as they came. */
+const FINE_BYTES = 4 * 1024
+const BLOCK_BYTES = 16 * 1024
+/** So many chunks may be as small as they like: some encoders write a chunk for each word of a JSON text. */
+const FREE_CHUNKS = 10_000
+/** Of more than those this is the least average: below it a body costs many times what its bytes do. */
+const LEAST_AVERAGE_BYTES = 32
+/** How long a refused client has to read why. */
+const FAREWELL_MS = 3_000
+
+/**
+ * For the server's event `request`, before anybody reads: a chunked body's crumbs are put together, so that a body of a
+ * million chunks is a few pieces to all who read it. Each chunk costs the parser a microsecond or two all the same:
+ * a body of hardly anything else is refused, to whoever reads it, and is not read on.
+ */
+export const gatherChunks = (request: IncomingMessage): void => {
+  if (request.headers['transfer-encoding'] === undefined) return
+  const chunks = new FineChunks(request)
+  request.push = (chunk) => chunks.push(chunk)
+}
+
+class FineChunks {
+  readonly #request: IncomingMessage
+  readonly #socket: Socket
+  readonly #pass: (bytes: Buffer | null) => boolean
+  #count = 0
+  #bytes = 0
+  /** One alone passes as it came; of more a block is made. */
+  #alone: Buffer | undefined
+  #block: Buffer | undefined
+  #used = 0
+  #isScheduled = false
+  #isRefused = false
+
+  constructor(request: IncomingMessage) {
+    this.#request = request
+    // A request that is destroyed loses it.
+    this.#socket = request.socket
+    this.#pass = request.push.bind(request)
+  }
+
+  /** In the place of the stream's own `push`: false when it has enough. */
+  push(chunk: Buffer | null): boolean {
+    if (this.#isRefused) return this.#stop()
+    if (chunk === null) {
+      this.#flush()
+      return this.#pass(null)
+    }
+    this.#count += 1
+    this.#bytes += chunk.length
+    if (this.#count > FREE_CHUNKS && this.#bytes < this.#count * LEAST_AVERAGE_BYTES) return this.#refuse()
+    if (chunk.length < FINE_BYTES) return this.#gather(chunk)
+    this.#flush()
+    return this.#pass(chunk)
+  }
+
+  #gather(chunk: Buffer): boolean {
+    if (this.#used + chunk.length > BLOCK_BYTES) this.#flush()
+    if (this.#used === 0) this.#alone = chunk
+    else this.#append(chunk)
+    this.#used += chunk.length
+    if (!this.#isScheduled) {
+      this.#isScheduled = true
+      // When all is parsed that was read in this turn. (A tick comes after each chunk.)
+      setImmediate(FineChunks.#flushLater, this)
+    }
+    const { readableLength, readableHighWaterMark } = this.#request
+    return readableLength + this.#used < readableHighWaterMark
+  }
+
+  #append(chunk: Buffer): void {
+    this.#block ??= Buffer.allocUnsafeSlow(BLOCK_BYTES)
+    if (this.#alone) this.#block.set(this.#alone)
+    this.#alone = undefined
+    this.#block.set(chunk, this.#used)
+  }
+
+  static #flushLater(chunks: FineChunks): void {
+    chunks.#isScheduled = false
+    // The parser was told that there is room, and now there is none.
+    if (!chunks.#flush()) chunks.#socket.pause()
+  }
+
+  /** A copy without what is not used of the block: a body's memory is its bytes. */
+  #flush(): boolean {
+    if (this.#used === 0) return true
+    const bytes = this.#alone ?? Buffer.from(this.#block?.subarray(0, this.#used) ?? [])
+    this.#alone = undefined
+    this.#used = 0
+    return this.#pass(bytes)
+  }
+
+  /** The reader hears of it as of a stream that failed, and answers; where nobody reads any more there is an answer. */
+  #refuse(): false {
+    this.#isRefused = true
+    this.#block = undefined
+    setTimeout(() => this.#socket.destroy(), FAREWELL_MS).unref()
+    if (this.#request.listenerCount('error') > 0) this.#request.emit('error', tooFine())
+    return this.#stop()
+  }
+
+  #stop(): false {
+    this.#socket.pause()
+    return false
+  }
+}
+
+const tooFine = () =>
+  invalidRequest(
+    `The body came in more than ${FREE_CHUNKS} HTTP chunks of less than ${LEAST_AVERAGE_BYTES} bytes on average; send it in larger ones`,
+  )

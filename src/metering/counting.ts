@@ -1,0 +1,69 @@
+import { Worker } from 'node:worker_threads'
+import type { UsageKind } from './usage-kinds.ts'
+
+/** What is counted: a text, or the JSON of a request or an answer. */
+export type Countable =
+  | { of: 'text'; text: string }
+  | { of: 'request'; body: Uint8Array }
+  | { of: 'answer'; kind: UsageKind; body: Uint8Array }
+
+export interface CountRequest {
+  id: number
+  key: string
+  what: Countable
+}
+
+/** Undefined: it could not be counted. */
+export interface Counted {
+  id: number
+  tokens: number | undefined
+}
+
+/** A common average of text, for what a broken thread leaves uncounted. */
+const BYTES_PER_TOKEN = 4
+
+/** The thread, from the first need on: its table takes 300 ms and 100 MB, and most providers count for themselves. */
+interface Thread {
+  worker: Worker
+  waiting: Map<number, (tokens: number | undefined) => void>
+}
+
+/** One for the process, as the tokenizer's table is: it keeps nothing of what it counts. */
+let thread: Thread | undefined
+let lastId = 0
+
+/**
+ * LLM tokens, counted on a thread of its own: hostile text takes the tokenizer a second, and nobody waits for that but
+ * who sent it. Keys (tokens) take their turns there one after the other.
+ */
+export const count = async (key: string, what: Countable): Promise<number> => {
+  const { worker, waiting } = openThread()
+  const tokens = await new Promise<number | undefined>((resolve) => {
+    lastId += 1
+    waiting.set(lastId, resolve)
+    worker.ref()
+    const request: CountRequest = { id: lastId, key, what }
+    worker.postMessage(request)
+  })
+  return tokens ?? Math.ceil((what.of === 'text' ? what.text.length : what.body.length) / BYTES_PER_TOKEN)
+}
+
+const openThread = (): Thread => {
+  if (thread) return thread
+  const worker = new Worker(new URL('./counting-thread.ts', import.meta.url))
+  const opened: Thread = { worker, waiting: new Map() }
+  thread = opened
+  worker.on('message', ({ id, tokens }: Counted) => {
+    opened.waiting.get(id)?.(tokens)
+    opened.waiting.delete(id)
+    // With nothing to wait for, the process may end.
+    if (opened.waiting.size === 0) worker.unref()
+  })
+  const close = (): void => {
+    if (thread === opened) thread = undefined
+    for (const tell of opened.waiting.values()) tell(undefined)
+    opened.waiting.clear()
+  }
+  worker.on('error', close).on('exit', close)
+  return opened
+}
