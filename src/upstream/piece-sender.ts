@@ -3,6 +3,8 @@ import type { Sending, SendListener } from './request-body.ts'
 
 /** One write: the most that lies in the socket's queue beside the body itself. Over TLS so much is encrypted at once. */
 const WRITE_BYTES = 256 * 1024
+/** Copied to go with others only below this. */
+const LARGE_BYTES = 16 * 1024
 
 /** A large body, as fast as the provider takes it, in writes that are neither tiny nor many at once. */
 export class PieceSender implements Sending {
@@ -43,17 +45,17 @@ export class PieceSender implements Sending {
     if (this.isDone()) this.#socket.off('drain', this.#goOn)
   }
 
-  /** A part of a large piece as it is, or many small ones in a copy. */
+  /** A part of a large piece as it is, or the small ones before the next large one in a copy. */
   #next(): Buffer {
-    const first = this.#rest()
-    if (first.length >= WRITE_BYTES || this.#sent + 1 === this.#pieces.length) return this.#take(WRITE_BYTES)
+    if (this.#rest().length >= LARGE_BYTES) return this.#take(WRITE_BYTES)
     const parts: Buffer[] = []
-    for (let room = WRITE_BYTES; room > 0 && !this.isDone(); ) {
+    let room = WRITE_BYTES
+    do {
       const part = this.#take(room)
       parts.push(part)
       room -= part.length
-    }
-    return Buffer.concat(parts)
+    } while (room > 0 && !this.isDone() && this.#rest().length < LARGE_BYTES)
+    return parts.length === 1 && parts[0] ? parts[0] : Buffer.concat(parts)
   }
 
   #take(mostBytes: number): Buffer {
