@@ -1,4 +1,5 @@
 // The long form of the torture: `npm run torture`, or `npm run torture -- kills` for one part. Ends by itself.
+import { hostileClients } from './clients.ts'
 import { crowd } from './crowd.ts'
 import { canMount, fillAgainAndAgain } from './full-disk.ts'
 import { failAtEveryCall, hasStrace } from './io-faults.ts'
@@ -47,6 +48,7 @@ const PARTS: Readonly<Record<string, () => Promise<Findings>>> = {
       : leftOut('needs strace (package strace)'),
   full: async () =>
     canMount() ? fillAgainAndAgain(4, every(10, 'full')) : leftOut('needs the right to mount a tmpfs'),
+  clients: () => hostileClients(owner, (name) => every(name.endsWith('answers') ? 1000 : 1, name)),
   redis: tortureRedis,
   kills: () => killAgainAndAgain(1000, every(50, 'kills')),
 }
