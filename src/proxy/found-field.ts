@@ -1,3 +1,8 @@
+import { invalidJson } from '../errors.ts'
+
+/** Every field of the widest table, and 128 items of lists that name one each: whatever a body is, no more is kept. */
+const MAX_FOUND = 160
+
 /** Where the value of a guarded field stands in the body's bytes. */
 export interface FoundField {
   path: string
@@ -23,6 +28,17 @@ export const beginField = (
   text: undefined,
   isEmpty: false,
 })
+
+/**
+ * A field of the items of a list may stand as often as the list has items: without a bound a body would be kept many
+ * times over, and gone over again. Throws `invalid_json`, with the field: the body is JSON all the same.
+ */
+export const keepField = (found: FoundField[], field: FoundField): void => {
+  const { path: param } = field
+  if (found.length === MAX_FOUND)
+    throw invalidJson(`"${param}" stands in the body too often; send fewer of its list's items`, { param })
+  found.push(field)
+}
 
 /** The text of a value that may come in many pieces, up to a length. */
 export class KeptText {

@@ -1,5 +1,5 @@
 import { invalidJson } from '../errors.ts'
-import { beginField, type FoundField, KeptText } from './found-field.ts'
+import { beginField, type FoundField, KeptText, keepField } from './found-field.ts'
 import { addToHash, type FieldTable, FOLDED_ASCII, findField, type GuardedField } from './guarded-fields.ts'
 import {
   closerOf,
@@ -170,7 +170,7 @@ export class JsonScan {
     value.end = this.#base + end
     value.isEmpty = isEmpty
     if (!field.inner) value.text = this.#text.end(this.#piece, end)
-    this.found.push(value)
+    keepField(this.found, value)
     return end
   }
 

@@ -88,15 +88,29 @@ const jsonLimits = (options: PaidOptions): JsonLimits => ({
   },
 })
 
-/** By its length alone, before it is read. An answer that is kept under a key costs nothing. */
+/** By its length alone, before it is read. An answer that is kept under a key costs nothing: a new key says nothing. */
 const refuseUnpaid = async (
-  { headers, token }: FastifyRequest,
+  request: FastifyRequest,
   endpoint: Endpoint,
   { options, bytes, isForm }: { options: PaidOptions; bytes: number; isForm: boolean },
 ): Promise<void> => {
-  if (headers['idempotency-key'] !== undefined) return
+  const { token } = request
   const prices = pricesOf({ catalog: options.catalog(), allowed: token.models, endpoint })
-  await options.refuseUncovered(options.tokens, token, prices, leastFacts(endpoint.kind, bytes, isForm))
+  try {
+    await options.refuseUncovered(options.tokens, token, prices, leastFacts(endpoint.kind, bytes, isForm))
+  } catch (error) {
+    if (!(await isKeyKnown(request, options))) throw error
+  }
+}
+
+const isKeyKnown = async (
+  { headers, token }: FastifyRequest,
+  { keys, tools }: PaidOptions,
+): Promise<boolean> => {
+  const key = headers['idempotency-key']
+  if (typeof key !== 'string') return false
+  // A store that cannot be asked refuses the claim itself, in words of its own.
+  return keys.isKnown({ tokenId: token.id, key, at: tools.wallMs() }).catch(() => true)
 }
 
 const relay = async (

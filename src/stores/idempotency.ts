@@ -59,6 +59,8 @@ export interface IdempotencyStore {
    * without an owner is answered (without `answer`) when its request was charged, and free when it was not.
    */
   claim(request: KeyedRequest): Promise<Claim>
+  /** Whether a request with this key runs or was answered, whatever its body: asked before a body is read. */
+  isKnown(key: Pick<KeyedRequest, 'tokenId' | 'key' | 'at'>): Promise<boolean>
   /**
    * The request was answered: whoever claims the key from now on gets this, as long as `KeyLimits` has room for it, and
    * never a part of it. Twice, or after `free`: nothing.

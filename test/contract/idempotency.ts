@@ -71,6 +71,27 @@ export function idempotencyContract(name: string, open: (test: Owner) => Promise
   })
 
   t.test(
+    `${name}: a key is known while its request runs, and for a day when it was answered`,
+    async (test) => {
+      const opened = await open(test)
+      const [ask, freed] = [keyed(), keyed()]
+      test.notOk(await opened.keys.isKnown(ask))
+      const claim = await opened.keys.claim(ask)
+      test.ok(await opened.keys.isKnown(ask), 'it runs')
+      test.notOk(await opened.keys.isKnown({ ...ask, tokenId: 'tok_2' }), 'keys are per token')
+      await opened.keys.finish(idOf(claim), ANSWER)
+      test.ok(await opened.keys.isKnown(ask), 'it was answered')
+      await opened.keys.free(idOf(await opened.keys.claim(freed)))
+      test.notOk(await opened.keys.isKnown(freed), 'nobody answered')
+      const { keys } = await opened.reopen()
+      test.ok(await keys.isKnown(ask))
+      test.notOk(await keys.isKnown(freed))
+      test.ok(await keys.isKnown({ ...ask, at: ask.at + KEY_MEMORY_MS - 1 }))
+      test.notOk(await keys.isKnown({ ...ask, at: ask.at + KEY_MEMORY_MS }), 'a day later it is a new key')
+    },
+  )
+
+  t.test(
     `${name}: a freed key may be used again, and late ends of its first claim change nothing`,
     async (test) => {
       const opened = await open(test)

@@ -22,10 +22,12 @@ export interface BodyHead {
   /** Bytes of the body; undefined: in chunks. */
   length?: number | undefined
   type?: string
+  /** An `Idempotency-Key`. */
+  key?: string
 }
 
 /** Sends a request's head. */
-export function openBody(t: Owner, { port, token, path, length, type }: BodyHead): BodyClient {
+export function openBody(t: Owner, { port, token, path, length, type, key }: BodyHead): BodyClient {
   const socket = connect(port, '127.0.0.1')
   t.teardown(() => socket.destroy())
   const waiting = createWaiting()
@@ -43,6 +45,7 @@ export function openBody(t: Owner, { port, token, path, length, type }: BodyHead
   socket.write(
     `POST ${path ?? '/v1/chat/completions'} HTTP/1.1\r\nHost: a\r\n` +
       (token === undefined ? '' : `Authorization: Bearer ${token}\r\n`) +
+      (key === undefined ? '' : `Idempotency-Key: ${key}\r\n`) +
       `Content-Type: ${type ?? 'application/json'}\r\n` +
       (length === undefined ? 'Transfer-Encoding: chunked\r\n\r\n' : `Content-Length: ${length}\r\n\r\n`),
   )

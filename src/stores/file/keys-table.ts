@@ -36,9 +36,14 @@ export function prepareKeys(db: Sqlite, limits: KeyLimits) {
 
 function prepareReads(db: Sqlite) {
   const find = db.prepare('SELECT * FROM claims WHERE token_id = ? AND key_hash = ?')
+  const time = db.prepare('SELECT at FROM claims WHERE token_id = ? AND key_hash = ?')
   const answered = db.prepare('SELECT file FROM claims WHERE bytes > 0')
   return {
     find: ({ tokenId, keyHash }: HashedRequest): Row | undefined => readRow(find.get(tokenId, keyHash)),
+    claimedAt(tokenId: string, keyHash: Buffer): number | undefined {
+      const row = time.get(tokenId, keyHash)
+      return row && Number(row.at)
+    },
     files: (): Set<string> => new Set(filesOf(answered.all())),
   }
 }

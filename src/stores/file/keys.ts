@@ -79,6 +79,14 @@ class FileKeys implements IdempotencyStore {
     return { state: 'claimed', id }
   }
 
+  async isKnown({ tokenId, key, at }: Pick<KeyedRequest, 'tokenId' | 'key' | 'at'>): Promise<boolean> {
+    const keyHash = keyHashOf(tokenId, key)
+    const held = this.#held.get(keyHash.toString('base64'))
+    if (held !== undefined) return held.end !== 'free'
+    const claimedAt = this.#table.claimedAt(tokenId, keyHash)
+    return claimedAt !== undefined && claimedAt > at - KEY_MEMORY_MS
+  }
+
   async finish(id: string, answer: KeptAnswer | undefined): Promise<void> {
     const own = this.#take(id)
     if (own === undefined) return

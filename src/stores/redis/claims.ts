@@ -74,6 +74,11 @@ export function openClaims(options: ClaimsOptions): IdempotencyStore {
       }
       throw storeUnavailable('The idempotency key is asked about by too many at once: try again')
     },
+    async isKnown({ tokenId, key, at }) {
+      const name = tools.keys.claim(tokenId, hash('sha256', key))
+      const claimedAt = await link.read((client) => client.hget(name, 'at'))
+      return claimedAt !== null && at - Number(claimedAt) < KEY_MEMORY_MS
+    },
     finish: async (claimId, answer) => end(claimId, await placeAnswer(options, claimId, answer)),
     free: (claimId) => end(claimId, FREE),
   }
