@@ -57,7 +57,7 @@ export const collectBody = (
   request.bodyLease = lease
   // Nearly always all of it came with the head, while the token was looked up: nothing to wait for, no listeners.
   const whole: Buffer | null = stream.readableLength === announced ? stream.read() : null
-  if (whole && lease.take(whole.length * COPIES_OF_SMALL)) return done(null, [whole])
+  if (whole && lease.takeIfRoom(whole.length * COPIES_OF_SMALL)) return done(null, [whole])
   new BodyCollector(request, stream, { ...limits, lease, announced, done }).start(whole)
 }
 
@@ -91,8 +91,15 @@ class BodyCollector {
 
   start(whole: Buffer | null): void {
     this.#stream.once('error', this.#onClose).once('close', this.#onClose)
-    if (whole) return this.#waitForMore(() => this.#finish([whole]))
     const { announced, lease, refuseUncovered } = this.#means
+    if (whole) {
+      // It is here once; its copy is made later.
+      lease.take(whole.length)
+      return this.#waitForMore(() => {
+        lease.take(whole.length * (COPIES_OF_SMALL - 1))
+        this.#finish([whole])
+      })
+    }
     const isSmall = announced > 0 && announced <= SMALL_BYTES
     if (isSmall && lease.begin(announced * COPIES_OF_SMALL)) return this.#read()
     const checked = isSmall ? Promise.resolve() : refuseUncovered(this.#request, announced)
@@ -104,7 +111,7 @@ class BodyCollector {
     const { announced, lease } = this.#means
     const bytes = announced || UNKNOWN_BYTES
     if (lease.begin(bytes)) return this.#read()
-    if (!lease.waitToBegin(bytes, () => this.#read())) return this.#fail(noMemory())
+    if (!lease.waitToBegin(bytes, () => this.#read(), this.#giveWay)) return this.#fail(noMemory())
     this.#deadline.start(ROOM_PATIENCE_MS)
   }
 
@@ -136,9 +143,11 @@ class BodyCollector {
       this.#state = 'reading'
       go()
     }
-    if (this.#means.lease.waitForMore(goOn)) this.#deadline.start(ROOM_PATIENCE_MS)
+    if (this.#means.lease.waitForMore(goOn, this.#giveWay)) this.#deadline.start(ROOM_PATIENCE_MS)
     else this.#fail(noMemory())
   }
+
+  readonly #giveWay = (): void => this.#fail(noMemory())
 
   readonly #onEnd = (): void => this.#finish(this.#gathered.bytes > 0 ? [this.#gathered.take()] : [])
 

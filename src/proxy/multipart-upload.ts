@@ -121,23 +121,27 @@ class UploadReader implements Upload {
     if (this.spool) return this.spool.write(chunk)
     const hasRoom = this.#limits.lease.take(chunk.length)
     this.#gathered.copy(chunk)
-    if (!hasRoom) await this.#patiently((go) => this.#limits.lease.waitForMore(go))
+    if (!hasRoom) await this.#patiently((...ends) => this.#limits.lease.waitForMore(...ends))
   }
 
   async #waitForRoom(bytes: number): Promise<void> {
     const { lease } = this.#limits
-    if (!lease.begin(bytes)) await this.#patiently((go) => lease.waitToBegin(bytes, go))
+    if (!lease.begin(bytes)) await this.#patiently((...ends) => lease.waitToBegin(bytes, ...ends))
   }
 
   /** The rest stays in the socket until there is memory for it, but not for long. */
-  #patiently(wait: (go: () => void) => boolean): Promise<void> {
+  #patiently(wait: (go: () => void, giveWay: () => void) => boolean): Promise<void> {
     const { lease } = this.#limits
     return new Promise((resolve, reject) => {
       const go = (): void => {
         this.#deadline.stop()
         resolve()
       }
-      if (!wait(go)) return reject(noMemory())
+      const giveWay = (): void => {
+        this.#deadline.stop()
+        reject(noMemory())
+      }
+      if (!wait(go, giveWay)) return reject(noMemory())
       this.#onPause = () => {
         lease.stopWaiting()
         reject(noMemory())

@@ -3,6 +3,10 @@ const MOST_WAITING = 256
 const MOST_WAITING_EACH = 64
 /** So much anybody may have while there is room at all, whatever else is theirs. */
 const FREE_SHARE = 1 / 64
+/** Kept for those who have little: however much others have, small requests pass. */
+const RESERVED_SHARE = 1 / 8
+/** Having little is having no more than this, and no more than `FREE_SHARE`. */
+const LITTLE_BYTES = 256 * 1024
 /** Of who waits with a body half read, this much at once. */
 const STEP_BYTES = 64 * 1024
 /** Holders are forgotten when there are more: to delete each at its last byte would cost every request. */
@@ -21,21 +25,30 @@ interface Waiting {
   bytes: number
   isBegun: boolean
   go(): void
+  /** Its place goes to somebody who has fewer: it waits no more. */
+  giveWay(): void
 }
 
 /**
  * Bytes that all requests share, of memory or of disk. Nobody may have more than is still free, so that one alone gets
- * half of all, two get a third each, and who comes next always finds room. Counted is what is really here.
+ * half of all, two get a third each, and who comes next always finds room. A part is reserved: of it everybody may have a
+ * little, also when all the rest is taken. Counted is what is really here.
  */
 export class SharedBytes {
   readonly #mostBytes: number
+  readonly #reservedBytes: number
+  readonly #littleBytes: number
   readonly #holders = new Map<string, Holder>()
   #waiting: Waiting[] = []
   #used = 0
+  /** Of what each holder has, the first `littleBytes`: this is what the reserve is for. */
+  #usedInLittle = 0
   #isWaking = false
 
   constructor(mostBytes: number) {
     this.#mostBytes = mostBytes
+    this.#reservedBytes = mostBytes * RESERVED_SHARE
+    this.#littleBytes = Math.min(LITTLE_BYTES, mostBytes * FREE_SHARE)
   }
 
   get usedBytes(): number {
@@ -55,21 +68,28 @@ export class SharedBytes {
 
   /** This and all below are for `Lease` alone. */
   charge(holder: Holder, bytes: number): boolean {
-    this.#used += bytes
-    holder.bytes += bytes
+    this.#change(holder, bytes)
     return this.hasRoom(holder, 0)
   }
 
   free(holder: Holder, bytes: number): void {
-    this.#used -= bytes
-    holder.bytes -= bytes
+    this.#change(holder, -bytes)
     this.wakeSoon()
   }
 
+  #change(holder: Holder, bytes: number): void {
+    const before = Math.min(holder.bytes, this.#littleBytes)
+    this.#used += bytes
+    holder.bytes += bytes
+    this.#usedInLittle += Math.min(holder.bytes, this.#littleBytes) - before
+  }
+
   /** Whether the holder may have so many more. */
-  hasRoom({ bytes: own }: Holder, more: number): boolean {
+  hasRoom({ bytes }: Holder, more: number): boolean {
+    const own = bytes + more
+    if (own <= this.#littleBytes && this.#usedInLittle + more <= this.#reservedBytes) return true
     const free = this.#mostBytes - this.#used - more
-    return free >= 0 && own + more <= Math.max(free, this.#mostBytes * FREE_SHARE)
+    return free >= this.#reservedBytes && own <= Math.max(free, this.#mostBytes * FREE_SHARE)
   }
 
   /** Whether all of a body that begins will fit beside what its sender has promised already. */
@@ -78,9 +98,21 @@ export class SharedBytes {
   }
 
   wait(one: Waiting, holder: Holder): boolean {
-    if (this.#waiting.length >= MOST_WAITING || holder.waiting >= MOST_WAITING_EACH) return false
+    if (holder.waiting >= MOST_WAITING_EACH) return false
+    if (this.#waiting.length >= MOST_WAITING && !this.#makePlaceFor(holder)) return false
     holder.waiting += 1
     this.#waiting.push(one)
+    return true
+  }
+
+  /** The last of whoever has the most places gives way to somebody who will still have fewer. */
+  #makePlaceFor({ waiting }: Holder): boolean {
+    let last: Waiting | undefined
+    for (const one of this.#waiting)
+      if (one.lease.holder.waiting >= (last?.lease.holder.waiting ?? waiting + 2)) last = one
+    if (!last) return false
+    this.stopWaiting(last.lease, last.lease.holder)
+    last.giveWay()
     return true
   }
 
@@ -106,7 +138,8 @@ export class SharedBytes {
       const hasRoom = one.isBegun
         ? this.hasRoom(holder, given + one.bytes)
         : this.mayBegin(holder, given + one.bytes)
-      if (!hasRoom) continue
+      // What went on before it may have ended it.
+      if (!hasRoom || !this.#waiting.includes(one)) continue
       given += Math.min(one.bytes, STEP_BYTES)
       this.stopWaiting(one.lease, holder)
       one.go()
@@ -151,20 +184,25 @@ export class Lease {
     return this.#shared.charge(this.holder, bytes)
   }
 
-  /** Calls `go` when `begin` of so many bytes has succeeded; false: too many wait already. */
-  waitToBegin(bytes: number, go: () => void): boolean {
+  /** As `take`, but only if there is room. */
+  takeIfRoom(bytes: number): boolean {
+    return !this.#isOver && this.#shared.hasRoom(this.holder, bytes) && this.take(bytes)
+  }
+
+  /** Calls `go` when `begin` of so many bytes has succeeded, or `giveWay`; false: too many wait already. */
+  waitToBegin(bytes: number, go: () => void, giveWay: () => void): boolean {
     const begin = (): void => {
       this.#promise(bytes)
       go()
     }
     if (this.#isOver) return false
-    return this.#shared.wait({ lease: this, bytes, isBegun: false, go: begin }, this.holder)
+    return this.#shared.wait({ lease: this, bytes, isBegun: false, go: begin, giveWay }, this.holder)
   }
 
-  /** Calls `go` when more may be read; false: too many wait already. */
-  waitForMore(go: () => void): boolean {
+  /** Calls `go` when more may be read, or `giveWay`; false: too many wait already. */
+  waitForMore(go: () => void, giveWay: () => void): boolean {
     if (this.#isOver) return false
-    return this.#shared.wait({ lease: this, bytes: STEP_BYTES, isBegun: true, go }, this.holder)
+    return this.#shared.wait({ lease: this, bytes: STEP_BYTES, isBegun: true, go, giveWay }, this.holder)
   }
 
   stopWaiting(): void {

@@ -4,6 +4,8 @@ import t from 'tap'
 import { SharedBytes } from '../../src/proxy/shared-bytes.ts'
 
 const MIB = 1024 * 1024
+const KIB = 1024
+const nothing = () => undefined
 
 t.test('one alone gets half of all, and who comes next finds room', (t) => {
   const shared = new SharedBytes(256 * MIB)
@@ -31,8 +33,8 @@ t.test('who waits goes on in order when room is made, and never before', async (
   t.ok(first.begin(30 * MIB) && first.take(30 * MIB))
   const gone: string[] = []
   t.notOk(second.begin(20 * MIB))
-  t.ok(second.waitToBegin(20 * MIB, () => gone.push('second')))
-  t.ok(third.waitToBegin(20 * MIB, () => gone.push('third')))
+  t.ok(second.waitToBegin(20 * MIB, () => gone.push('second'), nothing))
+  t.ok(third.waitToBegin(20 * MIB, () => gone.push('third'), nothing))
   await setImmediate()
   t.same(gone, [])
   first.release()
@@ -47,11 +49,36 @@ t.test('who waits goes on in order when room is made, and never before', async (
   t.equal(shared.usedBytes, 0)
 })
 
-t.test('too many do not even wait', (t) => {
+t.test('too many do not even wait, and a place goes from who has the most to who has fewer', (t) => {
   const shared = new SharedBytes(MIB)
-  const waits = (name: string) => shared.open(name).waitForMore(() => undefined)
-  t.equal(Array.from({ length: 100 }, () => waits('one')).filter(Boolean).length, 64)
-  t.equal(Array.from({ length: 400 }, (_, i) => waits(`${i}`)).filter(Boolean).length, 192)
+  let gaveWay = 0
+  const waits = (name: string) => shared.open(name).waitForMore(nothing, () => void gaveWay++)
+  for (const name of ['a', 'b', 'c', 'd'])
+    t.equal(Array.from({ length: 100 }, () => waits(name)).filter(Boolean).length, 64)
+  t.notOk(waits('a'))
+  t.equal(gaveWay, 0)
+  t.equal(Array.from({ length: 400 }, (_, i) => waits(`${i}`)).filter(Boolean).length, 252)
+  t.equal(gaveWay, 252, 'as many as came: there are never more')
+  t.ok(['a', 'b', 'c', 'd'].every((name) => shared.open(name).holder.waiting === 1))
+  t.end()
+})
+
+t.test('however much others have, and wait for, a little is there for who has nothing', (t) => {
+  const shared = new SharedBytes(256 * MIB)
+  const others = Array.from({ length: 40 }, (_, i) => shared.open(`other ${i}`))
+  for (const lease of others) while (lease.begin(MIB)) lease.take(MIB)
+  for (const lease of others) for (let i = 0; i < 64; i++) lease.take(64 * KIB)
+  t.ok(shared.usedBytes > 256 * MIB)
+  const used = shared.usedBytes
+  t.notOk(others[0]?.takeIfRoom(1000))
+  t.equal(shared.usedBytes, used, 'what has no room is not counted')
+  const little = Array.from({ length: 80 }, (_, i) => shared.open(`little ${i}`))
+  t.equal(little.filter((lease) => lease.takeIfRoom(128 * KIB)).length, 80)
+  t.ok(shared.open('little 0').begin(128 * KIB))
+  t.notOk(shared.open('little 1').begin(256 * KIB), 'more is no little')
+  const many = Array.from({ length: 1_000 }, (_, i) => shared.open(`one of many ${i}`))
+  const taken = many.filter((lease) => lease.takeIfRoom(256 * KIB)).length
+  t.ok(taken < 128, `${taken} times 256 KiB beyond: the reserve is bounded too`)
   t.end()
 })
 
@@ -71,8 +98,8 @@ t.test('whatever is done in whatever order, all is given back', async (t) => {
         else if (what === 'take') lease?.take(bytes)
         else if (what === 'settle') lease?.settle()
         else if (what === 'release') lease?.release()
-        else if (what === 'wait') lease?.waitToBegin(bytes, () => undefined)
-        else lease?.waitForMore(() => undefined)
+        else if (what === 'wait') lease?.waitToBegin(bytes, nothing, nothing)
+        else lease?.waitForMore(nothing, nothing)
       }
       for (const lease of leases) lease.release()
       await setImmediate()
