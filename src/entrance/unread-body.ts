@@ -11,7 +11,6 @@ const LOOK_MS = 250
 
 interface Heard {
   request: IncomingMessage
-  /** A request that is destroyed loses it. */
   socket: Socket
   untilMs: number
   /** Counted on the socket: what is thrown away passes no listener. */
@@ -38,10 +37,9 @@ export const createHearing = (): ((request: IncomingMessage, response: ServerRes
     clearInterval(looking)
     looking = undefined
   }
-  /** Of a response. */
+  /** Of a response that is about to leave its socket. (A destroyed request has none any more.) */
   function hearOn(this: ServerResponse): void {
-    const { req: request } = this
-    const { socket } = request
+    const { req: request, socket } = this
     if (request.complete || !socket || socket.destroyed) return
     const untilMs = performance.now() + HEARING_MS
     heard.add({ request, socket, untilMs, mostBytesRead: socket.bytesRead + HEARING_BYTES })
@@ -49,7 +47,7 @@ export const createHearing = (): ((request: IncomingMessage, response: ServerRes
     request.resume()
   }
   return (request, response) => {
-    if (hasBody(request)) response.once('finish', hearOn)
+    if (hasBody(request)) response.prependOnceListener('finish', hearOn)
   }
 }
 
