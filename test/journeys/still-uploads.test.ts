@@ -1,19 +1,22 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Behaviour } from '../support/behaviour.ts'
 import { openBody } from '../support/body-client.ts'
+import { get } from '../support/client.ts'
 import { BOUNDARY, formBody, listening } from '../support/form.ts'
 import { statusOf } from '../support/hostile.ts'
 import { startJourney, waitUntil } from '../support/journey.ts'
 
 const MIB = 1024 * 1024
 const FORM = '/v1/audio/transcriptions'
+const HANDED_ON = '/v1/files'
 const TYPE = `multipart/form-data; boundary=${BOUNDARY}`
 const NEXT = 'GET /health HTTP/1.1\r\nHost: a\r\n\r\n'
 
 const { gateway, providers, token } = await startJourney(t, {
   providers: ['main'],
   models: { m: { plan: [{ provider: 'main' }], price: { perSecond: 1 } } },
-  env: { BODY_TIMEOUT_MS: '1500' },
+  env: { BODY_TIMEOUT_MS: '1500', PASSTHROUGH_PATHS: HANDED_ON },
   token: { credits: 100_000_000 },
 })
 const { main } = providers
@@ -34,7 +37,7 @@ async function begin(t: Test, path: string, isChunked: boolean, bytes = body.sub
   return client
 }
 
-for (const path of [FORM])
+for (const path of [FORM, HANDED_ON])
   for (const isChunked of [false, true]) {
     const name = `${path}, ${isChunked ? 'in chunks' : 'announced'}`
     t.test(`a refused upload that stands still loses its connection: ${name}`, async (t) => {
@@ -63,4 +66,37 @@ t.test('an upload that goes on after its refusal leaves the connection as it was
   client.socket.write(body.subarray(2 * MIB))
   client.socket.write(NEXT)
   await waitUntil(client.said, (said) => said.includes('{"status":"ok"}'))
+})
+
+t.test('a slow upload, and one that waits for its provider, are handed on whole', async (t) => {
+  const waiting = openBody(t, { port: gateway.port, token, path: HANDED_ON, length: 30 * MIB })
+  main.queue({
+    early: true,
+    async act({ req, res }) {
+      req.pause()
+      await sleep(4_000)
+      req.resume().on('end', () => res.end('{}'))
+    },
+  })
+  const asked = main.requests.length
+  waiting.socket.write(Buffer.alloc(30 * MIB))
+  await waitUntil(
+    () => main.requests.length,
+    (count) => count > asked,
+  )
+  const slow = openBody(t, { port: gateway.port, token, path: HANDED_ON, length: 6_000 })
+  for (let sent = 0; sent < 6_000; sent += 1_000) {
+    slow.socket.write(Buffer.alloc(1_000))
+    await sleep(700)
+  }
+  for (const client of [slow, waiting]) t.equal(statusOf(await client.answer()), 200, client.said())
+})
+
+t.test('a body of crumbs that is handed on is refused, and the same process serves on', async (t) => {
+  const client = openBody(t, { port: gateway.port, token, path: HANDED_ON })
+  for (let sent = 0; sent < 12_000; sent += 1_000) await client.write('1\r\n \r\n'.repeat(1_000))
+  t.equal(statusOf(await client.answer()), 400, client.said())
+  await client.closed()
+  t.equal((await get(gateway, '/health')).status, 200)
+  t.notOk(gateway.lines().some(({ level }) => level === 'fatal'))
 })
