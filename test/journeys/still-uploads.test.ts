@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import type { Behaviour } from '../support/behaviour.ts'
 import { openBody } from '../support/body-client.ts'
 import { get } from '../support/client.ts'
@@ -27,8 +27,11 @@ const body = formBody([
 /** As soon as the head is there. */
 const refusal: Behaviour = { early: true, act: ({ res }) => void res.writeHead(400).end('{"error":{}}') }
 
+/** Of refused clients that neither send nor leave. */
+const ends: Promise<void>[] = []
+
 /** An upload whose first part is sent. */
-async function begin(t: Test, path: string, isChunked: boolean, bytes = body.subarray(0, 2 * MIB)) {
+async function begin(path: string, isChunked: boolean, bytes = body.subarray(0, 2 * MIB)) {
   const length = isChunked ? undefined : body.length
   const client = openBody(t, { port: gateway.port, token, path, length, type: TYPE })
   if (isChunked) client.socket.write(`${bytes.length.toString(16)}\r\n`)
@@ -40,32 +43,37 @@ async function begin(t: Test, path: string, isChunked: boolean, bytes = body.sub
 for (const path of [FORM, HANDED_ON])
   for (const isChunked of [false, true]) {
     const name = `${path}, ${isChunked ? 'in chunks' : 'announced'}`
-    t.test(`a refused upload that stands still loses its connection: ${name}`, async (t) => {
+    t.test(`an upload that stands still learns of its refusal: ${name}`, async (t) => {
       main.queue(refusal)
-      const client = await begin(t, path, isChunked)
+      const client = await begin(path, isChunked)
       t.equal(statusOf(await client.answer()), 400)
-      await client.closed()
+      ends.push(client.closed())
     })
 
-    t.test(`an upload that stands still is 408, and loses its connections: ${name}`, async (t) => {
+    t.test(`an upload that stands still is 408, and its provider is let go: ${name}`, async (t) => {
       const aborted = main.requests.filter((request) => request.aborted).length
       main.queue(listening().behaviour)
-      const client = await begin(t, path, isChunked)
+      const client = await begin(path, isChunked)
       const answer = await client.answer()
       t.equal(statusOf(answer), 408, answer)
       t.match(answer, /"code":"request_timeout"/)
-      await client.closed()
+      ends.push(client.closed())
       await main.waitForAbort(aborted + 1)
     })
   }
 
 t.test('an upload that goes on after its refusal leaves the connection as it was', async (t) => {
   main.queue(refusal)
-  const client = await begin(t, FORM, false)
+  const client = await begin(FORM, false)
   t.equal(statusOf(await client.answer()), 400)
   client.socket.write(body.subarray(2 * MIB))
   client.socket.write(NEXT)
   await waitUntil(client.said, (said) => said.includes('{"status":"ok"}'))
+})
+
+t.test('every upload that stood still has lost its connection', async (t) => {
+  t.equal(ends.length, 8)
+  await Promise.all(ends)
 })
 
 t.test('a slow upload, and one that waits for its provider, are handed on whole', async (t) => {
