@@ -76,8 +76,8 @@ class FineChunks {
     if (this.#lateCount <= FREE_LATE_CHUNKS) return true
     if (this.#lateBytes >= this.#lateCount * LEAST_LATE_AVERAGE_BYTES) return true
     this.#isRefused = true
-    this.#socket.destroy()
-    return false
+    // Not cut: the answer may still be on its way, and a reset would take it along.
+    return this.#stop()
   }
 
   #gather(chunk: Buffer): boolean {

@@ -108,6 +108,6 @@ t.test('a body of endless crumbs behind an answer ends with its connection, and 
       (isClosed) => isClosed,
     )
     t.ok(cpuMs() - from < 500, `${first}: ${cpuMs() - from} ms of the gateway`)
-    t.ok(client.openMs < 2_500, `${first}: ${Math.round(client.openMs)} ms`)
+    t.ok(client.openMs < 12_000, `${first}: ${Math.round(client.openMs)} ms`)
   }
 })
