@@ -91,12 +91,23 @@ class BodyCollector {
 
   start(whole: Buffer | null): void {
     this.#stream.once('error', this.#onClose).once('close', this.#onClose)
-    if (whole) return this.#waitForMore(() => this.#finish([whole]))
+    if (whole) return this.#waitWhole(whole)
     const { announced, lease, refuseUncovered } = this.#means
     const isSmall = announced > 0 && announced <= SMALL_BYTES
     if (isSmall && lease.begin(announced * COPIES_OF_SMALL)) return this.#read()
     const checked = isSmall ? Promise.resolve() : refuseUncovered(this.#request, announced)
     checked.then(() => this.#begin(), this.#fail)
+  }
+
+  /** While it waits nobody has made a copy of it. */
+  #waitWhole(whole: Buffer): void {
+    const { lease } = this.#means
+    const copies = whole.length * (COPIES_OF_SMALL - 1)
+    lease.giveBack(copies)
+    this.#waitForMore(() => {
+      lease.take(copies)
+      this.#finish([whole])
+    })
   }
 
   #begin(): void {

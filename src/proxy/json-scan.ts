@@ -22,6 +22,8 @@ const CLOSE_READING = 256
 const MAX_TOKEN_BYTES = 512
 /** Nobody writes more guarded names, or names with escapes and accents, into one body: comparing each takes time. */
 const MAX_COMPARED = 1_000
+/** Of what is kept: tools repeat guarded names. */
+const MAX_FOUND = 512
 
 // Imported, these would be looked up at every byte.
 const QUOTE = 0x22
@@ -31,7 +33,6 @@ const LETTER_U = 0x75
 const OBJECT = 1
 const ARRAY = 2
 const NOTHING: Buffer = Buffer.alloc(0)
-
 type Wants = 'root' | 'first' | 'key' | 'colon' | 'value' | 'string' | 'after' | 'end'
 
 /**
@@ -170,7 +171,7 @@ export class JsonScan {
     value.end = this.#base + end
     value.isEmpty = isEmpty
     if (!field.inner) value.text = this.#text.end(this.#piece, end)
-    this.found.push(value)
+    if (this.found.push(value) > MAX_FOUND) throw invalidJson('The body has too many tools that name a model')
     return end
   }
 

@@ -1,6 +1,5 @@
 /** What waits is paid with sockets and their buffers: more than this is sent away at once. */
 const MOST_WAITING = 256
-const MOST_WAITING_EACH = 64
 /** So much anybody may have while there is room at all, whatever else is theirs. */
 const FREE_SHARE = 1 / 64
 /** Of who waits with a body half read, this much at once. */
@@ -78,7 +77,8 @@ export class SharedBytes {
   }
 
   wait(one: Waiting, holder: Holder): boolean {
-    if (this.#waiting.length >= MOST_WAITING || holder.waiting >= MOST_WAITING_EACH) return false
+    // As with the bytes: nobody has more places than are free, so that who comes next finds one.
+    if (holder.waiting >= MOST_WAITING - this.#waiting.length) return false
     holder.waiting += 1
     this.#waiting.push(one)
     return true
@@ -149,6 +149,13 @@ export class Lease {
     this.#promise(-Math.min(bytes, this.#promised))
     this.#bytes += bytes
     return this.#shared.charge(this.holder, bytes)
+  }
+
+  /** Bytes that were counted and are not here after all. */
+  giveBack(bytes: number): void {
+    if (this.#isOver) return
+    this.#bytes -= bytes
+    this.#shared.free(this.holder, bytes)
   }
 
   /** Calls `go` when `begin` of so many bytes has succeeded; false: too many wait already. */

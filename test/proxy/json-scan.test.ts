@@ -250,6 +250,15 @@ t.test('what takes long to compare is refused before it does', async (t) => {
   t.throws(() => scan(`{"a":${'1'.repeat(600)}}`), { code: 'invalid_json' })
 })
 
+t.test('a body with models by the million keeps and costs no more than one with a few hundred', async (t) => {
+  const tools = (count: number) => `{"tools":[${Array.from({ length: count }, () => '{"model":"m"}')}]}`
+  t.equal(scan(tools(500)).length, 501)
+  t.throws(() => scan(tools(600)), { code: 'invalid_json', message: /too many tools/ })
+  const endless = new JsonScan(TABLE)
+  t.throws(() => endless.push(Buffer.from(tools(700_000))), { code: 'invalid_json' })
+  t.ok(endless.found.length < 1_000)
+})
+
 t.test('a long value is found and not kept', async (t) => {
   for (const size of [1, 1000, 10_000]) {
     const [field] = scan(`{"model":"${'x'.repeat(5000)}"}`, size)
