@@ -24,8 +24,14 @@ export interface MultipartReader {
 
 const MAX_FIELD_BYTES = 64 * 1024
 const MAX_FIELDS = 100
+/** Boundaries inside a line: each costs a search, as in a file of dashes. */
+const MAX_NEAR_MISSES = 1000
 const MAX_PART_HEADERS = 8 * 1024
 const TOO_LONG = 'A form field is longer than 64 KiB'
+const CR = 0x0d
+const LF = 0x0a
+const DASH = 0x2d
+const LINE_END = Buffer.from('\r\n')
 const HEADER_END = Buffer.from('\r\n\r\n')
 
 /**
@@ -40,18 +46,19 @@ class PartReader implements MultipartReader {
   readonly #delimiter: Buffer
   readonly #hash: Hash | undefined
   // A virtual line break in front lets the first boundary look like all others.
-  readonly #window = new ByteWindow(Buffer.from('\r\n'))
+  readonly #window = new ByteWindow(LINE_END)
   #base = -2
   #inside: 'preamble' | 'headers' | 'field' | 'file' | 'end' = 'preamble'
   #fieldName = ''
   #parts = 0
   #sawFile = false
+  #nearMisses = 0
   /** What only one reading may have, as far as it was seen. */
   readonly #guarded = new Set<string>()
 
   constructor(boundary: string, hash: Hash | undefined) {
     this.#hash = hash
-    this.#delimiter = Buffer.from(`\r\n--${boundary}`, 'latin1')
+    this.#delimiter = Buffer.from(`--${boundary}`, 'latin1')
   }
 
   get pastHead(): boolean {
@@ -63,26 +70,42 @@ class PartReader implements MultipartReader {
   }
 
   push(chunk: Buffer): void {
-    if (this.complete) return
     this.#window.append(chunk)
-    while (this.#inside === 'headers' ? this.#readHeaders() : this.#readContent());
+    while (!this.complete && (this.#inside === 'headers' ? this.#readHeaders() : this.#readContent()));
+    if (this.complete) this.#checkEpilogue()
   }
 
-  /** Up to the next delimiter; false: more bytes are needed, or there is nothing more. */
+  /** Up to the next delimiter; false: more bytes are needed. */
   #readContent(): boolean {
     const found = this.#findDelimiter()
+    this.#checkPreamble(found)
     const afterDelimiter = found + this.#delimiter.length
     const { bytes } = this.#window
     if (found === -1 || bytes.length < afterDelimiter + 2) {
       this.#keepWindowSmall(found)
       return false
     }
-    if (this.#inside === 'field') this.#endField(found)
-    this.#inside = bytes[afterDelimiter] === 0x2d ? 'end' : 'headers'
-    this.#consume(found)
+    const contentEnd = found - LINE_END.length
+    if (this.#inside === 'field') this.#endField(contentEnd)
+    this.#inside = bytes[afterDelimiter] === DASH ? 'end' : 'headers'
+    this.#consume(contentEnd)
     this.#hash?.update('\r\n--')
-    this.#skip(this.#delimiter.length)
-    return !this.complete
+    this.#skip(LINE_END.length + this.#delimiter.length + (this.complete ? 2 : 0))
+    return true
+  }
+
+  /** What some readers skip is a form to others, where its lines end in another way. */
+  #checkPreamble(found: number): void {
+    if (this.#inside !== 'preamble') return
+    const mostBefore = 2 * LINE_END.length
+    const isLate = this.#window.bytes.length >= mostBefore + this.#delimiter.length
+    if (found > mostBefore || (found === -1 && isLate))
+      throw invalidRequest('The form must begin with its boundary')
+  }
+
+  #checkEpilogue(): void {
+    if (!/^\r?\n?$/.test(this.#window.bytes.toString('latin1', 0, 3)))
+      throw invalidRequest('The form must end with its closing boundary')
   }
 
   #endField(length: number): void {
@@ -94,26 +117,37 @@ class PartReader implements MultipartReader {
     this.fields.push({ name: this.#fieldName, value, start: this.#base, end: this.#base + length })
   }
 
-  /** A boundary that goes on, as in `--abcd` for `abc`, is content; where parsers would disagree it is refused. */
+  /**
+   * The boundary alone is searched, which other content does not hold in practice; then what stands around it is looked
+   * at. At the start of a line, however that ends, it must be a delimiter to all readers or it is refused.
+   */
   #findDelimiter(): number {
     for (;;) {
       const found = this.#window.find(this.#delimiter)
       const { bytes } = this.#window
+      const before = bytes[found - 1]
+      if (found === -1) return found
+      if (found > 0 && before !== LF && before !== CR) {
+        this.#nearMisses += 1
+        if (this.#nearMisses > MAX_NEAR_MISSES)
+          throw invalidRequest('The content of the form is full of its boundary')
+        this.#window.passed(found + 1)
+        continue
+      }
       const after = found + this.#delimiter.length
-      if (found === -1 || bytes.length < after + 2) return found
       const next = bytes.toString('latin1', after, after + 2)
-      if (next === '\r\n' || next === '--') return found
-      if (/^[\s-]/.test(next)) throw invalidRequest('A boundary of the form is not on a line of its own')
-      this.#window.passed(found + 1)
+      if (before !== LF || bytes[found - 2] !== CR || !/^(?:\r\n?|--?)?$/.test(next))
+        throw invalidRequest('A boundary of the form is not on a line of its own')
+      return found
     }
   }
 
   #keepWindowSmall(found: number): void {
     const { length } = this.#window.bytes
-    if (this.#inside === 'field' && length > MAX_FIELD_BYTES + this.#delimiter.length + 2)
+    if (this.#inside === 'field' && length > MAX_FIELD_BYTES + this.#delimiter.length + 4)
       throw invalidRequest(TOO_LONG)
     if (this.#inside === 'field' || found !== -1) return
-    this.#consume(Math.max(0, length - this.#delimiter.length - 2))
+    this.#consume(Math.max(0, length - this.#delimiter.length - 4))
   }
 
   #readHeaders(): boolean {

@@ -26,8 +26,8 @@ const read = (body: string | Buffer, sizes: readonly number[] = []) => {
 t.test('fields are found at their very bytes, wherever the chunks break', (t) => {
   const nearMiss = `\r\n--${BOUNDARY.slice(0, -1)}\r\n-\r\n--${BOUNDARY.toUpperCase()}`
   const body =
-    `preamble\r\n${field('model', 'whisper-é-1')}${field('empty', '')}` +
-    `${file('file', `RIFF${nearMiss}\0\r\n\r\n`, 'ö; name=model; .wav')}${field('prompt', `a${nearMiss}b`)}${END}epilogue`
+    `\r\n${field('model', 'whisper-é-1')}${field('empty', '')}` +
+    `${file('file', `RIFF${nearMiss}\0\r\n\r\n`, 'ö; name=model; .wav')}${field('prompt', `a${nearMiss}b`)}${END}`
   const bytes = Buffer.from(body)
   const check = (sizes: readonly number[]) => {
     const reader = read(body, sizes)
@@ -109,7 +109,7 @@ t.test('what is no form is refused, what is endless is cut', (t) => {
 t.test('boundaries are read as RFC 2046 writes them', (t) => {
   t.equal(readBoundary('multipart/form-data; boundary=abc'), 'abc')
   t.equal(readBoundary('multipart/form-data; charset=utf-8; Boundary="a b:c"'), 'a b:c')
-  t.equal(readBoundary('multipart/form-data;boundary=abc;x=y'), 'abc')
+  t.equal(readBoundary('multipart/form-data;boundary=----=_Part_0;'), '----=_Part_0')
   t.end()
 })
 
@@ -162,5 +162,95 @@ t.test('a long field in chunks of one byte is copied a few times and searched on
   t.ok(reader.complete)
   t.equal(reader.fields[1]?.value.length, 60_000)
   t.ok(copied < 5 * bytes.length, `${copied} bytes copied of ${bytes.length}`)
+  t.end()
+})
+
+t.test('a content type names one boundary to every reader', (t) => {
+  for (const type of [
+    'multipart/form-data; boundary=b; boundary*0=c',
+    'multipart/form-data; boundary=b; boundary*=c',
+    'multipart/form-data; x="; boundary=c"; boundary=b',
+    'multipart/form-data; x=boundary=c; boundary=b',
+    'multipart/form-data; xboundary=c; boundary=b',
+    'multipart/form-data; x-boundary=c; boundary=b',
+    'multipart/form-data; boundary=b; x=y',
+    'multipart/form-data; boundary=boundary=b',
+    'multipart/form-data; boundary=b; boundary=b',
+    "multipart/form-data; boundary='b'",
+    'multipart/form-data; boundary=" b"',
+    'multipart/form-data; boundary="b "',
+    'multipart/form-data; boundary=b(c)',
+    'multipart/form-data, x; boundary=b',
+    'multipart/mixed; boundary=b',
+  ])
+    t.throws(() => readBoundary(type), { code: 'invalid_request', statusCode: 400 }, type)
+  t.end()
+})
+
+t.test('a form has one reading: no boundary stands at the start of a line but as a delimiter', (t) => {
+  const start = field('model', 'm')
+  const more = field('model', 'forbidden')
+  const mark = `--${BOUNDARY}`
+  const bodies: string[] = [
+    `x\r\n${start}${END}`,
+    `\n${start}${END}`,
+    ` ${start}${END}`,
+    `\r\n\r\n${start}${END}`,
+    `${more.replaceAll('\r\n', '\n')}\r\n${start}${END}`,
+    `${start}${END}${more}${END}`,
+    `${start}${END}\r\n`,
+    `${start}${END}x`,
+    `${start}${mark}--x`,
+    `${start}${field('foo', '').slice(0, -2)}${END}`,
+    `${start}${mark}\r\nContent-Disposition: form-data; name="foo"\r\n${mark}: x\r\n\r\nv\r\n${END}`,
+  ]
+  for (const before of ['\n', '\r', '\r\n', '\n\r', ''])
+    for (const after of ['\n', '\r', '\rx', 'x', '-x', ' \r\n', '\t', '\0', '\n\r\n'])
+      for (const content of [`${before}${mark}${after}`, `a${before || '\n'}${mark}${after}`])
+        bodies.push(`${start}${field('foo', content)}${END}`, `${start}${file('file', content)}${END}`)
+  for (const body of bodies)
+    for (const size of [body.length, 1, 7])
+      t.throws(
+        () =>
+          read(
+            body,
+            Array.from({ length: Math.ceil(body.length / size) }, () => size),
+          ),
+        { code: 'invalid_request', statusCode: 400 },
+        JSON.stringify(body),
+      )
+  t.ok(read(`${start}${field('foo', `a ${mark} b`)}${END}`).complete, 'inside a line it is content')
+  t.ok(read(`${start}${END.trimEnd()}`).complete)
+  t.throws(() => read(`${start}${field('foo', mark.repeat(1) + `x${mark}`.repeat(1001))}${END}`))
+  t.end()
+})
+
+t.test('what would be read otherwise behind the head stops at the chunk that shows it', (t) => {
+  const reader = createMultipartReader(BOUNDARY)
+  reader.push(
+    Buffer.from(`${field('model', 'm')}${file('file', 'x').slice(0, -2)}\n--${BOUNDARY}`.slice(0, -2)),
+  )
+  t.throws(() => reader.push(Buffer.from(BOUNDARY.slice(-2))), { code: 'invalid_request' })
+  const ended = createMultipartReader(BOUNDARY)
+  ended.push(Buffer.from(`${field('model', 'm')}${END}`))
+  t.throws(() => ended.push(Buffer.from(field('model', 'forbidden'))), { code: 'invalid_request' })
+  t.end()
+})
+
+t.test('a field holds no form of its own', (t) => {
+  for (const type of [
+    'multipart/mixed; boundary=q',
+    'Multipart/form-data',
+    'message/rfc822',
+    ' message/http',
+  ])
+    t.throws(
+      () =>
+        read(
+          `--${BOUNDARY}\r\nContent-Disposition: form-data; name="foo"\r\nContent-Type: ${type}\r\n\r\nv\r\n${END}`,
+        ),
+      { code: 'invalid_request', statusCode: 400 },
+      type,
+    )
   t.end()
 })
