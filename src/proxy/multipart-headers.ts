@@ -42,7 +42,13 @@ export const readPartHead = (headers: string): PartHead => {
   const parameters = readParameters(disposition, start)
   const name = parameters?.get('name')
   const isOdd = dispositions.length !== 1 || lines.some(isOddLine)
-  if (isOdd || !parameters || name === undefined || isEncoded(name) || hasContinuation(parameters))
+  if (
+    isOdd ||
+    !parameters ||
+    name === undefined ||
+    isEncoded(name) ||
+    !isPlainDisposition(disposition, parameters)
+  )
     throw invalidRequest('Each part of the form needs one plain "Content-Disposition: form-data; name=..."')
   const isFile = parameters.has('filename') || parameters.has('filename*')
   if (!isFile && lines.some(isRecoded))
@@ -55,9 +61,17 @@ export const readPartHead = (headers: string): PartHead => {
 /** As MIME has it in headers: some readers decode that. */
 const isEncoded = (name: string): boolean => name.includes('\\') || name.includes('=?')
 
-/** `name*` and `name*0` (RFC 2231) are a name to some readers. */
-const hasContinuation = (parameters: ReadonlyMap<string, string>): boolean =>
-  [...parameters.keys()].some((key) => key.startsWith('name*'))
+/**
+ * No parameter but those of a form, and the name first: readers that search for `name=` find it there, whatever a file
+ * is called. With an escape they do not agree on where a file's name ends, so nothing like a name may follow.
+ */
+const isPlainDisposition = (line: string, parameters: ReadonlyMap<string, string>): boolean => {
+  const [first, ...others] = parameters.keys()
+  if (first !== 'name' || others.some((key) => key !== 'filename' && key !== 'filename*')) return false
+  return (
+    !line.includes('\\') || [...parameters.values()].slice(1).every((value) => !/name[*\d\s]*=/i.test(value))
+  )
+}
 
 /** Continued, broken by what is a line end to some, or not named by a token (as a boundary is not). */
 const isOddLine = (line: string): boolean =>

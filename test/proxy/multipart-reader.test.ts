@@ -254,3 +254,38 @@ t.test('a field holds no form of its own', (t) => {
     )
   t.end()
 })
+
+t.test('a part is named first, and by nothing else, so that every reader finds the same name', (t) => {
+  const part = (rest: string) =>
+    `--${BOUNDARY}\r\nContent-Disposition: form-data; ${rest}\r\n\r\nforbidden\r\n`
+  for (const rest of [
+    'x="name=model"; name="foo"',
+    'x="; name=model"; name="foo"',
+    'x-name="model"; name="foo"',
+    'x.name="model"; name="foo"',
+    'x=name=model; name="foo"',
+    'filename="name=model"; name="foo"',
+    'filename="; name=model"; name="foo"',
+    'filename="a"; name="foo"',
+    'name="foo"; x="; name=model"',
+    'name="foo"; x=y',
+    'name="foo"; filename*0="name=model"',
+    'name="foo"; filename="a\\"; name=\\"model\\""',
+    'name="foo"; filename="a\\\\"; filename*="; name=model"',
+    'name="foo"; filename="a"; filename="b"',
+  ])
+    for (const body of [
+      `${part(rest)}${field('model', 'm')}${END}`,
+      `${field('model', 'm')}${part(rest)}${END}`,
+    ])
+      t.throws(() => read(body), { code: 'invalid_request', statusCode: 400 }, rest)
+  for (const rest of [
+    'name="file"; filename="name=model"',
+    'name="file"; filename="a \\"b\\".wav"',
+    'name="file"; filename="C:\\names\\a.wav"',
+    'name="file"; filename="a.wav"; filename*=utf-8\'\'%c3%a4.wav',
+    'name=file; filename=a.wav',
+  ])
+    t.ok(read(`${part(rest)}${field('model', 'm')}${END}`).complete, rest)
+  t.end()
+})
