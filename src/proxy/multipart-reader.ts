@@ -8,6 +8,7 @@ import { foldFormName, isUtf8Name } from './one-reading.ts'
 /** A plain field of a form, and where its value stands in the body's bytes. */
 export interface FormField {
   name: string
+  /** Empty where nothing here reads it. */
   value: string
   start: number
   end: number
@@ -22,12 +23,15 @@ export interface MultipartReader {
   readonly complete: boolean
 }
 
-const MAX_FIELD_BYTES = 64 * 1024
+const MAX_FIELD_BYTES = 1024 * 1024
+/** Of all values that are read here, as they are kept: 32,000 letters of a prompt are 128 KiB at most. */
+const MAX_KEPT_BYTES = 256 * 1024
+/** Of a field that decides rights or money. */
+const MAX_GUARDED_BYTES = 1024
 const MAX_FIELDS = 100
 /** Boundaries inside a line: each costs a search, as in a file of dashes. */
 const MAX_NEAR_MISSES = 1000
 const MAX_PART_HEADERS = 8 * 1024
-const TOO_LONG = 'A form field is longer than 64 KiB'
 const CR = 0x0d
 const LF = 0x0a
 const DASH = 0x2d
@@ -50,6 +54,10 @@ class PartReader implements MultipartReader {
   #base = -2
   #inside: 'preamble' | 'headers' | 'field' | 'file' | 'end' = 'preamble'
   #fieldName = ''
+  #fieldStart = 0
+  /** Whether the field's value is read by somebody. */
+  #keeps = false
+  #kept = 0
   #parts = 0
   #sawFile = false
   #nearMisses = 0
@@ -109,12 +117,25 @@ class PartReader implements MultipartReader {
   }
 
   #endField(length: number): void {
-    if (length > MAX_FIELD_BYTES) throw invalidRequest(TOO_LONG)
-    const value = this.#window.bytes.toString('utf8', 0, length)
+    this.#checkLength(length)
+    const end = this.#base + length
+    const value = this.#keeps ? this.#window.bytes.toString('utf8', 0, length) : ''
+    if (this.#keeps) this.#kept += length
     // HTML's own way to name a form's charset.
     if (foldName(this.#fieldName) === 'charset' && !isUtf8Name(value))
       throw invalidRequest('A form upload must be UTF-8, whatever its "_charset_" field says')
-    this.fields.push({ name: this.#fieldName, value, start: this.#base, end: this.#base + length })
+    this.fields.push({ name: this.#fieldName, value, start: this.#fieldStart, end })
+  }
+
+  /** Of the field's bytes that stand in the window. */
+  #checkLength(length: number): void {
+    const name = this.#fieldName
+    const isGuarded = FORM_FIELDS.byFold.has(foldFormName(name))
+    if (isGuarded && length > MAX_GUARDED_BYTES) throw invalidRequest(`The form field "${name}" is too long`)
+    if (this.#keeps && this.#kept + length > MAX_KEPT_BYTES)
+      throw invalidRequest('The prompts of a form may be 256 KiB long together')
+    if (this.#base + length - this.#fieldStart > MAX_FIELD_BYTES)
+      throw invalidRequest('A form field may be 1 MiB long; send more as a file')
   }
 
   /**
@@ -143,11 +164,10 @@ class PartReader implements MultipartReader {
   }
 
   #keepWindowSmall(found: number): void {
-    const { length } = this.#window.bytes
-    if (this.#inside === 'field' && length > MAX_FIELD_BYTES + this.#delimiter.length + 4)
-      throw invalidRequest(TOO_LONG)
-    if (this.#inside === 'field' || found !== -1) return
-    this.#consume(Math.max(0, length - this.#delimiter.length - 4))
+    const past = Math.max(0, this.#window.bytes.length - this.#delimiter.length - 4)
+    if (this.#inside === 'field') this.#checkLength(past)
+    if ((this.#inside === 'field' && this.#keeps) || found !== -1) return
+    this.#consume(past)
   }
 
   #readHeaders(): boolean {
@@ -164,6 +184,9 @@ class PartReader implements MultipartReader {
     this.#sawFile ||= isFile
     this.#fieldName = name
     this.#consume(end + HEADER_END.length)
+    this.#fieldStart = this.#base
+    this.#keeps =
+      name === 'prompt' || foldName(name) === 'charset' || FORM_FIELDS.byFold.has(foldFormName(name))
     return true
   }
 

@@ -100,7 +100,16 @@ t.test('what is no form is refused, what is endless is cut', (t) => {
   t.throws(() => readBoundary('multipart/form-data'), invalid)
   t.throws(() => readBoundary(`multipart/form-data; boundary=${'b'.repeat(71)}`), invalid)
   t.throws(() => read(`--${BOUNDARY}\r\n${'x'.repeat(9000)}`), invalid)
-  t.throws(() => read(field('a', 'x'.repeat(70_000)).slice(0, -2)), invalid)
+  for (const [name, most] of [
+    ['a', 1024 * 1024],
+    ['prompt', 256 * 1024],
+    ['model', 1024],
+  ] as const) {
+    t.ok(read(field(name, 'x'.repeat(most)) + END).complete)
+    t.throws(() => read(field(name, 'x'.repeat(most + 1)) + END), invalid)
+    t.throws(() => read(field(name, 'x'.repeat(most + 100)).slice(0, -2)), invalid, 'before its end')
+  }
+  t.throws(() => read(field('prompt', 'x'.repeat(200_000)).repeat(2) + END), invalid, 'kept together')
   t.throws(() => read(field('a', 'v').repeat(101) + END), invalid)
   t.notOk(read(field('a', 'v')).complete)
   t.end()
@@ -287,5 +296,24 @@ t.test('a part is named first, and by nothing else, so that every reader finds t
     'name=file; filename=a.wav',
   ])
     t.ok(read(`${part(rest)}${field('model', 'm')}${END}`).complete, rest)
+  t.end()
+})
+
+t.test('the prompt of an image and the voices of speakers may be as long as the provider allows', (t) => {
+  const prompt = '字'.repeat(32_000)
+  const voice = `data:audio/wav;base64,${'A'.repeat(200_000)}`
+  const voices = field('known_speaker_references[]', voice).repeat(4)
+  const body = `${field('prompt', prompt)}${voices}${field('model', 'm')}${END}`
+  for (const size of [1_000, 65_536]) {
+    const { fields } = read(
+      body,
+      Array.from({ length: Math.ceil(body.length / size) }, () => size),
+    )
+    t.equal(fields[0]?.value, prompt)
+    t.equal(fields.length, 6)
+    t.equal(fields[1]?.value, '', 'nobody reads it, so it is not kept')
+    const { start = 0, end = 0 } = fields[1] ?? {}
+    t.equal(Buffer.from(body).toString('utf8', start, end), voice)
+  }
   t.end()
 })
