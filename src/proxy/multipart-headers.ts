@@ -10,7 +10,7 @@ export interface PartHead {
 /** RFC 9110 section 5.6.6; sticky, so that nothing between two parameters is skipped. */
 const PARAMETER = /;[ \t]*([\w!#$%&'*+.^`|~-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))[ \t]*/y
 /** RFC 2046 section 5.1.1, but for what some readers take for quotes, comments, lists or another parameter. */
-const BOUNDARY = /^(?!.*boundary=)(?! )[\w+./:=? -]{0,69}[\w+./:=?-]$/i
+const BOUNDARY = /^(?!.*boundary=)(?![ '])[\w'()*+,./:=? -]{0,69}[\w'()*+,./:=?-]$/i
 const FORM_TYPE = /^multipart\/form-data[ \t]*(?=;)/i
 const DISPOSITION = /^content-disposition:[ \t]*form-data[ \t]*/i
 
@@ -22,7 +22,8 @@ export const readBoundary = (contentType: string): string => {
   const start = FORM_TYPE.exec(contentType)?.[0].length ?? -1
   const parameters = readParameters(contentType, start)
   const boundary = parameters?.get('boundary')
-  if (boundary === undefined || !BOUNDARY.test(boundary))
+  const isBare = !contentType.includes(`"${boundary}"`)
+  if (boundary === undefined || !BOUNDARY.test(boundary) || (isBare && /[(),]/.test(boundary)))
     throw invalidRequest('The content-type of a form upload must name one plain boundary, once')
   const others = [...(parameters?.keys() ?? [])].filter((key) => key !== 'boundary' && key !== 'charset')
   if (others.length > 0 || !isUtf8Name(parameters?.get('charset') ?? 'utf-8'))
