@@ -20,7 +20,7 @@ import type { ExchangeTools } from './proxy/deal.ts'
 import { createLive, type Live } from './proxy/live.ts'
 import { modelRoutes } from './proxy/models.ts'
 import { paidRoutes } from './proxy/paid.ts'
-import { passthrough, planPassthrough } from './proxy/passthrough.ts'
+import { type PassthroughOptions, passthrough, planPassthrough } from './proxy/passthrough.ts'
 import { SharedBytes } from './proxy/shared-bytes.ts'
 import { openSpoolRoom, type SpoolRoom } from './proxy/spool.ts'
 import { ENDPOINTS } from './routing/endpoints.ts'
@@ -105,7 +105,7 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
     await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay, counts }) // not too often
     await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(metricsRoute, { metrics, gauges })
-    await known.register(passthrough, { routes: planPassthrough(settings, catalog()), timeouts: settings })
+    await known.register(passthrough, handOn(needs, tools))
     await known.register(serviceRoutes, { kind: 'token', tools: websocket })
     await known.register(
       async (v1) => {
@@ -120,6 +120,12 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
 
   return { app, running: gauges.running, drain: (limits) => drainApp(app, tools.live, limits) }
 }
+
+/** What passes to a provider as it is. */
+const handOn = (
+  { settings, catalog }: Pick<AppNeeds, 'settings' | 'catalog'>,
+  { deadlines }: ExchangeTools,
+): PassthroughOptions => ({ routes: planPassthrough(settings, catalog()), timeouts: settings, deadlines })
 
 /** What is so at this moment. */
 const openGauges = (

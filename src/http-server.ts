@@ -4,6 +4,7 @@ import { clientErrorHandler, frameworkErrors, refuseTunnel } from './entrance/er
 import { gatherChunks } from './entrance/fine-chunks.ts'
 import { watchClients } from './entrance/half-closed.ts'
 import { makeRequestId } from './entrance/request-id.ts'
+import { createHearing } from './entrance/unread-body.ts'
 import { invalidRequest, upstreamTimeout } from './errors.ts'
 import { schemaController } from './route-schemas.ts'
 import { quietRequests } from './telemetry/quiet-requests.ts'
@@ -45,6 +46,7 @@ export const openServer = (settings: Settings, logger: FastifyBaseLogger): Fasti
   })
   watchClients(app.server, (socket) => clientErrorHandler(invalidRequest(HALF), socket))
   app.server.prependListener('request', gatherChunks)
+  app.server.prependListener('request', createHearing())
   app.server.on('connect', refuseTunnel)
   ownUpgrades(app, {
     timeoutMs: HEADERS_TIMEOUT_MS,

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module'
+import { isDeepStrictEqual } from 'node:util'
 import { BUILTIN_MODELS } from './builtin-catalog.ts'
 import { type Settings, SettingsError } from './env.ts'
 import { addProviders } from './file-providers.ts'
@@ -117,10 +118,28 @@ function assemble(
   const models = new Map(all.map(([name, entry]) => [name, buildModel(name, entry, { providers, margin })]))
   const wildcard = models.get('*')
   models.delete('*')
-  const looks = new Set([...models.keys()].map(lookOf))
+  const looks = new Set([...models.keys(), ...dearNames(models, wildcard)].map(lookOf))
   const looksListed = (name: string): boolean => looksOf(name).some((look) => looks.has(look))
   return { models, wildcard, looksListed, providers, wsRoutes }
 }
+
+/**
+ * What providers call the listed models: by that name the wildcard would serve them at its own price. It may where its
+ * price is theirs, and where the operator names one as a fallback without listing it.
+ */
+const dearNames = (models: ReadonlyMap<string, Model>, wildcard: Model | undefined): string[] => {
+  if (!wildcard) return []
+  const all = [...models.values()]
+  const meant = new Set([...all, wildcard].flatMap(({ fallbacks }) => fallbacks))
+  return all
+    .filter((model) => !hasPriceOf(model, wildcard))
+    .flatMap(({ plan }) =>
+      plan.flatMap(({ model }) => (model === undefined || meant.has(model) ? [] : model)),
+    )
+}
+
+const hasPriceOf = (model: Model, other: Model): boolean =>
+  isDeepStrictEqual([model.price, model.elsewhere], [other.price, other.elsewhere])
 
 function demoEntry(demo: Provider): [string, ModelEntry] {
   return ['demo', { plan: [{ provider: demo.name }], maxOutput: DEMO_MAX_OUTPUT }]

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { invalidRequest } from '../errors.ts'
+import type { ServerResponse } from '../node-http.ts'
 
 /** Smaller pieces are put together; larger ones pass as they came. */
 const FINE_BYTES = 4 * 1024
@@ -9,6 +10,9 @@ const BLOCK_BYTES = 16 * 1024
 const FREE_CHUNKS = 10_000
 /** Of more than those this is the least average: below it a body costs many times what its bytes do. */
 const LEAST_AVERAGE_BYTES = 32
+/** As both above, of what comes when the answer is out and nobody needs the body. */
+const FREE_LATE_CHUNKS = 2_000
+const LEAST_LATE_AVERAGE_BYTES = 4 * 1024
 /** How long a refused client has to read why. */
 const FAREWELL_MS = 3_000
 
@@ -17,14 +21,17 @@ const FAREWELL_MS = 3_000
  * million chunks is a few pieces to all who read it. Each chunk costs the parser a microsecond or two all the same:
  * a body of hardly anything else is refused, to whoever reads it, and is not read on.
  */
-export const gatherChunks = (request: IncomingMessage): void => {
+export const gatherChunks = (request: IncomingMessage, response: ServerResponse): void => {
   if (request.headers['transfer-encoding'] === undefined) return
-  const chunks = new FineChunks(request)
+  const chunks = new FineChunks(request, response)
   request.push = (chunk) => chunks.push(chunk)
+  // Else Node parses what nobody has read when the answer is out, but pushes it no more: nobody would count it.
+  Reflect.set(request, '_dump', () => request.resume())
 }
 
 class FineChunks {
   readonly #request: IncomingMessage
+  readonly #response: ServerResponse
   readonly #socket: Socket
   readonly #pass: (bytes: Buffer | null) => boolean
   #count = 0
@@ -35,9 +42,12 @@ class FineChunks {
   #used = 0
   #isScheduled = false
   #isRefused = false
+  #lateCount = 0
+  #lateBytes = 0
 
-  constructor(request: IncomingMessage) {
+  constructor(request: IncomingMessage, response: ServerResponse) {
     this.#request = request
+    this.#response = response
     // A request that is destroyed loses it.
     this.#socket = request.socket
     this.#pass = request.push.bind(request)
@@ -50,12 +60,24 @@ class FineChunks {
       this.#flush()
       return this.#pass(null)
     }
+    if (this.#response.writableFinished) return this.#drop(chunk)
     this.#count += 1
     this.#bytes += chunk.length
     if (this.#count > FREE_CHUNKS && this.#bytes < this.#count * LEAST_AVERAGE_BYTES) return this.#refuse()
     if (chunk.length < FINE_BYTES) return this.#gather(chunk)
     this.#flush()
     return this.#pass(chunk)
+  }
+
+  /** The answer is out: see `unread-body.ts`. */
+  #drop(chunk: Buffer): boolean {
+    this.#lateCount += 1
+    this.#lateBytes += chunk.length
+    if (this.#lateCount <= FREE_LATE_CHUNKS) return true
+    if (this.#lateBytes >= this.#lateCount * LEAST_LATE_AVERAGE_BYTES) return true
+    this.#isRefused = true
+    // Not cut: the answer may still be on its way, and a reset would take it along.
+    return this.#stop()
   }
 
   #gather(chunk: Buffer): boolean {

@@ -1,29 +1,76 @@
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { ServerResponse } from '../node-http.ts'
 
-/** How long a refused client may go on sending. */
+/** How long a client that has its answer may go on sending what it asked with. */
 const HEARING_MS = 3_000
+/** And how much: as long as the longest upload. */
+const HEARING_BYTES = 300 * 1024 * 1024
+const LOOK_MS = 250
+
+interface Heard {
+  request: IncomingMessage
+  socket: Socket
+  untilMs: number
+  /** Counted on the socket: what is thrown away passes no listener. */
+  mostBytesRead: number
+}
+
+const hasBody = ({ headers }: IncomingMessage): boolean => {
+  const { 'content-length': length = '0', 'transfer-encoding': coding } = headers
+  return length !== '0' || coding !== undefined
+}
 
 /**
- * For an answer that is out before its request is in. Closed at once, the connection would be reset under the client's
- * hands and the answer lost (RFC 9112 section 9.6); so the rest is read and thrown away, but not for ever.
+ * For the server's event `request`, one for each server: whoever answers, and however. An answer may be out before its
+ * request is in. Closed at once, the connection would be reset under the client's hands and the answer lost (RFC 9112
+ * section 9.6); so the rest is read and thrown away, but not for ever: then the connection goes.
  */
+export const createHearing = (): ((request: IncomingMessage, response: ServerResponse) => void) => {
+  const heard = new Set<Heard>()
+  let looking: NodeJS.Timeout | undefined
+  const look = (): void => {
+    const now = performance.now()
+    for (const one of heard) if (isOver(one, now)) heard.delete(one)
+    if (heard.size > 0) return
+    clearInterval(looking)
+    looking = undefined
+  }
+  /** Of a response that is about to leave its socket. (A destroyed request has none any more.) */
+  function hearOn(this: ServerResponse): void {
+    const { req: request, socket } = this
+    if (request.complete || !socket || socket.destroyed) return
+    const untilMs = performance.now() + HEARING_MS
+    heard.add({ request, socket, untilMs, mostBytesRead: socket.bytesRead + HEARING_BYTES })
+    looking ??= setInterval(look, LOOK_MS).unref()
+    request.resume()
+  }
+  return (request, response) => {
+    if (hasBody(request)) response.prependOnceListener('finish', hearOn)
+  }
+}
+
+const isOver = ({ request, socket, untilMs, mostBytesRead }: Heard, now: number): boolean => {
+  if (request.complete || socket.destroyed) return true
+  if (now < untilMs && socket.bytesRead <= mostBytesRead) return false
+  socket.destroy()
+  return true
+}
+
+/** For an error that is written before its request is in: Fastify and Node would close as soon as it is out. */
 export const hearOut = ({ raw: request }: FastifyRequest, reply: FastifyReply): void => {
-  const { headers, socket } = request
-  const hasBody = Number(headers['content-length'] ?? 0) > 0 || headers['transfer-encoding'] !== undefined
-  if (!hasBody || request.complete || request.destroyed) return
+  if (!hasBody(request) || request.complete || request.destroyed) return
+  const { socket } = request
   const { raw: response } = reply
   // Fastify asks for a close where it could not read a body.
   reply.removeHeader('connection')
   const mustClose = !response.shouldKeepAlive
-  // Else Node closes as soon as the answer is out.
   response.shouldKeepAlive = true
-  const timer = setTimeout(() => socket.destroy(), HEARING_MS).unref()
-  request.once('close', () => clearTimeout(timer))
-  request.once('end', () => {
-    clearTimeout(timer)
-    if (!mustClose) return
-    if (response.writableFinished) socket.destroySoon()
-    else response.once('finish', () => socket.destroySoon())
-  })
+  if (mustClose)
+    request.once('end', () => {
+      if (response.writableFinished) socket.destroySoon()
+      else response.once('finish', () => socket.destroySoon())
+    })
   request.resume()
 }

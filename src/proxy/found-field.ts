@@ -1,6 +1,6 @@
 import { invalidJson } from '../errors.ts'
 
-/** Every field of the widest table, and 128 items of lists that name one each: whatever a body is, no more is kept. */
+/** Every field that is served, and 128 items of lists that name one each: whatever a body is, no more is kept. */
 const MAX_FOUND = 160
 
 /** Where the value of a guarded field stands in the body's bytes. */

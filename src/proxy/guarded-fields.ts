@@ -7,7 +7,7 @@ export interface GuardedField {
   bytes: Uint8Array
   /** Where it stands, such as `stream_options.include_usage`; the items of a list have the list's path. */
   path: string
-  /** Its own bit among the fields of its table. */
+  /** Its own power of two among the fields of its table. */
   bit: number
   /** Of a value up to this length the text is kept. */
   keptBytes: number
@@ -71,14 +71,14 @@ export const findField = (table: FieldTable, name: string): GuardedField | undef
   throw invalidJson(`Write "${param}" as it is: the body has another spelling of it`, { param })
 }
 
-/** Builds a table of at most 31 names. */
+/** Builds a table of at most 52 names: so many bits does a number hold exactly. */
 export const guard = (shapes: Readonly<Record<string, Shape>>, above = ''): FieldTable => {
   const fields = Object.entries(shapes).map(
     ([name, { inner, keptBytes = KEPT_BYTES, isExact = false }], index): GuardedField => ({
       name,
       bytes: Buffer.from(name),
       path: above + name,
-      bit: 1 << index,
+      bit: 2 ** index,
       keptBytes,
       inner,
       isExact,
@@ -93,7 +93,7 @@ export const guard = (shapes: Readonly<Record<string, Shape>>, above = ''): Fiel
 
 /**
  * What a router behind us would follow to another model, another account or another price: OpenRouter's lists and
- * preferences, LiteLLM's fallbacks and addresses, Vercel's options. They are refused and not compared with the token's
+ * preferences, LiteLLM's fallbacks, deployments and addresses, Vercel's options. They are refused and not compared with the token's
  * models: the answer's price is the asked model's, and a list that is allowed as a whole may still be dearer.
  */
 export const ROUTING_FIELDS: readonly string[] = [
@@ -113,6 +113,14 @@ export const ROUTING_FIELDS: readonly string[] = [
   'custom_llm_provider',
   'providerOptions',
   'extra_body',
+  'engine',
+  'deployment',
+  'deployment_id',
+  'model_id',
+  'litellm_params',
+  'fallback_models',
+  'context_window_fallback_dict',
+  'router_settings',
 ]
 
 const plain = (names: readonly string[]): Record<string, Shape> =>

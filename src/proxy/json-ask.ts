@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { invalidJson, invalidRequest, missingModel } from '../errors.ts'
 import { InputBound } from '../metering/input-bound.ts'
+import type { UsageKind } from '../metering/usage-kinds.ts'
 import type { Endpoint } from '../routing/endpoints.ts'
 import { isModelName, MODEL_NAME } from '../routing/model-name.ts'
 import { TURN_MS } from '../turns.ts'
@@ -53,7 +54,7 @@ interface Read {
 }
 
 const buildAsk = (endpoint: Endpoint, { fields, bound, body: { view, chunks } }: Read): Ask => {
-  refuseOthers(fields)
+  refuseOthers(fields, endpoint.kind)
   const model = readModel(fields)
   const stream = fields.flag('stream')
   const choices = readChoices(fields)
@@ -85,7 +86,7 @@ const nothing = (): void => {}
 
 const isThere = (value: unknown): boolean => value !== null
 
-const refuseOthers = (fields: JsonFields): void => {
+const refuseOthers = (fields: JsonFields, kind: UsageKind): void => {
   if (fields.find('__proto__'))
     throw invalidJson('The body may not have a "__proto__" field', { param: '__proto__' })
   const param = fields.named().find((path) => ROUTING_FIELDS.includes(path))
@@ -95,7 +96,9 @@ const refuseOthers = (fields: JsonFields): void => {
       { param },
     )
   }
-  if (fields.flag('background')) {
+  // To an image it is what stands behind the picture: `transparent`, `opaque`, `auto`.
+  const isLater = kind === 'responses' ? fields.flag('background') : fields.value('background') === true
+  if (isLater) {
     throw invalidRequest('"background" is not served here: its result could not be fetched', {
       param: 'background',
     })

@@ -234,8 +234,8 @@ export class JsonScan {
   #meet(field: GuardedField): void {
     const { path: param, bit } = field
     const seen = this.#seen[this.#depth] ?? 0
-    if ((seen & bit) !== 0) throw invalidJson(`"${param}" may stand in the body only once`, { param })
-    this.#seen[this.#depth] = seen | bit
+    if (seen % (2 * bit) >= bit) throw invalidJson(`"${param}" may stand in the body only once`, { param })
+    this.#seen[this.#depth] = seen + bit
     this.#fields[this.#depth] = field
   }
 

@@ -9,21 +9,25 @@ export interface PartHead {
 
 /** RFC 9110 section 5.6.6; sticky, so that nothing between two parameters is skipped. */
 const PARAMETER = /;[ \t]*([\w!#$%&'*+.^`|~-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))[ \t]*/y
-/** What a boundary is made of in practice (RFC 2046 section 5.1.1 allows less). */
-const BOUNDARY = /^[!#-[\]-~ ]{0,69}[!#-[\]-~]$/
+/** RFC 2046 section 5.1.1, but for what some readers take for quotes, comments, lists or another parameter. */
+const BOUNDARY = /^(?!.*boundary=)(?![ '])[\w'()*+,./:=? -]{0,69}[\w'()*+,./:=?-]$/i
+const FORM_TYPE = /^multipart\/form-data[ \t]*(?=;)/i
 const DISPOSITION = /^content-disposition:[ \t]*form-data[ \t]*/i
 
-/** The boundary of a `multipart/form-data` content type. Throws `invalid_request`. */
+/**
+ * The boundary of a `multipart/form-data` content type. No parameter may stand beside it that a reader could take for
+ * it, as `boundary*0` or `x="; boundary=c"`. Throws `invalid_request`.
+ */
 export const readBoundary = (contentType: string): string => {
-  const parameters = readParameters(contentType, contentType.indexOf(';'))
+  const start = FORM_TYPE.exec(contentType)?.[0].length ?? -1
+  const parameters = readParameters(contentType, start)
   const boundary = parameters?.get('boundary')
-  if (boundary === undefined || !BOUNDARY.test(boundary))
-    throw invalidRequest('The content-type of a form upload must name its boundary, once')
-  const others = [...(parameters?.keys() ?? [])].filter(
-    (key) => key.startsWith('charset') || key.endsWith('*'),
-  )
-  if (others.some((key) => key !== 'charset') || !isUtf8Name(parameters?.get('charset') ?? 'utf-8'))
-    throw invalidRequest('A form upload must be UTF-8, without another charset in its content-type')
+  const isBare = !contentType.includes(`"${boundary}"`)
+  if (boundary === undefined || !BOUNDARY.test(boundary) || (isBare && /[(),]/.test(boundary)))
+    throw invalidRequest('The content-type of a form upload must name one plain boundary, once')
+  const others = [...(parameters?.keys() ?? [])].filter((key) => key !== 'boundary' && key !== 'charset')
+  if (others.length > 0 || !isUtf8Name(parameters?.get('charset') ?? 'utf-8'))
+    throw invalidRequest('A form upload must be UTF-8, with nothing but its boundary in its content-type')
   return boundary
 }
 
@@ -38,26 +42,46 @@ export const readPartHead = (headers: string): PartHead => {
   const start = DISPOSITION.exec(disposition)?.[0].length ?? -1
   const parameters = readParameters(disposition, start)
   const name = parameters?.get('name')
-  const isOdd = dispositions.length !== 1 || lines.some((line) => /^[ \t]|[\r\n\0]/.test(line))
-  if (isOdd || !parameters || name === undefined || isEncoded(name) || hasContinuation(parameters))
+  const isOdd = dispositions.length !== 1 || lines.some(isOddLine)
+  if (
+    isOdd ||
+    !parameters ||
+    name === undefined ||
+    isEncoded(name) ||
+    !isPlainDisposition(disposition, parameters)
+  )
     throw invalidRequest('Each part of the form needs one plain "Content-Disposition: form-data; name=..."')
   const isFile = parameters.has('filename') || parameters.has('filename*')
   if (!isFile && lines.some(isRecoded))
-    throw invalidRequest('The fields of a form must be UTF-8, without another charset or transfer encoding')
+    throw invalidRequest(
+      'The fields of a form must be UTF-8, without another charset, transfer encoding or form inside',
+    )
   return { name, isFile }
 }
 
 /** As MIME has it in headers: some readers decode that. */
 const isEncoded = (name: string): boolean => name.includes('\\') || name.includes('=?')
 
-/** `name*` and `name*0` (RFC 2231) are a name to some readers. */
-const hasContinuation = (parameters: ReadonlyMap<string, string>): boolean =>
-  [...parameters.keys()].some((key) => key.startsWith('name*'))
+/**
+ * No parameter but those of a form, and the name first: readers that search for `name=` find it there, whatever a file
+ * is called. With an escape they do not agree on where a file's name ends, so nothing like a name may follow.
+ */
+const isPlainDisposition = (line: string, parameters: ReadonlyMap<string, string>): boolean => {
+  const [first, ...others] = parameters.keys()
+  if (first !== 'name' || others.some((key) => key !== 'filename' && key !== 'filename*')) return false
+  return (
+    !line.includes('\\') || [...parameters.values()].slice(1).every((value) => !/name[*\d\s]*=/i.test(value))
+  )
+}
 
-/** A header after which the value stands for other letters than its bytes in UTF-8. */
+/** Continued, broken by what is a line end to some, or not named by a token (as a boundary is not). */
+const isOddLine = (line: string): boolean =>
+  /[\r\n\0]/.test(line) || !/^[\w!#$%&'*+.^`|~-]+:/.test(line) || line.startsWith('--')
+
+/** A header after which the value stands for other letters than its bytes in UTF-8, or for a form of its own. */
 const isRecoded = (line: string): boolean => {
   const [, name = '', value = ''] = /^([^:]*?)[ \t]*:[ \t]*(.*)$/.exec(line) ?? []
-  if (/^content-type$/i.test(name)) return !isPlainType(value)
+  if (/^content-type$/i.test(name)) return !isPlainType(value) || /^(?:multipart|message)\b/i.test(value)
   return /^content-transfer-encoding$/i.test(name) && !/^(?:7bit|8bit|binary)[ \t]*$/i.test(value)
 }
 

@@ -8,6 +8,7 @@ import { foldFormName, isUtf8Name } from './one-reading.ts'
 /** A plain field of a form, and where its value stands in the body's bytes. */
 export interface FormField {
   name: string
+  /** Empty where nothing here reads it. */
   value: string
   start: number
   end: number
@@ -22,10 +23,19 @@ export interface MultipartReader {
   readonly complete: boolean
 }
 
-const MAX_FIELD_BYTES = 64 * 1024
+const MAX_FIELD_BYTES = 1024 * 1024
+/** Of all values that are read here, as they are kept: 32,000 letters of a prompt are 128 KiB at most. */
+const MAX_KEPT_BYTES = 256 * 1024
+/** Of a field that decides rights or money. */
+const MAX_GUARDED_BYTES = 1024
 const MAX_FIELDS = 100
+/** Boundaries inside a line: each costs a search, as in a file of dashes. */
+const MAX_NEAR_MISSES = 1000
 const MAX_PART_HEADERS = 8 * 1024
-const TOO_LONG = 'A form field is longer than 64 KiB'
+const CR = 0x0d
+const LF = 0x0a
+const DASH = 0x2d
+const LINE_END = Buffer.from('\r\n')
 const HEADER_END = Buffer.from('\r\n\r\n')
 
 /**
@@ -40,18 +50,23 @@ class PartReader implements MultipartReader {
   readonly #delimiter: Buffer
   readonly #hash: Hash | undefined
   // A virtual line break in front lets the first boundary look like all others.
-  readonly #window = new ByteWindow(Buffer.from('\r\n'))
+  readonly #window = new ByteWindow(LINE_END)
   #base = -2
   #inside: 'preamble' | 'headers' | 'field' | 'file' | 'end' = 'preamble'
   #fieldName = ''
+  #fieldStart = 0
+  /** Whether the field's value is read by somebody. */
+  #keeps = false
+  #kept = 0
   #parts = 0
   #sawFile = false
+  #nearMisses = 0
   /** What only one reading may have, as far as it was seen. */
   readonly #guarded = new Set<string>()
 
   constructor(boundary: string, hash: Hash | undefined) {
     this.#hash = hash
-    this.#delimiter = Buffer.from(`\r\n--${boundary}`, 'latin1')
+    this.#delimiter = Buffer.from(`--${boundary}`, 'latin1')
   }
 
   get pastHead(): boolean {
@@ -63,57 +78,96 @@ class PartReader implements MultipartReader {
   }
 
   push(chunk: Buffer): void {
-    if (this.complete) return
     this.#window.append(chunk)
-    while (this.#inside === 'headers' ? this.#readHeaders() : this.#readContent());
+    while (!this.complete && (this.#inside === 'headers' ? this.#readHeaders() : this.#readContent()));
+    if (this.complete) this.#checkEpilogue()
   }
 
-  /** Up to the next delimiter; false: more bytes are needed, or there is nothing more. */
+  /** Up to the next delimiter; false: more bytes are needed. */
   #readContent(): boolean {
     const found = this.#findDelimiter()
+    this.#checkPreamble(found)
     const afterDelimiter = found + this.#delimiter.length
     const { bytes } = this.#window
     if (found === -1 || bytes.length < afterDelimiter + 2) {
       this.#keepWindowSmall(found)
       return false
     }
-    if (this.#inside === 'field') this.#endField(found)
-    this.#inside = bytes[afterDelimiter] === 0x2d ? 'end' : 'headers'
-    this.#consume(found)
+    const contentEnd = found - LINE_END.length
+    if (this.#inside === 'field') this.#endField(contentEnd)
+    this.#inside = bytes[afterDelimiter] === DASH ? 'end' : 'headers'
+    this.#consume(contentEnd)
     this.#hash?.update('\r\n--')
-    this.#skip(this.#delimiter.length)
-    return !this.complete
+    this.#skip(LINE_END.length + this.#delimiter.length + (this.complete ? 2 : 0))
+    return true
+  }
+
+  /** What some readers skip is a form to others, where its lines end in another way. */
+  #checkPreamble(found: number): void {
+    if (this.#inside !== 'preamble') return
+    const mostBefore = 2 * LINE_END.length
+    const isLate = this.#window.bytes.length >= mostBefore + this.#delimiter.length
+    if (found > mostBefore || (found === -1 && isLate))
+      throw invalidRequest('The form must begin with its boundary')
+  }
+
+  #checkEpilogue(): void {
+    if (!/^\r?\n?$/.test(this.#window.bytes.toString('latin1', 0, 3)))
+      throw invalidRequest('The form must end with its closing boundary')
   }
 
   #endField(length: number): void {
-    if (length > MAX_FIELD_BYTES) throw invalidRequest(TOO_LONG)
-    const value = this.#window.bytes.toString('utf8', 0, length)
+    this.#checkLength(length)
+    const end = this.#base + length
+    const value = this.#keeps ? this.#window.bytes.toString('utf8', 0, length) : ''
+    if (this.#keeps) this.#kept += length
     // HTML's own way to name a form's charset.
     if (foldName(this.#fieldName) === 'charset' && !isUtf8Name(value))
       throw invalidRequest('A form upload must be UTF-8, whatever its "_charset_" field says')
-    this.fields.push({ name: this.#fieldName, value, start: this.#base, end: this.#base + length })
+    this.fields.push({ name: this.#fieldName, value, start: this.#fieldStart, end })
   }
 
-  /** A boundary that goes on, as in `--abcd` for `abc`, is content; where parsers would disagree it is refused. */
+  /** Of the field's bytes that stand in the window. */
+  #checkLength(length: number): void {
+    const name = this.#fieldName
+    const isGuarded = FORM_FIELDS.byFold.has(foldFormName(name))
+    if (isGuarded && length > MAX_GUARDED_BYTES) throw invalidRequest(`The form field "${name}" is too long`)
+    if (this.#keeps && this.#kept + length > MAX_KEPT_BYTES)
+      throw invalidRequest('The prompts of a form may be 256 KiB long together')
+    if (this.#base + length - this.#fieldStart > MAX_FIELD_BYTES)
+      throw invalidRequest('A form field may be 1 MiB long; send more as a file')
+  }
+
+  /**
+   * The boundary alone is searched, which other content does not hold in practice; then what stands around it is looked
+   * at. At the start of a line, however that ends, it must be a delimiter to all readers or it is refused.
+   */
   #findDelimiter(): number {
     for (;;) {
       const found = this.#window.find(this.#delimiter)
       const { bytes } = this.#window
+      const before = bytes[found - 1]
+      if (found === -1) return found
+      if (found > 0 && before !== LF && before !== CR) {
+        this.#nearMisses += 1
+        if (this.#nearMisses > MAX_NEAR_MISSES)
+          throw invalidRequest('The content of the form is full of its boundary')
+        this.#window.passed(found + 1)
+        continue
+      }
       const after = found + this.#delimiter.length
-      if (found === -1 || bytes.length < after + 2) return found
       const next = bytes.toString('latin1', after, after + 2)
-      if (next === '\r\n' || next === '--') return found
-      if (/^[\s-]/.test(next)) throw invalidRequest('A boundary of the form is not on a line of its own')
-      this.#window.passed(found + 1)
+      if (before !== LF || bytes[found - 2] !== CR || !/^(?:\r\n?|--?)?$/.test(next))
+        throw invalidRequest('A boundary of the form is not on a line of its own')
+      return found
     }
   }
 
   #keepWindowSmall(found: number): void {
-    const { length } = this.#window.bytes
-    if (this.#inside === 'field' && length > MAX_FIELD_BYTES + this.#delimiter.length + 2)
-      throw invalidRequest(TOO_LONG)
-    if (this.#inside === 'field' || found !== -1) return
-    this.#consume(Math.max(0, length - this.#delimiter.length - 2))
+    const past = Math.max(0, this.#window.bytes.length - this.#delimiter.length - 4)
+    if (this.#inside === 'field') this.#checkLength(past)
+    if ((this.#inside === 'field' && this.#keeps) || found !== -1) return
+    this.#consume(past)
   }
 
   #readHeaders(): boolean {
@@ -130,6 +184,9 @@ class PartReader implements MultipartReader {
     this.#sawFile ||= isFile
     this.#fieldName = name
     this.#consume(end + HEADER_END.length)
+    this.#fieldStart = this.#base
+    this.#keeps =
+      name === 'prompt' || foldName(name) === 'charset' || FORM_FIELDS.byFold.has(foldFormName(name))
     return true
   }
 

@@ -111,10 +111,11 @@ class UploadReader implements Upload {
   async close(): Promise<void> {
     this.#limits.lease.release()
     this.#deadline.stop()
+    // An answer may come before the upload's end: what a client goes on sending is thrown away. The iterator, where it
+    // waits for a piece, would wait on, and keep the stream from flowing.
+    this.#chunks.return?.().catch(() => {})
+    this.#stream.removeAllListeners('readable').resume()
     await this.spool?.close()
-    await this.#chunks.return?.()
-    // An answer may come before the upload's end: a client that goes on sending must not wait for ever.
-    this.#stream.resume()
   }
 
   async #keep(chunk: Buffer): Promise<void> {

@@ -3,8 +3,10 @@ import { pipeline, Readable } from 'node:stream'
 import type { FastifyPluginAsync } from 'fastify'
 import type { Settings } from '../config/env.ts'
 import type { Catalog, Dialect } from '../config/models.ts'
+import type { Deadlines } from '../deadlines.ts'
 import { clientLeft, GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
 import type { UpstreamTimeouts } from '../upstream/upstreams.ts'
+import { watchPace } from './body-pace.ts'
 import { copyDownward, upstreamHeaders } from './headers.ts'
 import { createKeyMask, maskHeaders, maskTransform } from './key-mask.ts'
 
@@ -21,7 +23,8 @@ export interface PassthroughRoute {
 
 export interface PassthroughOptions {
   routes: readonly PassthroughRoute[]
-  timeouts: UpstreamTimeouts
+  timeouts: UpstreamTimeouts & Pick<Settings, 'bodyTimeoutMs'>
+  deadlines: Deadlines
 }
 
 /** An idle connection is dropped before most servers drop it, so that no request meets a closing one. */
@@ -104,7 +107,10 @@ const openVerifyingAgent = async (timeouts: UpstreamTimeouts) => {
 }
 
 /** Auth and limits are the enclosing scope's. */
-export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (app, { routes, timeouts }) => {
+export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (
+  app,
+  { routes, timeouts, deadlines },
+) => {
   if (routes.length === 0) return
   // Loaded when it is used: it would take a tenth of the start.
   const { default: httpProxy } = await import('@fastify/http-proxy')
@@ -112,6 +118,10 @@ export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (app, {
   app.removeAllContentTypeParsers()
   const agent = await openVerifyingAgent(timeouts)
   app.addHook('onClose', () => agent.destroy())
+  app.addHook('preHandler', (request, _reply, done) => {
+    watchPace(request.raw, deadlines, timeouts.bodyTimeoutMs)
+    done()
+  })
   for (const route of routes) {
     await app.register(httpProxy, {
       prefix: route.prefix,
@@ -131,8 +141,8 @@ export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (app, {
           void reply.send(hideKey(Reflect.get(answer, 'stream'), route.key))
         },
         onError: (reply, { error }) => {
-          // Its body broke off, and with it the request to the provider.
-          const hasLeft = reply.request.raw.socket.destroyed
+          // Its body broke off, and with it the request to the provider. (A request that is destroyed has no socket.)
+          const hasLeft = reply.raw.destroyed || reply.raw.socket?.destroyed === true
           void reply.send(hasLeft ? clientLeft('The client left.') : readFailure(readError(error)))
         },
       },

@@ -37,16 +37,17 @@ export interface ClientRules {
 }
 
 /**
- * Before a client's `response.create` passes, the response is paid for. What names another model, or has two readings of
- * what decides that, never arrives as a whole, however far back it stands.
+ * Before a client's `response.create` passes, the response is paid for. What names another model, has two readings of
+ * what decides that, or cannot be read as a JSON object, never arrives as a whole, however far back it shows.
  */
 export class ClientInspector implements MessageInspector {
   readonly headBytes = CLIENT_HEAD_BYTES
   readonly tailBytes = 0
   readonly #rules: ClientRules
   #scan = new JsonScan(EVENT_FIELDS)
-  #state: 'reading' | 'let through' | 'no JSON' | 'forbidden' = 'reading'
+  #isForbidden = false
   #looked = 0
+  /** Its `type`; undefined: it does not say, or not yet. */
   #named: string | undefined
 
   constructor(rules: ClientRules) {
@@ -54,40 +55,32 @@ export class ClientInspector implements MessageInspector {
   }
 
   begin(): void {
-    if (this.#state === 'forbidden') return
+    if (this.#isForbidden) return
     this.#scan = new JsonScan(EVENT_FIELDS)
-    this.#state = 'reading'
     this.#looked = 0
     this.#named = undefined
   }
 
   read(piece: Buffer): void {
-    if (this.#state === 'no JSON' || this.#state === 'forbidden') return
+    if (this.#isForbidden) return
     try {
       this.#scan.push(piece)
     } catch (error) {
-      return this.#judge(error)
+      // What is no JSON here may be an event to a more lenient reader.
+      if (!(error instanceof GatewayError)) throw error
+      return this.#forbid(error)
     }
     const { found } = this.#scan
     for (; this.#looked < found.length; this.#looked += 1) this.#look(found[this.#looked])
   }
 
   gate(): Promise<void> | undefined {
-    if (this.#state === 'forbidden') return NEVER
-    const type = this.#type()
-    if (this.#state === 'reading') this.#state = 'let through'
-    return mayAsk(type) ? coverOr(this.#rules.bill, this.#rules.runDry) : undefined
+    if (this.#isForbidden) return NEVER
+    return mayAsk(this.#named) ? coverOr(this.#rules.bill, this.#rules.runDry) : undefined
   }
 
   passed(head: Buffer, _tail: Buffer, bytes: number): void {
-    if (this.#state !== 'forbidden') this.#rules.bill.sent(this.#type(), head, bytes)
-  }
-
-  /** What is no JSON may be anything: it passes as it always did, but for what turns out so after it was judged. */
-  #judge(error: unknown): void {
-    if (!(error instanceof GatewayError)) throw error
-    if (error.param !== null || this.#state === 'let through') this.#forbid(error)
-    else this.#state = 'no JSON'
+    if (!this.#isForbidden) this.#rules.bill.sent(this.#named, head, bytes)
   }
 
   #look(field: FoundField | undefined): void {
@@ -104,14 +97,9 @@ export class ClientInspector implements MessageInspector {
   }
 
   #forbid(why: GatewayError): void {
-    if (this.#state === 'forbidden') return
-    this.#state = 'forbidden'
+    if (this.#isForbidden) return
+    this.#isForbidden = true
     this.#rules.forbid(why)
-  }
-
-  /** Undefined: it does not say, or not yet. */
-  #type(): string | undefined {
-    return this.#state === 'no JSON' ? undefined : this.#named
   }
 }
 

@@ -98,6 +98,57 @@ t.test('what may be taken for a listed model is known', async (t) => {
     t.notOk(looksListed(name), name)
 })
 
+t.test('what a provider calls a listed model is not had at the wildcard’s price', async (t) => {
+  const { looksListed } = build(`
+models:
+  best: { plan: [{ provider: openai, model: up-dear }], price: { input: 50, output: 50 }, fallbacks: [up-spare] }
+  spare: { plan: [{ provider: openai, model: up-spare }], price: { input: 50, output: 50 } }
+  same: { plan: [{ provider: openai, model: up-same }] }
+  "*": { plan: [{ provider: openai }] }
+`)
+  for (const name of ['up-dear', 'UP-DEAR', 'up-dear:nitro', 'models/up-dear', 'best', 'Same'])
+    t.ok(looksListed(name), name)
+  t.notOk(looksListed('up-same'), 'its price is the wildcard’s')
+  t.notOk(looksListed('up-spare'), 'the operator has the wildcard serve it')
+  const env = { OPENAI_API_KEY: 'a', OPENROUTER_API_KEY: 'b', ANTHROPIC_API_KEY: 'c' }
+  const builtin = build(undefined, env)
+  for (const name of [
+    'openai/gpt-4o',
+    'anthropic/claude-opus-4.5',
+    'gpt-4o-2024-08-06',
+    'claude-opus-4-5-20251101',
+  ])
+    t.notOk(builtin.looksListed(name), `${name}, built in`)
+})
+
+t.test('what a provider takes for a listed model looks listed, and no ordinary name does', async (t) => {
+  const names = ['gpt-4o', 'llama3', 'gemini-pro', 'org/dear-7b', 'mixed:latest', 'models/x', 'claude-v2']
+  const models = Object.fromEntries([...names, '*'].map((name) => [name, { plan: [{ provider: 'openai' }] }]))
+  const { looksListed } = build(JSON.stringify({ models }))
+  const looking = ['llama3:latest', 'llama3:LATEST', 'models/gemini-pro', '/models/gemini-pro', 'mixed', 'x']
+  looking.push('org/dear-7b/', '/org/dear-7b', 'org//dear-7b', 'gpt-4o/', '/gpt-4o', 'gpt-4o:online:web')
+  looking.push('gpt-4o:web', 'gpt-4o:web:online', 'gpt-4o:latest:nitro', 'gpt-4o/:free', 'gpt-4o:online:8b')
+  for (const host of ['groq', 'fastest', 'cheapest', 'fireworks-ai', 'groq:online', 'a'.repeat(64)])
+    looking.push(`org/dear-7b:${host}`)
+  for (const name of looking) t.ok(looksListed(name), name)
+  const ordinary = [
+    'gpt-4o-2024-08-06',
+    'openai/gpt-4o',
+    'llama3:8b',
+    'llama3:8b-instruct-q4_0',
+    'gpt-4o-latest',
+  ]
+  ordinary.push(
+    'ft:gpt-4o:acme::1',
+    '@cf/meta/llama',
+    'deepseek/deepseek-r1:free',
+    'gpt-4o-mini',
+    'claude-v2:1',
+  )
+  ordinary.push('accounts/fireworks/models/gemini-pro', 'org/dear-7b-instruct', 'org/dear-7b:70b', 'models/y')
+  for (const name of ordinary) t.notOk(looksListed(name), name)
+})
+
 t.test('a fallback may be any name that the wildcard serves', async (t) => {
   // As our contract with operators prints it.
   const catalog = build(`

@@ -6,8 +6,8 @@ import { openEdge, untilCertified, untilServing } from './support/edge.ts'
 import { EDGE_ADDRESS, WRONG_ADDRESS, whyNoEngine } from './support/engine.ts'
 import { poll } from './support/shell.ts'
 
-/** What are two minutes for Let's Encrypt, so that ten minutes pass in one. */
-const RETRY_SECONDS = 12
+/** What are two minutes for Let's Encrypt, so that ten minutes pass in one; 120 by hand: as it is in production. */
+const RETRY_SECONDS = Number(process.env.EDGE_RETRY_SECONDS ?? 12)
 const TEN_MINUTES_MS = 5 * RETRY_SECONDS * 1000
 
 const reason = await whyNoEngine()
@@ -51,7 +51,8 @@ async function testCertificates(t: Test) {
     for (const command of ['up -d', 'restart certificates', 'up -d --force-recreate', 'restart traefik'])
       await compose(command)
     await untilServing(edge, token)
-    await poll('ten minutes to pass', async () => performance.now() > end || undefined)
+    const patience = { timeoutMs: 2 * TEN_MINUTES_MS }
+    await poll('ten minutes to pass', async () => performance.now() > end || undefined, patience)
     t.equal(authority.checks(third), 0)
     t.ok(authority.checks(fifth) >= 1)
     t.ok(authority.checks(fifth) <= 2, `${authority.checks(fifth)} checks`)

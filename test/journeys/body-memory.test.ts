@@ -135,16 +135,17 @@ t.test(
 
 t.test('a body that trickles is ended in seconds, however long one may take', async (t) => {
   const from = performance.now()
-  const clients = [
-    open(10 * MIB),
-    openBody(t, {
-      port: gateway.port,
-      token,
-      length: 10 * MIB,
-      type: String(formType()['content-type']),
-      path: '/v1/audio/transcriptions',
-    }),
-  ]
+  const type = String(formType()['content-type'])
+  const form = openBody(t, {
+    port: gateway.port,
+    token,
+    length: 10 * MIB,
+    type,
+    path: '/v1/audio/transcriptions',
+  })
+  const boundary = /boundary=(.+)$/.exec(type)?.[1]
+  form.socket.write(`--${boundary}\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n`)
+  const clients = [open(10 * MIB), form]
   const trickle = setInterval(() => {
     for (const { socket } of clients) if (socket.writable) socket.write('\r')
   }, 300)

@@ -15,6 +15,7 @@ const { gateway, providers, token } = await startJourney(t, {
     cheap: { plan, price: { input: 1, output: 1 } },
     expensive: { plan, price: { input: 50, output: 50 } },
     'whisper-1': { plan, price: { perSecond: 1 } },
+    best: { plan: [{ provider: 'go', model: 'up-dear' }], price: { input: 50, output: 50 } },
     '*': { plan },
   },
 })
@@ -153,6 +154,10 @@ t.test('no spelling of a listed model is had at the wildcard’s price', async (
     ['expensive@preset/x', 404],
     ['\uff45xpensive', 404],
     ['expen sive', 404],
+    ['up-dear', 404],
+    ['UP-DEAR', 404],
+    ['expensive:latest', 404],
+    ['models/expensive', 404],
     ['expensive ', 400],
     [' expensive', 400],
     ['expensive\u00a0', 400],

@@ -11,7 +11,7 @@ const scene = await realtimeScene(t, echoUsage(10, 10))
 const token = await mintToken(t, scene.gateway)
 
 /** Sends one event as it is written here; resolves with how the gateway ended the socket. */
-const sendAndClose = async (event: string, split = event.length) => {
+const sendAndClose = async (event: string | Buffer, split = event.length) => {
   const client = await open(t, { url: scene.url, token })
   client.send({ type: 'first' })
   for (let at = 0; at < event.length; at += split)
@@ -59,6 +59,37 @@ t.test('an event that names another model than the socket’s never arrives', as
     const { code, error } = await sendAndClose(event)
     t.equal(code, 1008)
     t.match(error, { type: 'error', error: { code: 'model_not_allowed' } })
+  }
+  t.same(new Set(scene.provider.received.map(({ type }) => type)), new Set(['first']))
+})
+
+t.test('what cannot be read as a JSON object never arrives, though a lenient reader could', async (t) => {
+  const asks = '"type":"session.update","session":{"type":"realtime","model":"other"}'
+  const nested = `${'['.repeat(101)}${']'.repeat(101)}`
+  const events: [string, string][] = [
+    ['deep nesting', `{"a":${nested},${asks}}`],
+    ['deep nesting behind a long string', `{"pad":"${LONG}","a":${nested},${asks}}`],
+    ['a long number', `{"a":${'1'.repeat(601)},${asks}}`],
+    ['a long name', `{"${'a'.repeat(600)}":1,${asks}}`],
+    ['a raw tab', `{"a":"\t",${asks}}`],
+    ['a raw line feed', `{"a":"\n",${asks}}`],
+    ['a byte order mark', `\ufeff{${asks}}`],
+    ['NaN', `{"a":NaN,${asks}}`],
+    ['a comment', `/**/{${asks}}`],
+    ['a list', `[{${asks}}]`],
+    ['two objects', `{"type":"x"}{${asks}}`],
+    ['words', 'hello'],
+  ]
+  const binary: [string, Buffer][] = [
+    ['UTF-16', Buffer.from(`{${asks}}`, 'utf16le')],
+    ['UTF-16 with a mark', Buffer.from(`\ufeff{${asks}}`, 'utf16le')],
+    ['UTF-16, big end first', Buffer.from(`{${asks}}`, 'utf16le').swap16()],
+  ]
+  const all = [...events, ...binary, ...events.map(([name, event]) => [name, Buffer.from(event)] as const)]
+  for (const [name, event] of all) {
+    const { code, error } = await sendAndClose(event)
+    t.equal(code, 1008, name)
+    t.match(error, { type: 'error', error: { code: 'invalid_json' } }, name)
   }
   t.same(new Set(scene.provider.received.map(({ type }) => type)), new Set(['first']))
 })

@@ -21,7 +21,7 @@ const { main } = providers
 const auth = { ...bearer(token), ...formType() }
 
 t.test('forms pass byte for byte, however they are written', async (test) => {
-  const inner = Buffer.from(`\r\n--${BOUNDARY}longer\r\n\r\nname="model"\r\n--\0\xff`, 'latin1')
+  const inner = Buffer.from(`\r\n --${BOUNDARY}longer\r\n\r\nname="model"\r\n--\0\xff`, 'latin1')
   const forms: readonly [string, readonly FormPart[]][] = [
     ['an empty file', [['model', 'plain'], audio('empty.wav', Buffer.alloc(0))]],
     ['a name in other letters', [['model', 'plain'], audio('Größe-名前 👋.mp3')]],
@@ -54,6 +54,13 @@ const END = `--${BOUNDARY}--\r\n`
 const REFUSED: readonly (readonly [what: string, body: string, code: string, headers?: object])[] = [
   ['no boundary', MODEL + END, 'invalid_request', { 'content-type': 'multipart/form-data' }],
   ['two', MODEL + END, 'invalid_request', { 'content-type': `${auth['content-type']}; boundary=other` }],
+  [
+    'a boundary that goes on',
+    `${MODEL}${field('content-disposition: form-data; name="a"', `\r\n--${BOUNDARY}x`)}${END}`,
+    'invalid_request',
+  ],
+  ['a preamble of other line ends', `${MODEL.replaceAll('\r\n', '\n')}\r\n${MODEL}${END}`, 'invalid_request'],
+  ['a second form behind the first', `${MODEL}${END}${MODEL}${END}`, 'invalid_request'],
   ['no model', field('content-disposition: form-data; name="prompt"') + END, 'missing_model'],
   ['an empty model', field('content-disposition: form-data; name="model"', '') + END, 'missing_model'],
   [
@@ -80,7 +87,7 @@ const REFUSED: readonly (readonly [what: string, body: string, code: string, hea
   [
     'a name in a parameter',
     field('content-disposition: form-data; a="; name=model"; name="b"') + END,
-    'missing_model',
+    'invalid_request',
   ],
   ['a folded header', field('content-disposition: form-data;\r\n name="model"') + END, 'invalid_request'],
   ['an escaped name', field('content-disposition: form-data; name="mod\\el"') + END, 'invalid_request'],
@@ -89,8 +96,8 @@ const REFUSED: readonly (readonly [what: string, body: string, code: string, hea
   ['nothing at all', '', 'invalid_request'],
   ['a boundary with a blank behind it', `${MODEL}--${BOUNDARY} \r\n${END}`, 'invalid_request'],
   [
-    'a field of more than 64 KiB',
-    field('content-disposition: form-data; name="p"', 'p'.repeat(65_537)) + MODEL + END,
+    'a field of more than 1 MiB',
+    field('content-disposition: form-data; name="p"', 'p'.repeat(1024 * 1024 + 1)) + MODEL + END,
     'invalid_request',
   ],
   [

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { GatheredBytes } from '../../src/gathered-bytes.ts'
 import type { Ask } from '../../src/proxy/ask.ts'
-import { foldName, PAID_FIELDS } from '../../src/proxy/guarded-fields.ts'
+import { foldName, PAID_FIELDS, ROUTING_FIELDS } from '../../src/proxy/guarded-fields.ts'
 import { readJsonAsk } from '../../src/proxy/json-ask.ts'
 import { type WholeBody, wholeOf } from '../../src/proxy/whole.ts'
 import { ENDPOINTS } from '../../src/routing/endpoints.ts'
@@ -232,6 +232,35 @@ t.test('each wrong field is named in a refusal', (t) => {
     ['["model"]', 'invalid_json', null],
   ]
   for (const [body, code, param] of table) t.throws(() => read(body), { code, param }, body)
+  t.end()
+})
+
+t.test('only a response runs in the background: an image has one', (t) => {
+  for (const background of ['transparent', 'opaque', 'auto']) {
+    for (const path of ['/images/generations', '/images/edits'])
+      t.equal(read(JSON.stringify({ model: 'm', background }), path).model, 'm', `${path} ${background}`)
+  }
+  for (const background of ['true', '"true"', '1', '"auto"']) {
+    const body = `{"model":"m","background":${background}}`
+    t.throws(() => read(body, '/responses'), { code: 'invalid_request', param: 'background' }, body)
+  }
+  t.equal(read('{"model":"m","background":false}', '/responses').model, 'm')
+  t.end()
+})
+
+t.test('no field that chooses another model passes, and none passes for another', (t) => {
+  for (const name of ROUTING_FIELDS) {
+    for (const value of ['"dear"', '{"m":["dear"]}', '["dear"]'])
+      t.throws(() => read(`{"model":"m","${name}":${value}}`), { code: 'invalid_request', param: name }, name)
+    t.throws(() => read(`{"model":"m","${name}":null,"${name}":1}`), { code: 'invalid_json', param: name })
+    t.throws(() => read(`{"model":"m","${name.toUpperCase()}":1}`), { code: 'invalid_json', param: name })
+  }
+  const litellm = ['deployment_id', 'context_window_fallback_dict', 'engine', 'deployment', 'model_id']
+  litellm.push('litellm_params', 'fallback_models', 'router_settings')
+  for (const name of litellm)
+    t.throws(() => read(`{"model":"m","${name}":"dear"}`), { code: 'invalid_request', param: name }, name)
+  const all = ROUTING_FIELDS.map((name) => `"${name}":null`).join()
+  t.equal(read(`{"model":"m","n":1,"stream":true,"best_of":1,${all}}`).model, 'm', 'each counts for itself')
   t.end()
 })
 

@@ -7,6 +7,7 @@ import Fastify, { type FastifyPluginAsync } from 'fastify'
 import { generate } from 'selfsigned'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
+import { Deadlines } from '../../src/deadlines.ts'
 import { errorReply } from '../../src/entrance/error-reply.ts'
 import { type PassthroughRoute, passthrough } from '../../src/proxy/passthrough.ts'
 
@@ -16,6 +17,7 @@ const TIMEOUTS = {
   firstByteTimeoutMs: 300,
   idleTimeoutMs: 1000,
   totalTimeoutMs: 5000,
+  bodyTimeoutMs: 5000,
 }
 
 const listen = async (t: Test, server: http.Server | https.Server): Promise<number> => {
@@ -36,7 +38,7 @@ const openGateway = async (t: Test, routes: PassthroughRoute[]): Promise<string>
     for (const type of ['*', 'application/json', 'application/octet-stream']) {
       paid.addContentTypeParser(type, { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
     }
-    await paid.register(passthrough, { routes, timeouts: TIMEOUTS })
+    await paid.register(passthrough, { routes, timeouts: TIMEOUTS, deadlines: new Deadlines() })
   }
   await app.register(scope)
   t.teardown(() => app.close())

@@ -63,6 +63,19 @@ t.test('too many do not even wait, and a place goes from who has the most to who
   t.end()
 })
 
+t.test('who comes next finds a place to wait, also when a few have taken all', (t) => {
+  const shared = new SharedBytes(MIB)
+  let gaveWay = 0
+  const waits = (name: string) => shared.open(name).waitForMore(nothing, () => void gaveWay++)
+  const count = (holders: number) =>
+    Array.from({ length: 4000 }, (_, i) => waits(`${i % holders}`)).filter(Boolean).length
+  t.equal(count(8), 256, 'eight take all places, and none from each other')
+  t.equal(gaveWay, 0)
+  t.ok(waits('another'))
+  t.equal(gaveWay, 1, 'from who has the most')
+  t.end()
+})
+
 t.test('however much others have, and wait for, a little is there for who has nothing', (t) => {
   const shared = new SharedBytes(256 * MIB)
   const others = Array.from({ length: 40 }, (_, i) => shared.open(`other ${i}`))
