@@ -24,8 +24,8 @@ export interface Ask {
   mustAskForUsage: boolean
   /** JSON text for the tokenizer when nobody reports usage. */
   text: (() => Buffer) | undefined
-  /** Of a form that came with an `Idempotency-Key`: its content, whatever the boundary. */
-  contentHash: string | undefined
+  /** Of a form that came with an `Idempotency-Key`: its content, whatever the boundary, and how long it was with it. */
+  content: { hash: string; bytes: number } | undefined
   /** What goes to a provider under its own name for the model. Undefined: spent, cannot be sent again. */
   bodyFor(upstreamModel: string, askForUsage: boolean): RequestBody | undefined
   /** Lets go of what is still kept of the client's upload. */

@@ -61,6 +61,9 @@ export const collectBody = (
   new BodyCollector(request, stream, { ...limits, lease, announced, done }).start(whole)
 }
 
+/** What `collectBody` leaves; a form upload is its stream. */
+export const isChunks = (body: unknown): body is Buffer[] => Array.isArray(body)
+
 interface Means extends JsonLimits {
   lease: Lease
   announced: number

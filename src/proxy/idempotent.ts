@@ -12,6 +12,7 @@ import type { Endpoint } from '../routing/endpoints.ts'
 import type { IdempotencyStore, KeptAnswer } from '../stores/idempotency.ts'
 import type { Settlement, UsageRow } from '../stores/token-store.ts'
 import type { Ask } from './ask.ts'
+import { isChunks } from './body.ts'
 import type { Downstream } from './downstream.ts'
 import { upstreamQuery } from './headers.ts'
 import { type AnswerKeeper, createAnswerKeeper } from './kept-answer.ts'
@@ -46,8 +47,8 @@ export const claimKey = async (store: IdempotencyStore, keyed: Keyed): Promise<K
   const key = request.headers['idempotency-key']
   if (typeof key !== 'string' || !KEY.test(key))
     throw invalidRequest('"Idempotency-Key" must be 1 to 255 printable characters')
-  const fingerprint = await fingerprintOf(keyed)
-  const claim = await store.claim({ tokenId: request.token.id, key, fingerprint, requestId: request.id, at })
+  const content = { fingerprint: await fingerprintOf(keyed), bodyBytes: bodyBytesOf(keyed) }
+  const claim = await store.claim({ tokenId: request.token.id, key, ...content, requestId: request.id, at })
   if (claim.state === 'claimed') return openExchange(store, claim.id)
   if (claim.state === 'answered' && claim.answer) return { ...NOTHING_TO_DO, again: claim.answer }
   if (claim.state === 'mismatch')
@@ -80,10 +81,13 @@ const fingerprintOf = async ({ request: { body, url }, endpoint, ask }: Keyed): 
   const hash = createHash('sha256')
     .update(endpoint.path + upstreamQuery(url))
     .update('\0')
-  if (Array.isArray(body)) await addAll(hash, body)
-  else hash.update(ask.contentHash ?? '')
+  if (isChunks(body)) await addAll(hash, body)
+  else hash.update(ask.content?.hash ?? '')
   return hash.digest('hex')
 }
+
+const bodyBytesOf = ({ request: { body }, ask }: Keyed): number =>
+  isChunks(body) ? body.reduce((sum, { length }) => sum + length, 0) : (ask.content?.bytes ?? 0)
 
 /** Others have their turn between two pieces: not every processor hashes ten megabytes in a moment. */
 const addAll = async (hash: Hash, chunks: readonly Buffer[]): Promise<void> => {

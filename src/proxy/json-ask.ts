@@ -76,7 +76,7 @@ const buildAsk = (endpoint: Endpoint, { fields, bound, body: { view, chunks } }:
     wantsUsage,
     mustAskForUsage,
     text: () => view,
-    contentHash: undefined,
+    content: undefined,
     bodyFor: (upstreamModel, askForUsage) => rewrite(chunks, places, upstreamModel, askForUsage),
     discard: nothing,
   }

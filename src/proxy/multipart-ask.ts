@@ -33,8 +33,9 @@ export const readMultipartAsk = async (
   try {
     await upload.readHead(() => !hash && reader.pastHead && wanted.every(field))
     const form = readForm(endpoint, field)
-    const contentHash = hash?.digest('hex')
-    return buildAsk(endpoint, upload, { ...form, contentHash, bytes: upload.length ?? limits.maxBytes })
+    const bytes = upload.length ?? limits.maxBytes
+    const content = hash && { hash: hash.digest('hex'), bytes }
+    return buildAsk(endpoint, upload, { ...form, content, bytes })
   } catch (error) {
     upload.close().catch(() => {})
     throw error
@@ -62,7 +63,7 @@ const readForm = (endpoint: Endpoint, field: (name: string) => FormField | undef
 const buildAsk = (
   endpoint: Endpoint,
   upload: Upload,
-  { model, images, prompt, contentHash, bytes }: Form & Pick<Ask, 'contentHash'> & { bytes: number },
+  { model, images, prompt, content, bytes }: Form & Pick<Ask, 'content'> & { bytes: number },
 ): Ask => {
   let isSpent = false
   const mostTokens = FILE_TOKENS + Buffer.byteLength(prompt() ?? '')
@@ -79,7 +80,7 @@ const buildAsk = (
     seconds: endpoint.kind === 'transcription' ? Math.ceil(bytes / MIN_AUDIO_BYTES_PER_SECOND) : 0,
     wantsUsage: false,
     mustAskForUsage: false,
-    contentHash,
+    content,
     text: () => Buffer.from(JSON.stringify({ prompt: prompt(), input: images > 0 ? PICTURE : undefined })),
     bodyFor(upstreamModel) {
       if (isSpent) return undefined

@@ -7,7 +7,7 @@ import { planSteps, pricesOf, type Step } from '../routing/plan.ts'
 import type { IdempotencyStore } from '../stores/idempotency.ts'
 import type { Hold, Settlement, Token, TokenStore, UsageRow } from '../stores/token-store.ts'
 import type { Ask } from './ask.ts'
-import { collectBody, type JsonLimits } from './body.ts'
+import { collectBody, isChunks, type JsonLimits } from './body.ts'
 import type { ExchangeTools } from './deal.ts'
 import { ClientDownstream, type ErrorWriter } from './downstream.ts'
 import { Exchange } from './exchange.ts'
@@ -23,6 +23,8 @@ import { wholeOf } from './whole.ts'
 
 const MAX_JSON_BYTES = 10 * 1024 * 1024
 const MAX_UPLOAD_BYTES = 300 * 1024 * 1024
+/** By so much two forms of one content may differ: clients choose a boundary anew. */
+const FRAMING_BYTES = 16 * 1024
 
 interface Payer {
   token: Token
@@ -88,7 +90,10 @@ const jsonLimits = (options: PaidOptions): JsonLimits => ({
   },
 })
 
-/** By its length alone, before it is read. An answer that is kept under a key costs nothing: a new key says nothing. */
+/**
+ * By its length alone, before it is read. An answer that is kept under a key costs nothing; a new key says nothing, nor
+ * does one whose own body was shorter.
+ */
 const refuseUnpaid = async (
   request: FastifyRequest,
   endpoint: Endpoint,
@@ -99,18 +104,20 @@ const refuseUnpaid = async (
   try {
     await options.refuseUncovered(options.tokens, token, prices, leastFacts(endpoint.kind, bytes, isForm))
   } catch (error) {
-    if (!(await isKeyKnown(request, options))) throw error
+    const bodyBytes = isForm ? Math.max(0, bytes - FRAMING_BYTES) : bytes
+    if (!(await isKeyKnown(request, bodyBytes, options))) throw error
   }
 }
 
 const isKeyKnown = async (
   { headers, token }: FastifyRequest,
+  bodyBytes: number,
   { keys, tools }: PaidOptions,
 ): Promise<boolean> => {
   const key = headers['idempotency-key']
   if (typeof key !== 'string') return false
   // A store that cannot be asked refuses the claim itself, in words of its own.
-  return keys.isKnown({ tokenId: token.id, key, at: tools.wallMs() }).catch(() => true)
+  return keys.isKnown({ tokenId: token.id, key, at: tools.wallMs(), bodyBytes }).catch(() => true)
 }
 
 const relay = async (
@@ -223,6 +230,3 @@ const longReading = (
     planSteps({ catalog: catalog(), model, besides: [], allowed: token.models, endpoint })
   },
 })
-
-/** What `collectBody` leaves; a form upload is its stream. */
-const isChunks = (body: unknown): body is Buffer[] => Array.isArray(body)

@@ -27,10 +27,15 @@ export interface KeyedRequest {
   key: string
   /** SHA-256 in hex of what must be the same the next time: path and body. */
   fingerprint: string
+  /** The body's length: a longer one is another, which need not be read to know it. */
+  bodyBytes: number
   requestId: string
   /** Milliseconds since 1970. */
   at: number
 }
+
+/** What can be said of a request before its body is read; `bodyBytes` are the least that it may have. */
+export type BareKey = Pick<KeyedRequest, 'tokenId' | 'key' | 'at' | 'bodyBytes'>
 
 /** A whole answer, to be given again byte for byte. */
 export interface KeptAnswer {
@@ -59,8 +64,8 @@ export interface IdempotencyStore {
    * without an owner is answered (without `answer`) when its request was charged, and free when it was not.
    */
   claim(request: KeyedRequest): Promise<Claim>
-  /** Whether a request with this key runs or was answered, whatever its body: asked before a body is read. */
-  isKnown(key: Pick<KeyedRequest, 'tokenId' | 'key' | 'at'>): Promise<boolean>
+  /** Whether a request with this key, and no shorter body, runs or was answered: asked before a body is read. */
+  isKnown(key: BareKey): Promise<boolean>
   /**
    * The request was answered: whoever claims the key from now on gets this, as long as `KeyLimits` has room for it, and
    * never a part of it. Twice, or after `free`: nothing.

@@ -26,6 +26,7 @@ const keyed = (special: Partial<KeyedRequest> = {}): KeyedRequest => ({
   tokenId: 'tok_1',
   key: randomUUID(),
   fingerprint: 'a'.repeat(64),
+  bodyBytes: 1_000,
   requestId: `req_${randomUUID()}`,
   at: Date.now(),
   ...special,

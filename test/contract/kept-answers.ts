@@ -19,6 +19,7 @@ export const keyedOf = (tokenId: string, special: Partial<KeyedRequest> = {}): K
   tokenId,
   key: randomUUID(),
   fingerprint: 'f'.repeat(64),
+  bodyBytes: 1_000,
   requestId: `req_${randomUUID()}`,
   at: Date.now(),
   ...special,
@@ -103,6 +104,33 @@ export function keptAnswersContract(name: string, { bodyBytes, open }: KeptAnswe
     test.ok(all * bodyBytes <= ALL * unit, `${all} are kept in all`)
     test.ok(Math.min(...counts) >= 3, 'each has its share')
   })
+
+  t.test(
+    `${name}: a key says nothing for a body that is longer than its own, before and after its answer`,
+    async (test) => {
+      const opened = await open(test, limits)
+      const [kept, dropped] = [keyedOf('tok_1'), keyedOf('tok_1')]
+      const asLong = async (keys: IdempotencyStore, ask: KeyedRequest) => {
+        const known = [0, 999, 1_000, 1_001, 10_485_760].map((bytes) =>
+          keys.isKnown({ ...ask, bodyBytes: bytes }),
+        )
+        test.same(await Promise.all(known), [true, true, true, false, false])
+      }
+      const claim = await opened.keys.claim(kept)
+      await asLong(opened.keys, kept)
+      await opened.keys.finish(claim.state === 'claimed' ? claim.id : '', answerOf(bodyBytes))
+      await answerUnder(opened.keys, dropped, answerOf(OWN * unit + 1))
+      const check = async (keys: IdempotencyStore) => {
+        await asLong(keys, kept)
+        await asLong(keys, dropped)
+        test.equal((await givenAgain(keys, kept))?.body.length, bodyBytes)
+        test.equal(await givenAgain(keys, dropped), undefined)
+        test.match(await keys.claim({ ...kept, fingerprint: 'e'.repeat(64) }), { state: 'mismatch' })
+      }
+      await check(opened.keys)
+      await check((await opened.reopen()).keys)
+    },
+  )
 
   t.test(`${name}: an answer that is larger than all that may be kept is not kept`, async (test) => {
     const { keys } = await open(test, { ...limits, answerBytesPerToken: bodyBytes - 1 })

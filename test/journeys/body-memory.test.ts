@@ -181,34 +181,6 @@ t.test('what cannot be paid by its length alone is refused before it is read', a
   await nothingLeft()
 })
 
-t.test(
-  'a key makes no unpaid body welcome, but an answer of before is given to an empty purse',
-  async (t) => {
-    const credits = 2_000_000
-    const buyer = await mintToken(t, gateway, { user: 'buyer', credits })
-    const headers = { ...bearer(buyer), 'idempotency-key': 'bought' }
-    const usage = { prompt_tokens: credits, completion_tokens: 0, total_tokens: credits }
-    providers.main.queue({
-      act: ({ res }) =>
-        void res
-          .writeHead(200, { 'content-type': 'application/json' })
-          .end(JSON.stringify({ choices: [], usage })),
-    })
-    const bought = await post(gateway, CHAT, large(1), headers)
-    t.equal(bought.status, 200, bought.text)
-    const seen = providers.main.requests.length
-    const client = openBody(t, { port: gateway.port, token: buyer, length: 10 * MIB, key: 'new' })
-    const answer = await client.answer()
-    t.equal(statusOf(answer), 429, 'with nothing of its body sent')
-    t.equal(codeOf(jsonOf(answer)), 'insufficient_quota')
-    const again = await post(gateway, CHAT, large(1), headers)
-    t.equal(again.text, bought.text)
-    t.equal(again.headers['idempotent-replayed'], 'true')
-    t.equal(providers.main.requests.length, seen)
-    await nothingLeft()
-  },
-)
-
 t.test('whatever a request ends with, nothing of its body is kept', async (t) => {
   const stream = (status: number) => ({
     act: ({ res }: { res: ServerResponse }) => void res.writeHead(status).end('{}'),

@@ -128,6 +128,7 @@ t.test(
     test.equal((await givenAgain(keys, small))?.body.toString(), '{"small":1}')
     test.equal(await givenAgain(keys, large), undefined)
     test.equal(await givenAgain(keys, stream), undefined)
+    test.ok(await keys.isKnown({ ...small, bodyBytes: 10_000_000 }), 'how long its body was is not said')
     test.match(await keys.claim(cut), { state: 'claimed' })
     await keys.claim(keyedOf(tokenId, { key: `${secret}-new` }))
     for (const name of readdirSync(dbDir)) {

@@ -160,6 +160,7 @@ t.test(
     test.same(await givenAgain(keys, ask), answer)
     test.equal(await givenAgain(keys, stream), undefined)
     test.match(await keys.claim({ ...ask, fingerprint: 'other' }), { state: 'mismatch' })
+    test.ok(await keys.isKnown({ ...ask, bodyBytes: 10_000_000 }), 'how long its body was is not said')
     await fillRedis(server.port, 0.99)
     await waitUntil(
       () => givenAgain(keys, ask),

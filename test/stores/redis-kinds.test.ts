@@ -30,7 +30,7 @@ t.test('a Cluster serves: every script finds its keys in one slot', async (test)
   test.match(await tokens.settle(hold?.id ?? 0, usageOf(id, 50)), { chargedMicros: 50, balanceMicros: 50 })
   await tokens.adjust({ operationId: 'a', tokenId: id, micros: 5, at: 0 })
   test.ok(await tokens.enter(id, 1))
-  const ask = { tokenId: id, key: 'k', fingerprint: 'f', requestId: 'r', at: Date.now() }
+  const ask = { tokenId: id, key: 'k', fingerprint: 'f', bodyBytes: 1, requestId: 'r', at: Date.now() }
   test.match(await keys.claim(ask), { state: 'claimed' })
   test.match(await counts?.count(id, 'day'), { count: 1 })
   await redis.kill()

@@ -60,7 +60,7 @@ t.test('after a partition no hold of a refused request stands, however many were
 
 t.test('an idempotency key whose claim was lost on its way back is free for the next try', async (test) => {
   const { proxy, stores, id, key } = await openBehindProxy(test)
-  const ask = { tokenId: id, key: 'again', fingerprint: 'f' }
+  const ask = { tokenId: id, key: 'again', fingerprint: 'f', bodyBytes: 1 }
   proxy.set('deaf')
   await test.rejects(stores.keys.claim({ ...ask, requestId: 'first', at: Date.now() }))
   proxy.set('pass')

@@ -36,13 +36,13 @@ export function prepareKeys(db: Sqlite, limits: KeyLimits) {
 
 function prepareReads(db: Sqlite) {
   const find = db.prepare('SELECT * FROM claims WHERE token_id = ? AND key_hash = ?')
-  const time = db.prepare('SELECT at FROM claims WHERE token_id = ? AND key_hash = ?')
+  const claim = db.prepare('SELECT at, fingerprint FROM claims WHERE token_id = ? AND key_hash = ?')
   const answered = db.prepare('SELECT file FROM claims WHERE bytes > 0')
   return {
     find: ({ tokenId, keyHash }: HashedRequest): Row | undefined => readRow(find.get(tokenId, keyHash)),
-    claimedAt(tokenId: string, keyHash: Buffer): number | undefined {
-      const row = time.get(tokenId, keyHash)
-      return row && Number(row.at)
+    findClaim(tokenId: string, keyHash: Buffer): { at: number; bodyBytes: number } | undefined {
+      const row = claim.get(tokenId, keyHash)
+      return row && { at: Number(row.at), bodyBytes: readFingerprint(row).bodyBytes }
     },
     files: (): Set<string> => new Set(filesOf(answered.all())),
   }
@@ -60,9 +60,9 @@ function prepareChanges(db: Sqlite, limits: KeyLimits) {
     (SELECT rowid FROM claims WHERE at <= ? AND is_over = 1 ORDER BY at LIMIT ?) RETURNING file`)
   const makeRoom = prepareRoom(db, limits)
   return {
-    put: ({ tokenId, keyHash, fingerprint, requestId, at }: HashedRequest): string[] => {
+    put: ({ tokenId, keyHash, fingerprint, bodyBytes, requestId, at }: HashedRequest): string[] => {
       const files = filesOf(remove.all(tokenId, keyHash))
-      put.run(tokenId, keyHash, fingerprint, requestId, at)
+      put.run(tokenId, keyHash, `${fingerprint} ${bodyBytes}`, requestId, at)
       return files
     },
     finish: ({ tokenId, keyHash, requestId }: HashedRequest, kept: Kept | undefined): string[] => {
@@ -97,10 +97,17 @@ const columnsOf = ({ status, headers, body, bytes }: Kept): Columns => {
 const filesOf = (rows: Record<string, unknown>[]): string[] =>
   rows.flatMap(({ file }) => (typeof file === 'string' ? [file] : []))
 
+/** The body's length stands behind it; in rows of before it does not, and whatever is sent may be that body. */
+function readFingerprint(row: Record<string, unknown>): { fingerprint: string; bodyBytes: number } {
+  const [fingerprint = '', bytes] = String(row.fingerprint).split(' ')
+  return { fingerprint, bodyBytes: bytes === undefined ? Number.POSITIVE_INFINITY : Number(bytes) }
+}
+
 function readRow(row: Record<string, unknown> | undefined): Row | undefined {
   if (row === undefined) return undefined
-  const { fingerprint, request_id: requestId, at, status, headers, body, file, digest, bytes } = row
-  const base = { fingerprint: String(fingerprint), requestId: String(requestId), at: Number(at) }
+  const { request_id: requestId, at, status, headers, body, file, digest, bytes } = row
+  const { fingerprint } = readFingerprint(row)
+  const base = { fingerprint, requestId: String(requestId), at: Number(at) }
   const head = () => ({
     status: Number(status),
     headers: JSON.parse(String(headers)),

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { storeUnavailable } from '../../errors.ts'
-import type { Claim, IdempotencyStore, KeptAnswer, KeyedRequest, KeyLimits } from '../idempotency.ts'
+import type { BareKey, Claim, IdempotencyStore, KeptAnswer, KeyedRequest, KeyLimits } from '../idempotency.ts'
 import { KEY_MEMORY_MS, SMALL_ANSWER_BYTES, sizeOfAnswer } from '../idempotency.ts'
 import type { Sqlite } from '../sqlite.ts'
 import { type AnswerFiles, openAnswerFiles } from './answer-files.ts'
@@ -79,12 +79,12 @@ class FileKeys implements IdempotencyStore {
     return { state: 'claimed', id }
   }
 
-  async isKnown({ tokenId, key, at }: Pick<KeyedRequest, 'tokenId' | 'key' | 'at'>): Promise<boolean> {
+  async isKnown({ tokenId, key, at, bodyBytes }: BareKey): Promise<boolean> {
     const keyHash = keyHashOf(tokenId, key)
     const held = this.#held.get(keyHash.toString('base64'))
-    if (held !== undefined) return held.end !== 'free'
-    const claimedAt = this.#table.claimedAt(tokenId, keyHash)
-    return claimedAt !== undefined && claimedAt > at - KEY_MEMORY_MS
+    if (held !== undefined) return held.end !== 'free' && bodyBytes <= held.request.bodyBytes
+    const claim = this.#table.findClaim(tokenId, keyHash)
+    return claim !== undefined && claim.at > at - KEY_MEMORY_MS && bodyBytes <= claim.bodyBytes
   }
 
   async finish(id: string, answer: KeptAnswer | undefined): Promise<void> {

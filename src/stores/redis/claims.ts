@@ -74,10 +74,12 @@ export function openClaims(options: ClaimsOptions): IdempotencyStore {
       }
       throw storeUnavailable('The idempotency key is asked about by too many at once: try again')
     },
-    async isKnown({ tokenId, key, at }) {
+    async isKnown({ tokenId, key, at, bodyBytes }) {
       const name = tools.keys.claim(tokenId, hash('sha256', key))
-      const claimedAt = await link.read((client) => client.hget(name, 'at'))
-      return claimedAt !== null && at - Number(claimedAt) < KEY_MEMORY_MS
+      const [claimedAt, bytes] = await link.read((client) => client.hmget(name, 'at', 'bytes'))
+      // Replicas of before do not write it: whatever is sent may be that body.
+      const most = Number(bytes ?? Number.POSITIVE_INFINITY)
+      return typeof claimedAt === 'string' && at - Number(claimedAt) < KEY_MEMORY_MS && bodyBytes <= most
     },
     finish: async (claimId, answer) => end(claimId, await placeAnswer(options, claimId, answer)),
     free: (claimId) => end(claimId, FREE),
@@ -95,13 +97,13 @@ async function claimOnce(
   name: ClaimName,
 ): Promise<Claim | undefined> {
   const { link, scripts, keys, owner } = tools
-  const { fingerprint, at } = request
+  const { fingerprint, bodyBytes, at } = request
   const { tokenId, keyHash, claim, requestId } = name
   const key = keys.claim(tokenId, keyHash)
   const hours = keys.claimHours(tokenId)
   const most = mostKeys(memory, limits)
   const touched = [key, keys.replicas, keys.charged(tokenId, requestId), hours]
-  const args = [claim, fingerprint, requestId, owner, KEY_MEMORY_MS, at, most]
+  const args = [claim, fingerprint, requestId, owner, KEY_MEMORY_MS, at, most, bodyBytes]
   const found = await link.run(scripts.claim, touched, args)
   const [state, first = '', kept = '', largeId = ''] = Array.isArray(found) ? found.map(String) : []
   if (state === 'claimed') return { state, id: idOf(name) }

@@ -1,5 +1,6 @@
 -- KEYS: what a client's key stands for, replicas, whether the request was charged, how many keys the token has.
--- ARGV: claim, fingerprint, request id, owner, ms to remember, when the request came, most keys.
+-- ARGV: claim, fingerprint, request id, owner, ms to remember, when the request came, most keys,
+-- bytes of the body.
 -- Answers {'claimed'}, {'mismatch'}, {'running', request}, {'answered', request, answer or '', large answer's id or ''},
 -- {'full', ms until there is room} or {'orphan', request}: its owner is dead, ask with `orphan`. Run twice it is one claim.
 local found = redis.call('HMGET', KEYS[1], 'claim', 'fingerprint', 'request', 'owner', 'state', 'answer', 'at', 'large')
@@ -28,7 +29,7 @@ for index = 1, #hours, 2 do
 end
 redis.call('PEXPIRE', KEYS[4], memory + 2 * HOUR_MS)
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'at', ARGV[6], 'claim', ARGV[1], 'fingerprint', ARGV[2], 'request', ARGV[3], 'owner', ARGV[4], 'state', 'running')
+redis.call('HSET', KEYS[1], 'at', ARGV[6], 'claim', ARGV[1], 'fingerprint', ARGV[2], 'request', ARGV[3], 'owner', ARGV[4], 'state', 'running', 'bytes', ARGV[8])
 -- Longer than it counts, by what clocks of replicas may differ.
 redis.call('PEXPIRE', KEYS[1], memory + HOUR_MS)
 redis.call('SET', KEYS[3], '0', 'PX', memory + HOUR_MS)
