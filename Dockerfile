@@ -33,7 +33,7 @@ COPY --chown=node:node src ./src
 USER node
 # Compiled once here, by a first start: the root file system is read-only when the container runs. Same flags as below, or
 # V8 ignores it.
-RUN PORT=0 DB_DIR=/tmp/first/db LOG_DIR=/tmp/first/logs node --max-semi-space-size=16 --initial-old-space-size=128 --input-type=module -e "\
+RUN PORT=0 DB_DIR=/tmp/first/db LOG_DIR=/tmp/first/logs node --max-semi-space-size=16 --initial-old-space-size=128 --no-allocation-site-pretenuring --input-type=module -e "\
 await import('/app/src/server.js'); \
 await import('/app/src/stores/redis/store.ts'); \
 setTimeout(() => process.kill(process.pid, 'SIGTERM'), 1000)" > /dev/null \
@@ -42,4 +42,4 @@ EXPOSE 8088
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
   CMD curl -fsS -o /dev/null "http://127.0.0.1:${PORT:-${API_GATEWAY_PORT:-8088}}/health"
 # npm does not pass signals on, so Node is started directly, with the flags of "npm start".
-CMD ["node", "--max-semi-space-size=16", "--initial-old-space-size=128", "src/server.js"]
+CMD ["node", "--max-semi-space-size=16", "--initial-old-space-size=128", "--no-allocation-site-pretenuring", "src/server.js"]

@@ -4,7 +4,7 @@ import { clientErrorHandler, frameworkErrors, refuseTunnel } from './entrance/er
 import { gatherChunks } from './entrance/fine-chunks.ts'
 import { watchClients } from './entrance/half-closed.ts'
 import { makeRequestId } from './entrance/request-id.ts'
-import { createHearing } from './entrance/unread-body.ts'
+import { createHearingResponse } from './entrance/unread-body.ts'
 import { invalidRequest, upstreamTimeout } from './errors.ts'
 import { schemaController } from './route-schemas.ts'
 import { quietRequests } from './telemetry/quiet-requests.ts'
@@ -33,6 +33,7 @@ export const openServer = (settings: Settings, logger: FastifyBaseLogger): Fasti
     // A socket on which nothing moves in either direction for longer than any request may last.
     connectionTimeout: settings.totalTimeoutMs + IDLE_MARGIN_MS,
     http: {
+      ServerResponse: createHearingResponse(),
       shouldUpgradeCallback: shouldUpgrade,
       headersTimeout: HEADERS_TIMEOUT_MS,
       // Every 30 s, as usual, the timeout above would be twice as long.
@@ -46,7 +47,6 @@ export const openServer = (settings: Settings, logger: FastifyBaseLogger): Fasti
   })
   watchClients(app.server, (socket) => clientErrorHandler(invalidRequest(HALF), socket))
   app.server.prependListener('request', gatherChunks)
-  app.server.prependListener('request', createHearing())
   app.server.on('connect', refuseTunnel)
   ownUpgrades(app, {
     timeoutMs: HEADERS_TIMEOUT_MS,

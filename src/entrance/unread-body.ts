@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { ServerResponse } from '../node-http.ts'
+import { ServerResponse } from '../node-http.ts'
 
 /** How long a client that has its answer may go on sending what it asked with. */
 const HEARING_MS = 3_000
@@ -23,11 +23,13 @@ const hasBody = ({ headers }: IncomingMessage): boolean => {
 }
 
 /**
- * For the server's event `request`, one for each server: whoever answers, and however. An answer may be out before its
+ * The class of a server's responses, one for each server: whoever answers, and however. An answer may be out before its
  * request is in. Closed at once, the connection would be reset under the client's hands and the answer lost (RFC 9112
- * section 9.6); so the rest is read and thrown away, but not for ever: then the connection goes.
+ * section 9.6); so the rest is read and thrown away, but not for ever: then the connection goes. A class, and not a
+ * listener on each response: Node calls `detachSocket` when the last byte of an answer is out, and who answers in time
+ * pays nothing for it.
  */
-export const createHearing = (): ((request: IncomingMessage, response: ServerResponse) => void) => {
+export function createHearingResponse(): typeof ServerResponse {
   const heard = new Set<Heard>()
   let looking: NodeJS.Timeout | undefined
   const look = (): void => {
@@ -37,17 +39,16 @@ export const createHearing = (): ((request: IncomingMessage, response: ServerRes
     clearInterval(looking)
     looking = undefined
   }
-  /** Of a response that is about to leave its socket. (A destroyed request has none any more.) */
-  function hearOn(this: ServerResponse): void {
-    const { req: request, socket } = this
-    if (request.complete || !socket || socket.destroyed) return
-    const untilMs = performance.now() + HEARING_MS
-    heard.add({ request, socket, untilMs, mostBytesRead: socket.bytesRead + HEARING_BYTES })
-    looking ??= setInterval(look, LOOK_MS).unref()
-    request.resume()
-  }
-  return (request, response) => {
-    if (hasBody(request)) response.prependOnceListener('finish', hearOn)
+  return class<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
+    override detachSocket(socket: Socket): void {
+      super.detachSocket(socket)
+      const request = this.req
+      if (request.complete || socket.destroyed || !hasBody(request)) return
+      const untilMs = performance.now() + HEARING_MS
+      heard.add({ request, socket, untilMs, mostBytesRead: socket.bytesRead + HEARING_BYTES })
+      looking ??= setInterval(look, LOOK_MS).unref()
+      request.resume()
+    }
   }
 }
 
