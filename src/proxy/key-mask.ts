@@ -20,10 +20,12 @@ const NOTHING: Buffer = Buffer.alloc(0)
 export class KeyMask {
   /** The key, and as JSON or a URL may write it. */
   readonly #needles: readonly [Buffer, ...Buffer[]]
+  readonly #key: string
   /** The last bytes so far, where they may be the beginning of a key. */
   #held = NOTHING
 
   constructor(key: string) {
+    this.#key = key
     this.#needles = needlesOf(key)
   }
 
@@ -55,7 +57,8 @@ export class KeyMask {
   }
 
   text(text: string): string {
-    if (text.length < this.#needles[0].length) return text
+    // A key with one spelling is plain ASCII: nearly every header is done with here.
+    if (this.#needles.length === 1 && !text.includes(this.#key)) return text
     const bytes = Buffer.from(text, 'latin1')
     return Buffer.concat([this.pass(bytes), this.rest()]).toString('latin1')
   }
