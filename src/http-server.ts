@@ -1,5 +1,5 @@
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
-import type { Settings } from './config/env.ts'
+import type { Settings } from './config/env/settings.ts'
 import { clientErrorHandler, frameworkErrors, refuseTunnel } from './entrance/error-reply.ts'
 import { gatherChunks } from './entrance/fine-chunks.ts'
 import { watchClients } from './entrance/half-closed.ts'

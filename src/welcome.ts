@@ -1,4 +1,4 @@
-import type { Log } from './telemetry/logger.ts'
+import type { Log } from './telemetry/logger/logger.ts'
 
 /** Security fixes of October 2026: below these, a provider could attack the runtime's decoder. */
 const SAFE_NODE: Readonly<Record<string, string>> = { 24: '24.22.1', 26: '26.12.1' }

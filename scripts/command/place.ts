@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { readSettings, type Settings } from '../../src/config/env.ts'
-import { loadEnvFile } from '../../src/config/env-file.ts'
+import { loadEnvFile } from '../../src/config/env/env-file.ts'
+import { readSettings, type Settings } from '../../src/config/env/settings.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 const NAMES = ['DB_DIR', 'REDIS_URL', 'REDIS_URL_FILE', 'REDIS_PREFIX']

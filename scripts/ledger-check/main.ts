@@ -1,6 +1,6 @@
 import { Command } from 'commander'
+import type { Credits } from '../../src/stores/contracts/token-store.ts'
 import { readBooks } from '../../src/stores/open.ts'
-import type { Credits } from '../../src/stores/token-store.ts'
 import { type Place, readPlace } from '../command/place.ts'
 import { DONE, FAILED, runCommand } from '../command/run.ts'
 import { NoServer, tokensOfServer } from '../token-gen/door.ts'

@@ -7,7 +7,7 @@ import Fastify, {
 } from 'fastify'
 import { GatewayError, internalError, invalidRequest, notFound } from '../errors.ts'
 import { checkWithValibot, schemaController } from '../route-schemas.ts'
-import type { TokenStore } from '../stores/token-store.ts'
+import type { TokenStore } from '../stores/contracts/token-store.ts'
 import { type DoorPath, openDoorPath } from './door-path.ts'
 import { adminTokens } from './tokens.ts'
 

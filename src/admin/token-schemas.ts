@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import { OPERATION_ID } from '../stores/token-changes.ts'
+import { OPERATION_ID } from '../stores/contracts/token-changes.ts'
 
 const whole = (minimum: number, maximum: number) =>
   v.pipe(v.number(), v.integer(), v.minValue(minimum), v.maxValue(maximum))

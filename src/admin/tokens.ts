@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { InferOutput } from 'valibot'
-import type { TokenStore } from '../stores/token-store.ts'
+import type { TokenStore } from '../stores/contracts/token-store.ts'
 import {
   creditsBody,
   mintBody,

@@ -1,4 +1,4 @@
-import type { TokenStore } from '../stores/token-store.ts'
+import type { TokenStore } from '../stores/contracts/token-store.ts'
 import { hashSecret, makeSecret, prefixOf } from './secret.ts'
 
 /** The master token may spend this many credits: in effect, without end. */

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import type { TokenStore } from '../stores/token-store.ts'
+import type { TokenStore } from '../stores/contracts/token-store.ts'
 
 export interface AccountOptions {
   tokens: TokenStore

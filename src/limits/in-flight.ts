@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { rateLimited } from '../errors.ts'
-import type { TokenStore } from '../stores/token-store.ts'
+import type { TokenStore } from '../stores/contracts/token-store.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {

@@ -1,4 +1,4 @@
-import type { Price } from '../config/models.ts'
+import type { Price } from '../config/catalog/catalog.ts'
 import { count } from './counting.ts'
 import type { StreamMeter } from './stream-meter.ts'
 import { NO_USAGE, type Usage, type UsageKind } from './usage-kinds.ts'

@@ -1,4 +1,4 @@
-import type { Price } from '../config/models.ts'
+import type { Price } from '../config/catalog/catalog.ts'
 import type { Usage } from './usage-kinds.ts'
 
 /** Below this a fraction is the noise of binary floats (0.1 + 0.2), not a part of a micro-credit. */

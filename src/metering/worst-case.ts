@@ -1,4 +1,4 @@
-import type { Price } from '../config/models.ts'
+import type { Price } from '../config/catalog/catalog.ts'
 import { costMicros } from './price.ts'
 import type { Usage, UsageKind } from './usage-kinds.ts'
 

@@ -1,4 +1,4 @@
-import type { Dialect } from '../config/models.ts'
+import type { Dialect } from '../config/catalog/catalog.ts'
 import type { UsageKind } from '../metering/usage-kinds.ts'
 
 /** One paid endpoint: what it takes, what it speaks and how it is counted. */

@@ -1,4 +1,4 @@
-import type { Catalog, Model, Price, Provider, Unit } from '../config/models.ts'
+import type { Catalog, Model, Price, Provider, Unit } from '../config/catalog/catalog.ts'
 import { modelNotAllowed, modelNotFound } from '../errors.ts'
 import type { UsageKind } from '../metering/usage-kinds.ts'
 import { isModelAllowed } from './access.ts'

@@ -1,6 +1,6 @@
 import { chmod, mkdir, open, readdir, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { StoreError } from './store-error.ts'
+import { StoreError } from './contracts/store-error.ts'
 
 const OTHERS = 0o077
 const STICKY = 0o1000

@@ -1,13 +1,13 @@
 import { join } from 'node:path'
-import type { RedisAddress } from '../config/redis-url.ts'
-import type { Dump } from './accounts-dump.ts'
-import type { Books } from './books.ts'
+import type { RedisAddress } from '../config/env/redis-url.ts'
+import type { Dump } from './contracts/accounts-dump.ts'
+import type { Books } from './contracts/books.ts'
+import { StoreError } from './contracts/store-error.ts'
 import { readFileBooks } from './file/books.ts'
 import { hasFiles, putInPlace, setAside, writeFiles } from './file/transfer.ts'
 import { openStores, readBooks } from './open.ts'
 import { openTransfer, type RedisTransfer } from './redis/transfer.ts'
 import { removeMarker } from './redis-marker.ts'
-import { StoreError } from './store-error.ts'
 
 export interface MoveOptions {
   dbDir: string

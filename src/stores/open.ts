@@ -1,16 +1,16 @@
-import type { RedisAddress } from '../config/redis-url.ts'
-import type { Books } from './books.ts'
-import { DEFAULT_KEY_LIMITS, type IdempotencyStore, type KeyLimits } from './idempotency.ts'
-import type { LargeAnswers } from './large-answers.ts'
+import type { RedisAddress } from '../config/env/redis-url.ts'
+import type { Books } from './contracts/books.ts'
+import { DEFAULT_KEY_LIMITS, type IdempotencyStore, type KeyLimits } from './contracts/idempotency.ts'
+import type { LargeAnswers } from './contracts/large-answers.ts'
+import type { SharedCounts } from './contracts/shared-counts.ts'
+import type { TokenStore } from './contracts/token-store.ts'
+import type { UsageSink } from './contracts/usage-sink.ts'
+import type { Warn } from './contracts/warn.ts'
 import type { RedisMemory } from './redis/memory-watch.ts'
 import { refuseMarked } from './redis-marker.ts'
-import type { SharedCounts } from './shared-counts.ts'
-import type { TokenStore } from './token-store.ts'
-import type { UsageSink } from './usage/usage-sink.ts'
-import type { Warn } from './warn.ts'
 
 // biome-ignore lint/performance/noBarrelFile: callers know one door; its own file keeps the drivers from a circle.
-export { StoreError } from './store-error.ts'
+export { StoreError } from './contracts/store-error.ts'
 
 /** Everything that outlives a request. */
 export interface Stores {
@@ -83,13 +83,13 @@ function readLimits(settings: StoreSettings): KeyLimits {
 /** Replicas without a database of their own keep small answers alone. */
 async function openLarge(settings: StoreSettings): Promise<LargeAnswers | undefined> {
   if (settings.databaseUrl === undefined) return undefined
-  const { openPostgresAnswers } = await import('./postgres-answers.ts')
+  const { openPostgresAnswers } = await import('./sql/postgres-answers.ts')
   return openPostgresAnswers(settings.databaseUrl, readLimits(settings))
 }
 
 async function openSink({ databaseUrl, dbDir }: StoreSettings): Promise<UsageSink> {
-  if (databaseUrl === undefined) return (await import('./usage/sqlite.ts')).openSqliteUsage(dbDir)
-  return (await import('./usage/postgres.ts')).openPostgresUsage(databaseUrl)
+  if (databaseUrl === undefined) return (await import('./sql/sqlite-usage.ts')).openSqliteUsage(dbDir)
+  return (await import('./sql/postgres-usage.ts')).openPostgresUsage(databaseUrl)
 }
 
 /** The sums of the stores, without opening them: beside a running server or without one. Throws a `StoreError`. */

@@ -1,8 +1,8 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { StoreError } from './contracts/store-error.ts'
 import { replaceFile } from './durable-file.ts'
 import { sweepTemporary } from './folder.ts'
-import { StoreError } from './store-error.ts'
 
 const MARKER = 'redis-store.json'
 

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Token } from '../stores/token-store.ts'
+import type { Token } from '../stores/contracts/token-store.ts'
 
 /** What the rooms found out about a request; each writes its part, the last line of the request says it all. */
 export interface RequestLine {

@@ -3,8 +3,8 @@ import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:h
 import { request as secure } from 'node:https'
 import type { Socket } from 'node:net'
 import { request as plain } from '../node-http.ts'
-import type { Failure } from '../proxy/failover.ts'
-import { readNetworkFailure } from '../proxy/failover.ts'
+import type { Failure } from '../routing/failover.ts'
+import { readNetworkFailure } from '../routing/failover.ts'
 import type { End } from './relay.ts'
 
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'

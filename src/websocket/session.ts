@@ -1,5 +1,5 @@
 import { type GatewayError, gatewayRestarting, invalidApiKey } from '../errors.ts'
-import type { Cuttable } from '../proxy/live.ts'
+import type { Cuttable } from '../live.ts'
 import type { Dial } from './dial.ts'
 import type { OpenSocket } from './open-sockets.ts'
 import type { Relay } from './relay.ts'

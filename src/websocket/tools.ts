@@ -1,4 +1,4 @@
-import type { Live } from '../proxy/live.ts'
+import type { Live } from '../live.ts'
 import type { ProviderHealth } from '../routing/health.ts'
 import type { RetryBudget } from '../routing/retry-budget.ts'
 import type { DialTimeouts } from './dial.ts'

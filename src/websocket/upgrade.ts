@@ -11,8 +11,8 @@ import {
   upgradeNotServed,
   upgradeRequired,
 } from '../errors.ts'
+import type { ServiceKind } from '../services/websocket-lookup.ts'
 import type { End } from './relay.ts'
-import type { ServiceKind } from './service-lookup.ts'
 import { readProtocols } from './subprotocols.ts'
 
 /** What the 101 says, and who takes over the socket after it. */

@@ -1,12 +1,12 @@
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { BUILTIN_MODELS } from '../../src/config/builtin-catalog.ts'
-import { openCatalog } from '../../src/config/catalog-source.ts'
-import { readSettings, SettingsError } from '../../src/config/env.ts'
-import type { Provider } from '../../src/config/models.ts'
-import { buildCatalog, isDemoOn } from '../../src/config/models-file.ts'
-import { KNOWN_PROVIDERS } from '../../src/config/providers.ts'
+import { BUILTIN_MODELS } from '../../src/config/catalog/builtin-catalog.ts'
+import type { Provider } from '../../src/config/catalog/catalog.ts'
+import { buildCatalog, isDemoOn } from '../../src/config/catalog/models-file.ts'
+import { KNOWN_PROVIDERS } from '../../src/config/catalog/providers.ts'
+import { openCatalog } from '../../src/config/catalog/source.ts'
+import { readSettings, SettingsError } from '../../src/config/env/settings.ts'
 
 type Env = Record<string, string | undefined>
 

@@ -2,9 +2,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { parseEnv } from 'node:util'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { readSettings, SettingsError } from '../../src/config/env.ts'
-import { usualBodyMemory } from '../../src/config/memory.ts'
-import { KNOWN_PROVIDERS } from '../../src/config/providers.ts'
+import { KNOWN_PROVIDERS } from '../../src/config/catalog/providers.ts'
+import { usualBodyMemory } from '../../src/config/env/memory.ts'
+import { readSettings, SettingsError } from '../../src/config/env/settings.ts'
 
 type Env = Record<string, string | undefined>
 
@@ -68,8 +68,8 @@ t.test('.env.example may be copied as it is, and names every setting', async (t)
   const text = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8')
   const example = parseEnv(text)
   t.same({ ...readSettings(example), readKey: 0 }, { ...readSettings({}), readKey: 0 })
-  const files = ['env.ts', 'plain-settings.ts'].map(
-    (name) => new URL(`../../src/config/${name}`, import.meta.url),
+  const files = ['settings.ts', 'plain-settings.ts'].map(
+    (name) => new URL(`../../src/config/env/${name}`, import.meta.url),
   )
   const source = files.map((file) => readFileSync(file, 'utf8')).join('')
   const asked = source.match(/'[A-Z][A-Z]+(?:_[A-Z]+)*'/g) ?? []

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { readRedisUrl } from '../../src/config/redis-url.ts'
+import { readRedisUrl } from '../../src/config/env/redis-url.ts'
 
 const read = (url: string) => {
   const mistakes: string[] = []

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
-import type { Claim, IdempotencyStore, KeyedRequest } from '../../src/stores/idempotency.ts'
-import { KEY_MEMORY_MS } from '../../src/stores/idempotency.ts'
-import type { TokenStore } from '../../src/stores/token-store.ts'
+import type { Claim, IdempotencyStore, KeyedRequest } from '../../src/stores/contracts/idempotency.ts'
+import { KEY_MEMORY_MS } from '../../src/stores/contracts/idempotency.ts'
+import type { TokenStore } from '../../src/stores/contracts/token-store.ts'
 import { newToken, usageOf } from './token-store.ts'
 
 /** Both contracts over one store. */

@@ -1,7 +1,12 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
-import type { IdempotencyStore, KeptAnswer, KeyedRequest, KeyLimits } from '../../src/stores/idempotency.ts'
+import type {
+  IdempotencyStore,
+  KeptAnswer,
+  KeyedRequest,
+  KeyLimits,
+} from '../../src/stores/contracts/idempotency.ts'
 import type { Owner, ReopenedKeys } from './idempotency.ts'
 
 export interface KeptAnswersOptions {

@@ -1,5 +1,5 @@
 import type fc from 'fast-check'
-import type { TokenStore } from '../../src/stores/token-store.ts'
+import type { TokenStore } from '../../src/stores/contracts/token-store.ts'
 
 interface ModelHold {
   id: number

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
-import type { NewToken, TokenStore, UsageRow } from '../../src/stores/token-store.ts'
+import type { NewToken, TokenStore, UsageRow } from '../../src/stores/contracts/token-store.ts'
 
 /** A store with nothing in it, and the same one after a restart. */
 export interface OpenedStore {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { foldName } from '../../src/proxy/guarded-fields.ts'
+import { foldName } from '../../src/request/guarded-fields.ts'
 import { chat } from '../support/answers.ts'
 import { bearer, credits, post } from '../support/client.ts'
 import { formBody, formType } from '../support/form.ts'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import type { Price } from '../../src/config/models.ts'
+import type { Price } from '../../src/config/catalog/catalog.ts'
 import { inputBound } from '../../src/metering/input-bound.ts'
 import { costMicros } from '../../src/metering/price.ts'
 import { NO_USAGE, type Usage } from '../../src/metering/usage-kinds.ts'

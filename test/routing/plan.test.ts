@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { Catalog, Dialect, Model, Provider } from '../../src/config/models.ts'
+import type { Catalog, Dialect, Model, Provider } from '../../src/config/catalog/catalog.ts'
 import type { UsageKind } from '../../src/metering/usage-kinds.ts'
 import { isModelAllowed } from '../../src/routing/access.ts'
 import { planSteps } from '../../src/routing/plan.ts'

@@ -3,8 +3,8 @@ import { cpSync, existsSync, mkdirSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { HoldRequest, TokenStore } from '../../src/stores/contracts/token-store.ts'
 import { openStores } from '../../src/stores/open.ts'
-import type { HoldRequest, TokenStore } from '../../src/stores/token-store.ts'
 
 export interface Owner {
   teardown(close: () => unknown): unknown

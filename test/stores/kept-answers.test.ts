@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
-import { type KeyLimits, SMALL_ANSWER_BYTES } from '../../src/stores/idempotency.ts'
+import { type KeyLimits, SMALL_ANSWER_BYTES } from '../../src/stores/contracts/idempotency.ts'
 import { openStores } from '../../src/stores/open.ts'
 import { answerOf, answerUnder, givenAgain, keptAnswersContract, keyedOf } from '../contract/kept-answers.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'

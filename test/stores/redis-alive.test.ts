@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
-import { readRedisUrl } from '../../src/config/redis-url.ts'
+import { readRedisUrl } from '../../src/config/env/redis-url.ts'
 import { openStores } from '../../src/stores/open.ts'
 import { newToken } from '../contract/token-store.ts'
 import { startRedis } from '../support/redis.ts'

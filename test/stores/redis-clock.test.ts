@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
-import { readRedisUrl } from '../../src/config/redis-url.ts'
+import { readRedisUrl } from '../../src/config/env/redis-url.ts'
 import { openStores } from '../../src/stores/open.ts'
 import { buildKeys } from '../../src/stores/redis/keys.ts'
 import { newToken } from '../contract/token-store.ts'

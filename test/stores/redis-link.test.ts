@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { readRedisUrl } from '../../src/config/redis-url.ts'
+import { readRedisUrl } from '../../src/config/env/redis-url.ts'
 import { buildClient } from '../../src/stores/redis/client.ts'
 import { RedisLink } from '../../src/stores/redis/link.ts'
 import { startRedis } from '../support/redis.ts'

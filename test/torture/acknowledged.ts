@@ -1,8 +1,8 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import type { TokenStore } from '../../src/stores/contracts/token-store.ts'
 import { openStores } from '../../src/stores/open.ts'
-import type { TokenStore } from '../../src/stores/token-store.ts'
 
 /** Micro-credits of each token at first, of each charge, top-up and debit. */
 export const [BEGIN, CHARGE, ADD, TAKE] = [1_000_000, 3, 7, 2]

@@ -1,10 +1,10 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { buildApp } from '../../src/app.ts'
-import { readSettings } from '../../src/config/env.ts'
-import { buildCatalog } from '../../src/config/models-file.ts'
+import { buildCatalog } from '../../src/config/catalog/models-file.ts'
+import { readSettings } from '../../src/config/env/settings.ts'
 import { openStores } from '../../src/stores/open.ts'
-import { openLog } from '../../src/telemetry/logger.ts'
+import { openLog } from '../../src/telemetry/logger/logger.ts'
 import { folder } from '../stores/folders.ts'
 
 t.test('one owner has the upgrade event, also beside a proxied path', async (t) => {

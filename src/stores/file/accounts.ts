@@ -1,4 +1,4 @@
-import type { Credits } from '../token-store.ts'
+import type { Credits } from '../contracts/token-store.ts'
 
 interface Account {
   creditedMicros: number

@@ -1,6 +1,13 @@
 import { balanceTooSmall, idempotencyMismatch } from '../../errors.ts'
-import { checkAdjustment, disabled, enabled, refuseRevoked, revoked, rotated } from '../token-changes.ts'
-import type { Adjustment, Rotation, Token } from '../token-store.ts'
+import {
+  checkAdjustment,
+  disabled,
+  enabled,
+  refuseRevoked,
+  revoked,
+  rotated,
+} from '../contracts/token-changes.ts'
+import type { Adjustment, Rotation, Token } from '../contracts/token-store.ts'
 import type { Ledger } from './ledger.ts'
 import type { TokenRecord } from './token-record.ts'
 import type { Changed, TokenBook } from './tokens.ts'

@@ -1,6 +1,6 @@
 import { storeUnavailable } from '../../errors.ts'
-import type { Sqlite } from '../sqlite.ts'
-import { prepareTransaction } from '../sqlite.ts'
+import type { Sqlite } from '../sql/sqlite.ts'
+import { prepareTransaction } from '../sql/sqlite.ts'
 
 const RETRY_AFTER_MS = 1000
 const MOST_KEPT = 10_000

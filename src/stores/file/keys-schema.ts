@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
-import { SMALL_ANSWER_BYTES } from '../idempotency.ts'
-import type { Sqlite } from '../sqlite.ts'
-import { prepareTransaction } from '../sqlite.ts'
+import { SMALL_ANSWER_BYTES } from '../contracts/idempotency.ts'
+import type { Sqlite } from '../sql/sqlite.ts'
+import { prepareTransaction } from '../sql/sqlite.ts'
 
 const CLAIMS = `
 CREATE TABLE IF NOT EXISTS claims (

@@ -1,7 +1,7 @@
-import type { KeyedRequest, KeyLimits } from '../idempotency.ts'
-import { KEY_MEMORY_MS } from '../idempotency.ts'
-import type { Sqlite } from '../sqlite.ts'
-import { prepareTransaction } from '../sqlite.ts'
+import type { KeyedRequest, KeyLimits } from '../contracts/idempotency.ts'
+import { KEY_MEMORY_MS } from '../contracts/idempotency.ts'
+import type { Sqlite } from '../sql/sqlite.ts'
+import { prepareTransaction } from '../sql/sqlite.ts'
 import type { AnswerFile } from './answer-files.ts'
 import { addClaims } from './keys-schema.ts'
 

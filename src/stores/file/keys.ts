@@ -1,8 +1,15 @@
 import { randomUUID } from 'node:crypto'
 import { storeUnavailable } from '../../errors.ts'
-import type { BareKey, Claim, IdempotencyStore, KeptAnswer, KeyedRequest, KeyLimits } from '../idempotency.ts'
-import { KEY_MEMORY_MS, SMALL_ANSWER_BYTES, sizeOfAnswer } from '../idempotency.ts'
-import type { Sqlite } from '../sqlite.ts'
+import type {
+  BareKey,
+  Claim,
+  IdempotencyStore,
+  KeptAnswer,
+  KeyedRequest,
+  KeyLimits,
+} from '../contracts/idempotency.ts'
+import { KEY_MEMORY_MS, SMALL_ANSWER_BYTES, sizeOfAnswer } from '../contracts/idempotency.ts'
+import type { Sqlite } from '../sql/sqlite.ts'
 import { type AnswerFiles, openAnswerFiles } from './answer-files.ts'
 import { keyHashOf } from './keys-schema.ts'
 import { type HashedRequest, type Kept, prepareKeys } from './keys-table.ts'

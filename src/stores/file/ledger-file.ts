@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { chmodSync, closeSync, existsSync, openSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Sqlite } from '../sqlite.ts'
-import { openSqlite, prepareTransaction } from '../sqlite.ts'
-import { StoreError } from '../store-error.ts'
+import { StoreError } from '../contracts/store-error.ts'
+import type { Sqlite } from '../sql/sqlite.ts'
+import { openSqlite, prepareTransaction } from '../sql/sqlite.ts'
 import { createTables, LEDGER_VERSION } from './ledger-schema.ts'
 
 export const LEDGER_FILE = 'usage.sqlite'

@@ -1,4 +1,4 @@
-import type { Sqlite } from '../sqlite.ts'
+import type { Sqlite } from '../sql/sqlite.ts'
 
 const TABLES = `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;

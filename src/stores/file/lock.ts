@@ -1,7 +1,7 @@
 import { join } from 'node:path'
-import type { Sqlite } from '../sqlite.ts'
-import { isBusy, openSqlite } from '../sqlite.ts'
-import { StoreError } from '../store-error.ts'
+import { StoreError } from '../contracts/store-error.ts'
+import type { Sqlite } from '../sql/sqlite.ts'
+import { isBusy, openSqlite } from '../sql/sqlite.ts'
 
 /** The right to be the only one in a folder. */
 export interface Lock {

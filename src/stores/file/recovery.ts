@@ -1,7 +1,7 @@
-import type { Sqlite } from '../sqlite.ts'
-import { prepareTransaction } from '../sqlite.ts'
-import type { UsageRow } from '../token-store.ts'
-import { usageValues } from '../usage-values.ts'
+import type { UsageRow } from '../contracts/token-store.ts'
+import { usageValues } from '../contracts/usage-values.ts'
+import type { Sqlite } from '../sql/sqlite.ts'
+import { prepareTransaction } from '../sql/sqlite.ts'
 import type { Writes } from './ledger-schema.ts'
 import type { TokenRecord } from './token-record.ts'
 

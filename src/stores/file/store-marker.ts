@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { StoreError } from '../contracts/store-error.ts'
 import { replaceFile } from '../durable-file.ts'
 import { sweepTemporary } from '../folder.ts'
-import { StoreError } from '../store-error.ts'
 import { LEDGER_FILE } from './ledger-file.ts'
 import { TOKENS_FILE } from './tokens.ts'
 

@@ -1,5 +1,5 @@
-import { badFieldOf, isAmount, isFields, isName } from '../token-fields.ts'
-import type { Token } from '../token-store.ts'
+import { badFieldOf, isAmount, isFields, isName } from '../contracts/token-fields.ts'
+import type { Token } from '../contracts/token-store.ts'
 
 /** A token as `tokens.json` keeps it. */
 export interface TokenRecord extends Token {

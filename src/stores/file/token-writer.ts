@@ -1,7 +1,7 @@
 import type { Low } from 'lowdb'
 import { storeUnavailable } from '../../errors.ts'
+import { OPERATION_MEMORY_MS } from '../contracts/token-store.ts'
 import { UncertainWrite } from '../durable-file.ts'
-import { OPERATION_MEMORY_MS } from '../token-store.ts'
 import { createHealing } from './healing.ts'
 import { buildTokenIndex, type TokenIndex } from './token-index.ts'
 import type { Operation, TokenRecord, TokensFile } from './token-record.ts'

@@ -1,6 +1,6 @@
 import { balanceTooSmall, idempotencyMismatch } from '../../errors.ts'
-import { checkAdjustment } from '../token-changes.ts'
-import { type Adjustment, OPERATION_MEMORY_MS } from '../token-store.ts'
+import { checkAdjustment } from '../contracts/token-changes.ts'
+import { type Adjustment, OPERATION_MEMORY_MS } from '../contracts/token-store.ts'
 import { runCopied } from './copied.ts'
 import type { Tools } from './tools.ts'
 

@@ -1,8 +1,8 @@
 import { nameTaken, storeUnavailable } from '../../errors.ts'
-import { checkMicros } from '../micros.ts'
-import { makeTokenId } from '../token-changes.ts'
-import { badFieldOf } from '../token-fields.ts'
-import type { NewToken, Token } from '../token-store.ts'
+import { checkMicros } from '../contracts/micros.ts'
+import { makeTokenId } from '../contracts/token-changes.ts'
+import { badFieldOf } from '../contracts/token-fields.ts'
+import type { NewToken, Token } from '../contracts/token-store.ts'
 import { runCopied } from './copied.ts'
 import type { Tools } from './tools.ts'
 

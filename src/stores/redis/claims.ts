@@ -8,8 +8,8 @@ import {
   type KeyedRequest,
   type KeyLimits,
   SMALL_ANSWER_BYTES,
-} from '../idempotency.ts'
-import type { LargeAnswers } from '../large-answers.ts'
+} from '../contracts/idempotency.ts'
+import type { LargeAnswers } from '../contracts/large-answers.ts'
 import type { Later } from './later.ts'
 import type { MemoryWatch } from './memory-watch.ts'
 import type { Tools } from './tools.ts'

@@ -1,5 +1,5 @@
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
-import type { RedisAddress } from '../../config/redis-url.ts'
+import type { RedisAddress } from '../../config/env/redis-url.ts'
 
 /** A server, a server found by its sentinels, or a Cluster. */
 export type Client = Redis | Cluster

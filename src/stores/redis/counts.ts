@@ -1,4 +1,4 @@
-import type { SharedCounts } from '../shared-counts.ts'
+import type { SharedCounts } from '../contracts/shared-counts.ts'
 import { readNumbers, type Tools } from './tools.ts'
 
 /** Windows that all replicas count in, by the clock of Redis. */

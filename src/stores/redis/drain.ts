@@ -1,5 +1,5 @@
-import type { UsageEntry, UsageSink } from '../usage/usage-sink.ts'
-import type { Warn } from '../warn.ts'
+import type { UsageEntry, UsageSink } from '../contracts/usage-sink.ts'
+import type { Warn } from '../contracts/warn.ts'
 import type { Tools } from './tools.ts'
 
 const LOCK_MS = 15_000

@@ -1,4 +1,4 @@
-import { KEY_MEMORY_MS } from '../idempotency.ts'
+import { KEY_MEMORY_MS } from '../contracts/idempotency.ts'
 import type { Tools } from './tools.ts'
 
 const FORGET_EVERY_MS = 600_000

@@ -1,4 +1,4 @@
-import type { Warn } from '../warn.ts'
+import type { Warn } from '../contracts/warn.ts'
 import type { Tools } from './tools.ts'
 
 const LOOK_EVERY_MS = 1_000

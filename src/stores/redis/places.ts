@@ -1,4 +1,4 @@
-import type { Place } from '../token-store.ts'
+import type { Place } from '../contracts/token-store.ts'
 import type { Later } from './later.ts'
 import type { Tools } from './tools.ts'
 

@@ -1,6 +1,6 @@
 import { storeUnavailable } from '../../errors.ts'
-import { checkMicros } from '../micros.ts'
-import type { Hold, HoldRequest, Settlement, UsageRow } from '../token-store.ts'
+import { checkMicros } from '../contracts/micros.ts'
+import type { Hold, HoldRequest, Settlement, UsageRow } from '../contracts/token-store.ts'
 import { CANCELLED, type End, endHold, type HoldName, readNumbers, type Tools } from './tools.ts'
 import type { Unsettled } from './unsettled.ts'
 

@@ -1,0 +1,145 @@
+import type { FastifyRequest } from 'fastify'
+import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
+import type { Ask } from '../request/ask.ts'
+import type { Endpoint } from '../routing/endpoints.ts'
+import type { Step } from '../routing/plan.ts'
+import type { Hold, Settlement, Token, TokenStore, UsageRow } from '../stores/contracts/token-store.ts'
+import { buildRow, type Outcome } from './settle.ts'
+
+/** One request's way to its usage row. */
+export interface BillRequest {
+  request: FastifyRequest
+  token: Token
+  endpoint: Endpoint
+  ask: Ask
+  hold: Hold
+  tokens: Pick<TokenStore, 'markAnswered'>
+  /** Ends the hold. */
+  settle(row: UsageRow): Promise<Settlement>
+  /** Milliseconds since 1970, and on the monotonic clock, when the request came. */
+  at: number
+  startedMs: number
+}
+
+/** Counts attempts and times, writes the row and tells the log line. */
+export class Bill {
+  readonly #ask: BillRequest
+  #attempts = 0
+  #step: Step | undefined
+  /** 0 until an answer has begun. */
+  #firstByteMs = 0
+  #settled: Promise<Settlement> | undefined
+
+  constructor(ask: BillRequest) {
+    this.#ask = ask
+  }
+
+  /** Who is being asked. */
+  step(): Step | undefined {
+    return this.#step
+  }
+
+  /** Whatever came of the attempts before: nothing of it is in the row. */
+  beginAttempt(step: Step): void {
+    this.#step = step
+    this.#attempts += 1
+    this.#firstByteMs = 0
+  }
+
+  noteFirstByte(): void {
+    this.#firstByteMs = performance.now() - this.#ask.startedMs
+  }
+
+  /** From here on a crash charges what is known to be used. */
+  markAnswered(status: number): void {
+    const { ask, hold, tokens } = this.#ask
+    const row = this.#row({ status, usage: leastUsage(ask) })
+    tokens.markAnswered(hold.id, Math.min(row.costMicros, hold.micros), row)
+  }
+
+  /** Ends the hold exactly once, whoever asks first: later calls get the first one's result. */
+  settle(status: number, usage: Usage | undefined): Promise<Settlement> {
+    this.#settled ??= this.#settle({ status, usage })
+    return this.#settled
+  }
+
+  /** The gateway's own response headers, as far as they are known before the body. */
+  headers(): Record<string, string> {
+    const headers: Record<string, string> = {
+      'x-gateway-attempts': String(this.#attempts),
+      'x-gateway-credits-remaining': String(this.#ask.hold.balanceMicros / 1e6),
+    }
+    if (!this.#step) return headers
+    headers['x-gateway-provider'] = this.#step.provider.name
+    headers['x-gateway-model'] = headerText(this.#step.upstreamModel)
+    return headers
+  }
+
+  async #settle(outcome: Outcome): Promise<Settlement> {
+    const { request, settle } = this.#ask
+    const row = this.#row(outcome)
+    tellLine(request, row, this.#step)
+    const settlement = await settle(row)
+    request.line.chargedMicros = settlement.chargedMicros
+    return settlement
+  }
+
+  #row(outcome: Outcome): UsageRow {
+    const { request, token, ask, endpoint, at, startedMs } = this.#ask
+    const facts = {
+      requestId: request.id,
+      tokenId: token.id,
+      user: token.user,
+      model: ask.model,
+      endpoint: endpoint.path,
+      at,
+    }
+    const timing = {
+      attempts: this.#attempts,
+      latencyMs: performance.now() - startedMs,
+      firstByteMs: this.#firstByteMs,
+    }
+    if (!this.#step || this.#firstByteMs === 0) return buildRow(facts, timing, outcome)
+    const { provider, upstreamModel, model } = this.#step
+    return buildRow(facts, timing, outcome, {
+      provider: provider.name,
+      modelUsed: upstreamModel,
+      price: model.price,
+    })
+  }
+}
+
+/** What is known of the credits once the bill is settled; undefined: it is still on its way. */
+export const creditHeaders = (settlement: Settlement | undefined): Record<string, string> =>
+  settlement
+    ? {
+        'x-gateway-credits-charged': String(settlement.chargedMicros / 1e6),
+        'x-gateway-credits-remaining': String(settlement.balanceMicros / 1e6),
+      }
+    : {}
+
+/** A wildcard lets clients name models in any script; a header takes ASCII, anything else would break the answer. */
+const headerText = (name: string): string =>
+  /^[\x20-\x7e]*$/.test(name) ? name : encodeURI(name.toWellFormed())
+
+/** What is known to be used once an answer has begun. */
+const leastUsage = ({ inputTokens, images, characters }: Ask): Usage => ({
+  ...NO_USAGE,
+  inputTokens: Math.ceil(inputTokens / 4),
+  images,
+  characters,
+  estimated: true,
+})
+
+const tellLine = ({ line }: FastifyRequest, row: UsageRow, step: Step | undefined): void => {
+  line.provider = step?.provider.name
+  line.modelUsed = step?.upstreamModel
+  line.attempts = row.attempts
+  line.status = row.status
+  line.inputTokens = row.inputTokens
+  line.cachedTokens = row.cachedTokens
+  line.outputTokens = row.outputTokens
+  line.reasoningTokens = row.reasoningTokens
+  line.estimated = row.estimated
+  line.firstByteMs = Math.round(row.firstByteMs * 10) / 10
+}

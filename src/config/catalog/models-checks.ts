@@ -1,0 +1,85 @@
+import type { Settings } from '../env/settings.ts'
+import { suggest } from '../suggest.ts'
+import type { Provider } from './catalog.ts'
+import { formatPath, type ModelEntry, type ModelsFile } from './models-schema.ts'
+import { KNOWN_PROVIDERS } from './providers.ts'
+
+interface Checking {
+  providers: ReadonlyMap<string, Provider>
+  mistakes: string[]
+}
+
+/** Adds what is wrong between the entries of a well-formed models file: names that lead nowhere. */
+export function checkModels(file: ModelsFile, { providers, mistakes }: Checking): void {
+  const names = new Set([...providers.keys(), ...file.providerNames])
+  for (const [name, entry] of file.models) {
+    const path = `MODELS_FILE: ${formatPath(['models', name])}`
+    mistakes.push(
+      ...findNameMistakes(path, name),
+      ...findPlanMistakes(path, entry, names),
+      ...findFallbackMistakes(path, { name, entry, models: file.modelNames }),
+    )
+    if (name === '*' && entry.plan.some((step) => step.model !== undefined)) {
+      mistakes.push(`${path}.plan must not rename: every other name passes unchanged`)
+    }
+  }
+}
+
+/** Adds the passed-through paths that have no provider to go to. */
+export function checkPassthrough(
+  passthrough: Settings['passthrough'],
+  providers: ReadonlyMap<string, Provider>,
+  mistakes: string[],
+): void {
+  for (const { prefix, provider, url } of passthrough) {
+    if (url !== undefined) continue
+    if (provider === undefined && providers.size === 0) {
+      mistakes.push(`PASSTHROUGH_PATHS ${prefix} has no provider to go to: set a key, or name a URL`)
+    }
+    if (provider !== undefined && !providers.has(provider)) {
+      mistakes.push(`PASSTHROUGH_PATHS ${prefix} ${describeMissing(provider, new Set(providers.keys()))}`)
+    }
+  }
+}
+
+function findNameMistakes(path: string, name: string): string[] {
+  if (name === '*') return []
+  if (name.includes('*')) return [`${path} must be one model's whole name: only "*" alone stands for others`]
+  if (name === '' || name.length > 200 || /[\s\p{C}]/u.test(name)) {
+    return [`${path} must be a name of 1 to 200 characters without blanks`]
+  }
+  return []
+}
+
+function findPlanMistakes(path: string, entry: ModelEntry, providers: ReadonlySet<string>): string[] {
+  return entry.plan.flatMap(({ provider }, index) =>
+    providers.has(provider)
+      ? []
+      : [`${path}.plan[${index}].provider ${describeMissing(provider, providers)}`],
+  )
+}
+
+interface Named {
+  name: string
+  entry: ModelEntry
+  models: ReadonlySet<string>
+}
+
+function findFallbackMistakes(path: string, { name, entry, models }: Named): string[] {
+  return (entry.fallbacks ?? []).flatMap((fallback, index) => {
+    const at = `${path}.fallbacks[${index}]`
+    if (fallback === name) return [`${at} names the model itself: remove it`]
+    if (fallback === '*') return [`${at} must be a model's name, not "*"`]
+    if (models.has(fallback)) return []
+    // A name that clients could ask for too: the wildcard serves it.
+    if (models.has('*')) return findNameMistakes(at, fallback)
+    return [`${at} names no model of this file${suggest(fallback, models)}: add it under models`]
+  })
+}
+
+function describeMissing(name: string, providers: ReadonlySet<string>): string {
+  const known = KNOWN_PROVIDERS.find((row) => row.name === name)
+  if (known) return `names ${name}, which has no key: set ${known.keyVariable} or ${known.keyVariable}_FILE`
+  const names = [...providers, ...KNOWN_PROVIDERS.map((row) => row.name)]
+  return `names no provider${suggest(name, names)}: add it under providers`
+}

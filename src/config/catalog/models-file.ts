@@ -1,0 +1,165 @@
+import { createRequire } from 'node:module'
+import { isDeepStrictEqual } from 'node:util'
+import { type Settings, SettingsError } from '../env/settings.ts'
+import { BUILTIN_MODELS } from './builtin-catalog.ts'
+import type { Catalog, Model, Provider } from './catalog.ts'
+import { addProviders } from './file-providers.ts'
+import { lookOf, looksOf } from './model-look.ts'
+import { checkModels, checkPassthrough } from './models-checks.ts'
+import { type ModelEntry, type ModelsFile, readShape } from './models-schema.ts'
+import { buildElsewhere, buildPrice } from './prices.ts'
+import { buildWsRoute, findWsRouteMistakes, type WsRoute } from './ws-routes.ts'
+
+/** What a catalog is made of: the settings, the models file's text if there is one, the demo provider if it is on. */
+export interface CatalogInput {
+  settings: Settings
+  text?: string | undefined
+  demo?: Provider | undefined
+}
+
+export const MAX_FILE_BYTES = 1_048_576
+const DEFAULT_MAX_OUTPUT = 16_384
+const DEMO_MAX_OUTPUT = 1024
+
+/** Builds the catalog of everything that can be asked for, or throws one SettingsError with all mistakes. */
+export function buildCatalog({ settings, text, demo }: CatalogInput): Catalog {
+  const mistakes: string[] = []
+  const file = text === undefined ? undefined : readFile(text, mistakes)
+  const providers = new Map(settings.providers.map((provider) => [provider.name, provider]))
+  if (demo) providers.set(demo.name, demo)
+  if (file) addProviders(providers, { entries: file.providers, settings, mistakes })
+  if (file) checkModels(file, { providers, mistakes })
+  if (mistakes.length === 0) checkPassthrough(settings.passthrough, providers, mistakes)
+  const wsRoutes = [...settings.wsRoutes, ...readWsRoutes(file, mistakes)]
+  mistakes.push(...findWsRouteMistakes(wsRoutes, settings.passthrough))
+  if (mistakes.length > 0) throw new SettingsError(mistakes)
+  const entries = file ? [...file.models] : restrictBuiltin(settings.providers)
+  return assemble(entries, { providers, margin: file?.margin ?? 0, demo, wsRoutes })
+}
+
+/** Whether the offline demo provider answers: always, never, or while there is no real one. */
+export function isDemoOn(settings: Settings, text?: string): boolean {
+  if (settings.demo !== 'auto') return settings.demo === 'on'
+  if (settings.providers.length > 0) return false
+  const file = text === undefined ? undefined : readFile(text, [])
+  return text === undefined || file?.providerNames.size === 0
+}
+
+function readFile(text: string, mistakes: string[]): ModelsFile | undefined {
+  if (Buffer.byteLength(text) > MAX_FILE_BYTES) {
+    mistakes.push('MODELS_FILE is larger than 1 MiB: keep only the models you serve')
+    return undefined
+  }
+  const found: string[] = []
+  const content = parse(text.replace(/^\uFEFF/, ''), found)
+  const file = content === undefined ? undefined : readShape(content, found)
+  mistakes.push(...found.map((mistake) => `MODELS_FILE: ${mistake}`))
+  return file
+}
+
+/** Only for those who have a models file: it would take a twentieth of every start. */
+function loadYaml(): typeof import('yaml') {
+  return createRequire(import.meta.url)('yaml')
+}
+
+function parse(text: string, mistakes: string[]): unknown {
+  try {
+    const { parseDocument } = loadYaml()
+    const document = parseDocument(text, { schema: 'core', stringKeys: true, logLevel: 'error' })
+    // The first alone: after one broken bracket every further line looks wrong.
+    const broken = document.errors[0]
+    if (!broken) return document.toJS({ maxAliasCount: 100 })
+    mistakes.push(broken.message.split('\n')[0] ?? broken.code)
+    return undefined
+  } catch (error) {
+    // Aliases that multiply, or nesting that outgrows the stack.
+    const why = error instanceof Error ? error.message : String(error)
+    mistakes.push(`it cannot be read as YAML or JSON (${why})`)
+    return undefined
+  }
+}
+
+function readWsRoutes(file: ModelsFile | undefined, mistakes: string[]): WsRoute[] {
+  return (file?.wsRoutes ?? []).flatMap(([path, target]) => {
+    const route = buildWsRoute(path, target)
+    if (!('mistake' in route)) return [route]
+    mistakes.push(`MODELS_FILE: wsRoutes ${route.mistake}`)
+    return []
+  })
+}
+
+function restrictBuiltin(providers: readonly Provider[]): [string, ModelEntry][] {
+  const names = new Set(providers.map((provider) => provider.name))
+  const kept = BUILTIN_MODELS.flatMap(([name, entry]): [string, ModelEntry][] => {
+    const plan = entry.plan.filter((step) => names.has(step.provider))
+    return plan.length > 0 ? [[name, { ...entry, plan }]] : []
+  })
+  const served = new Set(kept.map(([name]) => name))
+  const models = kept.map(([name, entry]): [string, ModelEntry] => [
+    name,
+    { ...entry, fallbacks: entry.fallbacks?.filter((fallback) => served.has(fallback)) ?? [] },
+  ])
+  const first = providers[0]
+  return first ? [...models, ['*', { plan: [{ provider: first.name }] }]] : models
+}
+
+interface Parts {
+  providers: ReadonlyMap<string, Provider>
+  margin: number
+  demo: Provider | undefined
+  wsRoutes: readonly WsRoute[]
+}
+
+function assemble(
+  entries: readonly [string, ModelEntry][],
+  { providers, margin, demo, wsRoutes }: Parts,
+): Catalog {
+  const all = demo ? [demoEntry(demo), ...entries] : entries
+  const models = new Map(all.map(([name, entry]) => [name, buildModel(name, entry, { providers, margin })]))
+  const wildcard = models.get('*')
+  models.delete('*')
+  const looks = new Set([...models.keys(), ...dearNames(models, wildcard)].map(lookOf))
+  const looksListed = (name: string): boolean => looksOf(name).some((look) => looks.has(look))
+  return { models, wildcard, looksListed, providers, wsRoutes }
+}
+
+/**
+ * What providers call the listed models: by that name the wildcard would serve them at its own price. It may where its
+ * price is theirs, and where the operator names one as a fallback without listing it.
+ */
+const dearNames = (models: ReadonlyMap<string, Model>, wildcard: Model | undefined): string[] => {
+  if (!wildcard) return []
+  const all = [...models.values()]
+  const meant = new Set([...all, wildcard].flatMap(({ fallbacks }) => fallbacks))
+  return all
+    .filter((model) => !hasPriceOf(model, wildcard))
+    .flatMap(({ plan }) =>
+      plan.flatMap(({ model }) => (model === undefined || meant.has(model) ? [] : model)),
+    )
+}
+
+const hasPriceOf = (model: Model, other: Model): boolean =>
+  isDeepStrictEqual([model.price, model.elsewhere], [other.price, other.elsewhere])
+
+function demoEntry(demo: Provider): [string, ModelEntry] {
+  return ['demo', { plan: [{ provider: demo.name }], maxOutput: DEMO_MAX_OUTPUT }]
+}
+
+function buildModel(
+  name: string,
+  entry: ModelEntry,
+  { providers, margin }: Pick<Parts, 'providers' | 'margin'>,
+): Model {
+  const plan = entry.plan.flatMap(({ provider: asked, model }) => {
+    const provider = providers.get(asked)
+    return provider ? [{ provider, model }] : []
+  })
+  return {
+    name,
+    plan,
+    price: buildPrice(entry.price, margin),
+    elsewhere: buildElsewhere(entry.price, margin),
+    maxOutput: entry.maxOutput ?? DEFAULT_MAX_OUTPUT,
+    fallbacks: entry.fallbacks ?? [],
+  }
+}

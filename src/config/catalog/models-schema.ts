@@ -1,0 +1,112 @@
+import * as v from 'valibot'
+import { isPlainObject, strictObject } from '../strict-object.ts'
+
+const text = v.string('must be string')
+const flag = v.optional(v.boolean('must be boolean'))
+const number = v.number('must be number')
+const credits = v.optional(
+  v.pipe(number, v.minValue(0, 'must be >= 0'), v.maxValue(1e9, 'must be <= 1000000000')),
+)
+const KEY_NAME = 'must be the name of a variable, such as BACKUP_API_KEY'
+const DIALECTS = ['openai', 'anthropic'] as const
+const AT_LEAST_ONE = 'must name at least one entry'
+
+const providerSchema = strictObject({
+  baseUrl: text,
+  /** The variable (or `_FILE` variable) that holds the key; none for a server of your own that asks for no key. */
+  keyEnv: v.optional(v.pipe(text, v.regex(/^[A-Z][A-Z0-9_]*$/, KEY_NAME))),
+  dialect: v.optional(v.picklist(DIALECTS, `must be one of ${DIALECTS.join(', ')}`)),
+  allowInsecure: flag,
+  usageOption: flag,
+})
+
+const priceSchema = strictObject({
+  input: credits,
+  cachedInput: credits,
+  output: credits,
+  perSecond: credits,
+  perCharacter: credits,
+  perImage: credits,
+})
+
+const stepSchema = strictObject({
+  provider: text,
+  model: v.optional(v.pipe(text, v.nonEmpty('must not have fewer than 1 characters'))),
+})
+
+const modelSchema = strictObject({
+  plan: v.pipe(v.array(stepSchema, 'must be array'), v.nonEmpty(AT_LEAST_ONE)),
+  price: v.optional(priceSchema),
+  maxOutput: v.optional(
+    v.pipe(
+      v.number('must be integer'),
+      v.integer('must be integer'),
+      v.minValue(1, 'must be >= 1'),
+      v.maxValue(10_000_000, 'must be <= 10000000'),
+    ),
+  ),
+  fallbacks: v.optional(v.array(text, 'must be array')),
+})
+
+/** By name: each entry is read by itself, so that one with a mistake hides no other. */
+const entries = v.custom<object>(isPlainObject, 'must be object')
+
+const fileSchema = strictObject({
+  margin: v.optional(v.pipe(number, v.gtValue(-1, 'must be > -1'), v.maxValue(1000, 'must be <= 1000'))),
+  providers: v.optional(entries),
+  /** `/ws: ws://backend:8000/ws!open`, as in WS_ROUTES. */
+  wsRoutes: v.optional(entries),
+  models: v.pipe(
+    entries,
+    v.check((models) => Object.keys(models).length > 0, AT_LEAST_ONE),
+  ),
+})
+
+export type ModelEntry = v.InferOutput<typeof modelSchema>
+export type ProviderEntry = v.InferOutput<typeof providerSchema>
+
+/** What a models file says: the entries whose shape is right, and the names of all. */
+export interface ModelsFile {
+  margin: number
+  providers: ReadonlyMap<string, ProviderEntry>
+  models: ReadonlyMap<string, ModelEntry>
+  providerNames: ReadonlySet<string>
+  modelNames: ReadonlySet<string>
+  wsRoutes: readonly (readonly [path: string, target: string])[]
+}
+
+/** Reads the file's content; what has a wrong shape is left out and added to the mistakes, with its path. */
+export function readShape(content: unknown, mistakes: string[]): ModelsFile {
+  const note = (issue: v.BaseIssue<unknown>, above: readonly string[] = []) => {
+    const keys = (issue.path ?? []).map(({ key }) => String(key))
+    mistakes.push(`${formatPath([...above, ...keys])} ${issue.message}`)
+  }
+  const file = v.safeParse(fileSchema, content)
+  for (const issue of file.issues ?? []) note(issue)
+  const read = <T>(room: string, schema: v.GenericSchema<unknown, T>): [string, T][] =>
+    readEntries(content, room).flatMap(([name, value]): [string, T][] => {
+      const entry = v.safeParse(schema, value)
+      for (const issue of entry.issues ?? []) note(issue, [room, name])
+      return entry.success ? [[name, entry.output]] : []
+    })
+  return {
+    margin: file.success ? (file.output.margin ?? 0) : 0,
+    providers: new Map(read('providers', providerSchema)),
+    models: new Map(read('models', modelSchema)),
+    providerNames: new Set(readEntries(content, 'providers').map(([name]) => name)),
+    modelNames: new Set(readEntries(content, 'models').map(([name]) => name)),
+    wsRoutes: read('wsRoutes', text),
+  }
+}
+
+/** How a mistake points into the file: `models.gpt-4o.plan[0].provider`. */
+export function formatPath(keys: readonly string[]): string {
+  const text = keys.map((key) => (/^\d+$/.test(key) ? `[${key}]` : `.${key}`)).join('')
+  return text.replace(/^\./, '') || 'the file'
+}
+
+function readEntries(content: unknown, room: string): [name: string, value: unknown][] {
+  if (!isPlainObject(content) || !Object.hasOwn(content, room)) return []
+  const found: unknown = Reflect.get(content, room)
+  return isPlainObject(found) ? Object.entries(found) : []
+}

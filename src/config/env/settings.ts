@@ -1,0 +1,146 @@
+import * as v from 'valibot'
+import type { Provider } from '../catalog/catalog.ts'
+import { readPassthrough } from '../catalog/passthrough.ts'
+import { KNOWN_PROVIDERS, type KnownProvider, readBaseUrl } from '../catalog/providers.ts'
+import { readWsRoute } from '../catalog/ws-routes.ts'
+import { usualBodyMemory } from './memory.ts'
+import { type ListReading, readList, readOrigin, readTrustedProxy } from './network-lists.ts'
+import { plainSettings } from './plain-settings.ts'
+import { type RedisAddress, readRedisUrl } from './redis-url.ts'
+import { type Environment, readSecret, readText } from './secrets.ts'
+
+/** Everything the operator got wrong, at once: one line each, with the variable and a way out. */
+export class SettingsError extends Error {
+  readonly mistakes: readonly string[]
+
+  constructor(mistakes: readonly string[]) {
+    super(mistakes.join('\n'))
+    this.name = 'SettingsError'
+    this.mistakes = mistakes
+  }
+}
+
+/** With Redis there are other gateways: an edge that asks every 2 s has seen in this time that one leaves. */
+const REPLICA_DELAY_MS = 5_000
+
+/** Built here, so nothing to check. */
+const isAny = (): boolean => true
+
+const settingsSchema = v.object({
+  ...plainSettings,
+  /** How long to serve on after SIGTERM, until an edge with several gateways has seen this one leave. */
+  drainDelayMs: v.number(),
+  /** Of all bodies that are here at once. */
+  bodyMemoryBytes: v.number(),
+  adminFirst: v.optional(v.string()),
+  /** Where tokens, balances and limits are; undefined: in files. */
+  redis: v.optional(v.custom<RedisAddress>(isAny)),
+  /** Where replicas write usage rows; undefined: `usage.sqlite`. */
+  databaseUrl: v.optional(v.string()),
+  trustedProxies: v.array(v.string()),
+  corsAllowlist: v.array(v.string()),
+  passthrough: v.array(
+    v.object({ prefix: v.string(), provider: v.optional(v.string()), url: v.optional(v.string()) }),
+  ),
+  wsRoutes: v.array(v.object({ prefix: v.string(), url: v.string(), isOpen: v.boolean() })),
+  /** The providers that have a key, in the order of preference. */
+  providers: v.custom<readonly Provider[]>(isAny),
+  /** A secret by its variable's name, from `NAME` or `NAME_FILE`; throws SettingsError when that file fails. */
+  readKey: v.custom<(name: string) => string | undefined>(isAny),
+})
+
+/** What the operator said, checked and with every default filled in. */
+export type Settings = v.InferOutput<typeof settingsSchema>
+
+/** Reads all settings, or throws one SettingsError that names every mistake in them. */
+export function readSettings(env: Environment): Settings {
+  const mistakes: string[] = []
+  const list = <T>(name: string, readEntry: (entry: string) => T | { mistake: string }): T[] =>
+    keep(readList(name, readText(env, name), readEntry), mistakes)
+  const found = readPlain(env, mistakes)
+  const shared = readShared(env, mistakes)
+  const settings = {
+    ...found,
+    drainDelayMs: found.drainDelayMs ?? (shared.redis ? REPLICA_DELAY_MS : 0),
+    bodyMemoryBytes: found.bodyMemoryBytes ?? usualBodyMemory(),
+    adminFirst: readAdminFirst(env, mistakes),
+    ...shared,
+    trustedProxies: list('TRUSTED_PROXIES', readTrustedProxy),
+    corsAllowlist: list('CORS_ALLOWLIST', readOrigin),
+    passthrough: list('PASSTHROUGH_PATHS', readPassthrough),
+    wsRoutes: list('WS_ROUTES', readWsRoute),
+    providers: KNOWN_PROVIDERS.flatMap((known) => readProvider(env, known, mistakes)),
+    readKey: (name: string) => readKey(env, name),
+  }
+  if (mistakes.length > 0) throw new SettingsError(mistakes)
+  return v.parse(settingsSchema, settings)
+}
+
+/** What is set; the defaults of the others are the schema's. */
+function readPlain(env: Environment, mistakes: string[]): Record<string, unknown> {
+  const found: Record<string, unknown> = {}
+  for (const [field, { wrapped }] of Object.entries(plainSettings)) {
+    const { env: variables, expects } = v.getMetadata(wrapped)
+    const name = variables.find((variable) => readText(env, variable) !== undefined)
+    if (name === undefined) continue
+    const value = readValue(wrapped.type, readText(env, name) ?? '')
+    if (!v.is(wrapped, value)) mistakes.push(`${name} must be ${expects}`)
+    found[field] = value
+  }
+  return found
+}
+
+function readValue(type: 'number' | 'string' | 'picklist', text: string): unknown {
+  if (type === 'number') return /^\d{1,15}$/.test(text) ? Number(text) : text
+  return type === 'string' ? text : text.toLowerCase()
+}
+
+function keep<T>(reading: ListReading<T>, mistakes: string[]): T[] {
+  mistakes.push(...reading.mistakes)
+  return reading.values
+}
+
+function readKey(env: Environment, name: string): string | undefined {
+  const { value, mistake } = readSecret(env, name)
+  if (mistake) throw new SettingsError([mistake])
+  return value
+}
+
+function readAdminFirst(env: Environment, mistakes: string[]): string | undefined {
+  const { value, mistake } = readSecret(env, 'ADMIN_FIRST')
+  if (mistake) mistakes.push(mistake)
+  if (value === undefined) return undefined
+  const way = 'make one with "openssl rand -hex 32", or leave it empty and one is made for you'
+  if (value.length < 16) mistakes.push(`ADMIN_FIRST must have at least 16 characters: ${way}`)
+  if (/^((your|change)[_-]|changeme)/i.test(value))
+    mistakes.push(`ADMIN_FIRST is still a placeholder: ${way}`)
+  return value
+}
+
+function readShared(env: Environment, mistakes: string[]): { redis?: RedisAddress; databaseUrl?: string } {
+  const redis = readRedisUrl(env, mistakes)
+  const { value: databaseUrl, mistake } = readSecret(env, 'DATABASE_URL')
+  if (mistake) mistakes.push(mistake)
+  if (databaseUrl !== undefined && !/^postgres(ql)?:\/\/./.test(databaseUrl))
+    mistakes.push('DATABASE_URL must begin with postgres://')
+  if (databaseUrl !== undefined && redis === undefined)
+    mistakes.push('DATABASE_URL is for several replicas: set REDIS_URL as well, or remove it')
+  return { ...(redis === undefined ? {} : { redis }), ...(databaseUrl === undefined ? {} : { databaseUrl }) }
+}
+
+function readProvider(env: Environment, known: KnownProvider, mistakes: string[]): Provider[] {
+  const { value: key, mistake } = readSecret(env, known.keyVariable)
+  if (mistake) mistakes.push(mistake)
+  if (key === undefined) return []
+  const url = readBaseUrl(readText(env, known.baseUrlVariable) ?? known.baseUrl, {
+    insecure: 'describe it in MODELS_FILE with "allowInsecure: true"',
+  })
+  if ('mistake' in url) {
+    mistakes.push(`${known.baseUrlVariable} ${url.mistake}`)
+    return []
+  }
+  const { name, dialects, usageOption } = known
+  return [
+    { name, origin: url.origin, basePath: url.basePath || known.pathIfNone, key, dialects, usageOption },
+  ]
+}

@@ -1,0 +1,184 @@
+import { gunzipSync, inflateSync } from 'node:zlib'
+import { creditHeaders } from '../billing/bill.ts'
+import type { Deadlines } from '../deadlines.ts'
+import { estimateUsage, lacksTokens, usualSeconds, withSeconds } from '../metering/estimate.ts'
+import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
+import { readUsage } from '../metering/usage.ts'
+import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
+import type { Settlement } from '../stores/contracts/token-store.ts'
+import type { Answer, AnswerContext } from './answer.ts'
+import { Pressure } from './pressure.ts'
+
+/** An answer up to this size is held back until it is paid, so that its price stands in its headers. */
+const MAX_HELD_BACK = 256 * 1024
+const MAX_DECODED = 16 * 1024 * 1024
+/** How long an answer waits for a store that does not take its bill; the bill itself is kept and retried. */
+const SETTLE_PATIENCE_MS = 500
+
+/** A JSON answer, or audio: held back while it is small, passed through as it comes when it is not. */
+export class PlainAnswer implements Answer {
+  readonly #context: AnswerContext
+  readonly #pressure: Pressure
+  readonly #costs: boolean
+  readonly #isJson: boolean
+  readonly #isShort: boolean
+  #held: Buffer[] = []
+  #size = 0
+  /** There once bytes pass through. */
+  #meter: StreamMeter | undefined
+
+  constructor(context: AnswerContext) {
+    this.#context = context
+    this.#pressure = new Pressure(context)
+    this.#costs = context.status < 300
+    this.#isJson = String(context.headers['content-type'] ?? '').includes('json')
+    // A transcript's text is needed whole: it may have to be counted.
+    this.#isShort = this.#isJson || context.endpoint.kind === 'transcription'
+  }
+
+  data(chunk: Buffer): void {
+    if (this.#meter) return this.#pass(this.#meter, chunk)
+    this.#held.push(chunk)
+    this.#size += chunk.length
+    // Blank lines in front are a provider's way to keep the connection alive: the client needs them too.
+    if (this.#size > MAX_HELD_BACK || !this.#isShort || (this.#held.length === 1 && isBlank(chunk)))
+      this.#startPassing()
+  }
+
+  ended(): void {
+    this.#pressure.end()
+    const [first] = this.#held
+    const whole = this.#held.length === 1 && first ? first : Buffer.concat(this.#held)
+    this.#finish(this.#meter ? undefined : whole).catch(() => {
+      this.#context.downstream.cut()
+      this.#context.exchange.over()
+    })
+  }
+
+  died(error: Error): void {
+    this.#context.downstream.fail(error, {})
+    this.#abandon(502)
+  }
+
+  left(): void {
+    this.#abandon(499)
+  }
+
+  drop(): void {
+    this.#pressure.end()
+  }
+
+  #startPassing(): void {
+    const { bill, downstream, endpoint, headers, status } = this.#context
+    this.#meter = createStreamMeter(endpoint.kind)
+    if (this.#costs) bill.markAnswered(status)
+    downstream.begin(status, headers, { ...bill.headers(), ...lengthOf(headers) })
+    for (const chunk of this.#held.splice(0)) this.#pass(this.#meter, chunk)
+  }
+
+  #pass(meter: StreamMeter, chunk: Buffer): void {
+    meter.push(chunk)
+    if (!this.#context.downstream.write(chunk)) this.#pressure.hold()
+  }
+
+  async #finish(body: Buffer | undefined): Promise<void> {
+    const { bill, tools, downstream, headers, status } = this.#context
+    const settling = bill.settle(status, this.#costs ? await this.#usageOf(body) : undefined)
+    const settlement = await patiently(settling, tools.deadlines)
+    if (body) {
+      const own = { ...bill.headers(), ...creditHeaders(settlement), 'content-length': String(body.length) }
+      downstream.begin(status, headers, own)
+    }
+    downstream.end(body)
+    // The log line and the drain wait for the bill, whatever the client had patience for.
+    if (!settlement) await settling
+    this.#context.exchange.over()
+  }
+
+  #usageOf(body: Buffer | undefined): Usage | Promise<Usage> {
+    const { endpoint, headers } = this.#context
+    const plain = body && decode(body, headers['content-encoding'])
+    const source = plain ?? this.#meter?.tail()
+    const reported = source && this.#isJson ? readUsage(endpoint.kind, source) : undefined
+    return completeUsage(this.#context, reported, plain)
+  }
+
+  #abandon(status: number): void {
+    const { bill, downstream, exchange } = this.#context
+    this.#pressure.end()
+    const settle = async (): Promise<void> => {
+      await bill.settle(
+        status,
+        this.#costs ? await completeUsage(this.#context, undefined, undefined) : undefined,
+      )
+    }
+    settle()
+      .catch(() => downstream.cut())
+      .finally(() => exchange.over())
+  }
+}
+
+const lengthOf = (headers: AnswerContext['headers']): Record<string, string> =>
+  headers['content-length'] === undefined ? {} : { 'content-length': headers['content-length'] }
+
+const isBlank = (chunk: Buffer): boolean =>
+  chunk.length > 0 && chunk.every((byte) => byte === 0x20 || byte === 0x0a || byte === 0x0d)
+
+/** The provider's report, with what only we know added; where it says less than is charged, our own estimate. */
+const completeUsage = (
+  context: AnswerContext,
+  reported: Usage | undefined,
+  answer: Buffer | undefined,
+): Usage | Promise<Usage> => {
+  const { ask, endpoint, price } = context
+  const { kind } = endpoint
+  if (kind === 'free') return NO_USAGE
+  const isCountedHere =
+    (kind === 'images' && price.perImageMicros > 0) || (kind === 'speech' && price.perCharacterMicros > 0)
+  const known = reported ?? (isCountedHere ? NO_USAGE : undefined)
+  const { characters } = ask
+  const images = known?.images || ask.images
+  if (known && !lacksTokens(kind, known, price))
+    return kind === 'images' || kind === 'speech'
+      ? { ...known, characters, images }
+      : withSeconds(known, ask.seconds, price)
+  const seconds = known?.seconds || usualSeconds(ask.seconds)
+  return estimateUsage({
+    kind,
+    key: context.key,
+    requestBody: ask.text?.(),
+    answer,
+    characters,
+    seconds,
+    images,
+  })
+}
+
+const decode = (body: Buffer, encoding: string | undefined): Buffer | undefined => {
+  const limit = { maxOutputLength: MAX_DECODED }
+  try {
+    if (!encoding || encoding === 'identity') return body
+    if (encoding === 'gzip') return gunzipSync(body, limit)
+    if (encoding === 'deflate') return inflateSync(body, limit)
+    // Brotli is asked of nobody and left alone: its decoder had a memory bug in this runtime's line.
+  } catch {
+    // Counted by estimate: the bytes themselves go to the client as they came.
+  }
+  return undefined
+}
+
+const patiently = (settling: Promise<Settlement>, deadlines: Deadlines): Promise<Settlement | undefined> =>
+  new Promise((resolve, reject) => {
+    const deadline = deadlines.open(() => resolve(undefined))
+    deadline.start(SETTLE_PATIENCE_MS)
+    settling.then(
+      (settlement) => {
+        deadline.stop()
+        resolve(settlement)
+      },
+      (error) => {
+        deadline.stop()
+        reject(error)
+      },
+    )
+  })

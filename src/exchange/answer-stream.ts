@@ -1,0 +1,197 @@
+import type { Transform } from 'node:stream'
+import { creditHeaders } from '../billing/bill.ts'
+import { insufficientQuota, upstreamFailed } from '../errors.ts'
+import { sawEnd } from '../metering/sse.ts'
+import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
+import type { Usage } from '../metering/usage-kinds.ts'
+import type { Answer, AnswerContext } from './answer.ts'
+import { openDecoder, readOut } from './decoder.ts'
+import { HoldGuard } from './hold-guard.ts'
+import { Pressure } from './pressure.ts'
+import { usageOfStream } from './stream-usage.ts'
+import { createUsageFilter, endsEvent, type UsageFilter } from './usage-filter.ts'
+
+/** Server-sent events: each leaves at once; read by the meter, touched only to take the usage chunk out. */
+export class StreamAnswer implements Answer {
+  readonly #context: AnswerContext
+  readonly #pressure: Pressure
+  readonly #meter: StreamMeter
+  readonly #decoder: Transform | undefined
+  readonly #filter: UsageFilter | undefined
+  readonly #guard: HoldGuard
+  /** What came in this turn of the event loop: read and sent on as one at its end. */
+  #pending: Buffer[] = NONE
+  #isScheduled = false
+  /** A head alone is no answer, and costs nothing. */
+  #hasBytes = false
+  #isOver = false
+  #isMarked = false
+  /** The last bytes end an event, so that an error event may follow. */
+  #isAtBoundary = true
+
+  constructor(context: AnswerContext, mustHideUsage: boolean) {
+    const { headers, endpoint } = context
+    this.#context = context
+    this.#pressure = new Pressure(context)
+    this.#meter = createStreamMeter(endpoint.kind)
+    this.#decoder = openDecoder(headers['content-encoding'], (plain) => this.#meter.push(plain))
+    this.#filter = mustHideUsage && !this.#decoder ? createUsageFilter() : undefined
+    this.#guard = new HoldGuard(context, this.#meter)
+    this.#schedule()
+  }
+
+  data(chunk: Buffer): void {
+    if (this.#isOver) return
+    this.#hasBytes = true
+    if (this.#pending.length === 0) this.#pending = [chunk]
+    else this.#pending.push(chunk)
+    this.#schedule()
+  }
+
+  ended(): void {
+    if (this.#isOver) return
+    const last = this.#takeLast()
+    if (!last) return
+    const { headers, endpoint, status } = this.#context
+    // Without a length or chunks, a connection that breaks looks like one that ends: the protocol's end must be there.
+    const isFramed = 'content-length' in headers || 'transfer-encoding' in headers
+    if (!isFramed && !this.#decoder && !sawEnd(endpoint.kind, this.#meter.tail())) {
+      this.#write(last)
+      return this.#breakOff(upstreamFailed('The provider broke off its answer'), 502)
+    }
+    this.#finish(status, last)
+  }
+
+  died(error: Error): void {
+    this.#flush()
+    this.#breakOff(error, 502)
+  }
+
+  left(): void {
+    this.#takeSafely()
+    this.#finish(499, undefined)
+  }
+
+  drop(): void {
+    this.#isOver = true
+    this.#pressure.end()
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    process.nextTick(StreamAnswer.#flushLater, this)
+  }
+
+  static #flushLater(answer: StreamAnswer): void {
+    answer.#flush()
+  }
+
+  #flush(): void {
+    this.#isScheduled = false
+    // An answer that is whole by now is settled before a byte of it leaves: there is nothing to mark.
+    if (this.#isOver) return
+    this.#mark()
+    const bytes = this.#takeSafely()
+    if (!bytes) return
+    this.#begin({})
+    if (bytes.length > 0) this.#write(bytes)
+    else this.#context.downstream.response.flushHeaders()
+    if (!this.#guard.isDue()) return
+    this.#guard.weigh(() =>
+      this.#breakOff(insufficientQuota('Your balance is used up: this answer was cut here'), 429),
+    )
+  }
+
+  /** Once, before the first byte leaves. */
+  #mark(): void {
+    if (this.#isMarked) return
+    this.#isMarked = true
+    this.#context.bill.markAnswered(this.#context.status)
+  }
+
+  /** The client's head: with the first bytes, or for a silent stream without any. */
+  #begin(extra: Record<string, string>): void {
+    const { downstream, headers, status, bill } = this.#context
+    if (downstream.hasBegun()) return
+    const own = bill.headers()
+    own['cache-control'] = 'no-cache'
+    own['x-accel-buffering'] = 'no'
+    downstream.begin(status, headers, Object.assign(own, extra))
+  }
+
+  #write(bytes: Buffer): void {
+    if (bytes.length === 0) return
+    this.#begin({})
+    this.#isAtBoundary = endsEvent(bytes)
+    if (!this.#context.downstream.write(bytes)) this.#pressure.hold()
+  }
+
+  /** What is pending, counted, without what is not for the client; undefined: the stream was broken off. */
+  #takeSafely(): Buffer | undefined {
+    const first = this.#pending[0]
+    if (!first) return NOTHING
+    const bytes = this.#pending.length === 1 ? first : Buffer.concat(this.#pending)
+    this.#pending = NONE
+    try {
+      const passing = this.#filter ? this.#filter.pass(bytes) : bytes
+      if (this.#decoder) this.#decoder.write(bytes)
+      else this.#meter.push(passing)
+      return passing
+    } catch {
+      this.#breakOff(upstreamFailed('The provider sent an event that is too large'), 502)
+      return undefined
+    }
+  }
+
+  /** With the event that had begun: its end never came, and the client gets what there is. */
+  #takeLast(): Buffer | undefined {
+    const bytes = this.#takeSafely()
+    const rest = this.#filter?.rest()
+    if (!bytes || !rest || rest.length === 0) return bytes
+    this.#meter.push(rest)
+    return Buffer.concat([bytes, rest])
+  }
+
+  #breakOff(error: Error, status: number): void {
+    if (this.#isOver) return
+    const { exchange, downstream } = this.#context
+    exchange.attempt()?.abort()
+    this.#begin({})
+    if (!this.#isAtBoundary) downstream.write(Buffer.from('\n\n'))
+    downstream.fail(error, {})
+    this.#finish(status, undefined)
+  }
+
+  /** Settles; the last bytes of a whole answer leave when the charge is on record. */
+  #finish(status: number, last: Buffer | undefined): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#pressure.end()
+    void this.#settle(status, last)
+  }
+
+  #usage(isComplete: boolean): Usage | Promise<Usage> {
+    return usageOfStream(this.#context, { meter: this.#meter, filter: this.#filter, isComplete })
+  }
+
+  async #settle(status: number, last: Buffer | undefined): Promise<void> {
+    const { bill, downstream, exchange } = this.#context
+    try {
+      if (this.#decoder) await readOut(this.#decoder)
+      const usage = this.#hasBytes ? this.#usage(last !== undefined) : undefined
+      const settlement = await bill.settle(status, usage instanceof Promise ? await usage : usage)
+      if (!last) return exchange.over()
+      // Where nothing of it has left yet, all of it goes as one piece, with its price.
+      this.#begin({ ...creditHeaders(settlement), 'content-length': String(last.length) })
+      downstream.end(last)
+    } catch {
+      downstream.cut()
+    }
+    exchange.over()
+  }
+}
+
+const NOTHING = Buffer.alloc(0)
+/** Never written to: an array for each stream would be one too many. */
+const NONE: Buffer[] = []

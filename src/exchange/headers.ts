@@ -1,0 +1,52 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Dialect, Provider } from '../config/catalog/catalog.ts'
+
+/** What of a client's request a provider may see. Credentials, cookies and addresses are not on the list. */
+const UPWARD = ['accept', 'openai-beta', 'anthropic-beta'] as const
+/** What of a provider's answer a client may see. Account names and the account's own limits are not on the list. */
+const DOWNWARD = [
+  'content-type',
+  'content-encoding',
+  'content-language',
+  'content-disposition',
+  'openai-processing-ms',
+  'openai-version',
+  'openai-model',
+] as const
+
+const ANTHROPIC_VERSION = '2023-06-01'
+
+/** Flat name-value list for a provider: from zero at every attempt, so that no key meets another origin. */
+export const upstreamHeaders = (
+  client: IncomingHttpHeaders,
+  provider: Pick<Provider, 'key'>,
+  dialect: Dialect,
+): string[] => {
+  const headers = ['accept-encoding', 'identity', 'user-agent', 'llm-api-gateway']
+  const contentType = client['content-type']
+  if (contentType) headers.push('content-type', contentType)
+  for (const name of UPWARD) {
+    const value = client[name]
+    if (typeof value === 'string') headers.push(name, value)
+  }
+  if (dialect === 'anthropic')
+    headers.push('anthropic-version', String(client['anthropic-version'] ?? ANTHROPIC_VERSION))
+  if (provider.key === undefined) return headers
+  if (dialect === 'anthropic') headers.push('x-api-key', provider.key)
+  else headers.push('authorization', `Bearer ${provider.key}`)
+  return headers
+}
+
+/** The client's query as it was sent, its "?" included: no credential is in it (`entrance/guard.ts`). */
+export const upstreamQuery = (url: string): string => /\?[^#]*/.exec(url)?.[0] ?? ''
+
+/** Copies what a client may see of a provider's answer onto `target`. */
+export const copyDownward = (
+  answer: Readonly<{ [name: string]: string | string[] | undefined }>,
+  target: { [name: string]: unknown },
+): void => {
+  for (const name of DOWNWARD) {
+    const value = answer[name]
+    if (value !== undefined) target[name] = value
+  }
+}

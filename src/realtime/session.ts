@@ -1,0 +1,155 @@
+import { randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
+import type { FastifyRequest } from 'fastify'
+import { clientLeft, GatewayError } from '../errors.ts'
+import { createKeyMask, type KeyMask } from '../exchange/key-mask.ts'
+import { type Failure, isProviderFailure, OWN_FAULT_TEXT, readRetryAfter } from '../routing/failover.ts'
+import type { Step } from '../routing/plan.ts'
+import { PlanWalk } from '../routing/plan-walk.ts'
+import { type Dialed, type DialTarget, dial, type Refusal } from '../websocket/dial.ts'
+import { maskRefusal } from '../websocket/refusal.ts'
+import { type End, Relay } from '../websocket/relay.ts'
+import { Session } from '../websocket/session.ts'
+import type { WebsocketTools } from '../websocket/tools.ts'
+import { ClientInspector, inspectUpstream } from './inspect.ts'
+import type { RealtimeBill } from './socket-bill.ts'
+
+export interface SessionOptions {
+  request: FastifyRequest
+  model: string
+  steps: readonly Step[]
+  bill: RealtimeBill
+  tools: WebsocketTools
+  targetOf(step: Step): DialTarget
+  /** Gives its place back, when all is settled. */
+  leave(): void
+}
+
+export type Opened = { end: End; protocol: string | undefined; step: Step } | { refusal: Refusal }
+
+/** One realtime socket from the first dial to the settled bill. */
+export class RealtimeSession extends Session {
+  readonly #options: SessionOptions
+  readonly #walk: PlanWalk
+  #upstream: Socket | undefined
+  /** Of the provider that said yes. */
+  #mask: KeyMask | undefined
+  /** Who answers. */
+  #step: Step | undefined
+  #isOver = false
+
+  constructor(options: SessionOptions) {
+    super()
+    this.#options = options
+    this.#walk = new PlanWalk(options.steps, '/realtime', options.tools)
+  }
+
+  /** Asks one provider after the other; rejects with the error that stands for all of them. */
+  async open(): Promise<Opened> {
+    for (;;) {
+      const step = this.#walk.next()
+      if (this.stopped) throw this.stopped
+      if (!step || !this.#walk.mayAsk(step)) throw this.#walk.verdict(this.#options.model)
+      const opened = await this.#ask(step)
+      if (opened) return opened
+    }
+  }
+
+  /** After the 101: both sockets are joined. */
+  begin(client: End, upstream: End): void {
+    const { bill, request, tools, model } = this.#options
+    const runDry = (why?: unknown): void => this.#runDry(why)
+    const models = [model, ...(this.#step ? [this.#step.upstreamModel] : [])]
+    request.line.status = 101
+    this.relay = new Relay({
+      client,
+      upstream,
+      idleTimeoutMs: tools.idleTimeoutMs,
+      fromClient: new ClientInspector({ bill, runDry, models, forbid: (why) => this.#forbid(why) }),
+      fromUpstream: inspectUpstream(bill, runDry),
+      mask: this.#mask,
+      over: () => this.over(),
+    })
+    this.relay.start()
+  }
+
+  /** The client went away before the 101, or the handshake came to nothing, or the relay ended. */
+  over(): void {
+    if (this.#isOver || this.relay?.isOpen) return
+    this.#isOver = true
+    const { bill, request, leave } = this.#options
+    this.stopped ??= clientLeft('The client left.')
+    this.dialing?.abort()
+    if (!this.relay) this.#upstream?.destroy()
+    Object.assign(request.line, this.relay?.counts())
+    bill.close().then(leave, leave)
+  }
+
+  async #ask(step: Step): Promise<Opened | undefined> {
+    const { bill, request, tools, targetOf } = this.#options
+    bill.asked(step)
+    Object.assign(request.line, { provider: step.provider.name, modelUsed: step.upstreamModel })
+    request.line.attempts = (request.line.attempts ?? 0) + 1
+    this.dialing = dial(targetOf(step), tools.timeouts)
+    const dialed = await this.dialing.result
+    if (this.stopped) throw this.stopped
+    const failure = this.#judge(dialed)
+    if (failure) {
+      this.#note(step, failure)
+      return undefined
+    }
+    this.#walk.succeeded(step)
+    const mask = createKeyMask(step.provider.key)
+    if (dialed.kind === 'refused') return { refusal: maskRefusal(dialed.refusal, mask) }
+    if (dialed.kind !== 'open') return undefined
+    this.#mask = mask
+    this.#upstream = dialed.end.socket
+    this.#step = step
+    return { end: dialed.end, protocol: dialed.protocol, step }
+  }
+
+  #judge(dialed: Dialed): Failure | undefined {
+    if (dialed.kind === 'open') return undefined
+    if (dialed.kind === 'failed') return dialed.failure
+    const { status, headers } = dialed.refusal
+    if (!isProviderFailure(status) && status >= 400) return undefined
+    const retryAfterMs = readRetryAfter(headers, this.#options.tools.wallMs())
+    return { kind: 'status', status, reason: String(status), retryAfterMs }
+  }
+
+  #note(step: Step, failure: Failure): void {
+    const { line, log } = this.#options.request
+    this.#walk.note(step, failure)
+    line.cause = failure.reason
+    log.warn(
+      { provider: step.provider.name, model: step.upstreamModel, reason: failure.reason },
+      failure.kind === 'own' ? OWN_FAULT_TEXT : 'provider failed',
+    )
+  }
+
+  #runDry(why: unknown): void {
+    // A store that cannot be asked must not look like an empty purse.
+    const isPassing = why instanceof GatewayError && why.code !== 'insufficient_quota'
+    const code = isPassing ? why.code : 'insufficient_quota'
+    const message = isPassing
+      ? 'The next response could not be paid for right now. Connect again in a moment.'
+      : 'Your balance is used up: have your token topped up and connect again.'
+    const type = isPassing ? why.type : 'insufficient_quota'
+    this.#close(isPassing ? 1013 : 1008, { type, code, message, param: null })
+  }
+
+  /** The provider gets no more of a message that may have begun to pass. */
+  #forbid(why: GatewayError): void {
+    this.#close(1008, why)
+    this.#upstream?.destroy()
+  }
+
+  #close(status: number, { type, code, message, param }: Told): void {
+    this.#options.request.line.error = code
+    const error = { type, code, message, param, event_id: null }
+    const event = { type: 'error', event_id: `event_${randomUUID()}`, error }
+    this.relay?.close(status, `${code}: ${message}`, JSON.stringify(event))
+  }
+}
+
+type Told = Pick<GatewayError, 'type' | 'code' | 'message' | 'param'>

@@ -1,0 +1,218 @@
+import type { IncomingMessage } from 'node:http'
+import type { FastifyRequest } from 'fastify'
+import type { Deadline, Deadlines } from '../deadlines.ts'
+import { bodyTooSlow, GatewayError, gatewayBusy, requestTooLarge } from '../errors.ts'
+import { GatheredBytes } from './gathered-bytes.ts'
+import type { Lease, SharedBytes } from './shared-bytes.ts'
+
+export interface BodyLimits {
+  maxBytes: number
+  /** How long a JSON body may take to arrive as a whole; how long an upload may pause. */
+  timeoutMs: number
+}
+
+/** With what it keeps time, and out of what its bytes are taken. */
+export interface JsonLimits extends BodyLimits {
+  deadlines: Deadlines
+  memory: SharedBytes
+  /** Throws when its length alone says that it cannot be paid. */
+  refuseUncovered(request: FastifyRequest, bytes: number): Promise<void>
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Where the body's bytes are counted while anybody may still need them. Of a paid request past its parser. */
+    bodyLease: Lease | undefined
+  }
+}
+
+type Done = (error: Error | null, body?: Buffer[]) => void
+
+/** Bodies up to here cost nothing worth asking the store for. */
+const SMALL_BYTES = 64 * 1024
+/** What is set aside for a body of unknown length; it may become longer. */
+const UNKNOWN_BYTES = 1024 * 1024
+/** A rewritten copy of a small body goes to the provider (`spliceChunks`): both are there for a while. */
+const COPIES_OF_SMALL = 2
+/** How long a body waits in its socket for others to make room. */
+export const ROOM_PATIENCE_MS = 5_000
+/** Looked at so often, a body must have come at this pace; one slow look is forgiven: a phone changes its cell. */
+export const PACE_MS = 5_000
+export const LEAST_BYTES_PER_SECOND = 1_000
+const SLOW_LOOKS = 2
+
+/**
+ * Gathers a body; refuses one that says or turns out to be too large, that does not arrive in time, that cannot be
+ * paid, or for which there is no memory.
+ */
+export const collectBody = (
+  request: FastifyRequest,
+  stream: IncomingMessage,
+  limits: JsonLimits,
+  done: Done,
+): void => {
+  const announced = Number(request.headers['content-length'] ?? 0)
+  if (announced > limits.maxBytes) return done(tooLarge(limits.maxBytes))
+  const lease = limits.memory.open(request.token.id)
+  request.bodyLease = lease
+  // Nearly always all of it came with the head, while the token was looked up: nothing to wait for, no listeners.
+  const whole: Buffer | null = stream.readableLength === announced ? stream.read() : null
+  if (whole && lease.takeIfRoom(whole.length * COPIES_OF_SMALL)) return done(null, [whole])
+  new BodyCollector(request, stream, { ...limits, lease, announced, done }).start(whole)
+}
+
+/** What `collectBody` leaves; a form upload is its stream. */
+export const isChunks = (body: unknown): body is Buffer[] => Array.isArray(body)
+
+interface Means extends JsonLimits {
+  lease: Lease
+  announced: number
+  done: Done
+}
+
+/** A body that did not come with its head. */
+class BodyCollector {
+  readonly #request: FastifyRequest
+  readonly #stream: IncomingMessage
+  readonly #means: Means
+  readonly #gathered: GatheredBytes
+  readonly #deadline: Deadline
+  #state: 'waiting' | 'reading' | 'over' = 'waiting'
+  /** Of the time that it may take, while it is not the gateway that makes it wait. */
+  #leftMs: number
+  #seenBytes = 0
+  #slowLooks = 0
+
+  constructor(request: FastifyRequest, stream: IncomingMessage, means: Means) {
+    this.#request = request
+    this.#stream = stream
+    this.#means = means
+    this.#gathered = new GatheredBytes(means.announced || means.maxBytes)
+    this.#leftMs = means.timeoutMs
+    this.#deadline = means.deadlines.open(() => this.#look())
+  }
+
+  start(whole: Buffer | null): void {
+    this.#stream.once('error', this.#onClose).once('close', this.#onClose)
+    const { announced, lease, refuseUncovered } = this.#means
+    if (whole) {
+      // It is here once; its copy is made later.
+      lease.take(whole.length)
+      return this.#waitForMore(() => {
+        lease.take(whole.length * (COPIES_OF_SMALL - 1))
+        this.#finish([whole])
+      })
+    }
+    const isSmall = announced > 0 && announced <= SMALL_BYTES
+    if (isSmall && lease.begin(announced * COPIES_OF_SMALL)) return this.#read()
+    const checked = isSmall ? Promise.resolve() : refuseUncovered(this.#request, announced)
+    checked.then(() => this.#begin(), this.#fail)
+  }
+
+  #begin(): void {
+    if (this.#state === 'over') return
+    const { announced, lease } = this.#means
+    const bytes = announced || UNKNOWN_BYTES
+    if (lease.begin(bytes)) return this.#read()
+    if (!lease.waitToBegin(bytes, () => this.#read(), this.#giveWay)) return this.#fail(noMemory())
+    this.#deadline.start(ROOM_PATIENCE_MS)
+  }
+
+  #read(): void {
+    if (this.#state === 'over') return
+    this.#state = 'reading'
+    this.#keepTime()
+    this.#stream.on('data', this.#onData).once('end', this.#onEnd)
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    const { lease, maxBytes } = this.#means
+    // Gathered, a piece is gone, and its length with it.
+    const { length } = chunk
+    if (this.#gathered.bytes + length > maxBytes) return this.#fail(tooLarge(maxBytes))
+    this.#gathered.add(chunk)
+    if (lease.take(length) || this.#stream.complete) return
+    this.#stream.pause()
+    this.#waitForMore(() => {
+      this.#keepTime()
+      this.#stream.resume()
+    })
+  }
+
+  /** The memory is the others': the rest stays in the socket for a while. */
+  #waitForMore(go: () => void): void {
+    this.#state = 'waiting'
+    const goOn = (): void => {
+      this.#state = 'reading'
+      go()
+    }
+    if (this.#means.lease.waitForMore(goOn, this.#giveWay)) this.#deadline.start(ROOM_PATIENCE_MS)
+    else this.#fail(noMemory())
+  }
+
+  readonly #giveWay = (): void => this.#fail(noMemory())
+
+  readonly #onEnd = (): void => this.#finish(this.#gathered.bytes > 0 ? [this.#gathered.take()] : [])
+
+  readonly #onClose = (cause?: Error): void =>
+    this.#fail(
+      cause instanceof GatewayError
+        ? cause
+        : bodyTooSlow('The connection closed before the body was complete', { cause }),
+    )
+
+  #keepTime(): void {
+    this.#deadline.start(Math.min(PACE_MS, this.#leftMs))
+  }
+
+  #look(): void {
+    if (this.#state === 'waiting') return this.#fail(noMemory())
+    const { timeoutMs } = this.#means
+    const arrived = this.#gathered.bytes - this.#seenBytes
+    this.#seenBytes = this.#gathered.bytes
+    this.#leftMs -= PACE_MS
+    this.#slowLooks = arrived < (LEAST_BYTES_PER_SECOND * PACE_MS) / 1000 ? this.#slowLooks + 1 : 0
+    if (this.#leftMs <= 0)
+      return this.#fail(
+        bodyTooSlow(`The body did not arrive within ${timeoutMs / 1000} seconds; send it again`),
+      )
+    if (this.#slowLooks >= SLOW_LOOKS) return this.#fail(tooSlow())
+    this.#keepTime()
+  }
+
+  readonly #fail = (error: Error): void => {
+    if (this.#state === 'over') return
+    this.#end()
+    this.#gathered.discard()
+    this.#means.lease.release()
+    this.#stream.resume()
+    this.#means.done(error)
+  }
+
+  #finish(body: Buffer[]): void {
+    this.#end()
+    this.#means.lease.settle()
+    this.#means.done(null, body)
+  }
+
+  #end(): void {
+    this.#state = 'over'
+    this.#deadline.stop()
+    this.#stream
+      .off('data', this.#onData)
+      .off('end', this.#onEnd)
+      .off('error', this.#onClose)
+      .off('close', this.#onClose)
+  }
+}
+
+export const tooLarge = (maxBytes: number) =>
+  requestTooLarge(`The body is larger than ${Math.floor(maxBytes / 1024 / 1024)} MiB; send less at once`)
+
+export const tooSlow = () =>
+  bodyTooSlow('The body arrives too slowly to be waited for (less than 1 kB a second); send it again')
+
+export const noMemory = () =>
+  gatewayBusy(
+    'Too many large bodies are on their way right now; send this one again in a moment, or one at a time',
+  )

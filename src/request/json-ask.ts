@@ -1,0 +1,198 @@
+import { isUtf8 } from 'node:buffer'
+import { invalidJson, invalidRequest, missingModel } from '../errors.ts'
+import { InputBound } from '../metering/input-bound.ts'
+import type { UsageKind } from '../metering/usage-kinds.ts'
+import type { Endpoint } from '../routing/endpoints.ts'
+import { isModelName, MODEL_NAME } from '../routing/model-name.ts'
+import type { RequestBody } from '../upstream/request-body.ts'
+import type { Ask } from './ask.ts'
+import { PAID_FIELDS, ROUTING_FIELDS, SPEECH_FIELDS } from './guarded-fields.ts'
+import { JsonFields } from './json-fields.ts'
+import { JsonReading } from './json-reading.ts'
+import { TURN_MS } from './turns.ts'
+import { type Splice, sizeOf, spliceChunks, type WholeBody } from './whole.ts'
+
+/** One request's answers multiply its price: more than this is a mistake. */
+const MAX_CHOICES = 128
+const LIMIT_FIELDS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens']
+
+/** How a body is read that takes longer than a turn. */
+export interface LongReading {
+  /** Calls the step again, once a turn, until it says true. */
+  later(step: () => boolean): Promise<void>
+  /** Throws when this model is not served to this client: nothing more is read then. */
+  refuse(model: string): void
+}
+
+/**
+ * Reads a JSON body: at once where that takes no longer than a turn, else in turns. Throws `invalid_json`,
+ * `missing_model` and `invalid_request`.
+ */
+export const readJsonAsk = (endpoint: Endpoint, body: WholeBody, long: LongReading): Ask | Promise<Ask> => {
+  const { view } = body
+  // A lenient reader decodes more than is UTF-8: to it such a body may have quotes, and fields, that are not seen here.
+  if (!isUtf8(view)) throw invalidJson('The body must be UTF-8')
+  const reading = new JsonReading(view, endpoint.kind === 'speech' ? SPEECH_FIELDS : PAID_FIELDS)
+  const fields = new JsonFields(reading.scan)
+  const bound = new InputBound(view)
+  const step = (): boolean => reading.read(TURN_MS) && bound.step()
+  if (step()) return buildAsk(endpoint, { fields, bound, body })
+  let isServed = false
+  const nextStep = (): boolean => {
+    // Most clients name it first.
+    if (!isServed && fields.find('model')) long.refuse(readModel(fields))
+    isServed ||= fields.find('model') !== undefined
+    return step()
+  }
+  return long.later(nextStep).then(() => buildAsk(endpoint, { fields, bound, body }))
+}
+
+interface Read {
+  fields: JsonFields
+  bound: InputBound
+  body: WholeBody
+}
+
+const buildAsk = (endpoint: Endpoint, { fields, bound, body: { view, chunks } }: Read): Ask => {
+  refuseOthers(fields, endpoint.kind)
+  const model = readModel(fields)
+  const stream = fields.flag('stream')
+  const choices = readChoices(fields)
+  fields.object('stream_options')
+  const wantsUsage = fields.value('stream_options.include_usage') === true
+  const mustAskForUsage = endpoint.asksForUsage && stream && !wantsUsage
+  const { kind } = endpoint
+  const places = findPlaces(fields, mustAskForUsage)
+  return {
+    kind,
+    model,
+    besides: fields.values('tools.model').filter(isThere).map(String),
+    outputLimit: readOutputLimit(fields),
+    choices,
+    inputTokens: bound.tokens,
+    images: kind === 'images' ? choices : 0,
+    characters: kind === 'speech' ? lettersOf(fields.text('input')) : 0,
+    seconds: 0,
+    wantsUsage,
+    mustAskForUsage,
+    text: () => view,
+    content: undefined,
+    bodyFor: (upstreamModel, askForUsage) => rewrite(chunks, places, upstreamModel, askForUsage),
+    discard: nothing,
+  }
+}
+
+const nothing = (): void => {}
+
+const isThere = (value: unknown): boolean => value !== null
+
+const refuseOthers = (fields: JsonFields, kind: UsageKind): void => {
+  if (fields.find('__proto__'))
+    throw invalidJson('The body may not have a "__proto__" field', { param: '__proto__' })
+  const param = fields.named().find((path) => ROUTING_FIELDS.includes(path))
+  if (param !== undefined) {
+    throw invalidRequest(
+      `"${param}" is not served here: name one "model"; what else may answer is the operator's to say`,
+      { param },
+    )
+  }
+  // To an image it is what stands behind the picture: `transparent`, `opaque`, `auto`.
+  const isLater = kind === 'responses' ? fields.flag('background') : fields.value('background') === true
+  if (isLater) {
+    throw invalidRequest('"background" is not served here: its result could not be fetched', {
+      param: 'background',
+    })
+  }
+}
+
+const readModel = (fields: JsonFields): string => {
+  const model = fields.value('model')
+  if (model === undefined || model === '') {
+    throw missingModel('Name a "model" in the body; GET /v1/models lists what your token may use', {
+      param: 'model',
+    })
+  }
+  if (typeof model === 'string' && isModelName(model)) return model
+  throw invalidRequest(`"model" must be ${MODEL_NAME}`, { param: 'model' })
+}
+
+/** Each of `n` and `best_of` is a number of answers that are made and paid for. */
+const readChoices = (fields: JsonFields): number => {
+  const counts = ['n', 'best_of'].map((name) => {
+    const count = fields.count(name) ?? 1
+    if (count >= 1 && count <= MAX_CHOICES) return count
+    throw invalidRequest(`"${name}" must be from 1 to ${MAX_CHOICES}`, { param: name })
+  })
+  return Math.max(...counts)
+}
+
+/** Whole letters, of one or two units each. */
+const lettersOf = (text: string): number => {
+  let letters = text.length
+  for (let at = 1; at < text.length; at += 1) {
+    const isSecond = (text.charCodeAt(at) & 0xfc00) === 0xdc00
+    if (isSecond && (text.charCodeAt(at - 1) & 0xfc00) === 0xd800) letters -= 1
+  }
+  return letters
+}
+
+/** The largest of those that the client named. */
+const readOutputLimit = (fields: JsonFields): number | undefined => {
+  let most: number | undefined
+  for (const name of LIMIT_FIELDS) {
+    const limit = fields.count(name)
+    if (limit !== undefined && (most === undefined || limit > most)) most = limit
+  }
+  return most
+}
+
+/** Where a body is rewritten. */
+interface Places {
+  model: Place | undefined
+  usage: Splice | undefined
+}
+
+interface Place {
+  start: number
+  end: number
+  text: string | undefined
+}
+
+const findPlaces = (fields: JsonFields, mustAskForUsage: boolean): Places => ({
+  model: fields.find('model'),
+  usage: mustAskForUsage ? usageSplice(fields) : undefined,
+})
+
+/** The same bytes but for two things: `model` is the provider's name, and the usage chunk is asked for. */
+const rewrite = (
+  chunks: readonly Buffer[],
+  { model, usage }: Places,
+  upstreamModel: string,
+  askForUsage: boolean,
+): RequestBody => {
+  const text = JSON.stringify(upstreamModel)
+  const splices: Splice[] = []
+  if (model && model.text !== text)
+    splices.push({ start: model.start, end: model.end, bytes: Buffer.from(text) })
+  if (askForUsage && usage) splices.push(usage)
+  const pieces = spliceChunks(chunks, splices)
+  const [only] = pieces
+  if (pieces.length === 1 && only) return { body: only, length: undefined }
+  return { body: pieces, length: sizeOf(pieces) }
+}
+
+const TRUE = Buffer.from('true')
+const ASKED = Buffer.from('{"include_usage":true}')
+const ASKED_FIRST = Buffer.from('"stream_options":{"include_usage":true},')
+const ASKED_ALONE = Buffer.from('"include_usage":true')
+const ASKED_TOO = Buffer.from(',"include_usage":true')
+
+const usageSplice = (fields: JsonFields): Splice => {
+  const asked = fields.find('stream_options.include_usage')
+  if (asked) return { start: asked.start, end: asked.end, bytes: TRUE }
+  const options = fields.find('stream_options')
+  const at = (place: number, bytes: Buffer): Splice => ({ start: place, end: place, bytes })
+  if (!options) return at(fields.rootStart + 1, ASKED_FIRST)
+  if (!fields.object('stream_options')) return { start: options.start, end: options.end, bytes: ASKED }
+  return at(options.end - 1, options.isEmpty ? ASKED_ALONE : ASKED_TOO)
+}

@@ -1,0 +1,151 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import { pipeline, Readable } from 'node:stream'
+import type { FastifyPluginAsync } from 'fastify'
+import type { Catalog, Dialect } from '../config/catalog/catalog.ts'
+import type { Settings } from '../config/env/settings.ts'
+import type { Deadlines } from '../deadlines.ts'
+import { clientLeft, GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
+import { copyDownward, upstreamHeaders } from '../exchange/headers.ts'
+import { createKeyMask, maskHeaders, maskTransform } from '../exchange/key-mask.ts'
+import type { UpstreamTimeouts } from '../upstream/upstreams.ts'
+import { watchPace } from './body-pace.ts'
+
+/** One public path handed to a provider as it is, unmetered. */
+export interface PassthroughRoute {
+  /** The public path, e.g. `/v1/files`. */
+  prefix: string
+  origin: string
+  /** What `prefix` becomes at the provider, e.g. `/v1/files`; the rest of the path and the query follow it. */
+  basePath: string
+  key?: string | undefined
+  dialect: Dialect
+}
+
+export interface PassthroughOptions {
+  routes: readonly PassthroughRoute[]
+  timeouts: UpstreamTimeouts & Pick<Settings, 'bodyTimeoutMs'>
+  deadlines: Deadlines
+}
+
+/** An idle connection is dropped before most servers drop it, so that no request meets a closing one. */
+const KEEP_ALIVE_MS = 4_000
+const TIMEOUT_CODES = new Set([
+  'UND_ERR_HEADERS_TIMEOUT',
+  'UND_ERR_BODY_TIMEOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'FST_REPLY_FROM_TIMEOUT',
+])
+
+const readFailure = (failure: Error): GatewayError => {
+  // Of the client's own body.
+  for (const one of [failure, failure.cause]) if (one instanceof GatewayError) return one
+  const behind: unknown = failure.cause instanceof Error ? Reflect.get(failure.cause, 'code') : undefined
+  const code: unknown = behind ?? Reflect.get(failure, 'code')
+  if (typeof code === 'string' && (TIMEOUT_CODES.has(code) || Reflect.get(failure, 'statusCode') === 504))
+    return upstreamTimeout('The provider did not answer in time.', { cause: failure.cause ?? failure })
+  return upstreamFailed('The provider could not be reached.', { cause: failure.cause ?? failure })
+}
+
+const buildUpward = (
+  client: IncomingHttpHeaders,
+  { key, dialect }: PassthroughRoute,
+): Record<string, string> => {
+  const flat = upstreamHeaders(client, { key }, dialect)
+  const headers: Record<string, string> = {}
+  for (let index = 0; index < flat.length; index += 2) headers[flat[index] ?? ''] = flat[index + 1] ?? ''
+  const length = client['content-length']
+  if (length !== undefined) headers['content-length'] = length
+  return headers
+}
+
+/** A body's length passes too: a client that waits for 300 MiB may see how far it is. */
+const buildDownward = (answer: IncomingHttpHeaders): IncomingHttpHeaders => {
+  const headers: IncomingHttpHeaders = {}
+  copyDownward(answer, headers)
+  if (answer['content-length'] !== undefined) headers['content-length'] = answer['content-length']
+  return headers
+}
+
+/** The body without the provider's own key; whatever ends one of the two streams ends the other. */
+const hideKey = (body: unknown, key: string | undefined): unknown => {
+  const mask = createKeyMask(key)
+  return mask && body instanceof Readable ? pipeline(body, maskTransform(mask), () => undefined) : body
+}
+
+const readError = (failure: unknown): Error => (failure instanceof Error ? failure : new Error('unknown'))
+
+/** Where `PASSTHROUGH_PATHS` lead: a provider named, the first one, or a URL of the operator's. */
+export const planPassthrough = (
+  settings: Pick<Settings, 'passthrough'>,
+  catalog: Catalog,
+): PassthroughRoute[] =>
+  settings.passthrough.flatMap(({ prefix, provider, url }): PassthroughRoute[] => {
+    if (url !== undefined) {
+      const { origin, pathname } = new URL(url)
+      return [{ prefix, origin, basePath: pathname, dialect: 'openai' }]
+    }
+    const [first] = catalog.providers.values()
+    const target = provider === undefined ? first : catalog.providers.get(provider)
+    if (!target) return []
+    const rest = prefix.startsWith('/v1/') ? prefix.slice('/v1'.length) : prefix
+    const dialect = target.dialects.includes('openai') ? 'openai' : 'anthropic'
+    return [{ prefix, origin: target.origin, basePath: target.basePath + rest, key: target.key, dialect }]
+  })
+
+/** The package's own agent would verify no certificate, and let a stream wait for another stream's end. */
+const openVerifyingAgent = async (timeouts: UpstreamTimeouts) => {
+  const { Agent } = await import('undici')
+  return new Agent({
+    connect: { timeout: timeouts.connectTimeoutMs, rejectUnauthorized: true },
+    connections: null,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    pipelining: 1,
+    maxHeaderSize: 16 * 1024,
+    headersTimeout: timeouts.firstByteTimeoutMs,
+    bodyTimeout: timeouts.idleTimeoutMs,
+  })
+}
+
+/** Auth and limits are the enclosing scope's. */
+export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (
+  app,
+  { routes, timeouts, deadlines },
+) => {
+  if (routes.length === 0) return
+  // Loaded when it is used: it would take a tenth of the start.
+  const { default: httpProxy } = await import('@fastify/http-proxy')
+  // The proxy streams bodies as they come: parsers of the enclosing scope would hold them.
+  app.removeAllContentTypeParsers()
+  const agent = await openVerifyingAgent(timeouts)
+  app.addHook('onClose', () => agent.destroy())
+  app.addHook('preHandler', (request, _reply, done) => {
+    watchPace(request.raw, deadlines, timeouts.bodyTimeoutMs)
+    done()
+  })
+  for (const route of routes) {
+    await app.register(httpProxy, {
+      prefix: route.prefix,
+      upstream: route.origin,
+      rewritePrefix: route.basePath,
+      httpMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+      // Ours verifies certificates and is told which; the package's own would accept any.
+      undici: agent,
+      // Its retries of a GET would multiply what one client asks.
+      retryMethods: [],
+      internalRewriteLocationHeader: false,
+      disableRequestLogging: true,
+      replyOptions: {
+        rewriteRequestHeaders: (request) => buildUpward(request.headers, route),
+        rewriteHeaders: (headers) => maskHeaders(buildDownward(headers), createKeyMask(route.key)),
+        onResponse: (_request, reply, answer) => {
+          void reply.send(hideKey(Reflect.get(answer, 'stream'), route.key))
+        },
+        onError: (reply, { error }) => {
+          // Its body broke off, and with it the request to the provider. (A request that is destroyed has no socket.)
+          const hasLeft = reply.raw.destroyed || reply.raw.socket?.destroyed === true
+          void reply.send(hasLeft ? clientLeft('The client left.') : readFailure(readError(error)))
+        },
+      },
+    })
+  }
+}

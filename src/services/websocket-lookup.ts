@@ -1,0 +1,73 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import type { WsRoute } from '../config/catalog/ws-routes.ts'
+import { notFound } from '../errors.ts'
+
+/** Whether a service wants a token of ours, or lets anybody in. */
+export type ServiceKind = 'token' | 'open'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    service?: ServiceKind
+  }
+  interface FastifyRequest {
+    /** There on the routes of services. */
+    service: WsRoute
+  }
+}
+
+export interface ServiceLookupOptions {
+  /** As of now: a models file that is read again may change them. */
+  routes(): readonly WsRoute[]
+}
+
+type Strategy = Parameters<FastifyInstance['addConstraintStrategy']>[0]
+type Handler = NonNullable<ReturnType<ReturnType<Strategy['storage']>['get']>>
+
+/** The service that a path leads to: the longest public path that covers it. */
+export const findService = (routes: readonly WsRoute[], url: string): WsRoute | undefined => {
+  if (routes.length === 0) return undefined
+  const [path = ''] = url.split('?', 1)
+  let best: WsRoute | undefined
+  for (const route of routes) {
+    const { length } = route.prefix
+    const isBelow = path.startsWith(route.prefix) && (path.length === length || path[length] === '/')
+    if (isBelow && length > (best?.prefix.length ?? -1)) best = route
+  }
+  return best
+}
+
+const kindOf = (route: WsRoute | undefined): ServiceKind | undefined =>
+  route && (route.isOpen ? 'open' : 'token')
+
+/** The router knows two routes, one of each kind, and asks at every request whether the path leads to such a service. */
+const buildStrategy = (routes: () => readonly WsRoute[]): Strategy => ({
+  name: 'service',
+  storage: () => {
+    const handlers = new Map<unknown, Handler>()
+    return {
+      get: (kind) => handlers.get(kind) ?? null,
+      set: (kind, handler) => void handlers.set(kind, handler),
+    }
+  },
+  deriveConstraint: ({ url = '' }) => kindOf(findService(routes(), url)),
+})
+
+/** Sets `request.service`. */
+export const serviceLookup = fp<ServiceLookupOptions>(
+  async (app, { routes }) => {
+    app.addConstraintStrategy(buildStrategy(routes))
+    app.decorateRequest('service')
+    app.addHook('onRequest', (request, _reply, done) => {
+      const kind = request.routeOptions.config.service
+      if (kind === undefined) return done()
+      const found = findService(routes(), request.url)
+      // A file that was read again in this very moment.
+      if (!found || kindOf(found) !== kind) return done(notFound('There is no such path any more.'))
+      request.service = found
+      request.line.route = found.prefix
+      done()
+    })
+  },
+  { name: 'service-lookup', dependencies: ['request-line'] },
+)

@@ -1,0 +1,41 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { createUsageFilter } from '../../src/exchange/usage-filter.ts'
+
+const chunk = '{"choices":[{"delta":{"content":"wörd"},"tool_calls":[]}],"usage":null}'
+const usage = '{"id":"x","choices":[],"usage":{"prompt_tokens":12,"completion_tokens":7,"total_tokens":19}}'
+const event = fc.constantFrom(
+  `data: ${chunk}\n\n`,
+  'data: {"choices":[]}\n\n',
+  ': ping\n\n',
+  '\n',
+  'data: []\n\n',
+)
+const hidden = `data: ${usage}\n\n`
+const ends = fc.constantFrom('\n', '\r\n', '\r')
+
+t.test('the usage chunk is taken out and every other byte passes, wherever the chunks break', (t) => {
+  const before = fc.array(event, { maxLength: 4 })
+  const sizes = fc.array(fc.integer({ min: 1, max: 120 }), { minLength: 1, maxLength: 60 })
+  const check = (first: string[], last: string[], end: string, cuts: number[]): void => {
+    const to = (text: string): string => text.replaceAll('\n', end)
+    const bytes = Buffer.from(to(first.join('') + hidden + last.join('')))
+    const filter = createUsageFilter()
+    const passed: Buffer[] = []
+    for (let at = 0, i = 0; at < bytes.length; i++) {
+      const size = cuts[i % cuts.length] ?? 1
+      passed.push(Buffer.from(filter.pass(bytes.subarray(at, at + size))))
+      at += size
+    }
+    const got = Buffer.concat([...passed, filter.rest()]).toString()
+    t.equal(got, to(first.join('') + last.join('')), JSON.stringify([end, cuts]))
+  }
+  fc.assert(fc.property(before, before, ends, sizes, check), { numRuns: 1000 })
+  t.end()
+})
+
+t.test('whole events that cannot be it are not even copied', (t) => {
+  const bytes = Buffer.from('data: {"choices":[{"delta":{}}]}\n\n')
+  t.equal(createUsageFilter().pass(bytes), bytes)
+  t.end()
+})
