@@ -1,4 +1,4 @@
-import { isAddressBlock } from '../../src/config/env/address-blocks.ts'
+import { isAddressBlock } from '../../src/config/address-blocks.ts'
 import { Misuse } from '../command/failures.ts'
 
 const MICROS = 1_000_000

@@ -1,5 +1,5 @@
 import type { InferOutput } from 'valibot'
-import { isAddressBlock } from '../config/env/address-blocks.ts'
+import { isAddressBlock } from '../config/address-blocks.ts'
 import { invalidRequest, notFound } from '../errors.ts'
 import type { NewToken, Token, TokenStore } from '../stores/contracts/token-store.ts'
 import type { creditsBody, secretBody, TokenView } from './token-schemas.ts'

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { type AddressCheck, buildAddressCheck } from '../config/env/address-blocks.ts'
+import { type AddressCheck, buildAddressCheck } from '../config/address-blocks.ts'
 import { addressNotAllowed, GatewayError, invalidApiKey, storeUnavailable } from '../errors.ts'
 import type { Token, TokenStore } from '../stores/contracts/token-store.ts'
 import { readCredential } from './credential.ts'

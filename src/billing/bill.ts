@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
+import type { Endpoint } from '../dialects/endpoints.ts'
 import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
 import type { Ask } from '../request/ask.ts'
-import type { Endpoint } from '../routing/endpoints.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Hold, Settlement, Token, TokenStore, UsageRow } from '../stores/contracts/token-store.ts'
 import { buildRow, type Outcome } from './settle.ts'

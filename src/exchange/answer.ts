@@ -1,7 +1,7 @@
 import type { Bill } from '../billing/bill.ts'
 import type { Price } from '../config/catalog/catalog.ts'
+import type { Endpoint } from '../dialects/endpoints.ts'
 import type { Ask } from '../request/ask.ts'
-import type { Endpoint } from '../routing/endpoints.ts'
 import type { AnswerHeaders } from '../upstream/response-head.ts'
 import type { Attempt } from '../upstream/upstreams.ts'
 import type { ExchangeTools } from './deal.ts'

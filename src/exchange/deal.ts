@@ -1,10 +1,10 @@
 import type { BillRequest } from '../billing/bill.ts'
 import type { Deadlines } from '../deadlines.ts'
 import type { Live } from '../live.ts'
-import type { Turns } from '../request/turns.ts'
 import type { ProviderHealth } from '../routing/health.ts'
 import type { Step } from '../routing/plan.ts'
 import type { RetryBudget } from '../routing/retry-budget.ts'
+import type { Turns } from '../turns.ts'
 import type { Upstreams, UpstreamTimeouts } from '../upstream/upstreams.ts'
 import type { Downstream } from './downstream.ts'
 

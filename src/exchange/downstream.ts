@@ -1,10 +1,10 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Dialect } from '../config/catalog/catalog.ts'
+import type { Endpoint } from '../dialects/endpoints.ts'
+import { copyDownward } from '../dialects/headers.ts'
 import { GatewayError } from '../errors.ts'
-import type { Endpoint } from '../routing/endpoints.ts'
 import type { AnswerHeaders } from '../upstream/response-head.ts'
-import { copyDownward } from './headers.ts'
 
 /** After an error event the client gets this long to read it. */
 const LAST_WORDS_MS = 5_000

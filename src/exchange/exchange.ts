@@ -1,5 +1,7 @@
 import { Bill, creditHeaders } from '../billing/bill.ts'
+import { Billed } from '../billing/billed.ts'
 import type { Deadline } from '../deadlines.ts'
+import { upstreamHeaders, upstreamQuery } from '../dialects/headers.ts'
 import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
 import {
   type Failure,
@@ -12,14 +14,12 @@ import type { Step } from '../routing/plan.ts'
 import { PlanWalk } from '../routing/plan-walk.ts'
 import type { Settlement } from '../stores/contracts/token-store.ts'
 import type { CallListener } from '../upstream/call.ts'
+import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
 import type { AnswerHeaders } from '../upstream/response-head.ts'
 import { UpstreamError } from '../upstream/upstream-error.ts'
 import type { Attempt } from '../upstream/upstreams.ts'
 import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
-import { Billed } from './billed.ts'
 import type { ExchangeRequest, ExchangeTools } from './deal.ts'
-import { upstreamHeaders, upstreamQuery } from './headers.ts'
-import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from './key-mask.ts'
 import { isStream, openAnswer } from './open-answer.ts'
 
 /** So long a stream's head waits for a first byte, and may fail over; then it leaves, lest somebody gives up a silent one. */

@@ -1,6 +1,8 @@
 import { createHash, type Hash } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Endpoint } from '../dialects/endpoints.ts'
+import { upstreamQuery } from '../dialects/headers.ts'
 import {
   idempotencyFull,
   idempotencyMismatch,
@@ -10,11 +12,9 @@ import {
 } from '../errors.ts'
 import type { Ask } from '../request/ask.ts'
 import { isChunks } from '../request/body.ts'
-import type { Endpoint } from '../routing/endpoints.ts'
 import type { IdempotencyStore, KeptAnswer } from '../stores/contracts/idempotency.ts'
 import type { Settlement, UsageRow } from '../stores/contracts/token-store.ts'
 import type { Downstream } from './downstream.ts'
-import { upstreamQuery } from './headers.ts'
 import { type AnswerKeeper, createAnswerKeeper } from './kept-answer.ts'
 
 const HASHED_AT_ONCE_BYTES = 1024 * 1024

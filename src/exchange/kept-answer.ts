@@ -1,7 +1,7 @@
+import { copyDownward } from '../dialects/headers.ts'
 import type { KeptAnswer } from '../stores/contracts/idempotency.ts'
 import type { AnswerHeaders } from '../upstream/response-head.ts'
 import type { Downstream } from './downstream.ts'
-import { copyDownward } from './headers.ts'
 
 /** A larger answer is not kept. */
 const MAX_KEPT_BYTES = 1024 * 1024

@@ -1,6 +1,6 @@
 import { parentPort } from 'node:worker_threads'
 import * as tokenizer from 'gpt-tokenizer/encoding/o200k_base'
-import { createTurns } from '../request/turns.ts'
+import { createTurns } from '../turns.ts'
 import { textOfAnswer } from './answer-text.ts'
 import type { Countable, Counted, CountRequest } from './counting.ts'
 import { textOfRequest } from './request-text.ts'

@@ -1,15 +1,15 @@
 import { isUtf8 } from 'node:buffer'
+import { isModelName, MODEL_NAME } from '../config/catalog/model-name.ts'
+import type { Endpoint } from '../dialects/endpoints.ts'
 import { invalidJson, invalidRequest, missingModel } from '../errors.ts'
 import { InputBound } from '../metering/input-bound.ts'
 import type { UsageKind } from '../metering/usage-kinds.ts'
-import type { Endpoint } from '../routing/endpoints.ts'
-import { isModelName, MODEL_NAME } from '../routing/model-name.ts'
+import { TURN_MS } from '../turns.ts'
 import type { RequestBody } from '../upstream/request-body.ts'
 import type { Ask } from './ask.ts'
 import { PAID_FIELDS, ROUTING_FIELDS, SPEECH_FIELDS } from './guarded-fields.ts'
 import { JsonFields } from './json-fields.ts'
 import { JsonReading } from './json-reading.ts'
-import { TURN_MS } from './turns.ts'
 import { type Splice, sizeOf, spliceChunks, type WholeBody } from './whole.ts'
 
 /** One request's answers multiply its price: more than this is a mistake. */

@@ -1,5 +1,5 @@
+import type { Endpoint } from '../dialects/endpoints.ts'
 import type { RequestFacts } from '../metering/worst-case.ts'
-import type { Endpoint } from '../routing/endpoints.ts'
 
 /** As many bytes of a file in a JSON body count as one LLM token at the least (`inputBound`); text counts for more. */
 const BYTES_PER_TOKEN = 8

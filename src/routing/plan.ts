@@ -1,8 +1,8 @@
 import type { Catalog, Model, Price, Provider, Unit } from '../config/catalog/catalog.ts'
+import type { Endpoint } from '../dialects/endpoints.ts'
 import { modelNotAllowed, modelNotFound } from '../errors.ts'
 import type { UsageKind } from '../metering/usage-kinds.ts'
 import { isModelAllowed } from './access.ts'
-import type { Endpoint } from './endpoints.ts'
 
 /** One provider to ask, and what its answer costs. */
 export interface Step {

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
+import { Billed } from '../billing/billed.ts'
 import { clientLeft } from '../errors.ts'
-import { Billed } from '../exchange/billed.ts'
 import type { Dial, Dialed } from '../websocket/dial.ts'
 import type { Holder } from '../websocket/open-sockets.ts'
 import { type End, Relay } from '../websocket/relay.ts'

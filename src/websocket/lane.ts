@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream'
-import type { KeyMask } from '../exchange/key-mask.ts'
+import type { KeyMask } from '../upstream/key-mask.ts'
 import { ChunkWriter } from './chunk-writer.ts'
 import { FrameReader } from './frame-reader.ts'
 import { OPCODES, readCloseCode, type Violation } from './frames.ts'

@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify'
+import { copyDownward } from '../dialects/headers.ts'
 import { upstreamFailed } from '../errors.ts'
-import { copyDownward } from '../exchange/headers.ts'
-import { ErrorMask, type KeyMask, maskHeaders } from '../exchange/key-mask.ts'
+import { ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
 import type { Refusal } from './dial.ts'
 
 /** The refusal without the key that it was asked with. */

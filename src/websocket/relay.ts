@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
-import type { KeyMask } from '../exchange/key-mask.ts'
+import type { KeyMask } from '../upstream/key-mask.ts'
 import { OPCODES, type Violation, writeClose, writeFrame } from './frames.ts'
 import { Lane, type LaneListener, type LaneOptions } from './lane.ts'
 import type { MessageInspector } from './message-copy.ts'

@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { ENDPOINTS } from '../../src/dialects/endpoints.ts'
 import type { Ask } from '../../src/request/ask.ts'
 import { GatheredBytes } from '../../src/request/gathered-bytes.ts'
 import { foldName, PAID_FIELDS, ROUTING_FIELDS } from '../../src/request/guarded-fields.ts'
 import { readJsonAsk } from '../../src/request/json-ask.ts'
 import { type WholeBody, wholeOf } from '../../src/request/whole.ts'
-import { ENDPOINTS } from '../../src/routing/endpoints.ts'
 
 const at = (path: string) => {
   const endpoint = ENDPOINTS.find((each) => each.path === path)

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { createKeyMask, ErrorMask, maskHeaders } from '../../src/exchange/key-mask.ts'
+import { createKeyMask, ErrorMask, maskHeaders } from '../../src/upstream/key-mask.ts'
 
 const KEY = 'sk-proj-aXbY0123456789ZzsK-sk-proj_end'
 const stars = (text: string) => '*'.repeat(text.length)

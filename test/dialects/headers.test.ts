@@ -1,5 +1,5 @@
 import t from 'tap'
-import { copyDownward, upstreamHeaders } from '../../src/exchange/headers.ts'
+import { copyDownward, upstreamHeaders } from '../../src/dialects/headers.ts'
 
 const pairs = (flat: string[]): Record<string, string | undefined> =>
   Object.fromEntries(flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1]]] : [])))

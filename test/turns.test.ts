@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
-import { createTurns } from '../../src/request/turns.ts'
+import { createTurns } from '../src/turns.ts'
 
 /** A work of so many steps, which notes each of them. */
 const work = (name: string, steps: number, seen: string[]) => {
