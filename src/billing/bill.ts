@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { Endpoint } from '../dialects/endpoints.ts'
-import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
+import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import type { Ask } from '../request/ask.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Hold, Settlement, Token, TokenStore, UsageRow } from '../stores/contracts/token-store.ts'

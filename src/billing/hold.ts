@@ -1,6 +1,6 @@
 import type { Price } from '../config/catalog/catalog.ts'
 import { insufficientQuota } from '../errors.ts'
-import { leastMicros, type RequestFacts, worstCaseMicros } from '../metering/worst-case.ts'
+import { type CostFacts, leastMicros, worstCaseMicros } from '../metering/price.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Hold, Token, TokenStore } from '../stores/contracts/token-store.ts'
 
@@ -13,7 +13,7 @@ export const holdWorstCase = async (
   store: TokenStore,
   { token, requestId }: { token: Token; requestId: string },
   steps: readonly Step[],
-  facts: RequestFacts,
+  facts: CostFacts,
 ): Promise<Hold> => {
   let [micros, least] = [0, 0]
   for (const { model } of steps) {
@@ -38,7 +38,7 @@ export const refuseUncovered = async (
   store: TokenStore,
   token: Token,
   prices: readonly Price[],
-  facts: RequestFacts,
+  facts: CostFacts,
 ): Promise<void> => {
   const least = Math.min(...prices.map((price) => leastMicros(facts, price)))
   if (least === 0 || least === Number.POSITIVE_INFINITY) return

@@ -1,6 +1,6 @@
 import type { Price } from '../config/catalog/catalog.ts'
+import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import { costMicros } from '../metering/price.ts'
-import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
 import type { UsageRow } from '../stores/contracts/token-store.ts'
 
 /** How a request ended. */

@@ -1,43 +1,48 @@
-import type { Dialect } from '../config/catalog/catalog.ts'
-import type { UsageKind } from '../metering/usage-kinds.ts'
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Provider } from '../config/catalog/catalog.ts'
+import { type DialectName, PAID_ENDPOINTS, type PaidEndpoint } from '../config/endpoints.ts'
+import { anthropicCountTokens, anthropicMessages } from './anthropic-messages.ts'
+import type { Dialect } from './dialect.ts'
+import { openaiChat } from './openai-chat.ts'
+import { openaiImages, openaiRealtime, openaiSpeech, openaiTranscription } from './openai-media.ts'
+import { openaiResponses } from './openai-responses.ts'
+import { openaiEmbeddings, openaiRerank } from './openai-vectors.ts'
 
-/** One paid endpoint: what it takes, what it speaks and how it is counted. */
-export interface Endpoint {
-  /** Below `/v1` here and below the provider's base URL there. */
-  path: string
-  dialect: Dialect
-  kind: UsageKind
-  takes: 'json' | 'multipart' | 'either'
-  /** Whether a stream must be asked for its usage by `stream_options`. */
-  asksForUsage: boolean
-  /** How an error looks after the first byte. */
-  errorEvents: 'openai' | 'responses' | 'anthropic'
+/** Every wire format by its name. */
+export const DIALECTS: Readonly<Record<DialectName, Dialect>> = {
+  'openai-chat': openaiChat,
+  'openai-responses': openaiResponses,
+  'openai-embeddings': openaiEmbeddings,
+  'openai-rerank': openaiRerank,
+  'openai-images': openaiImages,
+  'openai-speech': openaiSpeech,
+  'openai-transcription': openaiTranscription,
+  'openai-realtime': openaiRealtime,
+  'anthropic-messages': anthropicMessages,
+  'anthropic-count-tokens': anthropicCountTokens,
 }
 
-const json = (path: string, kind: UsageKind, rest: Partial<Endpoint> = {}): Endpoint => ({
-  path,
-  kind,
-  dialect: 'openai',
-  takes: 'json',
-  asksForUsage: false,
-  errorEvents: 'openai',
-  ...rest,
-})
+/** One paid endpoint: where it is, what it takes, and what is spoken there. */
+export interface Endpoint extends Omit<PaidEndpoint, 'dialect'> {
+  dialect: Dialect
+}
 
-/** Everything that costs; any other path below `/v1` is not there (shared accounts would leak between tenants). */
-export const ENDPOINTS: readonly Endpoint[] = [
-  json('/chat/completions', 'chat', { asksForUsage: true }),
-  json('/completions', 'chat', { asksForUsage: true }),
-  json('/responses', 'responses', { errorEvents: 'responses' }),
-  json('/embeddings', 'embeddings'),
-  json('/moderations', 'embeddings'),
-  json('/rerank', 'rerank'),
-  json('/images/generations', 'images'),
-  json('/images/edits', 'images', { takes: 'either' }),
-  json('/images/variations', 'images', { takes: 'multipart' }),
-  json('/audio/speech', 'speech'),
-  json('/audio/transcriptions', 'transcription', { takes: 'multipart' }),
-  json('/audio/translations', 'transcription', { takes: 'multipart' }),
-  json('/messages', 'messages', { dialect: 'anthropic', errorEvents: 'anthropic' }),
-  json('/messages/count_tokens', 'free', { dialect: 'anthropic', errorEvents: 'anthropic' }),
-]
+export const ENDPOINTS: readonly Endpoint[] = PAID_ENDPOINTS.map((endpoint) => ({
+  ...endpoint,
+  dialect: DIALECTS[endpoint.dialect],
+}))
+
+/** What the clients of a URL speak, as far as its path says: in this dialect errors are written. */
+export function dialectOfUrl(url: string): Dialect {
+  return /^\/v1\/messages(?:[/?]|$)/.test(url) ? anthropicMessages : openaiChat
+}
+
+/** What a client speaks, as far as its headers say. */
+export function dialectOfHeaders(headers: IncomingHttpHeaders): Dialect {
+  return headers['anthropic-version'] === undefined ? openaiChat : anthropicMessages
+}
+
+/** In what a request is handed on that is no endpoint of ours. */
+export function dialectOfProvider(provider: Pick<Provider, 'dialects'>): Dialect {
+  return openaiChat.isSpokenBy(provider) ? openaiChat : anthropicMessages
+}

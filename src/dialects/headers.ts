@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import type { Dialect, Provider } from '../config/catalog/catalog.ts'
+import type { Provider } from '../config/catalog/catalog.ts'
+import type { Dialect } from './dialect.ts'
 
 /** What of a client's request a provider may see. Credentials, cookies and addresses are not on the list. */
 const UPWARD = ['accept', 'openai-beta', 'anthropic-beta'] as const
@@ -14,13 +15,11 @@ const DOWNWARD = [
   'openai-model',
 ] as const
 
-const ANTHROPIC_VERSION = '2023-06-01'
-
 /** Flat name-value list for a provider: from zero at every attempt, so that no key meets another origin. */
 export const upstreamHeaders = (
   client: IncomingHttpHeaders,
   provider: Pick<Provider, 'key'>,
-  dialect: Dialect,
+  dialect: Pick<Dialect, 'authorize'>,
 ): string[] => {
   const headers = ['accept-encoding', 'identity', 'user-agent', 'llm-api-gateway']
   const contentType = client['content-type']
@@ -29,11 +28,7 @@ export const upstreamHeaders = (
     const value = client[name]
     if (typeof value === 'string') headers.push(name, value)
   }
-  if (dialect === 'anthropic')
-    headers.push('anthropic-version', String(client['anthropic-version'] ?? ANTHROPIC_VERSION))
-  if (provider.key === undefined) return headers
-  if (dialect === 'anthropic') headers.push('x-api-key', provider.key)
-  else headers.push('authorization', `Bearer ${provider.key}`)
+  dialect.authorize(headers, client, provider.key)
   return headers
 }
 

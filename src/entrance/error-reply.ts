@@ -3,7 +3,9 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Dialect } from '../config/catalog/catalog.ts'
+import type { Dialect } from '../dialects/dialect.ts'
+import { dialectOfUrl } from '../dialects/endpoints.ts'
+import { openaiChat } from '../dialects/openai-chat.ts'
 import { type GatewayError, internalError, invalidRequest, notFound } from '../errors.ts'
 import { STATUS_CODES } from '../node-http.ts'
 import { readError } from './known-errors.ts'
@@ -17,31 +19,6 @@ export interface ErrorAnswer {
 
 const JSON_TYPE = 'application/json; charset=utf-8'
 
-/** Anthropic's own words for our statuses, which its client libraries turn into classes. */
-const ANTHROPIC_TYPES: Readonly<Record<number, string>> = {
-  401: 'authentication_error',
-  403: 'permission_error',
-  404: 'not_found_error',
-  413: 'request_too_large',
-  429: 'rate_limit_error',
-  504: 'timeout_error',
-}
-
-const readAnthropicType = ({ statusCode, code }: GatewayError): string => {
-  if (code === 'insufficient_quota') return 'billing_error'
-  return ANTHROPIC_TYPES[statusCode] ?? (statusCode < 500 ? 'invalid_request_error' : 'api_error')
-}
-
-const shapeOpenAi = ({ message, type, param, code }: GatewayError) => ({
-  error: { message, type, param, code },
-})
-
-const shapeAnthropic = (error: GatewayError, requestId: string) => ({
-  type: 'error',
-  error: { type: readAnthropicType(error), message: error.message },
-  request_id: requestId,
-})
-
 const buildHeaders = (error: GatewayError): Record<string, string> => {
   const headers: Record<string, string> = {
     'content-type': JSON_TYPE,
@@ -54,30 +31,15 @@ const buildHeaders = (error: GatewayError): Record<string, string> => {
   return headers
 }
 
-/** Whose error shape the clients of a path parse. */
-export const readDialect = (url: string): Dialect =>
-  /^\/v1\/messages(?:[/?]|$)/.test(url) ? 'anthropic' : 'openai'
-
 /** Any thrown thing as a whole answer; what a client must not see is left out. */
 export const writeErrorBody = (error: unknown, dialect: Dialect, requestId: string): ErrorAnswer => {
   const known = readError(error) ?? internalError('The gateway failed. Try again later.')
-  const shape = dialect === 'anthropic' ? shapeAnthropic(known, requestId) : shapeOpenAi(known)
-  return { status: known.statusCode, headers: buildHeaders(known), body: JSON.stringify(shape) }
+  return { status: known.statusCode, headers: buildHeaders(known), body: dialect.errorBody(known, requestId) }
 }
 
 /** The event that ends a stream which cannot be completed. */
-export const streamErrorEvent = (
-  error: unknown,
-  kind: 'openai' | 'responses' | 'anthropic',
-  requestId: string,
-): string => {
-  const known = readError(error) ?? internalError('The gateway failed. Try again later.')
-  if (kind === 'anthropic')
-    return `event: error\ndata: ${JSON.stringify(shapeAnthropic(known, requestId))}\n\n`
-  if (kind === 'openai') return `data: ${JSON.stringify(shapeOpenAi(known))}\n\n`
-  const { code, message, param } = known
-  return `event: error\ndata: ${JSON.stringify({ type: 'error', code, message, param, sequence_number: 0 })}\n\n`
-}
+export const streamErrorEvent = (error: unknown, dialect: Dialect, requestId: string): string =>
+  dialect.errorEvent(readError(error) ?? internalError('The gateway failed. Try again later.'), requestId)
 
 /** Whether an answer is already under way on this connection: another one inside it would corrupt it. */
 const isAnswering = (socket: Socket): boolean => {
@@ -97,7 +59,7 @@ export const clientErrorHandler = (failure: Error, socket: Socket): void => {
     return
   }
   const error = readError(failure) ?? invalidRequest('The request is not valid HTTP.')
-  const { status, headers, body } = writeErrorBody(error, 'openai', '')
+  const { status, headers, body } = writeErrorBody(error, openaiChat, '')
   // No request was made of these bytes, so nobody gave them an id.
   const id = `req_${randomUUID()}`
   const lines = Object.entries({
@@ -134,7 +96,7 @@ const report = (error: unknown, request: FastifyRequest): void => {
 const sendError = (thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
   const error = request.server.judgeRefusal?.(thrown, request) ?? thrown
   report(error, request)
-  const { status, headers, body } = writeErrorBody(error, readDialect(request.raw.url ?? ''), request.id)
+  const { status, headers, body } = writeErrorBody(error, dialectOfUrl(request.raw.url ?? ''), request.id)
   hearOut(request, reply)
   return reply.code(status).headers(headers).send(body)
 }

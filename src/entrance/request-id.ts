@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import fp from 'fastify-plugin'
-import { readDialect } from './error-reply.ts'
+import { dialectOfHeaders, dialectOfUrl } from '../dialects/endpoints.ts'
 
 const SAFE_ID = /^[A-Za-z0-9._:-]{1,128}$/
 
@@ -16,16 +16,17 @@ export const makeRequestId = (): ((request: Pick<IncomingMessage, 'headers'>) =>
   }
 }
 
-/** Anthropic's clients look for the id under another name. */
-const isAnthropic = ({ headers, url = '' }: IncomingMessage): boolean =>
-  headers['anthropic-version'] !== undefined || readDialect(url) === 'anthropic'
+/** Where a client looks for the id besides, by what its headers or its URL say that it speaks. */
+const otherName = ({ headers, url = '' }: IncomingMessage): string | undefined =>
+  dialectOfHeaders(headers).requestIdHeader ?? dialectOfUrl(url).requestIdHeader
 
 /** `x-request-id` on every answer that goes through `reply`. */
 export const requestId = fp(
   async (app) => {
     app.addHook('onRequest', (request, reply, done) => {
       reply.header('x-request-id', request.id)
-      if (isAnthropic(request.raw)) reply.header('request-id', request.id)
+      const name = otherName(request.raw)
+      if (name !== undefined) reply.header(name, request.id)
       done()
     })
   },

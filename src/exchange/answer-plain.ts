@@ -1,10 +1,10 @@
 import { gunzipSync, inflateSync } from 'node:zlib'
 import { creditHeaders } from '../billing/bill.ts'
 import type { Deadlines } from '../deadlines.ts'
+import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import { estimateUsage, lacksTokens, usualSeconds, withSeconds } from '../metering/estimate.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import { readUsage } from '../metering/usage.ts'
-import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
 import type { Settlement } from '../stores/contracts/token-store.ts'
 import type { Answer, AnswerContext } from './answer.ts'
 import { Pressure } from './pressure.ts'
@@ -33,7 +33,7 @@ export class PlainAnswer implements Answer {
     this.#costs = context.status < 300
     this.#isJson = String(context.headers['content-type'] ?? '').includes('json')
     // A transcript's text is needed whole: it may have to be counted.
-    this.#isShort = this.#isJson || context.endpoint.kind === 'transcription'
+    this.#isShort = this.#isJson || context.endpoint.dialect.countsSeconds
   }
 
   data(chunk: Buffer): void {
@@ -70,7 +70,7 @@ export class PlainAnswer implements Answer {
 
   #startPassing(): void {
     const { bill, downstream, endpoint, headers, status } = this.#context
-    this.#meter = createStreamMeter(endpoint.kind)
+    this.#meter = createStreamMeter(endpoint.dialect)
     if (this.#costs) bill.markAnswered(status)
     downstream.begin(status, headers, { ...bill.headers(), ...lengthOf(headers) })
     for (const chunk of this.#held.splice(0)) this.#pass(this.#meter, chunk)
@@ -99,7 +99,7 @@ export class PlainAnswer implements Answer {
     const { endpoint, headers } = this.#context
     const plain = body && decode(body, headers['content-encoding'])
     const source = plain ?? this.#meter?.tail()
-    const reported = source && this.#isJson ? readUsage(endpoint.kind, source) : undefined
+    const reported = source && this.#isJson ? readUsage(endpoint.dialect, source) : undefined
     return completeUsage(this.#context, reported, plain)
   }
 
@@ -131,20 +131,21 @@ const completeUsage = (
   answer: Buffer | undefined,
 ): Usage | Promise<Usage> => {
   const { ask, endpoint, price } = context
-  const { kind } = endpoint
-  if (kind === 'free') return NO_USAGE
+  const { dialect } = endpoint
+  if (dialect.isFree) return NO_USAGE
   const isCountedHere =
-    (kind === 'images' && price.perImageMicros > 0) || (kind === 'speech' && price.perCharacterMicros > 0)
+    (dialect.countsImages && price.perImageMicros > 0) ||
+    (dialect.countsCharacters && price.perCharacterMicros > 0)
   const known = reported ?? (isCountedHere ? NO_USAGE : undefined)
   const { characters } = ask
   const images = known?.images || ask.images
-  if (known && !lacksTokens(kind, known, price))
-    return kind === 'images' || kind === 'speech'
+  if (known && !lacksTokens(dialect, known, price))
+    return dialect.countsImages || dialect.countsCharacters
       ? { ...known, characters, images }
       : withSeconds(known, ask.seconds, price)
   const seconds = known?.seconds || usualSeconds(ask.seconds)
   return estimateUsage({
-    kind,
+    dialect,
     key: context.key,
     requestBody: ask.text?.(),
     answer,

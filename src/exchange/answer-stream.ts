@@ -1,9 +1,9 @@
 import type { Transform } from 'node:stream'
 import { creditHeaders } from '../billing/bill.ts'
+import type { Usage } from '../dialects/usage.ts'
 import { insufficientQuota, upstreamFailed } from '../errors.ts'
 import { sawEnd } from '../metering/sse.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
-import type { Usage } from '../metering/usage-kinds.ts'
 import type { Answer, AnswerContext } from './answer.ts'
 import { openDecoder, readOut } from './decoder.ts'
 import { HoldGuard } from './hold-guard.ts'
@@ -33,7 +33,7 @@ export class StreamAnswer implements Answer {
     const { headers, endpoint } = context
     this.#context = context
     this.#pressure = new Pressure(context)
-    this.#meter = createStreamMeter(endpoint.kind)
+    this.#meter = createStreamMeter(endpoint.dialect)
     this.#decoder = openDecoder(headers['content-encoding'], (plain) => this.#meter.push(plain))
     this.#filter = mustHideUsage && !this.#decoder ? createUsageFilter() : undefined
     this.#guard = new HoldGuard(context, this.#meter)
@@ -55,7 +55,7 @@ export class StreamAnswer implements Answer {
     const { headers, endpoint, status } = this.#context
     // Without a length or chunks, a connection that breaks looks like one that ends: the protocol's end must be there.
     const isFramed = 'content-length' in headers || 'transfer-encoding' in headers
-    if (!isFramed && !this.#decoder && !sawEnd(endpoint.kind, this.#meter.tail())) {
+    if (!isFramed && !this.#decoder && !sawEnd(endpoint.dialect, this.#meter.tail())) {
       this.#write(last)
       return this.#breakOff(upstreamFailed('The provider broke off its answer'), 502)
     }

@@ -1,6 +1,6 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Dialect } from '../config/catalog/catalog.ts'
+import type { Dialect } from '../dialects/dialect.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { copyDownward } from '../dialects/headers.ts'
 import { GatewayError } from '../errors.ts'
@@ -33,7 +33,7 @@ export interface ErrorWriter {
     requestId: string,
   ): { status: number; headers: Record<string, string>; body: string }
   /** After the first byte: one event of a stream. */
-  event(error: unknown, kind: Endpoint['errorEvents'], requestId: string): string
+  event(error: unknown, dialect: Dialect, requestId: string): string
 }
 
 export class ClientDownstream implements Downstream {
@@ -87,7 +87,7 @@ export class ClientDownstream implements Downstream {
       this.response.end(body)
       return
     }
-    if (this.#isEventStream) this.response.write(this.#errors.event(error, this.#endpoint.errorEvents, id))
+    if (this.#isEventStream) this.response.write(this.#errors.event(error, this.#endpoint.dialect, id))
     this.cut()
   }
 

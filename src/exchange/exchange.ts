@@ -155,7 +155,7 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#answer = undefined
     this.#patience.stop()
     const { provider } = step
-    const headers = upstreamHeaders(request.headers, provider, endpoint.dialect)
+    const headers = upstreamHeaders(request.headers, provider, step.dialect)
     const path = provider.basePath + endpoint.path + upstreamQuery(request.url)
     const { firstByteTimeoutMs, idleTimeoutMs } = timeouts
     const call = { path, headers, body, firstByteTimeoutMs, idleTimeoutMs }

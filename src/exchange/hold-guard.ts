@@ -1,7 +1,7 @@
+import type { Usage } from '../dialects/usage.ts'
 import { countTokens, estimateInput } from '../metering/estimate.ts'
 import { costMicros } from '../metering/price.ts'
 import type { StreamMeter } from '../metering/stream-meter.ts'
-import type { Usage } from '../metering/usage-kinds.ts'
 import type { AnswerContext } from './answer.ts'
 
 /** A stream is weighed against its hold first after so many bytes per output token that the hold covers. */
@@ -40,7 +40,7 @@ export class HoldGuard {
 
   async #isTooDear(): Promise<boolean> {
     const { ask, endpoint, price, heldMicros, key } = this.#context
-    const facts = { kind: endpoint.kind, key, requestBody: ask.text?.(), meter: this.#meter }
+    const facts = { dialect: endpoint.dialect, key, requestBody: ask.text?.(), meter: this.#meter }
     this.#input ??= await estimateInput(facts)
     const { text, share } = this.#meter.outputText()
     const outputTokens = Math.ceil((await countTokens(text, key)) / share)
@@ -50,7 +50,7 @@ export class HoldGuard {
 
 /** Only a guess of when to weigh, in bytes; the weighing counts as the bill will. */
 const firstWeighing = ({ price, ask, heldMicros, endpoint }: AnswerContext): number => {
-  if (price.outputMicros <= 0 || endpoint.kind === 'free') return Number.POSITIVE_INFINITY
+  if (price.outputMicros <= 0 || endpoint.dialect.isFree) return Number.POSITIVE_INFINITY
   const inputMicros = Math.ceil(ask.inputTokens / 4) * price.inputMicros
   const covered = Math.max(0, heldMicros - inputMicros) / price.outputMicros
   // A limit that the client named is kept by the provider: such a stream is only watched for one that runs away.

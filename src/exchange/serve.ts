@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Catalog, Price } from '../config/catalog/catalog.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { bodyTooSlow, unsupportedMedia } from '../errors.ts'
-import type { RequestFacts } from '../metering/worst-case.ts'
+import type { CostFacts } from '../metering/price.ts'
 import type { Ask } from '../request/ask.ts'
 import { collectBody, isChunks, type JsonLimits } from '../request/body.ts'
 import { type LongReading, readJsonAsk } from '../request/json-ask.ts'
@@ -37,14 +37,9 @@ export interface PaidOptions {
   tokens: TokenStore
   keys: IdempotencyStore
   /** Sets the worst case aside, or turns the request away. */
-  hold(store: TokenStore, who: Payer, steps: readonly Step[], facts: RequestFacts): Promise<Hold>
+  hold(store: TokenStore, who: Payer, steps: readonly Step[], facts: CostFacts): Promise<Hold>
   /** Turns a body away that is still to be read and cannot be paid, however little it is. */
-  refuseUncovered(
-    store: TokenStore,
-    token: Token,
-    prices: readonly Price[],
-    facts: RequestFacts,
-  ): Promise<void>
+  refuseUncovered(store: TokenStore, token: Token, prices: readonly Price[], facts: CostFacts): Promise<void>
   errors: ErrorWriter
   tools: ExchangeTools
   /** Of all bodies that are here; of all uploads that lie on disk. */
@@ -100,9 +95,9 @@ const refuseUnpaid = async (
   { options, bytes, isForm }: { options: PaidOptions; bytes: number; isForm: boolean },
 ): Promise<void> => {
   const { token } = request
-  const prices = pricesOf({ catalog: options.catalog(), allowed: token.models, endpoint })
+  const prices = pricesOf({ catalog: options.catalog(), allowed: token.models, dialect: endpoint.dialect })
   try {
-    await options.refuseUncovered(options.tokens, token, prices, leastFacts(endpoint.kind, bytes, isForm))
+    await options.refuseUncovered(options.tokens, token, prices, leastFacts(endpoint.dialect, bytes, isForm))
   } catch (error) {
     const bodyBytes = isForm ? Math.max(0, bytes - FRAMING_BYTES) : bytes
     if (!(await isKeyKnown(request, bodyBytes, options))) throw error
@@ -178,7 +173,7 @@ const planAndHold = async (
     model: ask.model,
     besides: ask.besides,
     allowed: token.models,
-    endpoint,
+    dialect: endpoint.dialect,
   })
   tools.budget.earn()
   return { steps, hold: await hold(tokens, { token, requestId }, steps, ask) }
@@ -227,6 +222,6 @@ const longReading = (
       return step()
     }),
   refuse(model) {
-    planSteps({ catalog: catalog(), model, besides: [], allowed: token.models, endpoint })
+    planSteps({ catalog: catalog(), model, besides: [], allowed: token.models, dialect: endpoint.dialect })
   },
 })

@@ -1,8 +1,7 @@
+import type { Usage } from '../dialects/usage.ts'
 import { estimateUsage, lacksTokens, usualSeconds, withSeconds } from '../metering/estimate.ts'
 import { sawEnd } from '../metering/sse.ts'
 import type { StreamMeter } from '../metering/stream-meter.ts'
-import type { Usage } from '../metering/usage-kinds.ts'
-import { readReport } from '../metering/usage-report.ts'
 import type { AnswerContext } from './answer.ts'
 import type { UsageFilter } from './usage-filter.ts'
 
@@ -19,22 +18,22 @@ export const usageOfStream = (
   { meter, filter, isComplete }: Seen,
 ): Usage | Promise<Usage> => {
   const { ask, endpoint, price } = context
-  const { kind } = endpoint
+  const { dialect } = endpoint
   const hidden = filter?.report()
-  const reported = (hidden && readReport(kind, hidden)) ?? meter.usage()
-  const isWhole = isComplete || sawEnd(kind, meter.tail())
-  if (reported && isWhole && !lacksTokens(kind, reported, price))
+  const reported = (hidden && dialect.readReport(hidden)) ?? meter.usage()
+  const isWhole = isComplete || sawEnd(dialect, meter.tail())
+  if (reported && isWhole && !lacksTokens(dialect, reported, price))
     return withSeconds(reported, ask.seconds, price)
   return estimateRest(context, meter, reported)
 }
 
 const estimateRest = async (
-  { ask, endpoint: { kind }, key }: AnswerContext,
+  { ask, endpoint: { dialect }, key }: AnswerContext,
   meter: StreamMeter,
   reported: Usage | undefined,
 ): Promise<Usage> => {
   const own = await estimateUsage({
-    kind,
+    dialect,
     key,
     requestBody: ask.text?.(),
     meter,

@@ -1,7 +1,9 @@
 import { parentPort } from 'node:worker_threads'
 import * as tokenizer from 'gpt-tokenizer/encoding/o200k_base'
+import type { Dialect } from '../dialects/dialect.ts'
+import { DIALECTS } from '../dialects/endpoints.ts'
+import { isRecord, parseJson } from '../json.ts'
 import { createTurns } from '../turns.ts'
-import { textOfAnswer } from './answer-text.ts'
 import type { Countable, Counted, CountRequest } from './counting.ts'
 import { textOfRequest } from './request-text.ts'
 
@@ -18,7 +20,14 @@ const read = (what: Countable): { text: string; tokens: number } => {
   if (what.of === 'text') return { text: what.text, tokens: 0 }
   const body = Buffer.from(what.body.buffer, what.body.byteOffset, what.body.byteLength)
   if (what.of === 'request') return textOfRequest(body)
-  return { text: textOfAnswer(what.kind, body.toString()), tokens: 0 }
+  return { text: textOfAnswer(DIALECTS[what.dialect], body.toString()), tokens: 0 }
+}
+
+/** What is no JSON is text itself (subtitles). */
+function textOfAnswer(dialect: Dialect, body: string): string {
+  const answer = parseJson(body)
+  if (isRecord(answer)) return dialect.textOfAnswer(answer)
+  return answer === undefined ? body : ''
 }
 
 /** Of long texts a sample is counted. */

@@ -1,11 +1,11 @@
 import { Worker } from 'node:worker_threads'
-import type { UsageKind } from './usage-kinds.ts'
+import type { DialectName } from '../config/endpoints.ts'
 
 /** What is counted: a text, or the JSON of a request or an answer. */
 export type Countable =
   | { of: 'text'; text: string }
   | { of: 'request'; body: Uint8Array }
-  | { of: 'answer'; kind: UsageKind; body: Uint8Array }
+  | { of: 'answer'; dialect: DialectName; body: Uint8Array }
 
 export interface CountRequest {
   id: number

@@ -1,13 +1,14 @@
 import type { Price } from '../config/catalog/catalog.ts'
+import type { Dialect } from '../dialects/dialect.ts'
+import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import { count } from './counting.ts'
+import { SPOKEN_TOKENS_PER_SECOND } from './price.ts'
 import type { StreamMeter } from './stream-meter.ts'
-import { NO_USAGE, type Usage, type UsageKind } from './usage-kinds.ts'
-import { SPOKEN_TOKENS_PER_SECOND } from './worst-case.ts'
 
 const MAX_ANSWER_BYTES = 10 * 1024 * 1024
 /** What is known about an answer whose provider reported nothing. */
 export interface EstimateFacts {
-  kind: UsageKind
+  dialect: Dialect
   /** Who pays: texts of one do not hold up those of others. */
   key?: string | undefined
   requestBody?: Buffer | undefined
@@ -21,8 +22,8 @@ export interface EstimateFacts {
 }
 
 /** Images and audio may be reported by number or length alone: where LLM tokens have a price too, these are missing. */
-export const lacksTokens = (kind: UsageKind, usage: Usage, price: Price): boolean =>
-  (kind === 'images' || kind === 'speech' || kind === 'transcription') &&
+export const lacksTokens = ({ unit }: Dialect, usage: Usage, price: Price): boolean =>
+  unit !== undefined &&
   usage.inputTokens + usage.outputTokens === 0 &&
   price.inputMicros + price.outputMicros > 0
 
@@ -37,7 +38,7 @@ export const withSeconds = (usage: Usage, mostSeconds: number, { perSecondMicros
 
 /** Our own count, for a request whose provider sent no usage report. */
 export async function estimateUsage(facts: EstimateFacts): Promise<Usage> {
-  if (facts.kind === 'free') return NO_USAGE
+  if (facts.dialect.isFree) return NO_USAGE
   const { characters = 0, seconds = 0, images = 0 } = facts
   const input = await estimateInput(facts)
   const outputTokens = await estimateOutputTokens(facts)
@@ -45,32 +46,32 @@ export async function estimateUsage(facts: EstimateFacts): Promise<Usage> {
 }
 
 /** The input's part of `estimateUsage`: what the stream named at its start, else our count. */
-export const estimateInput = async ({ kind, key, requestBody, meter }: EstimateFacts): Promise<Usage> =>
+export const estimateInput = async ({ dialect, key, requestBody, meter }: EstimateFacts): Promise<Usage> =>
   meter?.startInput() ?? {
     ...NO_USAGE,
-    inputTokens: requestBody ? await estimateInputTokens(kind, requestBody, key) : 0,
+    inputTokens: requestBody ? await estimateInputTokens(dialect, requestBody, key) : 0,
   }
 
 async function estimateOutputTokens({
-  kind,
+  dialect,
   key = '',
   meter,
   answer,
   seconds = 0,
 }: EstimateFacts): Promise<number> {
-  if (kind === 'embeddings' || kind === 'rerank' || kind === 'images' || kind === 'speech') return 0
+  if (!dialect.answersInText) return 0
   if (meter) {
     const { text, share } = meter.outputText()
     return Math.ceil((await countTokens(text, key)) / share)
   }
   if (!answer || answer.length > MAX_ANSWER_BYTES)
-    return kind === 'transcription' ? Math.ceil(seconds * SPOKEN_TOKENS_PER_SECOND) : 0
-  return count(key, { of: 'answer', kind, body: answer })
+    return dialect.countsSeconds ? Math.ceil(seconds * SPOKEN_TOKENS_PER_SECOND) : 0
+  return count(key, { of: 'answer', dialect: dialect.name, body: answer })
 }
 
 /** LLM tokens of a JSON request, from its text; files count a flat 1,000 each. */
-export const estimateInputTokens = async (kind: UsageKind, body: Buffer, key = ''): Promise<number> =>
-  kind === 'free' ? 0 : count(key, { of: 'request', body })
+export const estimateInputTokens = async (dialect: Dialect, body: Buffer, key = ''): Promise<number> =>
+  dialect.isFree ? 0 : count(key, { of: 'request', body })
 
 /** LLM tokens of a text. Above 256 KiB a sample is counted. */
 export const countTokens = async (text: string, key = ''): Promise<number> =>

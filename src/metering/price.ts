@@ -1,9 +1,17 @@
 import type { Price } from '../config/catalog/catalog.ts'
-import type { Usage } from './usage-kinds.ts'
+import type { Dialect } from '../dialects/dialect.ts'
+import type { Usage } from '../dialects/usage.ts'
 
 /** Below this a fraction is the noise of binary floats (0.1 + 0.2), not a part of a micro-credit. */
 const NOISE_MICROS = 1e-6
 const NOISE_RATIO = 4e-15
+
+const MAX_OUTPUT_LIMIT = 10_000_000
+const MAX_CHOICES = 10_000
+/** Fast speech in any language: bounds a transcript, and stands for one that nobody can read. */
+export const SPOKEN_TOKENS_PER_SECOND = 4
+/** A common average of text: the least is enough to begin with, no bound. */
+const BYTES_PER_TOKEN = 4
 
 /** What the usage costs: whole micro-credits, rounded up once, at the end. */
 export function costMicros(usage: Usage, price: Price): number {
@@ -30,3 +38,63 @@ function roundUp(micros: number): number {
   const whole = Math.abs(micros - nearest) <= noise ? nearest : Math.ceil(micros)
   return Math.max(whole, 1)
 }
+
+/** What can be known about a request's price before anybody answers it. */
+export interface CostFacts {
+  dialect: Dialect
+  /** An upper bound, as `inputBound` counts it. */
+  inputTokens: number
+  /** How many of these there are at least, where more is known than the bound. */
+  leastInputTokens?: number | undefined
+  /** The client's own limit on one answer. */
+  outputLimit?: number | undefined
+  /** How many answers it wants (`n`). */
+  choices: number
+  images: number
+  characters: number
+  seconds: number
+}
+
+/** The most that the request can cost: this much is held before a provider is asked. */
+export function worstCaseMicros(facts: CostFacts, price: Price, maxOutput: number): number {
+  if (facts.dialect.isFree) return 0
+  const usage = usageOf(facts, facts.inputTokens, mostOutput(facts, maxOutput))
+  // Where a cached token is the dearer one, all may be.
+  if (price.cachedInputMicros > price.inputMicros) usage.cachedTokens = usage.inputTokens
+  return costMicros(usage, price)
+}
+
+/** Enough to begin with, for a balance that does not cover the worst case. */
+export function leastMicros(facts: CostFacts, price: Price): number {
+  if (facts.dialect.isFree) return 0
+  const inputTokens = Math.max(Math.ceil(facts.inputTokens / BYTES_PER_TOKEN), facts.leastInputTokens ?? 0)
+  return costMicros(usageOf(facts, inputTokens, facts.dialect.hasOutput ? 1 : 0), price)
+}
+
+const usageOf = (
+  { images, characters, seconds }: CostFacts,
+  inputTokens: number,
+  outputTokens: number,
+): Usage => ({
+  inputTokens,
+  cachedTokens: 0,
+  outputTokens,
+  reasoningTokens: 0,
+  seconds,
+  characters,
+  images,
+  estimated: true,
+})
+
+function mostOutput(facts: CostFacts, maxOutput: number): number {
+  const { dialect } = facts
+  if (!dialect.hasOutput) return 0
+  // Zero and -1 mean "no limit" to some providers.
+  const isLimit = Number.isInteger(facts.outputLimit) && (facts.outputLimit ?? 0) > 0
+  const each = isLimit ? Math.min(facts.outputLimit ?? 0, MAX_OUTPUT_LIMIT) : maxOutput
+  // Counted here where the provider reports its length alone: no model's limit bounds it.
+  if (dialect.countsSeconds) return Math.max(each, Math.ceil(facts.seconds * SPOKEN_TOKENS_PER_SECOND))
+  return each * Math.max(atLeastOne(facts.choices), dialect.countsImages ? atLeastOne(facts.images) : 1)
+}
+
+const atLeastOne = (count: number) => (count >= 1 ? Math.min(count, MAX_CHOICES) : 1)

@@ -1,6 +1,7 @@
-import { isRecord, type JsonRecord, lastObject, parseJson } from './json.ts'
-import { NO_USAGE, type Usage } from './usage-kinds.ts'
-import { readReport } from './usage-report.ts'
+import { openaiRealtime } from '../dialects/openai-media.ts'
+import { NO_USAGE, type Usage } from '../dialects/usage.ts'
+import { isRecord, type JsonRecord, parseJson } from '../json.ts'
+import { lastObject } from './tail-search.ts'
 
 /** A realtime event as far as it was kept: its first bytes, its last ones beyond those, and its length. */
 export interface RealtimeEvent {
@@ -37,7 +38,7 @@ export const kindOf = (type: string | undefined): EventKind => KINDS[type ?? '']
 /** What a `response.done` or a transcription says was used; undefined when it says nothing credible. */
 export const readEventUsage = (kind: EventKind, { head, tail, bytes }: RealtimeEvent): Usage | undefined => {
   const report = head.length + tail.length === bytes ? wholeReport(head, tail) : cutReport(kind, tail)
-  return report && readReport('realtime', report)
+  return report && openaiRealtime.readReport(report)
 }
 
 const wholeReport = (head: Buffer, tail: Buffer): JsonRecord | undefined => {

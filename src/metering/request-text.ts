@@ -1,5 +1,6 @@
+import { READ_FIELDS } from '../dialects/message-parts.ts'
+import { isRecord, type JsonRecord, parseJson } from '../json.ts'
 import { findBase64Runs } from './base64-runs.ts'
-import { isRecord, type JsonRecord, parseJson } from './json.ts'
 
 /** What a provider charges for a picture or a file, roughly. */
 const FILE_TOKENS = 1000
@@ -7,20 +8,6 @@ const FILE_CHARS = 1024
 const MESSAGE_TOKENS = 4
 /** Larger requests are read as they stand: parsing them would stall everybody else. */
 const MAX_PARSED_BYTES = 256 * 1024
-
-const READ_FIELDS: readonly string[] = [
-  'messages',
-  'input',
-  'prompt',
-  'suffix',
-  'system',
-  'instructions',
-  'tools',
-  'functions',
-  'response_format',
-  'query',
-  'documents',
-]
 
 export interface RequestText {
   text: string

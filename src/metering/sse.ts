@@ -1,11 +1,12 @@
-import { HeldBytes } from './held-bytes.ts'
-import { isRecord, type JsonRecord, lastObject, parseJson } from './json.ts'
-import { lineStart } from './lines.ts'
-import type { UsageKind } from './usage-kinds.ts'
+import type { Dialect } from '../dialects/dialect.ts'
+import { isRecord, type JsonRecord, parseJson } from '../json.ts'
+import { lastObject, lineStart } from './tail-search.ts'
 
 const LF = 10
 const CR = 13
 const MAX_EVENT_BYTES = 1024 * 1024
+const FIRST_KEPT_BYTES = 256
+const EMPTY: Buffer = Buffer.alloc(0)
 
 /** Cuts a byte stream into whole events, whatever the chunks; nothing is added, lost or decoded. */
 export interface EventSplitter {
@@ -63,6 +64,56 @@ class LineSplitter implements EventSplitter {
     return events
   }
 }
+
+/** The begun event, copied into a buffer that doubles: tiny chunks cost neither quadratic time nor an object each. */
+class HeldBytes {
+  readonly #maxBytes: number
+  #store = EMPTY
+  #used = 0
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes
+  }
+
+  bytes(): number {
+    return this.#used
+  }
+
+  bytesSoFar(): Buffer {
+    return this.#used === 0 ? EMPTY : Buffer.from(this.#store.subarray(0, this.#used))
+  }
+
+  keep(chunk: Buffer, start: number): void {
+    if (start < chunk.length) this.#add(chunk, start, chunk.length)
+  }
+
+  take(chunk: Buffer, start: number, end: number): Buffer {
+    if (this.#used === 0) {
+      if (end - start > this.#maxBytes) throw tooLarge(this.#maxBytes)
+      return start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end)
+    }
+    this.#add(chunk, start, end)
+    const event = this.#store.subarray(0, this.#used)
+    this.#store = EMPTY
+    this.#used = 0
+    return event
+  }
+
+  #add(chunk: Buffer, start: number, end: number): void {
+    const need = this.#used + end - start
+    if (need > this.#maxBytes) throw tooLarge(this.#maxBytes)
+    if (need > this.#store.length) {
+      const larger = Buffer.allocUnsafe(Math.max(FIRST_KEPT_BYTES, need * 2))
+      this.#store.copy(larger, 0, 0, this.#used)
+      this.#store = larger
+    }
+    chunk.copy(this.#store, this.#used, start, end)
+    this.#used = need
+  }
+}
+
+const tooLarge = (maxBytes: number) =>
+  Object.assign(new Error(`An event is longer than ${maxBytes} bytes`), { code: 'EVENT_TOO_LARGE' })
 
 const afterLineEnd = (chunk: Buffer, at: number) =>
   chunk[at] === CR && chunk[at + 1] === LF ? at + 2 : at + 1
@@ -134,26 +185,22 @@ function skipBlanks(event: Buffer, from: number): number {
   return at
 }
 
-const END_TYPES: Partial<Record<UsageKind, readonly string[]>> = {
-  responses: ['response.completed', 'response.incomplete', 'response.failed'],
-  messages: ['message_stop'],
-  transcription: ['transcript.text.done'],
-  speech: ['speech.audio.done'],
-  images: ['image_generation.completed', 'image_edit.completed'],
-}
 /** A ping or a comment may follow the last event; more than a few lines back nothing is an end. */
 const END_LINES = 8
 
 /** Whether the stream's last bytes (or its last event) say that the answer is whole. */
-export function sawEnd(kind: UsageKind, tail: Buffer): boolean {
+export function sawEnd(dialect: Dialect, tail: Buffer): boolean {
   const text = tail.toString('latin1')
-  const types = END_TYPES[kind] ?? []
   let end = text.length
   for (let lines = 0; lines < END_LINES && end > 0; ) {
     const start = lineStart(text, end - 1)
     const line = text.slice(start, end)
     if (line !== '') lines++
-    if (line.startsWith('data:') ? isEnd(line.slice(5), types) : start === 0 && isLongEnd(kind, line))
+    if (
+      line.startsWith('data:')
+        ? isEnd(line.slice(5), dialect.endTypes)
+        : start === 0 && isLongEnd(dialect, line)
+    )
       return true
     end = start - 1
   }
@@ -168,8 +215,6 @@ function isEnd(data: string, types: readonly string[]): boolean {
 }
 
 /** These ends repeat the whole answer and may begin before the kept bytes: then the usage report gives them away. */
-function isLongEnd(kind: UsageKind, line: string): boolean {
-  if (kind === 'responses') return lastObject(line, 'usage', 2) !== undefined
-  if (kind === 'chat' || kind === 'messages') return false
-  return lastObject(line, 'usage', 1) !== undefined
+function isLongEnd({ repeatsAnswer, reportDepth }: Dialect, line: string): boolean {
+  return repeatsAnswer && lastObject(line, 'usage', reportDepth) !== undefined
 }

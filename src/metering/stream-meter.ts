@@ -1,6 +1,7 @@
-import { textOfEvents } from './answer-text.ts'
+import type { Dialect } from '../dialects/dialect.ts'
+import type { Usage } from '../dialects/usage.ts'
+import { isRecord, parseJson } from '../json.ts'
 import { readStreamInput, readStreamUsage } from './usage.ts'
-import type { Usage, UsageKind } from './usage-kinds.ts'
 
 const KEPT_BYTES = 16 * 1024
 const FIRST_BYTES = 1024
@@ -20,20 +21,20 @@ export interface StreamMeter {
 }
 
 /** Small chunks are copied: a kept reference costs more memory than the few hundred bytes of an event. */
-export const createStreamMeter = (kind: UsageKind): StreamMeter => new EndsMeter(kind)
+export const createStreamMeter = (dialect: Dialect): StreamMeter => new EndsMeter(dialect)
 
 const EMPTY: Buffer = Buffer.alloc(0)
 
 class EndsMeter implements StreamMeter {
-  readonly #kind: UsageKind
+  readonly #dialect: Dialect
   #bytes = 0
   /** The first bytes. It grows as needed: most streams are short, and thousands are open at once. */
   #head = EMPTY
   #headBytes = 0
   #ring: Ring | undefined
 
-  constructor(kind: UsageKind) {
-    this.#kind = kind
+  constructor(dialect: Dialect) {
+    this.#dialect = dialect
   }
 
   push(chunk: Buffer): void {
@@ -57,24 +58,25 @@ class EndsMeter implements StreamMeter {
   }
 
   usage(): Usage | undefined {
-    return readStreamUsage(this.#kind, this.#first(), this.tail())
+    return readStreamUsage(this.#dialect, this.#first(), this.tail())
   }
 
   startInput(): Usage | undefined {
-    return readStreamInput(this.#kind, this.#first())
+    return readStreamInput(this.#dialect, this.#first())
   }
 
   outputText(): { text: string; share: number } {
     const first = this.#first()
     const gap = this.#bytes - 2 * KEPT_BYTES
-    if (!this.#ring) return { text: textOfEvents(this.#kind, first.toString()), share: 1 }
+    if (!this.#ring) return { text: textOfEvents(this.#dialect, first.toString()), share: 1 }
     const last = this.#ring.bytes()
     if (gap > 0) {
-      const text = textOfEvents(this.#kind, first.toString()) + textOfEvents(this.#kind, last.toString())
+      const text =
+        textOfEvents(this.#dialect, first.toString()) + textOfEvents(this.#dialect, last.toString())
       return { text, share: (2 * KEPT_BYTES) / this.#bytes }
     }
     const whole = Buffer.concat([first, last.subarray(-(this.#bytes - KEPT_BYTES))])
-    return { text: textOfEvents(this.#kind, whole.toString()), share: 1 }
+    return { text: textOfEvents(this.#dialect, whole.toString()), share: 1 }
   }
 
   #first(): Buffer {
@@ -99,6 +101,17 @@ class EndsMeter implements StreamMeter {
     chunk.copy(this.#head, used, 0, taken)
     return taken
   }
+}
+
+/** A cut event is passed over. */
+function textOfEvents(dialect: Dialect, events: string): string {
+  let text = ''
+  for (const line of events.split(/[\r\n]+/)) {
+    if (!line.startsWith('data:')) continue
+    const event = parseJson(line.slice(5))
+    if (isRecord(event)) text += dialect.textOfEvent(event)
+  }
+  return text
 }
 
 const owned = (head: Buffer): Buffer => {

@@ -1,7 +1,7 @@
-import { isRecord, type JsonRecord, lastObject, parseJson, valueStart } from './json.ts'
-import { lineAround } from './lines.ts'
-import { NO_USAGE, type Usage, type UsageKind } from './usage-kinds.ts'
-import { readDuration, readReport } from './usage-report.ts'
+import type { Dialect } from '../dialects/dialect.ts'
+import { NO_USAGE, type Usage } from '../dialects/usage.ts'
+import { isRecord, type JsonRecord, parseJson } from '../json.ts'
+import { lastObject, lineAround, valueStart } from './tail-search.ts'
 
 /** Up to here parsing all is as fast as searching. */
 const SMALL_BYTES = 1024
@@ -11,14 +11,14 @@ const MAX_PARSED_BYTES = 10 * 1024 * 1024
 const KEY = '"usage"'
 
 /** What a JSON answer, or its last bytes, says was used; undefined when it says nothing credible. */
-export function readUsage(kind: UsageKind, body: Buffer): Usage | undefined {
-  if (kind === 'free') return NO_USAGE
-  if (kind === 'images') return readImages(body)
+export function readUsage(dialect: Dialect, body: Buffer): Usage | undefined {
+  if (dialect.isFree) return NO_USAGE
+  if (dialect.countsImages) return readImages(dialect, body)
   const report = body.length > SMALL_BYTES ? reportAtEnd(body) : undefined
-  if (report) return readReport(kind, report)
+  if (report) return dialect.readReport(report)
   if (body.length > MAX_PARSED_BYTES) return undefined
   const answer = parseJson(body.toString())
-  return isRecord(answer) ? readAnswer(kind, answer) : undefined
+  return isRecord(answer) ? readAnswer(dialect, answer) : undefined
 }
 
 function reportAtEnd(body: Buffer): JsonRecord | undefined {
@@ -29,12 +29,9 @@ function reportAtEnd(body: Buffer): JsonRecord | undefined {
   return undefined
 }
 
-function readAnswer(kind: UsageKind, answer: JsonRecord): Usage | undefined {
+function readAnswer(dialect: Dialect, answer: JsonRecord): Usage | undefined {
   const report = reportIn(answer)
-  if (report) return readReport(kind, report)
-  if (kind === 'transcription') return readDuration(answer.duration)
-  if (kind === 'rerank' || kind === 'embeddings') return readBilledUnits(answer.meta)
-  return undefined
+  return report ? dialect.readReport(report) : dialect.readUnreported(answer)
 }
 
 /** The places where a report may stand in an answer or an event: Groq, Responses and Moonshot have their own. */
@@ -47,21 +44,11 @@ function reportIn(answer: JsonRecord): JsonRecord | undefined {
   return undefined
 }
 
-/** Cohere. Search units alone are no LLM tokens: those answers are estimated. */
-function readBilledUnits(meta: unknown): Usage | undefined {
-  if (!isRecord(meta)) return undefined
-  for (const units of [meta.billed_units, meta.tokens]) {
-    const usage = isRecord(units) ? readReport('rerank', units) : undefined
-    if (usage) return usage
-  }
-  return undefined
-}
-
 /** Image answers are megabytes of base64: they are counted by their keys, never parsed. */
-function readImages(body: Buffer): Usage | undefined {
+function readImages(dialect: Dialect, body: Buffer): Usage | undefined {
   const report = body.length > SMALL_BYTES ? reportAtEnd(body) : smallReport(body)
   const images = countKey(body, '"b64_json"') || countKey(body, '"url"')
-  const usage = report && readReport('images', report)
+  const usage = report && dialect.readReport(report)
   if (usage) return { ...usage, images }
   return images > 0 ? { ...NO_USAGE, images } : undefined
 }
@@ -80,23 +67,23 @@ function countKey(body: Buffer, key: string): number {
 }
 
 /** What a stream says was used, from its first and its last bytes; the last report wins. */
-export function readStreamUsage(kind: UsageKind, head: Buffer, tail: Buffer): Usage | undefined {
-  if (kind === 'free') return NO_USAGE
-  const last = lastStreamReport(kind, tail.toString('latin1'))
-  if (kind === 'messages') return last && readReport(kind, withStart(head, last))
-  const usage = last && readReport(kind, last)
-  return usage && kind === 'images' ? { ...usage, images: 1 } : usage
+export function readStreamUsage(dialect: Dialect, head: Buffer, tail: Buffer): Usage | undefined {
+  if (dialect.isFree) return NO_USAGE
+  const last = lastStreamReport(dialect, tail.toString('latin1'))
+  if (!last) return undefined
+  const usage = dialect.readReport(dialect.startType === undefined ? last : withStart(dialect, head, last))
+  return usage && dialect.countsImages ? { ...usage, images: 1 } : usage
 }
 
-/** The input that Anthropic's first event names: all there is when a stream ends early. */
-export function readStreamInput(kind: UsageKind, head: Buffer): Usage | undefined {
-  const report = kind === 'messages' ? startReport(head) : undefined
-  return report && readReport(kind, { ...report, output_tokens: 0 })
+/** The input that a first event names, such as Anthropic's: all there is when a stream ends early. */
+export function readStreamInput(dialect: Dialect, head: Buffer): Usage | undefined {
+  const report = startReport(dialect, head)
+  return report && dialect.readReport({ ...report, output_tokens: 0 })
 }
 
 /** `message_start` names the input, `message_delta` the output and with some providers the true input. */
-function withStart(head: Buffer, last: JsonRecord): JsonRecord {
-  const merged: JsonRecord = { ...startReport(head) }
+function withStart(dialect: Dialect, head: Buffer, last: JsonRecord): JsonRecord {
+  const merged: JsonRecord = { ...startReport(dialect, head) }
   for (const [name, value] of Object.entries(last)) {
     if (value !== null && (value !== 0 || merged[name] === undefined)) merged[name] = value
   }
@@ -105,19 +92,20 @@ function withStart(head: Buffer, last: JsonRecord): JsonRecord {
   return merged
 }
 
-function startReport(head: Buffer): JsonRecord | undefined {
+function startReport({ startType }: Dialect, head: Buffer): JsonRecord | undefined {
+  if (startType === undefined) return undefined
   const text = head.toString('latin1')
-  const at = text.indexOf('"message_start"')
+  const at = text.indexOf(`"${startType}"`)
   const event = at === -1 ? undefined : parseLine(lineAround(text, at).line)
   return event && isRecord(event.message) ? reportIn(event) : undefined
 }
 
-function lastStreamReport(kind: UsageKind, text: string): JsonRecord | undefined {
+function lastStreamReport(dialect: Dialect, text: string): JsonRecord | undefined {
   let at = text.lastIndexOf(KEY)
   while (at !== -1) {
     if (valueStart(text, at + KEY.length) !== -1) {
       const { start, line } = lineAround(text, at)
-      const report = line.startsWith('data:') ? reportInLine(kind, line) : cutReport(kind, start, line)
+      const report = line.startsWith('data:') ? reportInLine(dialect, line) : cutReport(dialect, start, line)
       if (report) return report
       at = start
     }
@@ -126,15 +114,14 @@ function lastStreamReport(kind: UsageKind, text: string): JsonRecord | undefined
   return undefined
 }
 
-function reportInLine(kind: UsageKind, line: string): JsonRecord | undefined {
+function reportInLine(dialect: Dialect, line: string): JsonRecord | undefined {
   const event = parseLine(line)
-  if (!event || (kind === 'messages' && event.type !== 'message_delta')) return undefined
-  return reportIn(event)
+  return event && dialect.isLastWord(event) ? reportIn(event) : undefined
 }
 
 /** The kept bytes begin inside this line: an end event that repeats the whole answer. */
-function cutReport(kind: UsageKind, start: number, line: string): JsonRecord | undefined {
-  return start === 0 ? lastObject(line, 'usage', kind === 'responses' ? 2 : 1) : undefined
+function cutReport({ reportDepth }: Dialect, start: number, line: string): JsonRecord | undefined {
+  return start === 0 ? lastObject(line, 'usage', reportDepth) : undefined
 }
 
 /** Read as Latin-1: only ASCII keys and numbers are looked at. */

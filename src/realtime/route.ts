@@ -3,9 +3,10 @@ import { Billed } from '../billing/billed.ts'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import { isModelName, MODEL_NAME } from '../config/catalog/model-name.ts'
 import { upstreamHeaders } from '../dialects/headers.ts'
+import { openaiRealtime } from '../dialects/openai-media.ts'
 import { invalidRequest, missingModel } from '../errors.ts'
+import type { CostFacts } from '../metering/price.ts'
 import type { NextInput } from '../metering/realtime.ts'
-import type { RequestFacts } from '../metering/worst-case.ts'
 import { planSteps, type Step } from '../routing/plan.ts'
 import type { Hold, Token, TokenStore } from '../stores/contracts/token-store.ts'
 import type { DialTarget } from '../websocket/dial.ts'
@@ -24,7 +25,7 @@ export interface RealtimeOptions {
     store: TokenStore,
     who: { token: Token; requestId: string },
     steps: readonly Step[],
-    facts: RequestFacts,
+    facts: CostFacts,
   ): Promise<Hold>
   tools: WebsocketTools
 }
@@ -50,7 +51,7 @@ const prepare = async (
     model,
     allowed: token.models,
     besides: [],
-    endpoint: { dialect: 'openai', kind: 'realtime' },
+    dialect: openaiRealtime,
   })
   const { session, bill } = await openSession(request, { model, steps }, options)
   whenGone(request, () => session.over())
@@ -110,8 +111,8 @@ const openSession = async (
   return { session, bill }
 }
 
-const realtimeFacts = ({ mostTokens, leastTokens }: NextInput): RequestFacts => ({
-  kind: 'realtime',
+const realtimeFacts = ({ mostTokens, leastTokens }: NextInput): CostFacts => ({
+  dialect: openaiRealtime,
   inputTokens: mostTokens,
   leastInputTokens: leastTokens,
   choices: 1,
@@ -121,10 +122,10 @@ const realtimeFacts = ({ mostTokens, leastTokens }: NextInput): RequestFacts => 
 })
 
 /** Of the query the model alone goes up: other names (`call_id`) would reach into sessions of other tenants. */
-const buildTarget = (request: FastifyRequest, { provider, upstreamModel }: Step): DialTarget => {
+const buildTarget = (request: FastifyRequest, { provider, upstreamModel, dialect }: Step): DialTarget => {
   const url = new URL(`${provider.origin}${provider.basePath}/realtime`)
   url.searchParams.set('model', upstreamModel)
-  const flat = upstreamHeaders(request.headers, provider, 'openai')
+  const flat = upstreamHeaders(request.headers, provider, dialect)
   const headers: Record<string, string> = {}
   for (let index = 0; index < flat.length; index += 2) headers[flat[index] ?? ''] = flat[index + 1] ?? ''
   delete headers['content-type']

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { buildRow } from '../billing/settle.ts'
-import type { Usage } from '../metering/usage-kinds.ts'
+import type { Usage } from '../dialects/usage.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Hold, Token, UsageRow } from '../stores/contracts/token-store.ts'
 

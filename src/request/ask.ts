@@ -1,10 +1,17 @@
-import type { UsageKind } from '../metering/usage-kinds.ts'
-import type { RequestBody } from '../upstream/request-body.ts'
+import type { Readable } from 'node:stream'
+import type { Dialect } from '../dialects/dialect.ts'
+
+/** What goes to a provider: bytes, pieces of bytes, or a stream, whose length is known or not. */
+export interface OutgoingBody {
+  body: Buffer | Readable | readonly Buffer[]
+  /** Bytes; needed for pieces, and for a stream that is to go without chunks. */
+  length: number | undefined
+}
 
 /** What a request's body says that the gateway needs to know, whatever its encoding. */
 export interface Ask {
-  /** What is counted: its endpoint's. */
-  kind: UsageKind
+  /** What its endpoint speaks. */
+  dialect: Dialect
   /** As the client named it. */
   model: string
   /** Models that hosted tools are to ask. */
@@ -27,7 +34,7 @@ export interface Ask {
   /** Of a form that came with an `Idempotency-Key`: its content, whatever the boundary, and how long it was with it. */
   content: { hash: string; bytes: number } | undefined
   /** What goes to a provider under its own name for the model. Undefined: spent, cannot be sent again. */
-  bodyFor(upstreamModel: string, askForUsage: boolean): RequestBody | undefined
+  bodyFor(upstreamModel: string, askForUsage: boolean): OutgoingBody | undefined
   /** Lets go of what is still kept of the client's upload. */
   discard(): void
 }

@@ -1,12 +1,11 @@
 import { isUtf8 } from 'node:buffer'
 import { isModelName, MODEL_NAME } from '../config/catalog/model-name.ts'
+import type { Dialect } from '../dialects/dialect.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { invalidJson, invalidRequest, missingModel } from '../errors.ts'
 import { InputBound } from '../metering/input-bound.ts'
-import type { UsageKind } from '../metering/usage-kinds.ts'
 import { TURN_MS } from '../turns.ts'
-import type { RequestBody } from '../upstream/request-body.ts'
-import type { Ask } from './ask.ts'
+import type { Ask, OutgoingBody } from './ask.ts'
 import { PAID_FIELDS, ROUTING_FIELDS, SPEECH_FIELDS } from './guarded-fields.ts'
 import { JsonFields } from './json-fields.ts'
 import { JsonReading } from './json-reading.ts'
@@ -14,7 +13,6 @@ import { type Splice, sizeOf, spliceChunks, type WholeBody } from './whole.ts'
 
 /** One request's answers multiply its price: more than this is a mistake. */
 const MAX_CHOICES = 128
-const LIMIT_FIELDS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens']
 
 /** How a body is read that takes longer than a turn. */
 export interface LongReading {
@@ -32,7 +30,7 @@ export const readJsonAsk = (endpoint: Endpoint, body: WholeBody, long: LongReadi
   const { view } = body
   // A lenient reader decodes more than is UTF-8: to it such a body may have quotes, and fields, that are not seen here.
   if (!isUtf8(view)) throw invalidJson('The body must be UTF-8')
-  const reading = new JsonReading(view, endpoint.kind === 'speech' ? SPEECH_FIELDS : PAID_FIELDS)
+  const reading = new JsonReading(view, endpoint.dialect.countsCharacters ? SPEECH_FIELDS : PAID_FIELDS)
   const fields = new JsonFields(reading.scan)
   const bound = new InputBound(view)
   const step = (): boolean => reading.read(TURN_MS) && bound.step()
@@ -54,24 +52,24 @@ interface Read {
 }
 
 const buildAsk = (endpoint: Endpoint, { fields, bound, body: { view, chunks } }: Read): Ask => {
-  refuseOthers(fields, endpoint.kind)
+  const { dialect } = endpoint
+  refuseOthers(fields, dialect)
   const model = readModel(fields)
   const stream = fields.flag('stream')
   const choices = readChoices(fields)
   fields.object('stream_options')
   const wantsUsage = fields.value('stream_options.include_usage') === true
-  const mustAskForUsage = endpoint.asksForUsage && stream && !wantsUsage
-  const { kind } = endpoint
+  const mustAskForUsage = dialect.asksForUsage && stream && !wantsUsage
   const places = findPlaces(fields, mustAskForUsage)
   return {
-    kind,
+    dialect,
     model,
     besides: fields.values('tools.model').filter(isThere).map(String),
-    outputLimit: readOutputLimit(fields),
+    outputLimit: readOutputLimit(fields, dialect),
     choices,
     inputTokens: bound.tokens,
-    images: kind === 'images' ? choices : 0,
-    characters: kind === 'speech' ? lettersOf(fields.text('input')) : 0,
+    images: dialect.countsImages ? choices : 0,
+    characters: dialect.countsCharacters ? lettersOf(fields.text('input')) : 0,
     seconds: 0,
     wantsUsage,
     mustAskForUsage,
@@ -86,7 +84,7 @@ const nothing = (): void => {}
 
 const isThere = (value: unknown): boolean => value !== null
 
-const refuseOthers = (fields: JsonFields, kind: UsageKind): void => {
+const refuseOthers = (fields: JsonFields, { hasBackground }: Dialect): void => {
   if (fields.find('__proto__'))
     throw invalidJson('The body may not have a "__proto__" field', { param: '__proto__' })
   const param = fields.named().find((path) => ROUTING_FIELDS.includes(path))
@@ -97,7 +95,7 @@ const refuseOthers = (fields: JsonFields, kind: UsageKind): void => {
     )
   }
   // To an image it is what stands behind the picture: `transparent`, `opaque`, `auto`.
-  const isLater = kind === 'responses' ? fields.flag('background') : fields.value('background') === true
+  const isLater = hasBackground ? fields.flag('background') : fields.value('background') === true
   if (isLater) {
     throw invalidRequest('"background" is not served here: its result could not be fetched', {
       param: 'background',
@@ -137,9 +135,9 @@ const lettersOf = (text: string): number => {
 }
 
 /** The largest of those that the client named. */
-const readOutputLimit = (fields: JsonFields): number | undefined => {
+const readOutputLimit = (fields: JsonFields, { outputLimitFields }: Dialect): number | undefined => {
   let most: number | undefined
-  for (const name of LIMIT_FIELDS) {
+  for (const name of outputLimitFields) {
     const limit = fields.count(name)
     if (limit !== undefined && (most === undefined || limit > most)) most = limit
   }
@@ -169,7 +167,7 @@ const rewrite = (
   { model, usage }: Places,
   upstreamModel: string,
   askForUsage: boolean,
-): RequestBody => {
+): OutgoingBody => {
   const text = JSON.stringify(upstreamModel)
   const splices: Splice[] = []
   if (model && model.text !== text)

@@ -4,8 +4,7 @@ import { Readable } from 'node:stream'
 import { isModelName, MODEL_NAME } from '../config/catalog/model-name.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { invalidRequest, missingModel } from '../errors.ts'
-import type { RequestBody } from '../upstream/request-body.ts'
-import type { Ask } from './ask.ts'
+import type { Ask, OutgoingBody } from './ask.ts'
 import { FILE_TOKENS, MIN_AUDIO_BYTES_PER_SECOND } from './least-facts.ts'
 import { readBoundary } from './multipart-headers.ts'
 import { createMultipartReader, type FormField } from './multipart-reader.ts'
@@ -29,7 +28,7 @@ export const readMultipartAsk = async (
   const upload = openUpload(stream, reader, limits)
   const field = (name: string): FormField | undefined => reader.fields.find((each) => each.name === name)
   // The number of images decides the price, wherever it stands.
-  const wanted = endpoint.kind === 'images' ? ['model', 'n'] : ['model']
+  const wanted = endpoint.dialect.countsImages ? ['model', 'n'] : ['model']
   try {
     await upload.readHead(() => !hash && reader.pastHead && wanted.every(field))
     const form = readForm(endpoint, field)
@@ -57,7 +56,7 @@ const readForm = (endpoint: Endpoint, field: (name: string) => FormField | undef
   const count = field('n')?.value ?? '1'
   const images = /^[1-9]\d{0,2}$/.test(count) ? Number(count) : 0
   if (images < 1 || images > 128) throw invalidRequest('"n" must be from 1 to 128', { param: 'n' })
-  return { model, images: endpoint.kind === 'images' ? images : 0, prompt: () => field('prompt')?.value }
+  return { model, images: endpoint.dialect.countsImages ? images : 0, prompt: () => field('prompt')?.value }
 }
 
 const buildAsk = (
@@ -68,7 +67,7 @@ const buildAsk = (
   let isSpent = false
   const mostTokens = FILE_TOKENS + Buffer.byteLength(prompt() ?? '')
   return {
-    kind: endpoint.kind,
+    dialect: endpoint.dialect,
     model: model.value,
     besides: [],
     outputLimit: undefined,
@@ -77,7 +76,7 @@ const buildAsk = (
     inputTokens: images > 0 ? mostTokens : Math.min(bytes, mostTokens),
     images,
     characters: 0,
-    seconds: endpoint.kind === 'transcription' ? Math.ceil(bytes / MIN_AUDIO_BYTES_PER_SECOND) : 0,
+    seconds: endpoint.dialect.countsSeconds ? Math.ceil(bytes / MIN_AUDIO_BYTES_PER_SECOND) : 0,
     wantsUsage: false,
     mustAskForUsage: false,
     content,
@@ -100,7 +99,7 @@ const sendable = (
   { start, end }: FormField,
   upstreamModel: string,
   onStart: () => void,
-): RequestBody => {
+): OutgoingBody => {
   const { spool, memory } = upload
   const name = Buffer.from(upstreamModel)
   const head = [memory.subarray(0, start), name, memory.subarray(end)]

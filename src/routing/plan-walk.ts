@@ -40,7 +40,7 @@ export class PlanWalk {
     }
     // It may have learnt the model, and only a provider's own word makes a 404.
     if (this.#asked.length > 0) return undefined
-    return this.#steps.find((step) => !this.#tools.health.isResting(step.health, now))
+    return this.#steps.find((step) => !this.#tools.health.isResting(step.key, now))
   }
 
   /** Right before the ask, for it may take the one probe of a provider; false: no further retry may be made. */
@@ -48,13 +48,13 @@ export class PlanWalk {
     const { health, unknown, budget, now } = this.#tools
     if (this.#asked.length > 0 && !budget.spend()) return false
     this.#asked = [...this.#asked, step]
-    health.admit(step.health, now())
+    health.admit(step.key, now())
     unknown.admit(this.#nameOf(step), now())
     return true
   }
 
   succeeded(step: Step): void {
-    this.#tools.health.succeeded(step.health)
+    this.#tools.health.succeeded(step.key)
     this.#tools.unknown.succeeded(this.#nameOf(step))
   }
 
@@ -65,7 +65,7 @@ export class PlanWalk {
     if (failure.kind === 'own') return
     providerFailed(step.provider.name, failure.reason)
     if (isModelUnknown(failure)) unknown.failed(this.#nameOf(step), now())
-    else health.failed(step.health, now(), failure.retryAfterMs)
+    else health.failed(step.key, now(), failure.retryAfterMs)
   }
 
   verdict(model: string): GatewayError {
@@ -74,25 +74,25 @@ export class PlanWalk {
     const isOpen = (step: Step) => !this.#asked.includes(step) && !unknown.isResting(this.#nameOf(step), now)
     return judgeFailures(model, {
       failures: this.#failures,
-      restsMs: this.#steps.map((step) => health.restsFor(step.health, now)),
+      restsMs: this.#steps.map((step) => health.restsFor(step.key, now)),
       neverAsked: this.#steps.filter(isOpen).length,
     })
   }
 
   /** A provider that has the model may lack one endpoint: the others are not concerned. */
   #nameOf(step: Step): string {
-    return `${step.health} ${this.#endpoint}`
+    return `${step.key} ${this.#endpoint}`
   }
 
   #isResting(step: Step, now: number): boolean {
     const { health, unknown } = this.#tools
-    return health.isResting(step.health, now) || unknown.isResting(this.#nameOf(step), now)
+    return health.isResting(step.key, now) || unknown.isResting(this.#nameOf(step), now)
   }
 
   /** A probe that fails costs a retry: while there is none, requests go to whoever is well. */
   #isAffordable(step: Step, now: number): boolean {
     const { health, unknown, budget } = this.#tools
-    const isDue = (one: Step) => health.isDue(one.health, now) || unknown.isDue(this.#nameOf(one), now)
+    const isDue = (one: Step) => health.isDue(one.key, now) || unknown.isDue(this.#nameOf(one), now)
     if (budget.hasLeft() || !isDue(step)) return true
     return !this.#steps.slice(this.#next).some((later) => !this.#isResting(later, now) && !isDue(later))
   }

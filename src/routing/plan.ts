@@ -1,7 +1,6 @@
-import type { Catalog, Model, Price, Provider, Unit } from '../config/catalog/catalog.ts'
-import type { Endpoint } from '../dialects/endpoints.ts'
+import type { Catalog, Model, Price, Provider } from '../config/catalog/catalog.ts'
+import type { Dialect } from '../dialects/dialect.ts'
 import { modelNotAllowed, modelNotFound } from '../errors.ts'
-import type { UsageKind } from '../metering/usage-kinds.ts'
 import { isModelAllowed } from './access.ts'
 
 /** One provider to ask, and what its answer costs. */
@@ -11,8 +10,10 @@ export interface Step {
   upstreamModel: string
   /** The entry whose price applies, as it is for this endpoint: the asked model's or a fallback's. */
   model: Model
-  /** Name in `ProviderHealth`. */
-  health: string
+  /** The wire format that it is asked in. */
+  dialect: Dialect
+  /** Its name in `ProviderHealth`. */
+  key: string
 }
 
 export interface PlanRequest {
@@ -21,8 +22,8 @@ export interface PlanRequest {
   model: string
   /** What the token may use (empty: all). */
   allowed: readonly string[]
-  /** What it speaks, and what is counted there. */
-  endpoint: Pick<Endpoint, 'dialect' | 'kind'>
+  /** What is spoken at the endpoint that it came to. */
+  dialect: Dialect
   /** Models that the request names besides, for tools that a provider runs. */
   besides: readonly string[]
 }
@@ -53,22 +54,16 @@ export const planSteps = (ask: PlanRequest): Step[] => {
     if (fallback) steps.push(...stepsOf(fallback, name, ask))
   }
   if (steps.length > 0) return steps
-  throw modelNotFound(
-    ask.endpoint.dialect === 'anthropic'
-      ? 'No provider of this model speaks the Messages API; use /v1/chat/completions'
-      : 'No provider of this model speaks the OpenAI API; use /v1/messages',
-    { param: 'model' },
-  )
+  throw modelNotFound(ask.dialect.unspokenText, { param: 'model' })
 }
 
 /** What a request may cost whose model is not known yet: the prices of all that the token may ask for at this endpoint. */
-export const pricesOf = ({ catalog, allowed, endpoint }: Omit<PlanRequest, 'model' | 'besides'>): Price[] => {
+export const pricesOf = ({ catalog, allowed, dialect }: Omit<PlanRequest, 'model' | 'besides'>): Price[] => {
   const { models, wildcard } = catalog
   const known = [...models].filter(([name]) => isModelAllowed(allowed, name)).map(([, model]) => model)
   const all = wildcard ? [...known, wildcard] : known
-  const speaks = (model: Model): boolean =>
-    model.plan.some(({ provider }) => provider.dialects.includes(endpoint.dialect))
-  return all.filter(speaks).map((model) => pricedFor(endpoint.kind, model).price)
+  const speaks = (model: Model): boolean => model.plan.some(({ provider }) => dialect.isSpokenBy(provider))
+  return all.filter(speaks).map((model) => pricedFor(dialect, model).price)
 }
 
 /**
@@ -78,25 +73,18 @@ export const pricesOf = ({ catalog, allowed, endpoint }: Omit<PlanRequest, 'mode
 const find = (catalog: Catalog, name: string): Model | undefined =>
   catalog.models.get(name) ?? (catalog.wildcard && !catalog.looksListed(name) ? catalog.wildcard : undefined)
 
-const UNITS: Partial<Record<UsageKind, Unit>> = {
-  transcription: 'perSecond',
-  speech: 'perCharacter',
-  images: 'perImage',
-}
-
-const pricedFor = (kind: UsageKind, model: Model): Model => {
-  const unit = UNITS[kind]
+const pricedFor = ({ unit }: Dialect, model: Model): Model => {
   if (!model.elsewhere || (unit && model.elsewhere.units.includes(unit))) return model
   return { ...model, price: model.elsewhere.price }
 }
 
-const stepsOf = (found: Model, asked: string, { endpoint: { dialect, kind } }: PlanRequest): Step[] => {
-  const model = pricedFor(kind, found)
+const stepsOf = (found: Model, asked: string, { dialect }: PlanRequest): Step[] => {
+  const model = pricedFor(dialect, found)
   const steps: Step[] = []
   for (const { provider, model: own } of model.plan) {
-    if (!provider.dialects.includes(dialect)) continue
+    if (!dialect.isSpokenBy(provider)) continue
     const upstreamModel = own ?? asked
-    steps.push({ provider, upstreamModel, model, health: `${provider.name}/${upstreamModel}` })
+    steps.push({ provider, upstreamModel, model, dialect, key: `${provider.name}/${upstreamModel}` })
   }
   return steps
 }

@@ -1,10 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { pipeline, Readable } from 'node:stream'
 import type { FastifyPluginAsync } from 'fastify'
-import type { Catalog, Dialect } from '../config/catalog/catalog.ts'
+import type { Catalog } from '../config/catalog/catalog.ts'
 import type { Settings } from '../config/env/settings.ts'
 import type { Deadlines } from '../deadlines.ts'
+import type { Dialect } from '../dialects/dialect.ts'
+import { dialectOfProvider } from '../dialects/endpoints.ts'
 import { copyDownward, upstreamHeaders } from '../dialects/headers.ts'
+import { openaiChat } from '../dialects/openai-chat.ts'
 import { clientLeft, GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
 import { createKeyMask, maskHeaders, maskTransform } from '../upstream/key-mask.ts'
 import type { UpstreamTimeouts } from '../upstream/upstreams.ts'
@@ -82,13 +85,13 @@ export const planPassthrough = (
   settings.passthrough.flatMap(({ prefix, provider, url }): PassthroughRoute[] => {
     if (url !== undefined) {
       const { origin, pathname } = new URL(url)
-      return [{ prefix, origin, basePath: pathname, dialect: 'openai' }]
+      return [{ prefix, origin, basePath: pathname, dialect: openaiChat }]
     }
     const [first] = catalog.providers.values()
     const target = provider === undefined ? first : catalog.providers.get(provider)
     if (!target) return []
     const rest = prefix.startsWith('/v1/') ? prefix.slice('/v1'.length) : prefix
-    const dialect = target.dialects.includes('openai') ? 'openai' : 'anthropic'
+    const dialect = dialectOfProvider(target)
     return [{ prefix, origin: target.origin, basePath: target.basePath + rest, key: target.key, dialect }]
   })
 

@@ -1,5 +1,7 @@
 import t from 'tap'
+import { anthropicMessages } from '../../src/dialects/anthropic-messages.ts'
 import { copyDownward, upstreamHeaders } from '../../src/dialects/headers.ts'
+import { openaiChat } from '../../src/dialects/openai-chat.ts'
 
 const pairs = (flat: string[]): Record<string, string | undefined> =>
   Object.fromEntries(flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1]]] : [])))
@@ -27,7 +29,7 @@ const client = {
 }
 
 t.test('a provider sees the listed headers of a client, its own key, and nothing else', (t) => {
-  t.same(pairs(upstreamHeaders(client, { key: 'own-key' }, 'openai')), {
+  t.same(pairs(upstreamHeaders(client, { key: 'own-key' }, openaiChat)), {
     'accept-encoding': 'identity',
     'user-agent': 'llm-api-gateway',
     'content-type': 'application/json',
@@ -40,17 +42,17 @@ t.test('a provider sees the listed headers of a client, its own key, and nothing
 })
 
 t.test('an Anthropic provider gets its key and version as it wants them', (t) => {
-  t.match(pairs(upstreamHeaders(client, { key: 'own-key' }, 'anthropic')), {
+  t.match(pairs(upstreamHeaders(client, { key: 'own-key' }, anthropicMessages)), {
     'x-api-key': 'own-key',
     'anthropic-version': '2024-01-01',
     authorization: undefined,
   })
-  t.match(pairs(upstreamHeaders({}, { key: 'k' }, 'anthropic')), { 'anthropic-version': /^20\d\d-/ })
+  t.match(pairs(upstreamHeaders({}, { key: 'k' }, anthropicMessages)), { 'anthropic-version': /^20\d\d-/ })
   t.end()
 })
 
 t.test('a provider without a key gets none', (t) => {
-  const sent = pairs(upstreamHeaders(client, { key: undefined }, 'openai'))
+  const sent = pairs(upstreamHeaders(client, { key: undefined }, openaiChat))
   t.notOk('authorization' in sent || 'x-api-key' in sent)
   t.end()
 })

@@ -1,7 +1,9 @@
 import t from 'tap'
+import type { DialectName } from '../../src/config/endpoints.ts'
+import { DIALECTS } from '../../src/dialects/endpoints.ts'
+import { NO_USAGE } from '../../src/dialects/usage.ts'
 import { countTokens, estimateInputTokens, estimateUsage } from '../../src/metering/estimate.ts'
 import { createStreamMeter } from '../../src/metering/stream-meter.ts'
-import { NO_USAGE, type UsageKind } from '../../src/metering/usage-kinds.ts'
 
 const PROSE = 'The quick brown fox jumps over the lazy dog, again and again. '
 const json = (value: unknown) => Buffer.from(JSON.stringify(value))
@@ -56,21 +58,21 @@ const FILE = `data:image/png;base64,${Buffer.alloc(90_000, 'picture').toString('
 t.test('the input of a request is what a model reads of it', async (t) => {
   const hello = await countTokens('hello there')
   for (const [kind, body, least, most] of [
-    ['chat', { model: 'm', messages: [{ role: 'user', content: 'hello there' }] }, hello, hello + 8],
+    ['openai-chat', { model: 'm', messages: [{ role: 'user', content: 'hello there' }] }, hello, hello + 8],
     [
-      'chat',
+      'openai-chat',
       { messages: [{ role: 'user', content: [{ type: 'text', text: 'hello there' }] }] },
       hello,
       hello + 8,
     ],
     [
-      'chat',
+      'openai-chat',
       { messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: FILE } }] }] },
       1000,
       1020,
     ],
     [
-      'messages',
+      'anthropic-messages',
       {
         system: 'hello there',
         messages: [{ content: [{ type: 'image', source: { data: FILE.slice(22) } }] }],
@@ -79,19 +81,19 @@ t.test('the input of a request is what a model reads of it', async (t) => {
       1020,
     ],
     [
-      'responses',
+      'openai-responses',
       { instructions: 'hello there', input: 'hello there', metadata: { a: PROSE } },
       2 * hello,
       2 * hello + 2,
     ],
     [
-      'chat',
+      'openai-chat',
       { tools: [{ type: 'function', function: { name: 'f', parameters: { properties: { city: {} } } } }] },
       4,
       20,
     ],
     [
-      'embeddings',
+      'openai-embeddings',
       {
         input: [
           [1, 2, 3],
@@ -101,40 +103,40 @@ t.test('the input of a request is what a model reads of it', async (t) => {
       5,
       5,
     ],
-    ['embeddings', { input: ['hello there', 'hello there'] }, 2 * hello, 2 * hello + 1],
+    ['openai-embeddings', { input: ['hello there', 'hello there'] }, 2 * hello, 2 * hello + 1],
     [
-      'rerank',
+      'openai-rerank',
       { query: 'hello there', documents: ['hello there', { text: 'hello there' }] },
       3 * hello,
       3 * hello + 5,
     ],
-    ['free', { input: 'hello there' }, 0, 0],
-    ['chat', [], 0, 0],
-  ] as [UsageKind, unknown, number, number][]) {
-    const tokens = await estimateInputTokens(kind, json(body))
+    ['anthropic-count-tokens', { input: 'hello there' }, 0, 0],
+    ['openai-chat', [], 0, 0],
+  ] as [DialectName, unknown, number, number][]) {
+    const tokens = await estimateInputTokens(DIALECTS[kind], json(body))
     t.ok(
       tokens >= least && tokens <= most,
       `${tokens} within ${least}..${most}: ${JSON.stringify(body).slice(0, 80)}`,
     )
   }
-  t.equal(await estimateInputTokens('chat', Buffer.from('no json')), 0)
+  t.equal(await estimateInputTokens(DIALECTS['openai-chat'], Buffer.from('no json')), 0)
 })
 
 t.test('a large request, or one that is nested absurdly deep, is counted too', async (t) => {
   const words = { messages: [{ role: 'user', content: PROSE.repeat(10_000) }] }
   const expected = 10_000 * (await countTokens(PROSE))
-  const tokens = await estimateInputTokens('chat', json(words))
+  const tokens = await estimateInputTokens(DIALECTS['openai-chat'], json(words))
   t.ok(Math.abs(tokens / expected - 1) < 0.1, `${tokens} of ${expected}`)
   const picture = {
     messages: [{ content: [{ image_url: { url: FILE + FILE.slice(22) + FILE.slice(22) } }] }],
   }
-  t.ok((await estimateInputTokens('chat', json(picture))) < 1100)
+  t.ok((await estimateInputTokens(DIALECTS['openai-chat'], json(picture))) < 1100)
   const deep = Buffer.from(`{"messages":${'['.repeat(100_000)}"hello"${']'.repeat(100_000)}}`)
-  t.ok((await estimateInputTokens('chat', deep)) >= 1)
+  t.ok((await estimateInputTokens(DIALECTS['openai-chat'], deep)) >= 1)
 })
 
-const streamed = (kind: UsageKind, events: unknown[]) => {
-  const meter = createStreamMeter(kind)
+const streamed = (kind: DialectName, events: unknown[]) => {
+  const meter = createStreamMeter(DIALECTS[kind])
   for (const event of events) meter.push(Buffer.from(`data: ${JSON.stringify(event)}\n\n`))
   return meter
 }
@@ -154,29 +156,47 @@ t.test('a request without a report is paid by our own count, and marked so', asy
     output: [{ type: 'message', content: [{ type: 'output_text', text: 'hello there' }] }],
   })
   const both = { ...own, outputTokens: hello }
-  t.same(await estimateUsage({ kind: 'chat', requestBody, answer: chat }), both)
-  t.same(await estimateUsage({ kind: 'messages', requestBody, answer: messages }), both)
-  t.same(await estimateUsage({ kind: 'responses', requestBody, answer: responses }), both)
+  t.same(await estimateUsage({ dialect: DIALECTS['openai-chat'], requestBody, answer: chat }), both)
   t.same(
-    await estimateUsage({ kind: 'embeddings', requestBody, answer: json({ data: [{ embedding: [1, 2] }] }) }),
+    await estimateUsage({ dialect: DIALECTS['anthropic-messages'], requestBody, answer: messages }),
+    both,
+  )
+  t.same(await estimateUsage({ dialect: DIALECTS['openai-responses'], requestBody, answer: responses }), both)
+  t.same(
+    await estimateUsage({
+      dialect: DIALECTS['openai-embeddings'],
+      requestBody,
+      answer: json({ data: [{ embedding: [1, 2] }] }),
+    }),
     own,
   )
   const subtitles = await estimateUsage({
-    kind: 'transcription',
+    dialect: DIALECTS['openai-transcription'],
     seconds: 3,
     answer: Buffer.from('hello there'),
   })
   t.same(subtitles, { ...NO_USAGE, estimated: true, seconds: 3, outputTokens: hello })
-  t.same(await estimateUsage({ kind: 'speech', characters: 11, requestBody }), { ...own, characters: 11 })
-  t.same(await estimateUsage({ kind: 'images', images: 2 }), { ...NO_USAGE, estimated: true, images: 2 })
-  t.same(await estimateUsage({ kind: 'free', requestBody }), NO_USAGE)
-  t.same(await estimateUsage({ kind: 'chat' }), { ...NO_USAGE, estimated: true })
+  t.same(await estimateUsage({ dialect: DIALECTS['openai-speech'], characters: 11, requestBody }), {
+    ...own,
+    characters: 11,
+  })
+  t.same(await estimateUsage({ dialect: DIALECTS['openai-images'], images: 2 }), {
+    ...NO_USAGE,
+    estimated: true,
+    images: 2,
+  })
+  t.same(await estimateUsage({ dialect: DIALECTS['anthropic-count-tokens'], requestBody }), NO_USAGE)
+  t.same(await estimateUsage({ dialect: DIALECTS['openai-chat'] }), { ...NO_USAGE, estimated: true })
 })
 
 t.test('a stream that was cut is paid by what was delivered', async (t) => {
   const requestBody = json({ messages: [{ role: 'user', content: 'hello there' }] })
   const deltas = Array.from({ length: 3000 }, () => ({ choices: [{ delta: { content: 'hello there ' } }] }))
-  const usage = await estimateUsage({ kind: 'chat', requestBody, meter: streamed('chat', deltas) })
+  const usage = await estimateUsage({
+    dialect: DIALECTS['openai-chat'],
+    requestBody,
+    meter: streamed('openai-chat', deltas),
+  })
   const expected = await countTokens('hello there '.repeat(3000))
   t.ok(Math.abs(usage.outputTokens / expected - 1) < 0.02, `${usage.outputTokens} of ${expected}`)
   const start = {
@@ -185,9 +205,9 @@ t.test('a stream that was cut is paid by what was delivered', async (t) => {
   }
   const say = { type: 'content_block_delta', delta: { type: 'text_delta', text: 'hello there' } }
   const anthropic = await estimateUsage({
-    kind: 'messages',
+    dialect: DIALECTS['anthropic-messages'],
     requestBody,
-    meter: streamed('messages', [start, say]),
+    meter: streamed('anthropic-messages', [start, say]),
   })
   const outputTokens = await countTokens('hello there')
   t.same(anthropic, { ...NO_USAGE, estimated: true, inputTokens: 750, cachedTokens: 50, outputTokens })

@@ -1,10 +1,10 @@
 import fc from 'fast-check'
 import t from 'tap'
 import type { Price } from '../../src/config/catalog/catalog.ts'
+import { DIALECTS } from '../../src/dialects/endpoints.ts'
+import { NO_USAGE, type Usage } from '../../src/dialects/usage.ts'
 import { inputBound } from '../../src/metering/input-bound.ts'
-import { costMicros } from '../../src/metering/price.ts'
-import { NO_USAGE, type Usage } from '../../src/metering/usage-kinds.ts'
-import { leastMicros, type RequestFacts, worstCaseMicros } from '../../src/metering/worst-case.ts'
+import { type CostFacts, costMicros, leastMicros, worstCaseMicros } from '../../src/metering/price.ts'
 
 const FREE: Price = {
   inputMicros: 0,
@@ -73,8 +73,8 @@ t.test('a charge is a whole number within bounds, whatever is reported', async (
   t.pass()
 })
 
-const facts = (more: Partial<RequestFacts>): RequestFacts => ({
-  kind: 'chat',
+const facts = (more: Partial<CostFacts>): CostFacts => ({
+  dialect: DIALECTS['openai-chat'],
   inputTokens: 100,
   choices: 1,
   images: 0,
@@ -95,13 +95,13 @@ t.test('the worst case covers what the client allows, in every answer it asks fo
     [{ outputLimit: 1.5 }, 100 + 1000 * 10],
     [{ outputLimit: Number.NaN, choices: Number.NaN }, 100 + 1000 * 10],
     [{ outputLimit: 1e300, choices: 0 }, 100 + 10_000_000 * 10],
-    [{ kind: 'embeddings' }, 100],
-    [{ kind: 'rerank', outputLimit: 5 }, 100],
-    [{ kind: 'images', images: 2 }, 100 + 2000 * 10],
-    [{ kind: 'transcription', seconds: 200 }, 100 + 1000 * 10],
-    [{ kind: 'transcription', seconds: 500 }, 100 + 2000 * 10],
-    [{ kind: 'free' }, 0],
-  ] as [Partial<RequestFacts>, number][]) {
+    [{ dialect: DIALECTS['openai-embeddings'] }, 100],
+    [{ dialect: DIALECTS['openai-rerank'], outputLimit: 5 }, 100],
+    [{ dialect: DIALECTS['openai-images'], images: 2 }, 100 + 2000 * 10],
+    [{ dialect: DIALECTS['openai-transcription'], seconds: 200 }, 100 + 1000 * 10],
+    [{ dialect: DIALECTS['openai-transcription'], seconds: 500 }, 100 + 2000 * 10],
+    [{ dialect: DIALECTS['anthropic-count-tokens'] }, 0],
+  ] as [Partial<CostFacts>, number][]) {
     t.equal(worstCaseMicros(facts(more), PRICE, 1000), micros, JSON.stringify(more))
   }
   t.equal(worstCaseMicros(facts({ outputLimit: 1 }), { ...PRICE, cachedInputMicros: 2 }, 1), 210)
@@ -111,8 +111,8 @@ t.test('the worst case covers what the client allows, in every answer it asks fo
 
 t.test('the least is enough to begin with and never more than the worst case', async (t) => {
   t.equal(leastMicros(facts({}), PRICE), 25 + 10)
-  t.equal(leastMicros(facts({ kind: 'embeddings' }), PRICE), 25)
-  t.equal(leastMicros(facts({ kind: 'free' }), PRICE), 0)
+  t.equal(leastMicros(facts({ dialect: DIALECTS['openai-embeddings'] }), PRICE), 25)
+  t.equal(leastMicros(facts({ dialect: DIALECTS['anthropic-count-tokens'] }), PRICE), 0)
   t.equal(leastMicros(facts({ images: 2 }), { ...FREE, perImageMicros: 7 }), 14)
   t.ok(leastMicros(facts({ outputLimit: 1 }), PRICE) <= worstCaseMicros(facts({ outputLimit: 1 }), PRICE, 1))
 })

@@ -1,6 +1,6 @@
 import t from 'tap'
+import { NO_USAGE } from '../../src/dialects/usage.ts'
 import { createTally, kindOf, readEventUsage, readType } from '../../src/metering/realtime.ts'
-import { NO_USAGE } from '../../src/metering/usage-kinds.ts'
 import { usageOf } from '../support/realtime.ts'
 
 const bytes = (event: unknown) => Buffer.from(JSON.stringify(event))

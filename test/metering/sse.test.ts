@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { DIALECTS } from '../../src/dialects/endpoints.ts'
 import { createEventSplitter, dataOf, readUsageOnlyEvent, sawEnd } from '../../src/metering/sse.ts'
 
 const lineEnd = fc.constantFrom('\n', '\r\n', '\r')
@@ -122,29 +123,33 @@ t.test('the extra usage chunk is told from all that a client must see', async (t
 t.test('the end of a whole answer is seen, and only that', async (t) => {
   const long = 'x'.repeat(500)
   for (const [kind, tail, isWhole] of [
-    ['chat', 'data: {"choices":[]}\n\ndata: [DONE]\n\n', true],
-    ['chat', 'data:[DONE]\r\n\r\n', true],
-    ['chat', 'data: [DONE]\n\n: ping\n\n', true],
-    ['chat', 'data: {"choices":[{"delta":{"content":"[DONE]"}}]}\n\n', false],
-    ['chat', 'data: {"choices":[{"delta":{"content":"data: [DONE]"}}]}', false],
-    ['messages', 'event: message_stop\ndata: {"type":"message_stop"}\n\n', true],
+    ['openai-chat', 'data: {"choices":[]}\n\ndata: [DONE]\n\n', true],
+    ['openai-chat', 'data:[DONE]\r\n\r\n', true],
+    ['openai-chat', 'data: [DONE]\n\n: ping\n\n', true],
+    ['openai-chat', 'data: {"choices":[{"delta":{"content":"[DONE]"}}]}\n\n', false],
+    ['openai-chat', 'data: {"choices":[{"delta":{"content":"data: [DONE]"}}]}', false],
+    ['anthropic-messages', 'event: message_stop\ndata: {"type":"message_stop"}\n\n', true],
     [
-      'messages',
+      'anthropic-messages',
       'event: message_stop\r\ndata: {"type": "message_stop"}\r\n\r\nevent: ping\r\ndata: {"type":"ping"}\r\n\r\n',
       true,
     ],
-    ['messages', 'data: {"type":"content_block_delta","delta":{"text":"message_stop"}}\n\n', false],
-    ['messages', 'event: message_stop\ndata: {"type":"mess', false],
-    ['responses', 'data: {"type":"response.completed","response":{"usage":{}}}\n\n', true],
-    ['responses', 'data: {"type":"response.incomplete","response":{}}\n\n', true],
-    ['responses', 'data: {"type":"response.failed","response":{}}\n\n', true],
-    ['responses', 'data: {"type":"response.output_text.delta","delta":"response.completed"}\n\n', false],
-    ['responses', `${long}"}],"usage":{"input_tokens":1,"output_tokens":2},"user":null}}\n\n`, true],
-    ['responses', `${long}"}],"usage":{"input_tokens":1,"output_tokens":2},"user":nul`, false],
-    ['transcription', 'data: {"type":"transcript.text.done","text":"hi"}\n\n', true],
-    ['images', `${long}","usage":{"input_tokens":1,"output_tokens":2}}\n\n`, true],
-    ['chat', '', false],
+    ['anthropic-messages', 'data: {"type":"content_block_delta","delta":{"text":"message_stop"}}\n\n', false],
+    ['anthropic-messages', 'event: message_stop\ndata: {"type":"mess', false],
+    ['openai-responses', 'data: {"type":"response.completed","response":{"usage":{}}}\n\n', true],
+    ['openai-responses', 'data: {"type":"response.incomplete","response":{}}\n\n', true],
+    ['openai-responses', 'data: {"type":"response.failed","response":{}}\n\n', true],
+    [
+      'openai-responses',
+      'data: {"type":"response.output_text.delta","delta":"response.completed"}\n\n',
+      false,
+    ],
+    ['openai-responses', `${long}"}],"usage":{"input_tokens":1,"output_tokens":2},"user":null}}\n\n`, true],
+    ['openai-responses', `${long}"}],"usage":{"input_tokens":1,"output_tokens":2},"user":nul`, false],
+    ['openai-transcription', 'data: {"type":"transcript.text.done","text":"hi"}\n\n', true],
+    ['openai-images', `${long}","usage":{"input_tokens":1,"output_tokens":2}}\n\n`, true],
+    ['openai-chat', '', false],
   ] as const) {
-    t.equal(sawEnd(kind, Buffer.from(tail)), isWhole, `${kind} ${tail.slice(-80)}`)
+    t.equal(sawEnd(DIALECTS[kind], Buffer.from(tail)), isWhole, `${kind} ${tail.slice(-80)}`)
   }
 })

@@ -2,16 +2,17 @@ import { setImmediate } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
+import type { DialectName } from '../../src/config/endpoints.ts'
+import { DIALECTS } from '../../src/dialects/endpoints.ts'
 import { createStreamMeter } from '../../src/metering/stream-meter.ts'
-import type { UsageKind } from '../../src/metering/usage-kinds.ts'
 
 const KEPT_BYTES = 16 * 1024
 
 const eventOf = (value: unknown) => Buffer.from(`data: ${JSON.stringify(value)}\n\n`)
 const delta = (fields: unknown) => ({ choices: [{ index: 0, delta: fields }] })
 
-const meterOf = (kind: UsageKind, bytes: Buffer, step: number) => {
-  const meter = createStreamMeter(kind)
+const meterOf = (kind: DialectName, bytes: Buffer, step: number) => {
+  const meter = createStreamMeter(DIALECTS[kind])
   for (let at = 0; at < bytes.length; at += step) meter.push(bytes.subarray(at, at + step))
   return meter
 }
@@ -21,7 +22,7 @@ t.test('the last 16 KiB are kept, however the stream is chunked', async (t) => {
   for (const length of [0, 1, 1023, KEPT_BYTES - 1, KEPT_BYTES, KEPT_BYTES + 1, 2 * KEPT_BYTES, 100_001]) {
     const stream = bytes.subarray(0, length)
     for (const step of [977, 5000, KEPT_BYTES, KEPT_BYTES + 3, 100_001]) {
-      const meter = meterOf('chat', stream, step)
+      const meter = meterOf('openai-chat', stream, step)
       t.equal(meter.bytes(), length)
       t.ok(meter.tail().equals(stream.subarray(-KEPT_BYTES)), `${length} in steps of ${step}`)
     }
@@ -29,7 +30,7 @@ t.test('the last 16 KiB are kept, however the stream is chunked', async (t) => {
 })
 
 t.test('a caller may reuse its buffer', async (t) => {
-  const meter = createStreamMeter('chat')
+  const meter = createStreamMeter(DIALECTS['openai-chat'])
   const chunk = eventOf(delta({ content: 'hello' }))
   meter.push(chunk)
   chunk.fill(0)
@@ -40,20 +41,24 @@ t.test('the text that a client got is all that a model wrote', async (t) => {
   const call = { index: 0, function: { name: 'f', arguments: '{"a":' } }
   for (const [kind, events, text] of [
     [
-      'chat',
+      'openai-chat',
       [delta({ role: 'assistant', content: '' }), delta({ content: 'a😀' }), delta({ content: null })],
       'a😀',
     ],
-    ['chat', [delta({ reasoning_content: 'r' }), delta({ reasoning: 's' }), delta({ refusal: 'n' })], 'rsn'],
-    ['chat', [delta({ reasoning_content: 'r', reasoning: 'r' })], 'r'],
     [
-      'chat',
+      'openai-chat',
+      [delta({ reasoning_content: 'r' }), delta({ reasoning: 's' }), delta({ refusal: 'n' })],
+      'rsn',
+    ],
+    ['openai-chat', [delta({ reasoning_content: 'r', reasoning: 'r' })], 'r'],
+    [
+      'openai-chat',
       [delta({ tool_calls: [call] }), delta({ tool_calls: [{ function: { arguments: '1}' } }] })],
       'f{"a":1}',
     ],
-    ['chat', [{ choices: [{ text: 'old' }] }, { choices: [] }, { error: {} }], 'old'],
+    ['openai-chat', [{ choices: [{ text: 'old' }] }, { choices: [] }, { error: {} }], 'old'],
     [
-      'responses',
+      'openai-responses',
       [
         { type: 'response.output_text.delta', delta: 'a' },
         { type: 'response.reasoning_summary_text.delta', delta: 'b' },
@@ -64,7 +69,7 @@ t.test('the text that a client got is all that a model wrote', async (t) => {
       'abc',
     ],
     [
-      'messages',
+      'anthropic-messages',
       [
         { type: 'message_start', message: { content: [] } },
         { type: 'content_block_delta', delta: { type: 'text_delta', text: 'a' } },
@@ -74,8 +79,8 @@ t.test('the text that a client got is all that a model wrote', async (t) => {
       ],
       'abc',
     ],
-    ['transcription', [{ type: 'transcript.text.delta', delta: 'hi' }], 'hi'],
-  ] as [UsageKind, unknown[], string][]) {
+    ['openai-transcription', [{ type: 'transcript.text.delta', delta: 'hi' }], 'hi'],
+  ] as [DialectName, unknown[], string][]) {
     const bytes = Buffer.concat([
       Buffer.from(': hello\n\n'),
       ...events.map(eventOf),
@@ -91,9 +96,9 @@ t.test('a text of up to 32 KiB is read whole, of a longer one the first and the 
   const short = words(500)
   t.ok(short.length > KEPT_BYTES && short.length < 2 * KEPT_BYTES)
   const all = Array.from({ length: 500 }, (_, i) => `${i} `).join('')
-  t.same(meterOf('chat', short, 61).outputText(), { text: all, share: 1 })
+  t.same(meterOf('openai-chat', short, 61).outputText(), { text: all, share: 1 })
   const long = words(5000)
-  const { text, share } = meterOf('chat', long, 61).outputText()
+  const { text, share } = meterOf('openai-chat', long, 61).outputText()
   t.equal(share, (2 * KEPT_BYTES) / long.length)
   t.ok(text.startsWith('0 1 2 ') && text.endsWith(' 4998 4999 '))
   t.ok(Math.abs(text.split(' ').length / share - 5000) < 100)
@@ -113,7 +118,7 @@ t.test(
       gc()
       await setImmediate()
       const before = process.memoryUsage().arrayBuffers
-      const meters = Array.from({ length: 50 }, () => createStreamMeter('chat'))
+      const meters = Array.from({ length: 50 }, () => createStreamMeter(DIALECTS['openai-chat']))
       meters.forEach(feed)
       // Freed buffers are given back by another thread.
       for (let turns = 0; turns < 5; turns++) {

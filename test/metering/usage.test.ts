@@ -1,9 +1,11 @@
 import t from 'tap'
+import type { DialectName } from '../../src/config/endpoints.ts'
+import { DIALECTS } from '../../src/dialects/endpoints.ts'
+import { NO_USAGE, type Usage } from '../../src/dialects/usage.ts'
 import { createStreamMeter } from '../../src/metering/stream-meter.ts'
 import { readStreamUsage, readUsage } from '../../src/metering/usage.ts'
-import { NO_USAGE, type Usage, type UsageKind } from '../../src/metering/usage-kinds.ts'
 
-type Row = [name: string, kind: UsageKind, answer: unknown, used: Partial<Usage> | undefined]
+type Row = [name: string, kind: DialectName, answer: unknown, used: Partial<Usage> | undefined]
 
 const chat = (usage: unknown, more = {}) => ({
   id: 'chatcmpl-1',
@@ -18,7 +20,7 @@ const chat = (usage: unknown, more = {}) => ({
 const rows: Row[] = [
   [
     'OpenAI Chat',
-    'chat',
+    'openai-chat',
     chat({
       prompt_tokens: 1200,
       completion_tokens: 300,
@@ -30,7 +32,7 @@ const rows: Row[] = [
   ],
   [
     'DeepSeek without details',
-    'chat',
+    'openai-chat',
     chat({
       prompt_tokens: 100,
       completion_tokens: 20,
@@ -42,7 +44,7 @@ const rows: Row[] = [
   ],
   [
     'Groq, with its id after the usage',
-    'chat',
+    'openai-chat',
     chat(
       {
         queue_time: 0.01,
@@ -58,7 +60,7 @@ const rows: Row[] = [
   ],
   [
     'Mistral, usage before the choices',
-    'chat',
+    'openai-chat',
     {
       id: '1',
       model: 'mistral',
@@ -69,19 +71,19 @@ const rows: Row[] = [
   ],
   [
     'Gemini, whose thoughts stand only in the total',
-    'chat',
+    'openai-chat',
     chat({ completion_tokens: 12, prompt_tokens: 9, total_tokens: 532 }),
     { inputTokens: 9, outputTokens: 523, reasoningTokens: 511 },
   ],
   [
     'Gemini without output',
-    'chat',
+    'openai-chat',
     chat({ prompt_tokens: 9, total_tokens: 9 }),
     { inputTokens: 9, outputTokens: 0 },
   ],
   [
     'xAI, whose reasoning stands beside the completion',
-    'chat',
+    'openai-chat',
     chat({
       prompt_tokens: 31,
       completion_tokens: 10,
@@ -94,7 +96,7 @@ const rows: Row[] = [
   ],
   [
     'OpenRouter with its own cost',
-    'chat',
+    'openai-chat',
     chat({
       prompt_tokens: 50,
       completion_tokens: 40,
@@ -107,16 +109,16 @@ const rows: Row[] = [
     }),
     { inputTokens: 50, outputTokens: 40, reasoningTokens: 25 },
   ],
-  ['an explicit zero stays zero', 'chat', chat({ prompt_tokens: 0, completion_tokens: 0 }), {}],
+  ['an explicit zero stays zero', 'openai-chat', chat({ prompt_tokens: 0, completion_tokens: 0 }), {}],
   [
     'more cached than sent',
-    'chat',
+    'openai-chat',
     chat({ prompt_tokens: 5, completion_tokens: 1, cached_tokens: 9 }),
     { inputTokens: 5, cachedTokens: 5, outputTokens: 1 },
   ],
   [
     'Responses',
-    'responses',
+    'openai-responses',
     {
       id: 'resp_1',
       output: [{ type: 'message', content: [{ type: 'output_text', text: 'hi' }] }],
@@ -134,7 +136,7 @@ const rows: Row[] = [
   ],
   [
     'Messages, cache counted beside the input',
-    'messages',
+    'anthropic-messages',
     {
       type: 'message',
       content: [{ type: 'text', text: 'hi' }],
@@ -149,21 +151,21 @@ const rows: Row[] = [
     { inputTokens: 3210, cachedTokens: 3000, outputTokens: 7 },
   ],
   [
-    'embeddings',
-    'embeddings',
+    'openai-embeddings',
+    'openai-embeddings',
     { data: [{ embedding: [0.1] }], usage: { prompt_tokens: 8, total_tokens: 8 } },
     { inputTokens: 8 },
   ],
   [
     'embeddings with a total only',
-    'embeddings',
+    'openai-embeddings',
     { data: [], usage: { total_tokens: 10 } },
     { inputTokens: 10 },
   ],
-  ['rerank of Jina', 'rerank', { results: [], usage: { total_tokens: 815 } }, { inputTokens: 815 }],
+  ['rerank of Jina', 'openai-rerank', { results: [], usage: { total_tokens: 815 } }, { inputTokens: 815 }],
   [
     'rerank of Cohere',
-    'rerank',
+    'openai-rerank',
     {
       results: [],
       meta: { billed_units: { search_units: 1 }, tokens: { input_tokens: 99, output_tokens: 0 } },
@@ -172,15 +174,25 @@ const rows: Row[] = [
   ],
   [
     'search units are no tokens',
-    'rerank',
+    'openai-rerank',
     { results: [], meta: { billed_units: { search_units: 1 } } },
     undefined,
   ],
-  ['whisper', 'transcription', { text: 'hi', usage: { type: 'duration', seconds: 3 } }, { seconds: 3 }],
-  ['verbose whisper', 'transcription', { duration: 8.47, text: 'hi', segments: [] }, { seconds: 8.47 }],
+  [
+    'whisper',
+    'openai-transcription',
+    { text: 'hi', usage: { type: 'duration', seconds: 3 } },
+    { seconds: 3 },
+  ],
+  [
+    'verbose whisper',
+    'openai-transcription',
+    { duration: 8.47, text: 'hi', segments: [] },
+    { seconds: 8.47 },
+  ],
   [
     'transcription by tokens',
-    'transcription',
+    'openai-transcription',
     {
       text: 'hi',
       usage: {
@@ -195,13 +207,13 @@ const rows: Row[] = [
   ],
   [
     'images without a report',
-    'images',
+    'openai-images',
     { created: 1, data: [{ url: 'https://x' }, { url: 'https://y' }] },
     { images: 2 },
   ],
   [
     'images with a report',
-    'images',
+    'openai-images',
     {
       created: 1,
       data: [{ b64_json: 'aGk=' }],
@@ -209,20 +221,20 @@ const rows: Row[] = [
     },
     { images: 1, inputTokens: 13, outputTokens: 1056 },
   ],
-  ['a free endpoint', 'free', { results: [] }, {}],
-  ['no report', 'chat', chat(undefined), undefined],
-  ['null', 'chat', chat(null), undefined],
-  ['an empty report', 'chat', chat({}), undefined],
-  ['a text for a number', 'chat', chat({ prompt_tokens: '5', completion_tokens: 5 }), undefined],
+  ['a free endpoint', 'anthropic-count-tokens', { results: [] }, {}],
+  ['no report', 'openai-chat', chat(undefined), undefined],
+  ['null', 'openai-chat', chat(null), undefined],
+  ['an empty report', 'openai-chat', chat({}), undefined],
+  ['a text for a number', 'openai-chat', chat({ prompt_tokens: '5', completion_tokens: 5 }), undefined],
   [
     'a negative count',
-    'chat',
+    'openai-chat',
     chat({ prompt_tokens: 5, completion_tokens: -5, total_tokens: 10 }),
     undefined,
   ],
-  ['a fraction', 'chat', chat({ prompt_tokens: 5.5, completion_tokens: 5 }), undefined],
-  ['an absurd count', 'chat', chat({ prompt_tokens: 5, completion_tokens: 2e9 }), undefined],
-  ['a list', 'chat', chat([1, 2]), undefined],
+  ['a fraction', 'openai-chat', chat({ prompt_tokens: 5.5, completion_tokens: 5 }), undefined],
+  ['an absurd count', 'openai-chat', chat({ prompt_tokens: 5, completion_tokens: 2e9 }), undefined],
+  ['a list', 'openai-chat', chat([1, 2]), undefined],
 ]
 
 /** Longer than any search window, as a field that stands before all others. */
@@ -232,9 +244,13 @@ const padded = (answer: unknown) =>
 t.test("each provider's report is read, in short answers and long ones, compact and indented", async (t) => {
   for (const [name, kind, answer, used] of rows) {
     const expected = used && { ...NO_USAGE, ...used }
-    t.same(readUsage(kind, Buffer.from(JSON.stringify(answer))), expected, name)
-    t.same(readUsage(kind, Buffer.from(JSON.stringify(answer, null, 2))), expected, `${name}, indented`)
-    t.same(readUsage(kind, padded(answer)), expected, `${name}, long`)
+    t.same(readUsage(DIALECTS[kind], Buffer.from(JSON.stringify(answer))), expected, name)
+    t.same(
+      readUsage(DIALECTS[kind], Buffer.from(JSON.stringify(answer, null, 2))),
+      expected,
+      `${name}, indented`,
+    )
+    t.same(readUsage(DIALECTS[kind], padded(answer)), expected, `${name}, long`)
   }
 })
 
@@ -247,21 +263,21 @@ t.test('a report that the client smuggled into the answer is not believed', asyn
     metadata: { usage: '"usage":{' },
   }
   for (const body of [Buffer.from(JSON.stringify(echo)), padded(echo)]) {
-    t.match(readUsage('responses', body), { inputTokens: 7, outputTokens: 9 })
+    t.match(readUsage(DIALECTS['openai-responses'], body), { inputTokens: 7, outputTokens: 9 })
   }
   const key = chat({ prompt_tokens: 1, completion_tokens: 2 }, { 'x"usage': fake })
-  t.match(readUsage('chat', padded(key)), { inputTokens: 1, outputTokens: 2 })
+  t.match(readUsage(DIALECTS['openai-chat'], padded(key)), { inputTokens: 1, outputTokens: 2 })
   const said = chat(
     { prompt_tokens: 1, completion_tokens: 2 },
     { note: `\\" "usage": ${JSON.stringify(fake)}` },
   )
-  t.match(readUsage('chat', padded(said)), { inputTokens: 1, outputTokens: 2 })
+  t.match(readUsage(DIALECTS['openai-chat'], padded(said)), { inputTokens: 1, outputTokens: 2 })
 })
 
 t.test('what is no JSON says nothing', async (t) => {
   for (const text of ['', 'null', '[]', '<html>', '{"usage":{"prompt_tokens":1', '1\n00:00 --> hi']) {
-    for (const kind of ['chat', 'rerank', 'transcription', 'images'] as const) {
-      t.equal(readUsage(kind, Buffer.from(text)), undefined, text)
+    for (const kind of ['openai-chat', 'openai-rerank', 'openai-transcription', 'openai-images'] as const) {
+      t.equal(readUsage(DIALECTS[kind], Buffer.from(text)), undefined, text)
     }
   }
 })
@@ -272,9 +288,9 @@ t.test('the last bytes of a long answer are enough', async (t) => {
       chat({ prompt_tokens: 3, completion_tokens: 4 }, { choices: [{ text: 'x'.repeat(40_000) }] }),
     ),
   )
-  const meter = createStreamMeter('chat')
+  const meter = createStreamMeter(DIALECTS['openai-chat'])
   meter.push(body)
-  t.match(readUsage('chat', meter.tail()), { inputTokens: 3, outputTokens: 4 })
+  t.match(readUsage(DIALECTS['openai-chat'], meter.tail()), { inputTokens: 3, outputTokens: 4 })
 })
 
 const events = (all: unknown[], end = '\n') =>
@@ -292,42 +308,47 @@ const stop = (usage: unknown) => [
 ]
 const say = (text: string) => ({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text } })
 
-const streams: [name: string, kind: UsageKind, events: unknown[], used: Partial<Usage> | undefined][] = [
+const streams: [name: string, kind: DialectName, events: unknown[], used: Partial<Usage> | undefined][] = [
   [
     'OpenAI',
-    'chat',
+    'openai-chat',
     [delta('a', { usage: null }), { choices: [], usage: CHAT_USAGE }, '[DONE]'],
     { inputTokens: 19, outputTokens: 10 },
   ],
   [
     'usage with the last choice',
-    'chat',
+    'openai-chat',
     [delta('a'), delta('', { usage: CHAT_USAGE }), '[DONE]'],
     { inputTokens: 19, outputTokens: 10 },
   ],
   [
     'Groq',
-    'chat',
+    'openai-chat',
     [delta('a'), { ...delta(''), x_groq: { id: 'req', usage: CHAT_USAGE } }, '[DONE]'],
     { inputTokens: 19, outputTokens: 10 },
   ],
   [
     'Moonshot',
-    'chat',
+    'openai-chat',
     [delta('a'), { choices: [{ delta: {}, usage: CHAT_USAGE }] }, '[DONE]'],
     { inputTokens: 19, outputTokens: 10 },
   ],
   [
     'running totals: the last one',
-    'chat',
+    'openai-chat',
     [delta('a', { usage: { ...CHAT_USAGE, completion_tokens: 1 } }), { choices: [], usage: CHAT_USAGE }],
     { inputTokens: 19, outputTokens: 10 },
   ],
-  ['a report in the text', 'chat', [delta(`"usage":${JSON.stringify(CHAT_USAGE)}`), '[DONE]'], undefined],
-  ['none', 'chat', [delta('a'), '[DONE]'], undefined],
+  [
+    'a report in the text',
+    'openai-chat',
+    [delta(`"usage":${JSON.stringify(CHAT_USAGE)}`), '[DONE]'],
+    undefined,
+  ],
+  ['none', 'openai-chat', [delta('a'), '[DONE]'], undefined],
   [
     'Anthropic',
-    'messages',
+    'anthropic-messages',
     [
       start({ input_tokens: 25, cache_read_input_tokens: 100, output_tokens: 1 }),
       say('hi'),
@@ -337,7 +358,7 @@ const streams: [name: string, kind: UsageKind, events: unknown[], used: Partial<
   ],
   [
     'Anthropic, the input again at the end',
-    'messages',
+    'anthropic-messages',
     [
       start({ input_tokens: 0, output_tokens: 0 }),
       ...stop({ input_tokens: 40, cache_read_input_tokens: null, output_tokens: 15 }),
@@ -346,19 +367,19 @@ const streams: [name: string, kind: UsageKind, events: unknown[], used: Partial<
   ],
   [
     'Anthropic, an empty input at the end',
-    'messages',
+    'anthropic-messages',
     [start({ input_tokens: 25, output_tokens: 1 }), ...stop({ input_tokens: 0, output_tokens: 0 })],
     { inputTokens: 25, outputTokens: 0 },
   ],
   [
     'Anthropic, cut before its end',
-    'messages',
+    'anthropic-messages',
     [start({ input_tokens: 25, output_tokens: 1 }), say('hi')],
     undefined,
   ],
   [
     'Responses',
-    'responses',
+    'openai-responses',
     [
       { type: 'response.created', response: { usage: null } },
       {
@@ -373,7 +394,7 @@ const streams: [name: string, kind: UsageKind, events: unknown[], used: Partial<
   ],
   [
     'Responses, an end that repeats more than is kept',
-    'responses',
+    'openai-responses',
     [
       {
         type: 'response.completed',
@@ -387,8 +408,8 @@ const streams: [name: string, kind: UsageKind, events: unknown[], used: Partial<
     { inputTokens: 5, outputTokens: 6 },
   ],
   [
-    'images',
-    'images',
+    'openai-images',
+    'openai-images',
     [
       {
         type: 'image_generation.completed',
@@ -399,8 +420,8 @@ const streams: [name: string, kind: UsageKind, events: unknown[], used: Partial<
     { images: 1, inputTokens: 5, outputTokens: 6 },
   ],
   [
-    'transcription',
-    'transcription',
+    'openai-transcription',
+    'openai-transcription',
     [{ type: 'transcript.text.done', text: 'hi', usage: { input_tokens: 5, output_tokens: 6 } }],
     { inputTokens: 5, outputTokens: 6 },
   ],
@@ -411,17 +432,21 @@ t.test(
   async (t) => {
     for (const [name, kind, all, used] of streams) {
       const filler = Array.from({ length: 400 }, () =>
-        kind === 'messages' ? say('filler text') : delta('filler text'),
+        kind === 'anthropic-messages' ? say('filler text') : delta('filler text'),
       )
       for (const [index, end] of ['\n', '\r\n', '\r', '\n'].entries()) {
         const long = all.length === 1 ? [...filler, ...all] : [all[0], ...filler, ...all.slice(1)]
         const bytes = events(index < 3 ? all : long, end)
-        const meter = createStreamMeter(kind)
+        const meter = createStreamMeter(DIALECTS[kind])
         for (let at = 0; at < bytes.length; at += 37) meter.push(bytes.subarray(at, at + 37))
         const expected = used && { ...NO_USAGE, ...used }
         t.same(meter.usage(), expected, `${name} ${index}`)
         if (index < 3)
-          t.same(readStreamUsage(kind, bytes.subarray(0, 16_384), bytes.subarray(-16_384)), expected, name)
+          t.same(
+            readStreamUsage(DIALECTS[kind], bytes.subarray(0, 16_384), bytes.subarray(-16_384)),
+            expected,
+            name,
+          )
       }
     }
   },

@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { Model, Provider } from '../../src/config/catalog/catalog.ts'
+import { openaiChat } from '../../src/dialects/openai-chat.ts'
 import { createProviderHealth } from '../../src/routing/health.ts'
 import type { Step } from '../../src/routing/plan.ts'
 import { PlanWalk } from '../../src/routing/plan-walk.ts'
@@ -9,7 +10,8 @@ const step = (name: string): Step => ({
   provider: { name } as Provider,
   upstreamModel: 'm',
   model: { name: 'm' } as Model,
-  health: `${name}/m`,
+  dialect: openaiChat,
+  key: `${name}/m`,
 })
 const MISSING = { kind: 'status', status: 404, reason: '404', retryAfterMs: undefined } as const
 

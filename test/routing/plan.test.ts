@@ -1,10 +1,13 @@
 import t from 'tap'
-import type { Catalog, Dialect, Model, Provider } from '../../src/config/catalog/catalog.ts'
-import type { UsageKind } from '../../src/metering/usage-kinds.ts'
+import type { ApiName, Catalog, Model, Provider } from '../../src/config/catalog/catalog.ts'
+import type { DialectName } from '../../src/config/endpoints.ts'
+import { anthropicMessages } from '../../src/dialects/anthropic-messages.ts'
+import { DIALECTS } from '../../src/dialects/endpoints.ts'
+import { openaiChat } from '../../src/dialects/openai-chat.ts'
 import { isModelAllowed } from '../../src/routing/access.ts'
 import { planSteps } from '../../src/routing/plan.ts'
 
-const provider = (name: string, dialects: Dialect[] = ['openai']): Provider => ({
+const provider = (name: string, dialects: ApiName[] = ['openai']): Provider => ({
   name,
   origin: `https://${name}.example`,
   basePath: '/v1',
@@ -49,10 +52,10 @@ const catalog: Catalog = {
 const bare = { ...catalog, wildcard: undefined }
 const plan = (
   asked: string,
-  { allowed = [] as string[], dialect = 'openai' as Dialect, from = catalog, besides = [] as string[] } = {},
+  { allowed = [] as string[], dialect = openaiChat, from = catalog, besides = [] as string[] } = {},
 ) =>
-  planSteps({ catalog: from, model: asked, allowed, besides, endpoint: { dialect, kind: 'chat' } }).map(
-    (step) => `${step.health} at ${step.model.name}`,
+  planSteps({ catalog: from, model: asked, allowed, besides, dialect }).map(
+    (step) => `${step.key} at ${step.model.name}`,
   )
 
 const catalogOf = (only: Model): Catalog => ({ ...bare, models: new Map([[only.name, only]]) })
@@ -99,28 +102,34 @@ t.test('any other name goes to the wildcard’s plan unchanged; without one it d
 })
 
 t.test('only providers that speak the endpoint’s dialect are asked', (t) => {
-  t.same(plan('sonnet', { dialect: 'anthropic' }), ['claude/sonnet at sonnet'])
+  t.same(plan('sonnet', { dialect: anthropicMessages }), ['claude/sonnet at sonnet'])
   t.same(plan('sonnet'), ['one/sonnet at sonnet'])
   t.throws(() => plan('haiku'), { code: 'model_not_found', message: /messages/ })
-  t.throws(() => plan('big', { dialect: 'anthropic' }), { code: 'model_not_found', message: /chat/ })
+  t.throws(() => plan('big', { dialect: anthropicMessages }), { code: 'model_not_found', message: /chat/ })
   t.end()
 })
 
 t.test('a price by the second, letter or image holds where these are counted, another elsewhere', (t) => {
   const elsewhere = { units: ['perSecond' as const], price: { ...price, inputMicros: 7 } }
   const heard = { ...model('m', [plain(one)]), elsewhere }
-  const inputMicros = (kind: UsageKind, from = catalogOf(heard)) =>
+  const inputMicros = (name: DialectName, from = catalogOf(heard)) =>
     planSteps({
       catalog: from,
       model: 'm',
       allowed: [],
       besides: [],
-      endpoint: { dialect: 'openai', kind },
+      dialect: DIALECTS[name],
     }).map((step) => step.model.price.inputMicros)
-  t.same(inputMicros('transcription'), [1])
-  for (const kind of ['chat', 'speech', 'images', 'embeddings', 'realtime'] as const)
-    t.same(inputMicros(kind), [7], kind)
-  t.same(inputMicros('chat', catalogOf(model('m', [plain(one)]))), [1])
+  t.same(inputMicros('openai-transcription'), [1])
+  for (const name of [
+    'openai-chat',
+    'openai-speech',
+    'openai-images',
+    'openai-embeddings',
+    'openai-realtime',
+  ] as const)
+    t.same(inputMicros(name), [7], name)
+  t.same(inputMicros('openai-chat', catalogOf(model('m', [plain(one)]))), [1])
   t.end()
 })
 

@@ -8,6 +8,8 @@ import { generate } from 'selfsigned'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
 import { Deadlines } from '../../src/deadlines.ts'
+import { anthropicMessages } from '../../src/dialects/anthropic-messages.ts'
+import { openaiChat } from '../../src/dialects/openai-chat.ts'
 import { errorReply } from '../../src/entrance/error-reply.ts'
 import { type PassthroughRoute, passthrough } from '../../src/services/passthrough.ts'
 
@@ -50,7 +52,7 @@ const routeTo = (origin: string, more: Partial<PassthroughRoute> = {}): Passthro
   origin,
   basePath: '/v1/files',
   key: KEY,
-  dialect: 'openai',
+  dialect: openaiChat,
   ...more,
 })
 
@@ -75,7 +77,7 @@ t.test('path, query, body and content type arrive as sent; credentials and addre
       prefix: '/v1/other',
       basePath: '/base/other',
       key: 'second-key',
-      dialect: 'anthropic',
+      dialect: anthropicMessages,
     }),
   ])
   const body = '--b\r\ncontent-disposition: form-data; name="n"\r\n\r\n 1.0 \r\n--b--\r\n'

@@ -1,7 +1,9 @@
 import type { WsRoute } from './ws-routes.ts'
 
-/** The wire format of a provider's endpoints: OpenAI's (`/chat/completions`, ...) or Anthropic's (`/messages`). */
-export type Dialect = 'openai' | 'anthropic'
+/** Whose wire formats a provider speaks: OpenAI's (`/chat/completions`, ...) or Anthropic's (`/messages`). */
+export type ApiName = (typeof API_NAMES)[number]
+
+export const API_NAMES = ['openai', 'anthropic'] as const
 
 /** Somebody who answers: an origin, the key that goes there and nowhere else, and what it speaks. */
 export interface Provider {
@@ -13,7 +15,7 @@ export interface Provider {
   basePath: string
   /** Sent to `origin` alone. Undefined for the offline demo provider. */
   key: string | undefined
-  dialects: readonly Dialect[]
+  dialects: readonly ApiName[]
   /** Whether it takes `stream_options.include_usage` (a few refuse unknown fields). */
   usageOption: boolean
 }

@@ -1,5 +1,5 @@
 import { type Settings, SettingsError } from '../env/settings.ts'
-import type { Dialect, Provider } from './catalog.ts'
+import type { ApiName, Provider } from './catalog.ts'
 import { formatPath, type ProviderEntry } from './models-schema.ts'
 import { KNOWN_PROVIDERS, readBaseUrl } from './providers.ts'
 
@@ -25,7 +25,7 @@ export function addProviders(
     const insecure = entry.allowInsecure ? 'allowed' : 'add "allowInsecure: true"'
     const url = readBaseUrl(entry.baseUrl, { insecure })
     if ('mistake' in url) mistakes.push(`${path}.baseUrl ${url.mistake}`)
-    const dialects: readonly Dialect[] = [entry.dialect ?? 'openai']
+    const dialects: readonly ApiName[] = [entry.dialect ?? 'openai']
     const { origin, basePath } = 'mistake' in url ? { origin: '', basePath: '' } : url
     providers.set(name, { name, origin, basePath, key, dialects, usageOption: entry.usageOption ?? true })
   }

@@ -1,5 +1,6 @@
 import * as v from 'valibot'
 import { isPlainObject, strictObject } from '../strict-object.ts'
+import { API_NAMES } from './catalog.ts'
 
 const text = v.string('must be string')
 const flag = v.optional(v.boolean('must be boolean'))
@@ -8,14 +9,13 @@ const credits = v.optional(
   v.pipe(number, v.minValue(0, 'must be >= 0'), v.maxValue(1e9, 'must be <= 1000000000')),
 )
 const KEY_NAME = 'must be the name of a variable, such as BACKUP_API_KEY'
-const DIALECTS = ['openai', 'anthropic'] as const
 const AT_LEAST_ONE = 'must name at least one entry'
 
 const providerSchema = strictObject({
   baseUrl: text,
   /** The variable (or `_FILE` variable) that holds the key; none for a server of your own that asks for no key. */
   keyEnv: v.optional(v.pipe(text, v.regex(/^[A-Z][A-Z0-9_]*$/, KEY_NAME))),
-  dialect: v.optional(v.picklist(DIALECTS, `must be one of ${DIALECTS.join(', ')}`)),
+  dialect: v.optional(v.picklist(API_NAMES, `must be one of ${API_NAMES.join(', ')}`)),
   allowInsecure: flag,
   usageOption: flag,
 })

@@ -1,3 +1,4 @@
+import { PAID_ENDPOINTS } from '../endpoints.ts'
 import { readBaseUrl } from './providers.ts'
 
 /** A path that goes out unmetered, with all below it: to a provider, to a URL, or to the first provider. */
@@ -11,11 +12,7 @@ export interface Passthrough {
 const OWN_TREES = ['/health', '/ready', '/metrics', '/admin', '/v1/models', '/v1/token', '/v1/realtime']
 
 /** Paths that are paid for; their sub-paths (`/v1/messages/batches`) may be passed through. */
-const PAID = ['chat/completions', 'completions', 'responses', 'embeddings', 'moderations']
-  .concat(['images/generations', 'images/edits', 'images/variations'])
-  .concat(['audio/speech', 'audio/transcriptions', 'audio/translations'])
-  .concat(['rerank', 'messages', 'messages/count_tokens'])
-  .map((path) => `/v1/${path}`)
+const PAID = PAID_ENDPOINTS.map(({ path }) => `/v1${path}`)
 
 /** One `path`, `path=provider` or `path=https://url` of PASSTHROUGH_PATHS. */
 export function readPassthrough(entry: string): Passthrough | { mistake: string } {

@@ -1,5 +1,5 @@
 import { isIPv4 } from 'node:net'
-import type { Dialect } from './catalog.ts'
+import type { ApiName } from './catalog.ts'
 
 /** A provider that needs nothing but its key: `<NAME>_API_KEY`, and `<NAME>_BASE_URL` where it moved. */
 export interface KnownProvider {
@@ -7,7 +7,7 @@ export interface KnownProvider {
   keyVariable: string
   baseUrlVariable: string
   baseUrl: string
-  dialects: readonly Dialect[]
+  dialects: readonly ApiName[]
   usageOption: boolean
   /** For a base URL without any path: the vendor's own SDK is configured by the bare origin. */
   pathIfNone: string

@@ -1,16 +1,4 @@
-export type JsonRecord = Record<string, unknown>
-
-export const isRecord = (value: unknown): value is JsonRecord =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
-/** Undefined for what is no JSON. */
-export function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
+import { isRecord, type JsonRecord, parseJson } from '../json.ts'
 
 const MAX_TRIES = 8
 
@@ -67,4 +55,20 @@ function isEscaped(text: string, at: number): boolean {
   let first = at
   while (text[first - 1] === '\\') first--
   return (at - first) % 2 === 1
+}
+
+/** Where the line of this character begins; LF, CRLF and CR all end a line. */
+export function lineStart(text: string, at: number): number {
+  const lf = text.lastIndexOf('\n', at)
+  const cr = text.slice(lf + 1, at + 1).lastIndexOf('\r')
+  return lf + 1 + cr + 1
+}
+
+/** The whole line around this character, without its end. */
+export function lineAround(text: string, at: number): { start: number; line: string } {
+  const start = lineStart(text, at)
+  const lf = text.indexOf('\n', at)
+  const upToLf = text.slice(start, lf === -1 ? text.length : lf)
+  const cr = upToLf.indexOf('\r', at - start)
+  return { start, line: cr === -1 ? upToLf : upToLf.slice(0, cr) }
 }

@@ -1,0 +1,86 @@
+import type { GatewayError } from '../errors.ts'
+import type { JsonRecord } from '../json.ts'
+import { type Api, buildDialect, type ListedModel } from './dialect.ts'
+import { textOfPart, textOfParts } from './message-parts.ts'
+import { CREATED_S } from './openai.ts'
+import { readCount, readUsageReport, type Usage } from './usage.ts'
+
+const VERSION = '2023-06-01'
+
+/** Anthropic's own words for our statuses, which its client libraries turn into classes. */
+const ERROR_TYPES: Readonly<Record<number, string>> = {
+  401: 'authentication_error',
+  403: 'permission_error',
+  404: 'not_found_error',
+  413: 'request_too_large',
+  429: 'rate_limit_error',
+  504: 'timeout_error',
+}
+
+const ANTHROPIC: Api = {
+  isSpokenBy: ({ dialects }) => dialects.includes('anthropic'),
+  unspokenText: 'No provider of this model speaks the Messages API; use /v1/chat/completions',
+  authorize(headers, client, key) {
+    headers.push('anthropic-version', String(client['anthropic-version'] ?? VERSION))
+    if (key !== undefined) headers.push('x-api-key', key)
+  },
+  requestIdHeader: 'request-id',
+  errorBody,
+  errorEvent: (error, requestId) => `event: error\ndata: ${errorBody(error, requestId)}\n\n`,
+  describeModel,
+  listModels: (models) => ({
+    data: models.map(describeModel),
+    has_more: false,
+    first_id: models.at(0)?.name ?? null,
+    last_id: models.at(-1)?.name ?? null,
+  }),
+}
+
+/** The Messages API. */
+export const anthropicMessages = buildDialect(ANTHROPIC, {
+  name: 'anthropic-messages',
+  readReport,
+  isLastWord: ({ type }) => type === 'message_delta',
+  startType: 'message_start',
+  endTypes: ['message_stop'],
+  repeatsAnswer: false,
+  textOfEvent: ({ type, delta }) => (type === 'content_block_delta' ? textOfPart(delta) : ''),
+  textOfAnswer: ({ content }) => textOfParts(content),
+})
+
+/** How long a message would be: nobody pays for that. */
+export const anthropicCountTokens = buildDialect(ANTHROPIC, {
+  name: 'anthropic-count-tokens',
+  readReport,
+  isFree: true,
+})
+
+function errorBody(error: GatewayError, requestId: string): string {
+  return JSON.stringify({
+    type: 'error',
+    error: { type: readErrorType(error), message: error.message },
+    request_id: requestId,
+  })
+}
+
+function readErrorType({ statusCode, code }: GatewayError): string {
+  if (code === 'insufficient_quota') return 'billing_error'
+  return ERROR_TYPES[statusCode] ?? (statusCode < 500 ? 'invalid_request_error' : 'api_error')
+}
+
+function describeModel({ name }: ListedModel): JsonRecord {
+  const createdAt = new Date(CREATED_S * 1000).toISOString()
+  return { type: 'model', id: name, display_name: name, created_at: createdAt }
+}
+
+function readReport(report: JsonRecord): Usage | undefined {
+  return readUsageReport(report, readInput)
+}
+
+/** The cached input is counted beside `input_tokens`, whether it was read or written. */
+function readInput(report: JsonRecord) {
+  const input = readCount(report.input_tokens)
+  const cacheRead = readCount(report.cache_read_input_tokens) ?? 0
+  const cacheWritten = readCount(report.cache_creation_input_tokens) ?? 0
+  return { all: input === undefined ? undefined : input + cacheRead + cacheWritten, cached: cacheRead }
+}

@@ -1,0 +1,14 @@
+import { textOfParts } from './message-parts.ts'
+import { openai } from './openai.ts'
+
+/** The Responses API: its events are typed, and the last one repeats the whole answer. */
+export const openaiResponses = openai('openai-responses', {
+  errorEvent({ code, message, param }) {
+    const event = { type: 'error', code, message, param, sequence_number: 0 }
+    return `event: error\ndata: ${JSON.stringify(event)}\n\n`
+  },
+  hasBackground: true,
+  reportDepth: 2,
+  endTypes: ['response.completed', 'response.incomplete', 'response.failed'],
+  textOfAnswer: ({ output }) => textOfParts(output),
+})
