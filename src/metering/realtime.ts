@@ -1,7 +1,6 @@
 import { openaiRealtime } from '../dialects/openai-media.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
-import { isRecord, type JsonRecord, parseJson } from '../json.ts'
-import { lastObject } from './tail-search.ts'
+import { isRecord, type JsonRecord, lastObject, parseJson } from '../json.ts'
 
 /** A realtime event as far as it was kept: its first bytes, its last ones beyond those, and its length. */
 export interface RealtimeEvent {

@@ -1,7 +1,7 @@
 import type { Dialect } from '../dialects/dialect.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
-import { isRecord, type JsonRecord, parseJson } from '../json.ts'
-import { lastObject, lineAround, valueStart } from './tail-search.ts'
+import { isRecord, type JsonRecord, lastObject, parseJson, valueStart } from '../json.ts'
+import { lineAround } from './sse.ts'
 
 /** Up to here parsing all is as fast as searching. */
 const SMALL_BYTES = 1024
