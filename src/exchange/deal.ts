@@ -3,7 +3,7 @@ import type { Deadlines } from '../deadlines.ts'
 import type { Live } from '../live.ts'
 import type { ProviderHealth } from '../routing/health.ts'
 import type { Step } from '../routing/plan.ts'
-import type { RetryBudget } from '../routing/retry-budget.ts'
+import type { RetryBudget } from '../routing/plan-walk.ts'
 import type { Turns } from '../turns.ts'
 import type { Upstreams, UpstreamTimeouts } from '../upstream/upstreams.ts'
 import type { Downstream } from './downstream.ts'
@@ -21,7 +21,7 @@ export interface ExchangeTools {
   timeouts: UpstreamTimeouts
   health: ProviderHealth
   /** Which models a provider does not know, by provider, model and endpoint. */
-  unknown: ProviderHealth
+  missingModels: ProviderHealth
   budget: RetryBudget
   /** The clock that nobody sets: for rests. */
   now(): number

@@ -3,7 +3,7 @@ import type { Catalog, Model } from '../config/catalog/catalog.ts'
 import type { ListedModel } from '../dialects/dialect.ts'
 import { dialectOfHeaders } from '../dialects/endpoints.ts'
 import { modelNotFound } from '../errors.ts'
-import { isModelAllowed } from '../routing/access.ts'
+import { isModelAllowed } from '../routing/plan.ts'
 
 export interface ModelsOptions {
   catalog(): Catalog

@@ -1,13 +1,43 @@
 import type { GatewayError } from '../errors.ts'
-import { type Failure, isModelUnknown } from './failover.ts'
+import { type Failure, isModelUnknown, judgeFailures } from './failover.ts'
 import type { ProviderHealth } from './health.ts'
 import type { Step } from './plan.ts'
-import type { RetryBudget } from './retry-budget.ts'
-import { judgeFailures } from './verdict.ts'
 
-interface WalkTools {
+/** Retries that a quiet gateway may make at once. */
+const BURST = 10
+/** What every request adds: in a storm, traffic to providers grows by no more than this share. */
+const SHARE = 0.2
+
+/** Keeps failover from multiplying traffic when many providers fail at once; one per app. */
+export interface RetryBudget {
+  /** Once for every request. */
+  earn(): void
+  /** Whether `spend` would say yes. */
+  hasLeft(): boolean
+  /** Once for every attempt after a request's first; false: do not make it. */
+  spend(): boolean
+}
+
+export const createRetryBudget = (): RetryBudget => {
+  let left = BURST
+  return {
+    earn() {
+      if (left < BURST) left = Math.min(BURST, left + SHARE)
+    },
+    hasLeft: () => left >= 1,
+    spend() {
+      if (left < 1) return false
+      left -= 1
+      return true
+    },
+  }
+}
+
+/** What the walks of one app share. */
+export interface WalkShared {
   health: ProviderHealth
-  unknown: ProviderHealth
+  /** Which models a provider does not know, by provider, model and endpoint. */
+  missingModels: ProviderHealth
   budget: RetryBudget
   now(): number
   /** Told of every ask that came to nothing. */
@@ -18,21 +48,21 @@ interface WalkTools {
 export class PlanWalk {
   readonly #steps: readonly Step[]
   readonly #endpoint: string
-  readonly #tools: WalkTools
+  readonly #shared: WalkShared
   // Copied when they grow: nearly every walk is one ask long, and an array that grows in place reserves far more.
   #failures: readonly Failure[] = []
   #asked: readonly Step[] = []
   #next = 0
 
-  constructor(steps: readonly Step[], endpoint: string, tools: WalkTools) {
+  constructor(steps: readonly Step[], endpoint: string, shared: WalkShared) {
     this.#steps = steps
     this.#endpoint = endpoint
-    this.#tools = tools
+    this.#shared = shared
   }
 
   /** The next step that does not rest; where nobody else can be asked, the first that did not know the model. */
   next(): Step | undefined {
-    const now = this.#tools.now()
+    const now = this.#shared.now()
     while (this.#next < this.#steps.length) {
       const step = this.#steps[this.#next]
       this.#next += 1
@@ -40,38 +70,39 @@ export class PlanWalk {
     }
     // It may have learnt the model, and only a provider's own word makes a 404.
     if (this.#asked.length > 0) return undefined
-    return this.#steps.find((step) => !this.#tools.health.isResting(step.key, now))
+    return this.#steps.find((step) => !this.#shared.health.isResting(step.key, now))
   }
 
   /** Right before the ask, for it may take the one probe of a provider; false: no further retry may be made. */
   mayAsk(step: Step): boolean {
-    const { health, unknown, budget, now } = this.#tools
+    const { health, missingModels, budget, now } = this.#shared
     if (this.#asked.length > 0 && !budget.spend()) return false
     this.#asked = [...this.#asked, step]
     health.admit(step.key, now())
-    unknown.admit(this.#nameOf(step), now())
+    missingModels.admit(this.#nameOf(step), now())
     return true
   }
 
   succeeded(step: Step): void {
-    this.#tools.health.succeeded(step.key)
-    this.#tools.unknown.succeeded(this.#nameOf(step))
+    this.#shared.health.succeeded(step.key)
+    this.#shared.missingModels.succeeded(this.#nameOf(step))
   }
 
   note(step: Step, failure: Failure): void {
-    const { health, unknown, now, providerFailed } = this.#tools
+    const { health, missingModels, now, providerFailed } = this.#shared
     this.#failures = [...this.#failures, failure]
     // It would rest for everybody else.
     if (failure.kind === 'own') return
     providerFailed(step.provider.name, failure.reason)
-    if (isModelUnknown(failure)) unknown.failed(this.#nameOf(step), now())
+    if (isModelUnknown(failure)) missingModels.failed(this.#nameOf(step), now())
     else health.failed(step.key, now(), failure.retryAfterMs)
   }
 
   verdict(model: string): GatewayError {
-    const { health, unknown } = this.#tools
-    const now = this.#tools.now()
-    const isOpen = (step: Step) => !this.#asked.includes(step) && !unknown.isResting(this.#nameOf(step), now)
+    const { health, missingModels } = this.#shared
+    const now = this.#shared.now()
+    const isOpen = (step: Step) =>
+      !this.#asked.includes(step) && !missingModels.isResting(this.#nameOf(step), now)
     return judgeFailures(model, {
       failures: this.#failures,
       restsMs: this.#steps.map((step) => health.restsFor(step.key, now)),
@@ -85,15 +116,15 @@ export class PlanWalk {
   }
 
   #isResting(step: Step, now: number): boolean {
-    const { health, unknown } = this.#tools
-    return health.isResting(step.key, now) || unknown.isResting(this.#nameOf(step), now)
+    const { health, missingModels } = this.#shared
+    return health.isResting(step.key, now) || missingModels.isResting(this.#nameOf(step), now)
   }
 
   /** A probe that fails costs a retry: while there is none, requests go to whoever is well. */
   #isAffordable(step: Step, now: number): boolean {
-    const { health, unknown, budget } = this.#tools
-    const isDue = (one: Step) => health.isDue(one.key, now) || unknown.isDue(this.#nameOf(one), now)
+    const { health, missingModels, budget } = this.#shared
+    const isDue = (one: Step) => health.isDue(one.key, now) || missingModels.isDue(this.#nameOf(one), now)
     if (budget.hasLeft() || !isDue(step)) return true
-    return !this.#steps.slice(this.#next).some((later) => !this.#isResting(later, now) && !isDue(later))
+    return !this.#steps.slice(this.#next).some((next) => !this.#isResting(next, now) && !isDue(next))
   }
 }

@@ -1,7 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { upstreamFailed, upstreamTimeout } from '../errors.ts'
-import type { Failure } from '../routing/failover.ts'
-import { ownFault } from '../routing/verdict.ts'
+import { type Failure, ownFault } from '../routing/failover.ts'
 import type { Token } from '../stores/contracts/token-store.ts'
 import { type DialTarget, dial } from '../websocket/dial.ts'
 import { passRefusal } from '../websocket/refusal.ts'

@@ -1,6 +1,6 @@
 import type { Live } from '../live.ts'
 import type { ProviderHealth } from '../routing/health.ts'
-import type { RetryBudget } from '../routing/retry-budget.ts'
+import type { RetryBudget } from '../routing/plan-walk.ts'
 import type { DialTimeouts } from './dial.ts'
 import type { OpenSockets } from './open-sockets.ts'
 
@@ -9,7 +9,7 @@ export interface WebsocketTools {
   sockets: OpenSockets
   live: Live
   health: ProviderHealth
-  unknown: ProviderHealth
+  missingModels: ProviderHealth
   budget: RetryBudget
   timeouts: DialTimeouts
   idleTimeoutMs: number

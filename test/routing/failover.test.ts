@@ -3,10 +3,11 @@ import {
   type Failure,
   isModelUnknown,
   isProviderFailure,
+  judgeFailures,
   readNetworkFailure,
   readRetryAfter,
+  type Walked,
 } from '../../src/routing/failover.ts'
-import { judgeFailures, type Walked } from '../../src/routing/verdict.ts'
 
 const failure = (rest: Partial<Failure>): Failure => ({
   kind: 'status',

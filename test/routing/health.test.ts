@@ -1,6 +1,6 @@
 import t from 'tap'
 import { createProviderHealth } from '../../src/routing/health.ts'
-import { createRetryBudget } from '../../src/routing/retry-budget.ts'
+import { createRetryBudget } from '../../src/routing/plan-walk.ts'
 
 t.test('a provider rests after its fifth failure in a row, and longer each time, to half a minute', (t) => {
   const health = createProviderHealth()

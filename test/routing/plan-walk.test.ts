@@ -3,8 +3,7 @@ import type { Model, Provider } from '../../src/config/catalog/catalog.ts'
 import { openaiChat } from '../../src/dialects/openai-chat.ts'
 import { createProviderHealth } from '../../src/routing/health.ts'
 import type { Step } from '../../src/routing/plan.ts'
-import { PlanWalk } from '../../src/routing/plan-walk.ts'
-import { createRetryBudget } from '../../src/routing/retry-budget.ts'
+import { createRetryBudget, PlanWalk } from '../../src/routing/plan-walk.ts'
 
 const step = (name: string): Step => ({
   provider: { name } as Provider,
@@ -19,7 +18,7 @@ t.test('a rested step is not probed without a retry to spare while another is we
   let now = 0
   const tools = {
     health: createProviderHealth(),
-    unknown: createProviderHealth(),
+    missingModels: createProviderHealth(),
     budget: createRetryBudget(),
     now: () => now,
     providerFailed: () => undefined,
@@ -44,7 +43,7 @@ t.test('a fault of this machine rests nobody, however often', (t) => {
   const seen: string[] = []
   const tools = {
     health: createProviderHealth(),
-    unknown: createProviderHealth(),
+    missingModels: createProviderHealth(),
     budget: createRetryBudget(),
     now: () => 0,
     providerFailed: (provider: string) => void seen.push(provider),

@@ -4,8 +4,7 @@ import type { DialectName } from '../../src/config/endpoints.ts'
 import { anthropicMessages } from '../../src/dialects/anthropic-messages.ts'
 import { DIALECTS } from '../../src/dialects/endpoints.ts'
 import { openaiChat } from '../../src/dialects/openai-chat.ts'
-import { isModelAllowed } from '../../src/routing/access.ts'
-import { planSteps } from '../../src/routing/plan.ts'
+import { isModelAllowed, planSteps } from '../../src/routing/plan.ts'
 
 const provider = (name: string, dialects: ApiName[] = ['openai']): Provider => ({
   name,
