@@ -1,5 +1,5 @@
 import { type Command, CommanderError } from 'commander'
-import { SettingsError } from '../../src/config/env/settings.ts'
+import { SettingsError } from '../../src/config/mistakes.ts'
 import { GatewayError } from '../../src/errors.ts'
 import { StoreError } from '../../src/stores/open.ts'
 import { Failure, Misuse } from './failures.ts'

@@ -6,7 +6,8 @@ import type { Provider } from '../../src/config/catalog/catalog.ts'
 import { buildCatalog, isDemoOn } from '../../src/config/catalog/models-file.ts'
 import { KNOWN_PROVIDERS } from '../../src/config/catalog/providers.ts'
 import { openCatalog } from '../../src/config/catalog/source.ts'
-import { readSettings, SettingsError } from '../../src/config/env/settings.ts'
+import { readSettings } from '../../src/config/env/settings.ts'
+import { SettingsError } from '../../src/config/mistakes.ts'
 
 type Env = Record<string, string | undefined>
 

@@ -3,8 +3,8 @@ import { parseEnv } from 'node:util'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { KNOWN_PROVIDERS } from '../../src/config/catalog/providers.ts'
-import { usualBodyMemory } from '../../src/config/env/memory.ts'
-import { readSettings, SettingsError } from '../../src/config/env/settings.ts'
+import { readSettings, usualBodyMemory } from '../../src/config/env/settings.ts'
+import { SettingsError } from '../../src/config/mistakes.ts'
 
 type Env = Record<string, string | undefined>
 

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { usualBodyMemory } from '../../src/config/env/memory.ts'
+import { usualBodyMemory } from '../../src/config/env/settings.ts'
 import type { Answer } from '../support/behaviour.ts'
 import { type BodyClient, openBody, sendInChunks } from '../support/body-client.ts'
 import { bearer, post } from '../support/client.ts'

@@ -1,3 +1,4 @@
+import type { Passthrough } from './passthrough.ts'
 import type { WsRoute } from './ws-routes.ts'
 
 /** Whose wire formats a provider speaks: OpenAI's (`/chat/completions`, ...) or Anthropic's (`/messages`). */
@@ -49,6 +50,18 @@ export interface Model {
   maxOutput: number
   /** Other models that may answer when the whole plan fails, in order. */
   fallbacks: readonly string[]
+}
+
+/** What of the settings a catalog is made of. */
+export interface CatalogSettings {
+  /** The providers that have a key, in the order of preference. */
+  providers: readonly Provider[]
+  /** A secret by its variable's name; throws SettingsError when its file fails. */
+  readKey(name: string): string | undefined
+  demo: 'auto' | 'on' | 'off'
+  modelsFile?: string | undefined
+  passthrough: readonly Passthrough[]
+  wsRoutes: readonly WsRoute[]
 }
 
 /** Everything that can be asked for, as of the last reading of the models file. */

@@ -1,11 +1,12 @@
-import { type Settings, SettingsError } from '../env/settings.ts'
-import type { ApiName, Provider } from './catalog.ts'
+import { readBaseUrl } from '../base-url.ts'
+import { SettingsError } from '../mistakes.ts'
+import type { ApiName, CatalogSettings, Provider } from './catalog.ts'
 import { formatPath, type ProviderEntry } from './models-schema.ts'
-import { KNOWN_PROVIDERS, readBaseUrl } from './providers.ts'
+import { KNOWN_PROVIDERS } from './providers.ts'
 
 interface Adding {
   entries: ReadonlyMap<string, ProviderEntry>
-  settings: Settings
+  settings: Pick<CatalogSettings, 'readKey'>
   mistakes: string[]
 }
 

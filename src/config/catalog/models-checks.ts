@@ -1,7 +1,7 @@
-import type { Settings } from '../env/settings.ts'
 import { suggest } from '../suggest.ts'
 import type { Provider } from './catalog.ts'
 import { formatPath, type ModelEntry, type ModelsFile } from './models-schema.ts'
+import type { Passthrough } from './passthrough.ts'
 import { KNOWN_PROVIDERS } from './providers.ts'
 
 interface Checking {
@@ -27,7 +27,7 @@ export function checkModels(file: ModelsFile, { providers, mistakes }: Checking)
 
 /** Adds the passed-through paths that have no provider to go to. */
 export function checkPassthrough(
-  passthrough: Settings['passthrough'],
+  passthrough: readonly Passthrough[],
   providers: ReadonlyMap<string, Provider>,
   mistakes: string[],
 ): void {

@@ -1,8 +1,8 @@
 import { createRequire } from 'node:module'
 import { isDeepStrictEqual } from 'node:util'
-import { type Settings, SettingsError } from '../env/settings.ts'
+import { SettingsError } from '../mistakes.ts'
 import { BUILTIN_MODELS } from './builtin-catalog.ts'
-import type { Catalog, Model, Provider } from './catalog.ts'
+import type { Catalog, CatalogSettings, Model, Provider } from './catalog.ts'
 import { addProviders } from './file-providers.ts'
 import { lookOf, looksOf } from './model-look.ts'
 import { checkModels, checkPassthrough } from './models-checks.ts'
@@ -12,7 +12,7 @@ import { buildWsRoute, findWsRouteMistakes, type WsRoute } from './ws-routes.ts'
 
 /** What a catalog is made of: the settings, the models file's text if there is one, the demo provider if it is on. */
 export interface CatalogInput {
-  settings: Settings
+  settings: CatalogSettings
   text?: string | undefined
   demo?: Provider | undefined
 }
@@ -38,7 +38,7 @@ export function buildCatalog({ settings, text, demo }: CatalogInput): Catalog {
 }
 
 /** Whether the offline demo provider answers: always, never, or while there is no real one. */
-export function isDemoOn(settings: Settings, text?: string): boolean {
+export function isDemoOn(settings: CatalogSettings, text?: string): boolean {
   if (settings.demo !== 'auto') return settings.demo === 'on'
   if (settings.providers.length > 0) return false
   const file = text === undefined ? undefined : readFile(text, [])

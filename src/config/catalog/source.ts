@@ -1,7 +1,6 @@
 import { readFileSync, statSync, unwatchFile, watchFile } from 'node:fs'
-import { readCode } from '../env/secrets.ts'
-import { type Settings, SettingsError } from '../env/settings.ts'
-import type { Catalog, Provider } from './catalog.ts'
+import { readCode, SettingsError } from '../mistakes.ts'
+import type { Catalog, CatalogSettings, Provider } from './catalog.ts'
 import { buildCatalog, isDemoOn, MAX_FILE_BYTES } from './models-file.ts'
 
 /** The catalog in force; a models file that changes takes effect without a restart. */
@@ -13,7 +12,7 @@ export interface CatalogSource {
 }
 
 export interface CatalogSourceOptions {
-  settings: Settings
+  settings: CatalogSettings
   /** The offline provider; it joins the catalog only while `isDemoOn`. */
   demo?: Provider | undefined
   /** A new catalog is in force. */

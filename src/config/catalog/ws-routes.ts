@@ -1,4 +1,4 @@
-import { findPathMistake } from './passthrough.ts'
+import { findPathMistake } from '../public-paths.ts'
 
 /** A public path whose WebSockets are handed to a service, unmetered. */
 export interface WsRoute {

@@ -1,4 +1,5 @@
 import { readFileSync, statSync } from 'node:fs'
+import { readCode } from '../mistakes.ts'
 
 /** What the process was started with; `process.env` in production. */
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -33,11 +34,6 @@ export function readSecret(env: Environment, name: string): SecretReading {
   } catch (error) {
     return wrong(`${name}_FILE cannot be read (${readCode(error)}): check the path and its permissions`)
   }
-}
-
-/** The system's short name for what failed, such as `ENOENT`: it repeats no path and no content. */
-export function readCode(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'
 }
 
 function checked(name: string, value: string | undefined): SecretReading {

@@ -1,27 +1,24 @@
+import { totalmem } from 'node:os'
 import * as v from 'valibot'
+import { readBaseUrl } from '../base-url.ts'
 import type { Provider } from '../catalog/catalog.ts'
 import { readPassthrough } from '../catalog/passthrough.ts'
-import { KNOWN_PROVIDERS, type KnownProvider, readBaseUrl } from '../catalog/providers.ts'
+import { KNOWN_PROVIDERS, type KnownProvider } from '../catalog/providers.ts'
 import { readWsRoute } from '../catalog/ws-routes.ts'
-import { usualBodyMemory } from './memory.ts'
+import { SettingsError } from '../mistakes.ts'
 import { type ListReading, readList, readOrigin, readTrustedProxy } from './network-lists.ts'
 import { plainSettings } from './plain-settings.ts'
 import { type RedisAddress, readRedisUrl } from './redis-url.ts'
 import { type Environment, readSecret, readText } from './secrets.ts'
 
-/** Everything the operator got wrong, at once: one line each, with the variable and a way out. */
-export class SettingsError extends Error {
-  readonly mistakes: readonly string[]
-
-  constructor(mistakes: readonly string[]) {
-    super(mistakes.join('\n'))
-    this.name = 'SettingsError'
-    this.mistakes = mistakes
-  }
-}
-
 /** With Redis there are other gateways: an edge that asks every 2 s has seen in this time that one leaves. */
 const REPLICA_DELAY_MS = 5_000
+
+/** What bodies may take of the memory there is: the rest is the runtime's, the answers' and what is not collected yet. */
+const SHARE = 1 / 4
+/** With less not two large bodies would fit at once. */
+const LEAST_BYTES = 32 * 1024 * 1024
+const MOST_BYTES = 4 * 1024 ** 3
 
 /** Built here, so nothing to check. */
 const isAny = (): boolean => true
@@ -74,6 +71,12 @@ export function readSettings(env: Environment): Settings {
   }
   if (mistakes.length > 0) throw new SettingsError(mistakes)
   return v.parse(settingsSchema, settings)
+}
+
+/** Of the container's limit, where there is one; else of the machine's memory. */
+export const usualBodyMemory = (limit = process.constrainedMemory(), total = totalmem()): number => {
+  const memory = limit > 0 ? Math.min(limit, total) : total
+  return Math.floor(Math.min(MOST_BYTES, Math.max(LEAST_BYTES, memory * SHARE)))
 }
 
 /** What is set; the defaults of the others are the schema's. */

@@ -1,0 +1,15 @@
+/** Everything the operator got wrong, at once: one line each, with the variable and a way out. */
+export class SettingsError extends Error {
+  readonly mistakes: readonly string[]
+
+  constructor(mistakes: readonly string[]) {
+    super(mistakes.join('\n'))
+    this.name = 'SettingsError'
+    this.mistakes = mistakes
+  }
+}
+
+/** The system's short name for what failed, such as `ENOENT`: it repeats no path and no content. */
+export function readCode(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'
+}
