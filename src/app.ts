@@ -1,10 +1,8 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { clientAuth, isStillUsable } from './auth/client.ts'
 import { holdWorstCase, refuseUncovered } from './billing/hold.ts'
 import type { Catalog } from './config/catalog/catalog.ts'
 import type { Settings } from './config/env/settings.ts'
-import { Deadlines } from './deadlines.ts'
 import { ENDPOINTS } from './dialects/endpoints.ts'
 import { cors, isAllowedOrigin } from './entrance/cors.ts'
 import { drain } from './entrance/drain.ts'
@@ -12,31 +10,25 @@ import { errorReply, streamErrorEvent, writeErrorBody } from './entrance/error-r
 import { guard } from './entrance/guard.ts'
 import { health } from './entrance/health.ts'
 import { requestId } from './entrance/request-id.ts'
-import type { ExchangeTools } from './exchange/deal.ts'
-import { paidRoutes } from './exchange/serve.ts'
+import { paidRoutes } from './exchange/paid-routes.ts'
+import { openShared, type Shared } from './exchange/shared.ts'
 import { openServer } from './http-server.ts'
 import { accountRoute } from './limits/account.ts'
 import { addressLimit } from './limits/address.ts'
 import { inFlightLimit } from './limits/in-flight.ts'
 import { modelRoutes } from './limits/models.ts'
 import { rateLimit } from './limits/rate.ts'
-import { createLive, type Live } from './live.ts'
 import { realtimeRoute } from './realtime/route.ts'
-import { SharedBytes } from './request/shared-bytes.ts'
-import { openSpoolRoom, type SpoolRoom } from './request/spool.ts'
-import { createProviderHealth } from './routing/health.ts'
-import { createRetryBudget } from './routing/plan-walk.ts'
 import { type PassthroughOptions, passthrough, planPassthrough } from './services/passthrough.ts'
 import { serviceLookup } from './services/websocket-lookup.ts'
 import { serviceRoutes } from './services/websocket-services.ts'
+import { type DrainLimits, drainApp } from './shutdown.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
 import type { SharedCounts } from './stores/contracts/shared-counts.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
-import { createMetrics, type Gauges, type Metrics } from './telemetry/metrics.ts'
+import { createMetrics, type Gauges } from './telemetry/metrics.ts'
 import { metricsRoute } from './telemetry/metrics-route.ts'
 import { requestLine } from './telemetry/request-line.ts'
-import { createTurns } from './turns.ts'
-import { openUpstreams } from './upstream/upstreams.ts'
 import { createOpenSockets } from './websocket/open-sockets.ts'
 import type { WebsocketTools } from './websocket/tools.ts'
 import { upgrade } from './websocket/upgrade.ts'
@@ -53,12 +45,6 @@ export interface AppNeeds {
   logger: FastifyBaseLogger
 }
 
-export interface DrainLimits {
-  delayMs: number
-  graceMs: number
-  settleMs: number
-}
-
 /** The HTTP service: built here, listening and draining by order of `process.ts`. */
 export interface Gateway {
   app: FastifyInstance
@@ -73,16 +59,23 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
   const { settings, tokens, keys, counts, catalog, logger } = needs
   const app = openServer(settings, logger)
   const metrics = createMetrics()
-  const tools = openTools(settings, metrics)
-  const websocket = openWebsocketTools(settings, tools, tokens)
-  app.addHook('onClose', () => websocket.sockets.close())
-  app.addHook('onClose', () => tools.upstreams.close())
-  const errors = { body: writeErrorBody, event: streamErrorEvent }
-  const bodies = openBodies(settings)
-  const gauges = openGauges(app, needs, { live: tools.live, ...bodies })
-  const { requestsPerMinute, requestsPerDay, bodyTimeoutMs } = settings
   const hold = holdWorstCase // not with an empty purse
-  const paid = { catalog, tokens, keys, hold, refuseUncovered, errors, tools, ...bodies, bodyTimeoutMs }
+  const errors = { body: writeErrorBody, event: streamErrorEvent }
+  const { providerFailed } = metrics
+  const shared = openShared(settings, {
+    catalog,
+    tokens,
+    keys,
+    hold,
+    refuseUncovered,
+    errors,
+    providerFailed,
+  })
+  const websocket = openWebsocketTools(settings, shared)
+  app.addHook('onClose', () => websocket.sockets.close())
+  app.addHook('onClose', () => shared.upstreams.close())
+  const gauges = openGauges(app, needs, shared)
+  const { requestsPerMinute, requestsPerDay } = settings
 
   await app.register(errorReply)
   await app.register(requestId)
@@ -105,33 +98,33 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
     await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay, counts }) // not too often
     await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(metricsRoute, { metrics, gauges })
-    await known.register(passthrough, handOn(needs, tools))
+    await known.register(passthrough, handOn(needs, shared))
     await known.register(serviceRoutes, { kind: 'token', tools: websocket })
     await known.register(
       async (v1) => {
         await v1.register(accountRoute, { tokens, requestsPerMinute, requestsPerDay })
         await v1.register(modelRoutes, { catalog })
         await v1.register(realtimeRoute, { catalog, tokens, hold, tools: websocket })
-        await v1.register(paidRoutes, { endpoints: ENDPOINTS, ...paid })
+        await v1.register(paidRoutes, { endpoints: ENDPOINTS, shared }) // exchange/serve.ts is the second map
       },
       { prefix: '/v1' },
     )
   })
 
-  return { app, running: gauges.running, drain: (limits) => drainApp(app, tools.live, limits) }
+  return { app, running: gauges.running, drain: (limits) => drainApp(app, shared.live, limits) }
 }
 
 /** What passes to a provider as it is. */
 const handOn = (
   { settings, catalog }: Pick<AppNeeds, 'settings' | 'catalog'>,
-  { deadlines }: ExchangeTools,
+  { deadlines }: Shared,
 ): PassthroughOptions => ({ routes: planPassthrough(settings, catalog()), timeouts: settings, deadlines })
 
 /** What is so at this moment. */
 const openGauges = (
   app: FastifyInstance,
   { tokens, redisMemory }: Pick<AppNeeds, 'tokens' | 'redisMemory'>,
-  { live, memory, spool }: { live: Live } & Bodies,
+  { live, memory, spool }: Shared,
 ): Gauges => ({
   isReady: () => tokens.isReady() && !app.drain.isLeaving,
   running: () => live.size,
@@ -140,78 +133,19 @@ const openGauges = (
   redisMemory,
 })
 
-/** What the bodies of all requests share: memory, and the disk for uploads that must be read past. */
-interface Bodies {
-  memory: SharedBytes
-  spool: SpoolRoom
-}
-
-const openBodies = ({ bodyMemoryBytes, spoolBytes }: Settings): Bodies => ({
-  memory: new SharedBytes(bodyMemoryBytes),
-  spool: openSpoolRoom(spoolBytes),
-})
-
-/** What all paid requests of this app share. */
-const openTools = (settings: Settings, { providerFailed }: Metrics): ExchangeTools => {
-  const deadlines = new Deadlines()
-  return {
-    upstreams: openUpstreams(settings.connectTimeoutMs, deadlines),
-    deadlines,
-    live: createLive(),
-    timeouts: settings,
-    health: createProviderHealth(),
-    missingModels: createProviderHealth(),
-    budget: createRetryBudget(),
-    now: () => performance.now(),
-    wallMs: Date.now,
-    turns: createTurns(),
-    providerFailed,
-  }
-}
-
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. */
-const openWebsocketTools = (
-  settings: Settings,
-  { live, health: providers, missingModels, budget, now, wallMs, providerFailed }: ExchangeTools,
-  tokens: TokenStore,
-): WebsocketTools => ({
+const openWebsocketTools = (settings: Settings, shared: Shared): WebsocketTools => ({
   sockets: createOpenSockets({
     perHolder: settings.wsSocketsPerToken,
-    isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),
+    isUsable: (secretHash) => isStillUsable(shared.tokens, secretHash, shared.wallMs()),
   }),
-  live,
-  health: providers,
-  missingModels,
-  budget,
+  live: shared.live,
+  health: shared.health,
+  missingModels: shared.missingModels,
+  budget: shared.budget,
   timeouts: settings,
   idleTimeoutMs: settings.wsIdleTimeoutMs,
-  now,
-  wallMs,
-  providerFailed,
+  now: shared.now,
+  wallMs: shared.wallMs,
+  providerFailed: shared.providerFailed,
 })
-
-const drainApp = async (app: FastifyInstance, live: Live, limits: DrainLimits): Promise<void> => {
-  const idle = async (): Promise<void> => {
-    await app.drain.idle()
-    await live.empty()
-  }
-  app.drain.announce()
-  if (limits.delayMs > 0) await sleep(limits.delayMs)
-  app.drain.begin()
-  app.server.closeIdleConnections()
-  await within(limits.graceMs, idle())
-  live.cutAll()
-  await within(limits.settleMs, idle())
-  app.server.closeAllConnections()
-}
-
-/** Resolves when the work is done or the time is over, whichever is first. */
-const within = (ms: number, work: Promise<unknown>): Promise<void> =>
-  new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms)
-    const end = (): void => {
-      clearTimeout(timer)
-      resolve()
-    }
-    work.then(end, end)
-  })

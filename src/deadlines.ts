@@ -85,3 +85,15 @@ class Running implements Deadline {
     this.#all.end(this)
   }
 }
+
+/** Resolves when the work is done or the time is over, whichever is first. */
+export function within(ms: number, work: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms)
+    const end = (): void => {
+      clearTimeout(timer)
+      resolve()
+    }
+    work.then(end, end)
+  })
+}

@@ -7,7 +7,7 @@ import type { Hold, Settlement, Token, TokenStore, UsageRow } from '../stores/co
 import { buildRow, type Outcome } from './settle.ts'
 
 /** One request's way to its usage row. */
-export interface BillRequest {
+export interface BilledRequest {
   request: FastifyRequest
   token: Token
   endpoint: Endpoint
@@ -23,15 +23,15 @@ export interface BillRequest {
 
 /** Counts attempts and times, writes the row and tells the log line. */
 export class Bill {
-  readonly #ask: BillRequest
+  readonly #paid: BilledRequest
   #attempts = 0
   #step: Step | undefined
   /** 0 until an answer has begun. */
   #firstByteMs = 0
   #settled: Promise<Settlement> | undefined
 
-  constructor(ask: BillRequest) {
-    this.#ask = ask
+  constructor(paid: BilledRequest) {
+    this.#paid = paid
   }
 
   /** Who is being asked. */
@@ -47,12 +47,12 @@ export class Bill {
   }
 
   noteFirstByte(): void {
-    this.#firstByteMs = performance.now() - this.#ask.startedMs
+    this.#firstByteMs = performance.now() - this.#paid.startedMs
   }
 
   /** From here on a crash charges what is known to be used. */
   markAnswered(status: number): void {
-    const { ask, hold, tokens } = this.#ask
+    const { ask, hold, tokens } = this.#paid
     const row = this.#row({ status, usage: leastUsage(ask) })
     tokens.markAnswered(hold.id, Math.min(row.costMicros, hold.micros), row)
   }
@@ -67,7 +67,7 @@ export class Bill {
   headers(): Record<string, string> {
     const headers: Record<string, string> = {
       'x-gateway-attempts': String(this.#attempts),
-      'x-gateway-credits-remaining': String(this.#ask.hold.balanceMicros / 1e6),
+      'x-gateway-credits-remaining': String(this.#paid.hold.balanceMicros / 1e6),
     }
     if (!this.#step) return headers
     headers['x-gateway-provider'] = this.#step.provider.name
@@ -76,7 +76,7 @@ export class Bill {
   }
 
   async #settle(outcome: Outcome): Promise<Settlement> {
-    const { request, settle } = this.#ask
+    const { request, settle } = this.#paid
     const row = this.#row(outcome)
     tellLine(request, row, this.#step)
     const settlement = await settle(row)
@@ -85,7 +85,7 @@ export class Bill {
   }
 
   #row(outcome: Outcome): UsageRow {
-    const { request, token, ask, endpoint, at, startedMs } = this.#ask
+    const { request, token, ask, endpoint, at, startedMs } = this.#paid
     const facts = {
       requestId: request.id,
       tokenId: token.id,

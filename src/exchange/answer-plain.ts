@@ -82,9 +82,9 @@ export class PlainAnswer implements Answer {
   }
 
   async #finish(body: Buffer | undefined): Promise<void> {
-    const { bill, tools, downstream, headers, status } = this.#context
+    const { bill, shared, downstream, headers, status } = this.#context
     const settling = bill.settle(status, this.#costs ? await this.#usageOf(body) : undefined)
-    const settlement = await patiently(settling, tools.deadlines)
+    const settlement = await patiently(settling, shared.deadlines)
     if (body) {
       const own = { ...bill.headers(), ...creditHeaders(settlement), 'content-length': String(body.length) }
       downstream.begin(status, headers, own)

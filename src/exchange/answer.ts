@@ -4,8 +4,8 @@ import type { Endpoint } from '../dialects/endpoints.ts'
 import type { Ask } from '../request/ask.ts'
 import type { AnswerHeaders } from '../upstream/response-head.ts'
 import type { Attempt } from '../upstream/upstreams.ts'
-import type { ExchangeTools } from './deal.ts'
 import type { Downstream } from './downstream.ts'
+import type { Shared } from './shared.ts'
 
 /** One provider's answer on its way to the client. */
 export interface Answer {
@@ -42,6 +42,6 @@ export interface AnswerContext extends AnswerHead {
   heldMicros: number
   /** Who pays. */
   key: string
-  tools: ExchangeTools
+  shared: Shared
   bill: Bill
 }

@@ -19,16 +19,17 @@ import type { AnswerHeaders } from '../upstream/response-head.ts'
 import { UpstreamError } from '../upstream/upstream-error.ts'
 import type { Attempt } from '../upstream/upstreams.ts'
 import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
-import type { ExchangeRequest, ExchangeTools } from './deal.ts'
 import { isStream, openAnswer } from './open-answer.ts'
+import type { PaidRequest } from './paid-request.ts'
+import type { Shared } from './shared.ts'
 
 /** So long a stream's head waits for a first byte, and may fail over; then it leaves, lest somebody gives up a silent one. */
 const HEAD_PATIENCE_MS = 250
 
 /** From the first ask of a provider to the settled bill: failover before the first byte, one answer, one settlement. */
 export class Exchange implements CallListener, AnswerOwner {
-  readonly #deal: ExchangeRequest
-  readonly #tools: ExchangeTools
+  readonly #paid: PaidRequest
+  readonly #shared: Shared
   readonly #bill: Bill
   readonly #walk: PlanWalk
   readonly #total: Deadline
@@ -44,16 +45,16 @@ export class Exchange implements CallListener, AnswerOwner {
   #isOver = false
   readonly #billed = new Billed()
 
-  constructor(deal: ExchangeRequest, tools: ExchangeTools) {
-    this.#deal = deal
-    this.#tools = tools
-    this.#bill = new Bill(deal)
-    this.#walk = new PlanWalk(deal.steps, deal.endpoint.path, tools)
-    this.#patience = tools.deadlines.open(() => this.#begin())
-    this.#total = tools.deadlines.open(() => this.#runOut())
-    this.#total.start(tools.timeouts.totalTimeoutMs)
-    tools.live.add(this)
-    deal.request.billing = this.#billed
+  constructor(paid: PaidRequest, shared: Shared) {
+    this.#paid = paid
+    this.#shared = shared
+    this.#bill = new Bill(paid)
+    this.#walk = new PlanWalk(paid.steps, paid.endpoint.path, shared)
+    this.#patience = shared.deadlines.open(() => this.#begin())
+    this.#total = shared.deadlines.open(() => this.#runOut())
+    this.#total.start(shared.timeouts.totalTimeoutMs)
+    shared.live.add(this)
+    paid.request.billing = this.#billed
   }
 
   attempt(): Attempt | undefined {
@@ -61,7 +62,7 @@ export class Exchange implements CallListener, AnswerOwner {
   }
 
   start(): void {
-    const { response } = this.#deal.downstream
+    const { response } = this.#paid.downstream
     response.once('close', () => {
       if (!response.writableFinished) this.#left()
     })
@@ -77,7 +78,7 @@ export class Exchange implements CallListener, AnswerOwner {
   answered(status: number, headers: AnswerHeaders): boolean {
     const step = this.#bill.step()
     if (!step || this.#isOver) return false
-    const failure = readStatusFailure(status, headers, this.#tools.wallMs())
+    const failure = readStatusFailure(status, headers, this.#shared.wallMs())
     if (failure) {
       this.#fail(failure)
       return false
@@ -119,7 +120,7 @@ export class Exchange implements CallListener, AnswerOwner {
     if (this.#isOver) return
     if (error instanceof GatewayError) return this.#refuse(error)
     const failure = readNetworkFailure(error)
-    if (!this.#deal.downstream.hasBegun()) return this.#fail(failure)
+    if (!this.#paid.downstream.hasBegun()) return this.#fail(failure)
     this.#note(failure)
     this.#answer?.died(upstreamFailed('The provider broke off its answer', { cause: error }))
   }
@@ -127,26 +128,26 @@ export class Exchange implements CallListener, AnswerOwner {
   #left(): void {
     if (this.#isOver) return
     this.#attempt?.abort()
-    this.#deal.request.line.error ??= 'client_left'
+    this.#paid.request.line.error ??= 'client_left'
     if (this.#answer) return this.#answer.left()
     this.#overAfter(this.#bill.settle(499, undefined))
   }
 
   #runOut(): void {
     this.#note(TOTAL_TIMEOUT)
-    this.#stop(this.#walk.verdict(this.#deal.ask.model))
+    this.#stop(this.#walk.verdict(this.#paid.ask.model))
   }
 
   #stop(error: GatewayError): void {
     if (this.#isOver || this.#isWhole) return
     this.#attempt?.abort()
-    if (this.#answer && this.#deal.downstream.hasBegun()) this.#answer.died(error)
+    if (this.#answer && this.#paid.downstream.hasBegun()) this.#answer.died(error)
     else this.#refuse(error)
   }
 
   #askNext(): void {
-    const { ask, endpoint, request } = this.#deal
-    const { upstreams, timeouts } = this.#tools
+    const { ask, endpoint, request } = this.#paid
+    const { upstreams, timeouts } = this.#shared
     const step = this.#walk.next()
     const body = step && ask.bodyFor(step.upstreamModel, ask.mustAskForUsage && step.provider.usageOption)
     if (!body || !this.#walk.mayAsk(step)) return this.#refuse(this.#walk.verdict(ask.model))
@@ -169,7 +170,7 @@ export class Exchange implements CallListener, AnswerOwner {
 
   #note(failure: Failure, step = this.#bill.step()): void {
     if (!step) return
-    const { request } = this.#deal
+    const { request } = this.#paid
     const { reason } = failure
     this.#walk.note(step, failure)
     request.line.cause = reason
@@ -181,9 +182,9 @@ export class Exchange implements CallListener, AnswerOwner {
     if (this.#isOver) return
     this.#attempt?.abort()
     this.#answer?.drop()
-    this.#deal.request.line.error = error.code
+    this.#paid.request.line.error = error.code
     const tell = (settlement?: Settlement): void =>
-      this.#deal.downstream.fail(error, { ...this.#bill.headers(), ...creditHeaders(settlement) })
+      this.#paid.downstream.fail(error, { ...this.#bill.headers(), ...creditHeaders(settlement) })
     this.#overAfter(this.#bill.settle(error.statusCode, undefined).then(tell, () => tell()))
   }
 
@@ -193,7 +194,7 @@ export class Exchange implements CallListener, AnswerOwner {
     if (!step || !this.#head || this.#isOver) return
     this.#walk.succeeded(step)
     this.#bill.noteFirstByte()
-    const answering = { deal: this.#deal, step, head: this.#head, tools: this.#tools, bill: this.#bill }
+    const answering = { paid: this.#paid, step, head: this.#head, shared: this.#shared, bill: this.#bill }
     this.#answer = openAnswer(this, answering)
   }
 
@@ -213,12 +214,12 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#isOver = true
     this.#total.stop()
     this.#patience.stop()
-    this.#deal.ask.discard()
-    this.#deal.request.bodyLease?.release()
+    this.#paid.ask.discard()
+    this.#paid.request.bodyLease?.release()
   }
 
   #leave(): void {
-    this.#tools.live.delete(this)
+    this.#shared.live.delete(this)
     this.#billed.over()
   }
 }

@@ -12,9 +12,9 @@ export class Pressure {
   /** The client's buffer is full: the provider waits until it has drained; a reader that stalls for good is cut. */
   hold(): void {
     if (this.#stall) return
-    const { downstream, exchange, tools } = this.#context
+    const { downstream, exchange, shared } = this.#context
     exchange.attempt()?.pause()
-    this.#stall = setTimeout(() => downstream.response.destroy(), tools.timeouts.idleTimeoutMs)
+    this.#stall = setTimeout(() => downstream.response.destroy(), shared.timeouts.idleTimeoutMs)
     downstream.response.once('drain', () => {
       this.end()
       exchange.attempt()?.resume()
