@@ -3,16 +3,14 @@ import type { Catalog, Price } from '../config/catalog/catalog.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { bodyTooSlow, unsupportedMedia } from '../errors.ts'
 import type { CostFacts } from '../metering/price.ts'
-import type { Ask } from '../request/ask.ts'
+import { type Ask, leastFacts } from '../request/ask.ts'
 import { collectBody, isChunks, type JsonLimits } from '../request/body.ts'
-import { type LongReading, readJsonAsk } from '../request/json-ask.ts'
-import { leastFacts } from '../request/least-facts.ts'
+import { type LongReading, readJsonAsk, wholeOf } from '../request/json-ask.ts'
 import { readMultipartAsk } from '../request/multipart-ask.ts'
 import type { UploadLimits } from '../request/multipart-upload.ts'
 import { checkQuery, findTypeMistake } from '../request/one-reading.ts'
 import type { SharedBytes } from '../request/shared-bytes.ts'
 import type { SpoolRoom } from '../request/spool.ts'
-import { wholeOf } from '../request/whole.ts'
 import { planSteps, pricesOf, type Step } from '../routing/plan.ts'
 import type { IdempotencyStore } from '../stores/contracts/idempotency.ts'
 import type { Hold, Settlement, Token, TokenStore, UsageRow } from '../stores/contracts/token-store.ts'
@@ -215,7 +213,7 @@ const longReading = (
   endpoint: Endpoint,
   { tools, catalog }: PaidOptions,
 ): LongReading => ({
-  later: (step) =>
+  inTurns: (step) =>
     tools.turns.run(token.id, () => {
       // A client that is gone takes no more turns.
       if (raw.socket.destroyed) throw bodyTooSlow('The connection closed while the body was read')

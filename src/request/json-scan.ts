@@ -1,12 +1,16 @@
 import { invalidJson } from '../errors.ts'
-import { beginField, type FoundField, KeptText, keepField } from './found-field.ts'
 import { addToHash, type FieldTable, FOLDED_ASCII, findField, type GuardedField } from './guarded-fields.ts'
 import {
+  beginField,
   closerOf,
+  type FoundField,
   isEscape,
   isSame,
   isScalar,
+  KeptText,
+  keepField,
   malformed,
+  more,
   openedBy,
   plainEnd,
   readName,
@@ -294,6 +298,3 @@ export class JsonScan {
     throw malformed(this.#base + start)
   }
 }
-
-/** What begins at `at` goes on in the next piece. */
-const more = (at: number): number => -1 - at

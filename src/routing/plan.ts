@@ -73,8 +73,8 @@ const find = (catalog: Catalog, name: string): Model | undefined =>
   catalog.models.get(name) ?? (catalog.wildcard && !catalog.looksListed(name) ? catalog.wildcard : undefined)
 
 const pricedFor = ({ unit }: Dialect, model: Model): Model => {
-  if (!model.elsewhere || (unit && model.elsewhere.units.includes(unit))) return model
-  return { ...model, price: model.elsewhere.price }
+  if (!model.tokenPrice || (unit && model.tokenPrice.units.includes(unit))) return model
+  return { ...model, price: model.tokenPrice.price }
 }
 
 const stepsOf = (found: Model, asked: string, { dialect }: PlanRequest): Step[] => {

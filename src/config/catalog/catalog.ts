@@ -44,8 +44,8 @@ export interface Model {
   name: string
   plan: readonly PlanStep[]
   price: Price
-  /** Where `price` names these units alone: what is counted in none of them costs this instead. */
-  elsewhere?: { units: readonly Unit[]; price: Price } | undefined
+  /** Where `price` names these units alone: what is counted in none of them has this price, by LLM tokens. */
+  tokenPrice?: { units: readonly Unit[]; price: Price } | undefined
   /** The most LLM tokens one answer can hold; decides the worst case when the client names no limit. */
   maxOutput: number
   /** Other models that may answer when the whole plan fails, in order. */
