@@ -98,7 +98,7 @@ const USUAL: Counted & Omit<Reported, 'readReport'> & Told = {
   reportDepth: 1,
   endTypes: [],
   repeatsAnswer: true,
-  textOfEvent: textOfDelta,
+  textOfEvent: () => '',
   textOfAnswer: () => '',
 }
 
@@ -108,10 +108,4 @@ export function buildDialect(
   own: Pick<Dialect, 'name' | 'readReport'> & Partial<Dialect>,
 ): Dialect {
   return { ...api, ...USUAL, ...own }
-}
-
-/** Later events of a typed stream repeat what its deltas said; audio deltas are base64. */
-function textOfDelta({ type, delta }: JsonRecord): string {
-  const isText = typeof type === 'string' && type.endsWith('.delta') && !type.endsWith('audio.delta')
-  return isText && typeof delta === 'string' ? delta : ''
 }

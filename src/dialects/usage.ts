@@ -40,14 +40,6 @@ export function readUsageReport(report: JsonRecord, readInput: ReadInput): Usage
   return usage && isSane(usage) ? usage : undefined
 }
 
-/** The report of what has no output: embeddings and rankings. */
-export function readInputReport(report: JsonRecord): Usage | undefined {
-  if (report.type === 'duration') return readDuration(report.seconds)
-  const named = [report.prompt_tokens, report.input_tokens, report.total_tokens]
-  const inputTokens = readCount(named.find((value) => value !== undefined && value !== null))
-  return inputTokens === undefined ? undefined : { ...NO_USAGE, inputTokens }
-}
-
 /** Audio is paid by its length when the provider names no tokens. */
 export function readDuration(seconds: unknown): Usage | undefined {
   if (typeof seconds !== 'number' || !(seconds >= 0 && seconds <= MAX_COUNT)) return undefined

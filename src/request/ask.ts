@@ -10,22 +10,11 @@ export interface OutgoingBody {
 }
 
 /** What a request's body says that the gateway needs to know, whatever its encoding. */
-export interface Ask {
-  /** What its endpoint speaks. */
-  dialect: Dialect
+export interface Ask extends CostFacts {
   /** As the client named it. */
   model: string
   /** Models that hosted tools are to ask. */
   besides: readonly string[]
-  /** The client's own limit of output tokens, if it named one. */
-  outputLimit: number | undefined
-  /** How many answers it wants (`n`). */
-  choices: number
-  /** At most so many input tokens, counted from bytes. */
-  inputTokens: number
-  images: number
-  characters: number
-  seconds: number
   /** The client asked for the stream's usage chunk itself. */
   wantsUsage: boolean
   /** A stream that reports its usage only when asked, and is to be asked. */

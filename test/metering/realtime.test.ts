@@ -1,6 +1,7 @@
 import t from 'tap'
+import { kindOf, readEventUsage, readType } from '../../src/dialects/openai-realtime.ts'
 import { NO_USAGE } from '../../src/dialects/usage.ts'
-import { createTally, kindOf, readEventUsage, readType } from '../../src/metering/realtime.ts'
+import { createTally } from '../../src/metering/realtime.ts'
 import { usageOf } from '../support/realtime.ts'
 
 const bytes = (event: unknown) => Buffer.from(JSON.stringify(event))
