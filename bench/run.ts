@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { errorText } from '../src/errors.ts'
 import type { Candidate } from './candidates.ts'
 import { bareCandidate, gatewayCandidate, nginxCandidate } from './candidates.ts'
 import { endAllWithProcess, endChild, OTHER_CORE, startPinned } from './children.ts'
@@ -73,7 +74,7 @@ async function alternate<T>(
       try {
         results.get(candidate.name)?.push(await measure(candidate))
       } catch (error) {
-        console.error(`${title}: ${candidate.name} failed: ${error instanceof Error ? error.message : error}`)
+        console.error(`${title}: ${candidate.name} failed: ${errorText(error)}`)
       }
     }
   }

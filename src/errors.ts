@@ -82,3 +82,18 @@ export const gatewayBusy = define(503, 'gateway_busy', 'api_error', true)
 export const spoolFull = define(503, 'spool_full', 'api_error', true)
 export const gatewayRestarting = define(503, 'gateway_restarting', 'api_error', true)
 export const upstreamTimeout = define(504, 'upstream_timeout', 'api_error', true)
+
+/** JavaScript lets anything be thrown; what is no error becomes one. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown))
+}
+
+/** The words of what was thrown, for an operator's eyes: they may name files and hosts. */
+export function errorText(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown)
+}
+
+/** The code that Node gives its own errors, such as `ENOENT`; undefined for an error without one. */
+export function codeOf(thrown: unknown): unknown {
+  return thrown instanceof Error ? Reflect.get(thrown, 'code') : undefined
+}

@@ -9,6 +9,7 @@ import { openCatalog } from './config/catalog/source.ts'
 import { loadEnvFile } from './config/env/env-file.ts'
 import { readSettings, type Settings, SettingsError } from './config/env/settings.ts'
 import { openDemoProvider } from './demo.ts'
+import { codeOf } from './errors.ts'
 import type { Warn } from './stores/contracts/warn.ts'
 import { openStores, StoreError, type Stores } from './stores/open.ts'
 import { type Log, openLog } from './telemetry/logger/logger.ts'
@@ -152,7 +153,7 @@ const listenOrFail = async ({ app }: Gateway, { port, host }: Settings): Promise
   try {
     await app.listen({ port, host })
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
+    const code = String(codeOf(error) ?? 'unknown')
     const way =
       code === 'EADDRINUSE' ? 'stop what uses that port, or set another PORT' : 'check PORT and HOST'
     fail(`The gateway cannot listen on ${host}:${port} (${code}): ${way}`, EXIT_FAILED)

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Dialect } from '../config/catalog/catalog.ts'
-import { type GatewayError, internalError, invalidRequest, notFound } from '../errors.ts'
+import { codeOf, type GatewayError, internalError, invalidRequest, notFound } from '../errors.ts'
 import { STATUS_CODES } from '../node-http.ts'
 import { readError } from './known-errors.ts'
 import { hearOut } from './unread-body.ts'
@@ -116,7 +116,7 @@ export const refuseTunnel = ({ socket }: IncomingMessage): void =>
   clientErrorHandler(invalidRequest('CONNECT is not served here.'), socket)
 
 const readCode = (cause: unknown): string | undefined => {
-  const code: unknown = cause instanceof Error ? Reflect.get(cause, 'code') : undefined
+  const code = codeOf(cause)
   return typeof code === 'string' ? code : undefined
 }
 

@@ -1,4 +1,4 @@
-import type { JsonRecord } from '../metering/json.ts'
+import type { JsonRecord } from '../json.ts'
 import { createEventSplitter, type EventSplitter, readUsageOnlyEvent } from '../metering/sse.ts'
 
 const LF = 0x0a

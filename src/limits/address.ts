@@ -1,7 +1,7 @@
 import { normalizeIP } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { type GatewayError, rateLimited } from '../errors.ts'
-import { Windows } from './windows.ts'
+import { MINUTE_MS, Windows } from './windows.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -15,7 +15,6 @@ export interface AddressLimitOptions {
   failuresPerMinute: number
 }
 
-const MINUTE_MS = 60_000
 const IPV6_BLOCK_BITS = 64
 
 const isUpgrade = ({ raw }: FastifyRequest): boolean => Reflect.get(raw, 'upgrade') === true

@@ -1,6 +1,5 @@
-import type { WindowCount } from './windows.ts'
+import { DAY_MS, type WindowCount } from './windows.ts'
 
-const DAY_MS = 86_400_000
 /** Two clocks that nobody set drift apart by less in a day. */
 const DRIFT_MS = 60_000
 

@@ -7,7 +7,7 @@ import type { Token } from '../stores/contracts/token-store.ts'
 import { Days } from './days.ts'
 import { writeDuration } from './reset-text.ts'
 import { sharedWindows } from './shared-windows.ts'
-import { monotonicMs, registerWindows, windowStore } from './windows.ts'
+import { DAY_MS, MINUTE_MS, monotonicMs, registerWindows, windowStore } from './windows.ts'
 
 /** The limit of a token that is nearest to its end. */
 export interface RateState {
@@ -31,9 +31,6 @@ export interface RateOptions {
   /** Set: all replicas count together, by the clock of their store. */
   counts?: SharedCounts | undefined
 }
-
-const MINUTE_MS = 60_000
-const DAY_MS = 86_400_000
 
 interface Count extends RateState {
   isExceeded: boolean

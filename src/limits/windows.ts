@@ -5,6 +5,9 @@ import fastifyRateLimit, {
 } from '@fastify/rate-limit'
 import type { FastifyInstance } from 'fastify'
 
+export const MINUTE_MS = 60_000
+export const DAY_MS = 86_400_000
+
 interface Window {
   count: number
   endsAt: number

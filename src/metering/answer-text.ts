@@ -1,4 +1,4 @@
-import { isRecord, type JsonRecord, parseJson } from './json.ts'
+import { isRecord, type JsonRecord, parseJson } from '../json.ts'
 import type { UsageKind } from './usage-kinds.ts'
 
 /** What a client could read in these events, thoughts and tool calls included; a cut event is passed over. */

@@ -1,4 +1,4 @@
-import { isRecord, type JsonRecord, lastObject, parseJson } from './json.ts'
+import { isRecord, type JsonRecord, lastObject, parseJson } from '../json.ts'
 import { NO_USAGE, type Usage } from './usage-kinds.ts'
 import { readReport } from './usage-report.ts'
 

@@ -1,5 +1,5 @@
+import { isRecord, type JsonRecord, parseJson } from '../json.ts'
 import { findBase64Runs } from './base64-runs.ts'
-import { isRecord, type JsonRecord, parseJson } from './json.ts'
 
 /** What a provider charges for a picture or a file, roughly. */
 const FILE_TOKENS = 1000

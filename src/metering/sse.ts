@@ -1,5 +1,5 @@
+import { isRecord, type JsonRecord, lastObject, parseJson } from '../json.ts'
 import { HeldBytes } from './held-bytes.ts'
-import { isRecord, type JsonRecord, lastObject, parseJson } from './json.ts'
 import { lineStart } from './lines.ts'
 import type { UsageKind } from './usage-kinds.ts'
 

@@ -1,4 +1,4 @@
-import { isRecord, type JsonRecord } from './json.ts'
+import { isRecord, type JsonRecord } from '../json.ts'
 import { NO_USAGE, type Usage, type UsageKind } from './usage-kinds.ts'
 
 /** Beyond this a count is a mistake or an attack, not a report. */

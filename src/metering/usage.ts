@@ -1,4 +1,4 @@
-import { isRecord, type JsonRecord, lastObject, parseJson, valueStart } from './json.ts'
+import { isRecord, type JsonRecord, lastObject, parseJson, valueStart } from '../json.ts'
 import { lineAround } from './lines.ts'
 import { NO_USAGE, type Usage, type UsageKind } from './usage-kinds.ts'
 import { readDuration, readReport } from './usage-report.ts'

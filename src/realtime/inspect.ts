@@ -1,5 +1,5 @@
 import { GatewayError, modelNotAllowed } from '../errors.ts'
-import { parseJson } from '../metering/json.ts'
+import { parseJson } from '../json.ts'
 import { kindOf, readEventUsage, readType } from '../metering/realtime.ts'
 import type { FoundField } from '../request/found-field.ts'
 import { EVENT_FIELDS } from '../request/guarded-fields.ts'

@@ -3,7 +3,7 @@ import { statfsSync } from 'node:fs'
 import { type FileHandle, lstat, open, readdir, statfs, unlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { spoolFull } from '../errors.ts'
+import { codeOf, spoolFull } from '../errors.ts'
 import { type Lease, SharedBytes } from './shared-bytes.ts'
 
 const CHUNK_BYTES = 256 * 1024
@@ -155,8 +155,6 @@ const hasDiskFor = async (bytes: number): Promise<boolean> => {
   const { bavail, bsize } = await statfs(tmpdir())
   return bytes <= bavail * bsize * (1 - SPARED_SHARE)
 }
-
-const codeOf = (error: unknown): unknown => (error instanceof Error ? Reflect.get(error, 'code') : undefined)
 
 /** Whatever the disk says (full, over a quota, read-only, not ours, broken): it is not the client's fault, and may pass. */
 const toSpoolFull = (cause: unknown): Error =>

@@ -5,7 +5,7 @@ import type { Catalog, Dialect } from '../config/catalog/catalog.ts'
 import type { Settings } from '../config/env/settings.ts'
 import type { Deadlines } from '../deadlines.ts'
 import { copyDownward, upstreamHeaders } from '../dialects/headers.ts'
-import { clientLeft, GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
+import { clientLeft, codeOf, GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
 import { createKeyMask, maskHeaders, maskTransform } from '../upstream/key-mask.ts'
 import type { UpstreamTimeouts } from '../upstream/upstreams.ts'
 import { watchPace } from './body-pace.ts'
@@ -39,7 +39,7 @@ const TIMEOUT_CODES = new Set([
 const readFailure = (failure: Error): GatewayError => {
   // Of the client's own body.
   for (const one of [failure, failure.cause]) if (one instanceof GatewayError) return one
-  const behind: unknown = failure.cause instanceof Error ? Reflect.get(failure.cause, 'code') : undefined
+  const behind = codeOf(failure.cause)
   const code: unknown = behind ?? Reflect.get(failure, 'code')
   if (typeof code === 'string' && (TIMEOUT_CODES.has(code) || Reflect.get(failure, 'statusCode') === 504))
     return upstreamTimeout('The provider did not answer in time.', { cause: failure.cause ?? failure })

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { errorText } from '../errors.ts'
 import { StoreError } from './contracts/store-error.ts'
 import { replaceFile } from './durable-file.ts'
 import { sweepTemporary } from './folder.ts'
@@ -17,7 +18,7 @@ export function readMarker(dbDir: string): string | undefined {
     if (typeof storeId === 'string') return storeId
     throw new Error('it names no store')
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = errorText(cause)
     const text = `"${path}" cannot be read (${reason}): restore it, or remove it when REDIS_URL names the right Redis`
     throw new StoreError('damaged', text, { cause })
   }

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Deadline, Deadlines } from '../deadlines.ts'
+import { asError } from '../errors.ts'
 import {
   type RequestBody,
   requestHead,
@@ -114,7 +115,7 @@ export class Call implements SendListener {
       if (!rest || !this.#body) return undefined
       return this.#readBody(this.#body, rest)
     } catch (error) {
-      this.fail(error instanceof Error ? error : new Error(String(error)))
+      this.fail(asError(error))
       return undefined
     }
   }

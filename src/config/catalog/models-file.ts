@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { isDeepStrictEqual } from 'node:util'
+import { errorText } from '../../errors.ts'
 import { type Settings, SettingsError } from '../env/settings.ts'
 import { BUILTIN_MODELS } from './builtin-catalog.ts'
 import type { Catalog, Model, Provider } from './catalog.ts'
@@ -73,7 +74,7 @@ function parse(text: string, mistakes: string[]): unknown {
     return undefined
   } catch (error) {
     // Aliases that multiply, or nesting that outgrows the stack.
-    const why = error instanceof Error ? error.message : String(error)
+    const why = errorText(error)
     mistakes.push(`it cannot be read as YAML or JSON (${why})`)
     return undefined
   }

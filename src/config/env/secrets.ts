@@ -1,4 +1,5 @@
 import { readFileSync, statSync } from 'node:fs'
+import { codeOf } from '../../errors.ts'
 
 /** What the process was started with; `process.env` in production. */
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -37,7 +38,7 @@ export function readSecret(env: Environment, name: string): SecretReading {
 
 /** The system's short name for what failed, such as `ENOENT`: it repeats no path and no content. */
 export function readCode(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'
+  return String(codeOf(error) ?? 'unreadable')
 }
 
 function checked(name: string, value: string | undefined): SecretReading {

@@ -2,6 +2,7 @@ import { hash, randomUUID } from 'node:crypto'
 import { chmodSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { readFile, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { codeOf } from '../../errors.ts'
 
 export const ANSWERS_FOLDER = 'answers'
 /** So much may be on its way to the disk at once; what comes beyond is not kept. */
@@ -63,7 +64,7 @@ async function readOrNone(path: string): Promise<Buffer | undefined> {
   try {
     return await readFile(path)
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (codeOf(error) === 'ENOENT') return undefined
     throw error
   }
 }

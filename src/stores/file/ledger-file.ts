@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { chmodSync, closeSync, existsSync, openSync } from 'node:fs'
 import { join } from 'node:path'
+import { errorText } from '../../errors.ts'
 import { StoreError } from '../contracts/store-error.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { openSqlite, prepareTransaction } from '../sql/sqlite.ts'
@@ -69,7 +70,7 @@ export function ledgerError(path: string, cause: unknown): StoreError {
   const isOfDisk =
     cause instanceof Error &&
     (('errcode' in cause && DISK_CODES.includes(Number(cause.errcode) & 0xff)) || 'syscall' in cause)
-  const reason = cause instanceof Error ? cause.message : String(cause)
+  const reason = errorText(cause)
   if (isOfDisk) {
     const text = `"${path}" cannot be opened (${reason}): make it writable for this user, on a disk with free space`
     return new StoreError('unusable', text, { cause })

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { Low } from 'lowdb'
-import { nameTaken } from '../../errors.ts'
+import { errorText, nameTaken } from '../../errors.ts'
 import { StoreError } from '../contracts/store-error.ts'
 import { badFieldOf } from '../contracts/token-fields.ts'
 import { durableFile } from '../durable-file.ts'
@@ -46,7 +46,7 @@ export async function readTokenBook(dbDir: string): Promise<TokenBook | undefine
     await sweepTemporary(dbDir, TOKENS_FILE)
     await low.read()
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = errorText(cause)
     const text = `"${path}" cannot be read (${reason}): restore it, together with usage.sqlite, from the latest backup`
     throw new StoreError('damaged', text, { cause })
   }
@@ -60,7 +60,7 @@ export async function createTokenBook(dbDir: string, storeId: string): Promise<T
   try {
     await low.write()
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = errorText(cause)
     const text = `"${path}" cannot be written (${reason}): make it writable for this user, on a disk with free space`
     throw new StoreError('unusable', text, { cause })
   }

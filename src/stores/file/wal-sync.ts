@@ -1,4 +1,5 @@
 import { close, fdatasync, openSync } from 'node:fs'
+import { asError } from '../../errors.ts'
 
 const SYNC_AFTER_MS = 250
 
@@ -35,7 +36,7 @@ export function openWalSync(walPath: string, onFailure: (cause: Error) => void):
     try {
       sync()
     } catch (error) {
-      onFailure(error instanceof Error ? error : new Error(String(error)))
+      onFailure(asError(error))
     }
   }
   return {

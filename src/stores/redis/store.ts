@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { RedisAddress } from '../../config/env/redis-url.ts'
-import { GatewayError, notFound, storeUnavailable } from '../../errors.ts'
+import { errorText, GatewayError, notFound, storeUnavailable } from '../../errors.ts'
 import type { IdempotencyStore, KeyLimits } from '../contracts/idempotency.ts'
 import type { LargeAnswers } from '../contracts/large-answers.ts'
 import { checkMicros } from '../contracts/micros.ts'
@@ -92,7 +92,7 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
   } catch (cause) {
     client.disconnect()
     if (cause instanceof StoreError) throw cause
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = errorText(cause)
     throw new StoreError('unreachable', `Redis cannot be used (${reason}): mend it, or REDIS_URL`, { cause })
   }
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
+import { asError } from '../../errors.ts'
 import { KEY_MEMORY_MS, type KeyLimits } from '../contracts/idempotency.ts'
 import type { LargeAnswers } from '../contracts/large-answers.ts'
 
@@ -99,7 +100,7 @@ async function transact<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promi
     await client.query('COMMIT')
     return result
   } catch (error) {
-    failure = error instanceof Error ? error : new Error(String(error))
+    failure = asError(error)
     throw failure
   } finally {
     // After a failure nobody knows what state it is in: closing it rolls back.

@@ -2,6 +2,7 @@ import fs from 'node:fs'
 import { join } from 'node:path'
 import DailyRotateFile from 'winston-daily-rotate-file'
 import Transport from 'winston-transport'
+import { codeOf } from '../../errors.ts'
 import { sweepFiles, writeAudit } from './rotation-file.ts'
 
 export interface DailyFilesOptions {
@@ -150,7 +151,7 @@ export class DailyFiles extends Transport {
     this.#openAfter = this.#options.now() + this.#pauseMs
     // A broken stream never reports its end: nothing to wait for.
     this.#drop()?.rotate.logStream.end()
-    const code = failure instanceof Error && 'code' in failure ? String(failure.code) : 'unknown'
+    const code = String(codeOf(failure) ?? 'unknown')
     if (wasWell) this.#options.onChange(code)
   }
 
