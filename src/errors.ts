@@ -2,9 +2,9 @@
 export interface ErrorDetail {
   /** The request field at fault, for the client's `error.param`. */
   param?: string
-  /** When asking again makes sense, in milliseconds; also marks the error as passing. */
+  /** How long to wait before asking again makes sense; it also marks the error as passing. */
   retryAfterMs?: number
-  /** For the log alone: never shown to the client. */
+  /** The log alone has it: it is never shown to the client. */
   cause?: unknown
 }
 

@@ -21,7 +21,7 @@ const EXIT_CONFIG = 78
 const EXIT_FAILED = 1
 /** The token command's socket takes a tenth of the start: it comes after the first answers. */
 const DOOR_AFTER_MS = 50
-/** After the drain, cut streams get this long to settle. */
+/** Cut streams get this long to settle after the drain. */
 const LAST_SETTLEMENTS_MS = 5_000
 
 const fail = (text: string, code = EXIT_CONFIG): never => {
@@ -100,7 +100,7 @@ const openStoresOrFail = async (settings: Settings, warn: Warn): Promise<Stores>
 
 const start = async (): Promise<void> => {
   const settings = readEnvironment()
-  // Before the stores: what they find wrong while they open is told as well.
+  // The log opens before the stores: what they find wrong while they open is told as well.
   const log = openLog({ dir: settings.logDir, level: settings.logLevel })
   log.hide(secretsOf(settings))
   const stores = await openStoresOrFail(settings, (fields, text) => log.logger.warn(fields, text))
@@ -118,7 +118,7 @@ const start = async (): Promise<void> => {
   }
   handleSignals({ gateway, settings, stores, log, closeRest }, catalog.reload)
   await listenOrFail(gateway, settings)
-  // Kept only when the start can no longer fail: a token that was never shown would be lost for good.
+  // The token is kept only when the start can no longer fail: one that was never shown would be lost for good.
   const shownSecret = settings.adminFirst === undefined ? await makeMaster(stores.tokens) : undefined
   const { port } = gateway.app.server.address() as AddressInfo
   logger.info(
@@ -128,13 +128,13 @@ const start = async (): Promise<void> => {
   warnOfOldNode(log)
   // A moment after the first requests, which need no door; the token command waits for it.
   setTimeout(() => {
-    // With Redis the token command needs no server, and replicas may share the folder.
+    // The token command needs no server where there is Redis, and replicas may share the folder.
     if (settings.redis === undefined) door = openDoor(stores, settings, logger)
   }, DOOR_AFTER_MS)
   if (shownSecret) showFirstSteps(shownSecret, port, catalog.current().models.keys().next().value ?? 'gpt-4o')
 }
 
-/** Without it the gateway serves all the same: only tokens cannot be made beside it. */
+/** The gateway serves without a door all the same: only tokens cannot be made beside it. */
 const openDoor = async (
   { tokens }: Stores,
   { dbDir }: Settings,

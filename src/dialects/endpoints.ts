@@ -3,7 +3,7 @@ import type { UsageKind } from '../metering/usage-kinds.ts'
 
 /** One paid endpoint: what it takes, what it speaks and how it is counted. */
 export interface Endpoint {
-  /** Below `/v1` here and below the provider's base URL there. */
+  /** It follows `/v1` here and the provider's base URL there. */
   path: string
   dialect: Dialect
   kind: UsageKind

@@ -85,7 +85,7 @@ const isAnswering = (socket: Socket): boolean => {
   return typeof answer === 'object' && answer !== null && Reflect.get(answer, 'headersSent') === true
 }
 
-/** For Fastify's option of this name: bytes that are no HTTP request, or that came too slowly. */
+/** Fastify's option of this name: it hears of bytes that are no HTTP request, or that came too slowly. */
 export const clientErrorHandler = (failure: Error, socket: Socket): void => {
   if (
     socket.destroyed ||
@@ -111,7 +111,7 @@ export const clientErrorHandler = (failure: Error, socket: Socket): void => {
   socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${head}\r\n${body}`, () => socket.destroySoon())
 }
 
-/** For the server's event `connect`, which Node would answer by hanging up. */
+/** It answers the server's event `connect`, on which Node would hang up. */
 export const refuseTunnel = ({ socket }: IncomingMessage): void =>
   clientErrorHandler(invalidRequest('CONNECT is not served here.'), socket)
 
@@ -139,7 +139,7 @@ const sendError = (thrown: unknown, request: FastifyRequest, reply: FastifyReply
   return reply.code(status).headers(headers).send(body)
 }
 
-/** For Fastify's option of this name: a URL that its router could not read. */
+/** Fastify's option of this name: it hears of a URL that the router could not read. */
 export const frameworkErrors = (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void => {
   reply.header('x-request-id', request.id)
   void sendError(error, request, reply)

@@ -4,7 +4,7 @@ import { ServerResponse } from '../node-http.ts'
 
 /** When a client that has said its last word is asked whether it still listens, each time after the one before. */
 const PROBES_MS = [400, 4_000, 15_000, 60_000, 240_000]
-/** So long what comes back of that may be on its way: looked at twice. */
+/** How long the answer to that may be on its way; it is looked for twice. */
 const ROUND_TRIPS_MS = [100, 600]
 const KEEP_ALIVE_MS = 15_000
 
@@ -13,10 +13,10 @@ const KEEP_ALIVE_MS = 15_000
  * until something is sent to it: so it is sent what no client minds, and a client that is gone resets the connection.
  */
 export const watchClients = (server: Server, refuseHalf: (socket: Socket) => void): void => {
-  // Else Node ends the connection with the client's side of it.
+  // Without this Node ends the connection with the client's side of it.
   Reflect.set(server, 'httpAllowHalfOpen', true)
   server.on('connection', (socket: Socket) => {
-    // Asked for once, Node remembers it: `request.ip` is there also when the client is gone.
+    // Node remembers the address once it was asked for: `request.ip` is there also when the client is gone.
     if (socket.remoteAddress === undefined) socket.destroy()
     else
       socket.once('end', () => {
@@ -71,6 +71,6 @@ const ask = (socket: Socket): void => {
     if (answer.req.httpVersion === '1.1') answer.writeContinue()
     return
   }
-  // Between two chunks: a size may begin with zeros (RFC 9112 section 7.1).
+  // The zero goes between two chunks, where a size may begin with zeros (RFC 9112 section 7.1).
   if (answer.chunkedEncoding && Reflect.get(answer, '_headerSent') === true) socket.write('0')
 }

@@ -25,8 +25,9 @@ const isOurs = (error: unknown): boolean => {
 }
 
 /**
- * For `client-auth`'s `onRefused` (guessing tokens becomes 429) and for doors that ask for no token: one count for both,
- * and for handshakes that are refused before anybody asked for a token. Valid tokens of the same address are not touched.
+ * Limits what one address may try: it serves `client-auth`'s `onRefused` (guessing tokens becomes 429), doors that ask
+ * for no token, and handshakes that are refused before anybody asked for one, with one count for all. Valid tokens of
+ * the same address are not touched.
  */
 export const addressLimit = async (
   app: FastifyInstance,

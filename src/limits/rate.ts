@@ -23,12 +23,12 @@ declare module 'fastify' {
 }
 
 export interface RateOptions {
-  /** For tokens without a limit of their own; undefined: no limit. */
+  /** The limit of tokens without one of their own; undefined: there is none. */
   perMinute?: number | undefined
   perDay?: number | undefined
   /** The wall clock, which says when a day ends. */
   now?: () => number
-  /** Set: all replicas count together, by the clock of their store. */
+  /** Where they are set, all replicas count together, by the clock of their store. */
   counts?: SharedCounts | undefined
 }
 

@@ -21,7 +21,7 @@ const read = (what: Countable): { text: string; tokens: number } => {
   return { text: textOfAnswer(what.kind, body.toString()), tokens: 0 }
 }
 
-/** Of long texts a sample is counted. */
+/** A long text is counted by a sample. */
 const count = async (key: string, { text, tokens }: { text: string; tokens: number }): Promise<number> => {
   const isSampled = text.length > SAMPLED_FROM_CHARS
   const step = isSampled ? Math.floor(text.length / SAMPLE_SLICES) : SLICE_CHARS

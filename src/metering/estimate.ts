@@ -11,7 +11,7 @@ export interface EstimateFacts {
   /** Who pays: texts of one do not hold up those of others. */
   key?: string | undefined
   requestBody?: Buffer | undefined
-  /** Of a streamed answer. */
+  /** What was read of a streamed answer. */
   meter?: StreamMeter | undefined
   /** A whole answer that was no stream. */
   answer?: Buffer | undefined
@@ -26,7 +26,7 @@ export const lacksTokens = (kind: UsageKind, usage: Usage, price: Price): boolea
   usage.inputTokens + usage.outputTokens === 0 &&
   price.inputMicros + price.outputMicros > 0
 
-/** Of the most seconds that an upload's bytes can hold: as many as recorded speech usually has. */
+/** As many of the most seconds that an upload's bytes can hold as recorded speech usually has. */
 export const usualSeconds = (mostSeconds: number): number => Math.ceil(mostSeconds / 4)
 
 /** A transcript may be reported by its LLM tokens alone: where seconds have a price they are guessed from the upload. */

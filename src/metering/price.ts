@@ -1,7 +1,7 @@
 import type { Price } from '../config/catalog/catalog.ts'
 import type { Usage } from './usage-kinds.ts'
 
-/** Below this a fraction is the noise of binary floats (0.1 + 0.2), not a part of a micro-credit. */
+/** A fraction below this is the noise of binary floats (0.1 + 0.2), not a part of a micro-credit. */
 const NOISE_MICROS = 1e-6
 const NOISE_RATIO = 4e-15
 

@@ -24,7 +24,7 @@ const READ_FIELDS: readonly string[] = [
 
 export interface RequestText {
   text: string
-  /** Of all that is no text: files, ready-made token ids, what every message costs besides. */
+  /** The LLM tokens of all that is no text: files, ready-made token ids, what every message costs besides. */
   tokens: number
 }
 

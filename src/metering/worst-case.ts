@@ -14,7 +14,7 @@ export interface RequestFacts {
   kind: UsageKind
   /** An upper bound, as of `inputBound`. */
   inputTokens: number
-  /** Of these so many at least, where more is known than their upper bound. */
+  /** The input has at least so many LLM tokens, where more is known than its upper bound. */
   leastInputTokens?: number | undefined
   /** The client's own limit on one answer. */
   outputLimit?: number | undefined
@@ -29,12 +29,12 @@ export interface RequestFacts {
 export function worstCaseMicros(facts: RequestFacts, price: Price, maxOutput: number): number {
   if (facts.kind === 'free') return 0
   const usage = usageOf(facts, facts.inputTokens, mostOutput(facts, maxOutput))
-  // Where a cached token is the dearer one, all may be.
+  // All tokens may be cached ones where those are the dearer.
   if (price.cachedInputMicros > price.inputMicros) usage.cachedTokens = usage.inputTokens
   return costMicros(usage, price)
 }
 
-/** Enough to begin with, for a balance that does not cover the worst case. */
+/** What is enough to begin with, for a balance that does not cover the worst case. */
 export function leastMicros(facts: RequestFacts, price: Price): number {
   if (facts.kind === 'free') return 0
   const inputTokens = Math.max(Math.ceil(facts.inputTokens / BYTES_PER_TOKEN), facts.leastInputTokens ?? 0)
@@ -63,7 +63,7 @@ function mostOutput(facts: RequestFacts, maxOutput: number): number {
   // Zero and -1 mean "no limit" to some providers.
   const isLimit = Number.isInteger(facts.outputLimit) && (facts.outputLimit ?? 0) > 0
   const each = isLimit ? Math.min(facts.outputLimit ?? 0, MAX_OUTPUT_LIMIT) : maxOutput
-  // Counted here where the provider reports its length alone: no model's limit bounds it.
+  // A transcript is counted here where the provider reports its length alone: no model's limit bounds it.
   if (facts.kind === 'transcription')
     return Math.max(each, Math.ceil(facts.seconds * SPOKEN_TOKENS_PER_SECOND))
   return each * Math.max(atLeastOne(facts.choices), facts.kind === 'images' ? atLeastOne(facts.images) : 1)

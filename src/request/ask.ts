@@ -5,7 +5,7 @@ import type { RequestBody } from '../upstream/request-body.ts'
 export interface Ask {
   /** What is counted: its endpoint's. */
   kind: UsageKind
-  /** As the client named it. */
+  /** The model as the client named it. */
   model: string
   /** Models that hosted tools are to ask. */
   besides: readonly string[]
@@ -13,7 +13,7 @@ export interface Ask {
   outputLimit: number | undefined
   /** How many answers it wants (`n`). */
   choices: number
-  /** At most so many input tokens, counted from bytes. */
+  /** The most input tokens that there can be, counted from bytes. */
   inputTokens: number
   images: number
   characters: number
@@ -24,7 +24,7 @@ export interface Ask {
   mustAskForUsage: boolean
   /** JSON text for the tokenizer when nobody reports usage. */
   text: (() => Buffer) | undefined
-  /** Of a form that came with an `Idempotency-Key`: its content, whatever the boundary, and how long it was with it. */
+  /** The content of a form that came with an `Idempotency-Key`, whatever its boundary, and how long it was with it. */
   content: { hash: string; bytes: number } | undefined
   /** What goes to a provider under its own name for the model. Undefined: spent, cannot be sent again. */
   bodyFor(upstreamModel: string, askForUsage: boolean): RequestBody | undefined

@@ -96,7 +96,7 @@ const refuseOthers = (fields: JsonFields, kind: UsageKind): void => {
       { param },
     )
   }
-  // To an image it is what stands behind the picture: `transparent`, `opaque`, `auto`.
+  // For an image it says what stands behind the picture: `transparent`, `opaque`, `auto`.
   const isLater = kind === 'responses' ? fields.flag('background') : fields.value('background') === true
   if (isLater) {
     throw invalidRequest('"background" is not served here: its result could not be fetched', {

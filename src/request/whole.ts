@@ -6,7 +6,7 @@ export interface WholeBody {
   chunks: readonly Buffer[]
 }
 
-/** Of what `collectBody` leaves: one piece, or none of an empty body. */
+/** The whole of what `collectBody` leaves: one piece, or none of an empty body. */
 export const wholeOf = (chunks: readonly Buffer[]): WholeBody => ({
   view: chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks),
   chunks,

@@ -4,7 +4,7 @@ export interface Failure {
   kind: 'status' | 'timeout' | 'network' | 'own'
   /** The provider's status, when it gave one. */
   status: number
-  /** For the log: the status or the error's code. */
+  /** The status or the error's code, as the log has it. */
   reason: string
   /** The provider's own `Retry-After`, in milliseconds. */
   retryAfterMs: number | undefined
@@ -56,11 +56,11 @@ const OWN_FAULTS = new Set([
   'BODY_MISMATCH',
 ])
 
-/** Of Node's own errors: what we called it with was wrong. */
+/** Such a code is Node's own: what we called it with was wrong. */
 const isOwn = (code: string): boolean =>
   OWN_FAULTS.has(code) || /^ERR_(?:INVALID_|OUT_OF_RANGE|MEMORY_)/.test(code)
 
-/** For the log, where else "provider failed" stands. */
+/** The log says this in the place of "provider failed". */
 export const OWN_FAULT_TEXT = 'the gateway could not send a request'
 
 /** What went wrong on the wire, for failover and for the log. */

@@ -16,7 +16,7 @@ interface Record {
 /** Which providers rest after failing, and until when; one per app. A name is `provider/model`. */
 export interface ProviderHealth {
   isResting(name: string, now: number): boolean
-  /** Milliseconds until it may be asked again; 0 when it may be asked now. */
+  /** The milliseconds until it may be asked again; 0 when it may be asked now. */
   restsFor(name: string, now: number): number
   /** To be called right before asking. A provider whose rest is over is probed by one request alone. */
   admit(name: string, now: number): boolean

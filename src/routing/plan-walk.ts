@@ -10,7 +10,7 @@ interface WalkTools {
   unknown: ProviderHealth
   budget: RetryBudget
   now(): number
-  /** Told of every ask that came to nothing. */
+  /** It is told of every ask that came to nothing. */
   providerFailed(provider: string, reason: string): void
 }
 

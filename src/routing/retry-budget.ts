@@ -5,11 +5,11 @@ const SHARE = 0.2
 
 /** Keeps failover from multiplying traffic when many providers fail at once; one per app. */
 export interface RetryBudget {
-  /** Once for every request. */
+  /** To be called once for every request. */
   earn(): void
   /** Whether `spend` would say yes. */
   hasLeft(): boolean
-  /** Once for every attempt after a request's first; false: do not make it. */
+  /** To be called once for every attempt after a request's first; false: do not make it. */
   spend(): boolean
 }
 

@@ -37,7 +37,7 @@ const TIMEOUT_CODES = new Set([
 ])
 
 const readFailure = (failure: Error): GatewayError => {
-  // Of the client's own body.
+  // Such an error is one of the client's own body.
   for (const one of [failure, failure.cause]) if (one instanceof GatewayError) return one
   const behind = codeOf(failure.cause)
   const code: unknown = behind ?? Reflect.get(failure, 'code')
@@ -112,7 +112,7 @@ export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (
   { routes, timeouts, deadlines },
 ) => {
   if (routes.length === 0) return
-  // Loaded when it is used: it would take a tenth of the start.
+  // The package is loaded when it is used: it would take a tenth of the start.
   const { default: httpProxy } = await import('@fastify/http-proxy')
   // The proxy streams bodies as they come: parsers of the enclosing scope would hold them.
   app.removeAllContentTypeParsers()

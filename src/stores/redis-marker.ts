@@ -24,7 +24,7 @@ export function readMarker(dbDir: string): string | undefined {
   }
 }
 
-/** From now on another store in Redis, or none, is found out, and so is a start without Redis. */
+/** Another store in Redis, or none, is found out from now on, and so is a start without Redis. */
 export async function writeMarker(dbDir: string, storeId: string): Promise<void> {
   await sweepTemporary(dbDir, MARKER)
   await replaceFile(markerPath(dbDir), JSON.stringify({ storeId }))
@@ -32,7 +32,7 @@ export async function writeMarker(dbDir: string, storeId: string): Promise<void>
 
 export const removeMarker = (dbDir: string): void => rmSync(markerPath(dbDir), { force: true })
 
-/** Without REDIS_URL such a folder would look like an empty store. */
+/** Such a folder would look like an empty store without REDIS_URL. */
 export function refuseMarked(dbDir: string): void {
   if (!existsSync(markerPath(dbDir))) return
   const text = `The store of "${dbDir}" is in Redis ("${MARKER}" says so): set REDIS_URL, or move it here with "node scripts/store-move.js --to files"`

@@ -28,7 +28,7 @@ export interface CallRequest {
   headers: readonly string[]
   body: RequestBody
   firstByteTimeoutMs: number
-  /** Between two reads of the answer. */
+  /** The longest pause between two reads of the answer. */
   idleTimeoutMs: number
 }
 
@@ -108,7 +108,10 @@ export class Call implements SendListener {
     return this.#state === 'over'
   }
 
-  /** Bytes of the answer, the caller's again afterwards; how long the connection may wait for its next request once they end it, else undefined. */
+  /**
+   * Reads bytes of the answer, the caller's again afterwards; returns how long the connection may wait for its next
+   * request once they end it, else undefined.
+   */
   read(bytes: Buffer): number | undefined {
     try {
       const rest = this.#body ? bytes : this.#readHead(bytes)

@@ -58,7 +58,7 @@ function readFile(text: string, mistakes: string[]): ModelsFile | undefined {
   return file
 }
 
-/** Only for those who have a models file: it would take a twentieth of every start. */
+/** The parser is loaded only for those who have a models file: it would take a twentieth of every start. */
 function loadYaml(): typeof import('yaml') {
   return createRequire(import.meta.url)('yaml')
 }

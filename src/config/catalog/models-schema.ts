@@ -49,7 +49,7 @@ const modelSchema = strictObject({
   fallbacks: v.optional(v.array(text, 'must be array')),
 })
 
-/** By name: each entry is read by itself, so that one with a mistake hides no other. */
+/** Each entry is read by itself, under its name, so that one with a mistake hides no other. */
 const entries = v.custom<object>(isRecord, 'must be object')
 
 const fileSchema = strictObject({

@@ -28,7 +28,7 @@ export function readPassthrough(entry: string): Passthrough | { mistake: string 
   return readTarget(prefix, entry.slice(equals + 1).trim())
 }
 
-/** For public paths that lead elsewhere: what is wrong with one. */
+/** What is wrong with a public path that leads to another server. */
 export function findPathMistake(prefix: string): string | undefined {
   if (!/^(\/[A-Za-z0-9._~-]+)+$/.test(prefix) || /(^|\/)\.{1,2}(\/|$)/.test(prefix)) {
     return 'must begin with a plain path such as /v1/files: no wildcard, no "..", no query'

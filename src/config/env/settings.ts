@@ -30,7 +30,7 @@ const settingsSchema = v.object({
   ...plainSettings,
   /** How long to serve on after SIGTERM, until an edge with several gateways has seen this one leave. */
   drainDelayMs: v.number(),
-  /** Of all bodies that are here at once. */
+  /** The bytes of all bodies that are here at once. */
   bodyMemoryBytes: v.number(),
   adminFirst: v.optional(v.string()),
   /** Where tokens, balances and limits are; undefined: in files. */

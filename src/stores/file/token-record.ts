@@ -24,7 +24,7 @@ export interface TokensFile {
   /** The id of the operator's own token. */
   master?: string
   tokens: TokenRecord[]
-  /** Of the last day, oldest first. */
+  /** The operations of the last day, oldest first. */
   operations?: readonly Operation[]
 }
 

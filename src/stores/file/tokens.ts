@@ -28,7 +28,7 @@ export interface TokenBook {
   /** Resolves when the file holds what memory holds, after a write that failed halfway. */
   whole(): Promise<void>
   isWhole(): boolean
-  /** After the last write. */
+  /** Resolves after the last write. */
   close(): Promise<void>
 }
 
@@ -103,7 +103,7 @@ function openBook(low: Low<TokensFile>): TokenBook {
 function checked(tokens: TokenIndex, edit: Edit): Edit {
   const { record } = edit
   const field = badFieldOf(record)
-  // Written as it is, such a record would keep the store from opening ever again.
+  // Such a record, written as it is, would keep the store from opening ever again.
   if (field !== undefined) throw new RangeError(`a token cannot have this ${field}`)
   const { id, hash, name, user } = record
   if ((tokens.byHash(hash)?.id ?? id) !== id) throw nameTaken('There is a token with this secret already')

@@ -26,7 +26,7 @@ export function openWalSync(walPath: string, onFailure: (cause: Error) => void):
     isSyncing = true
     fdatasync(fd, (error) => {
       isSyncing = false
-      // After a failed fsync a second one on the same descriptor may lie: the next one gets a new one.
+      // A second fsync on the same descriptor may lie after a failed one: the next one gets a new one.
       if (isClosed || error !== null) drop()
       if (!isClosed && error !== null) onFailure(error)
     })

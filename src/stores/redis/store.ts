@@ -34,7 +34,7 @@ import { openUnsettled } from './unsettled.ts'
 
 export interface RedisStoreOptions {
   address: RedisAddress
-  /** Before every key: deployments that share a Redis differ in it. */
+  /** What stands before every key: deployments that share a Redis differ in it. */
   prefix: string
   /** The folder for what waits while Redis is away. */
   dbDir: string
@@ -189,7 +189,7 @@ async function putMaster(book: TokenBook, token: NewToken): Promise<Token> {
   return after
 }
 
-/** Of replicas that start at once one makes the token, the others find it. */
+/** One of the replicas that start at once makes the token, the others find it. */
 async function makeMaster(book: TokenBook, token: NewToken): Promise<Token | undefined> {
   try {
     return await book.mint(token, 'master')

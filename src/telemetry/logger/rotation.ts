@@ -8,7 +8,7 @@ import { sweepFiles, writeAudit } from './rotation-file.ts'
 export interface DailyFilesOptions {
   dir: string
   now: () => number
-  /** Called when the files cease to be written, with the failure's code, and without one when they are back. */
+  /** It is called when the files cease to be written, with the failure's code, and without one when they are back. */
   onChange(code?: string): void
 }
 
@@ -27,7 +27,7 @@ const FIRST_PAUSE_MS = 500
 const LONGEST_PAUSE_MS = 5000
 const CLOSING_MS = 3000
 
-/** Also when it lies further ahead than it ever was put: the clock was set back. */
+/** It is due also when it lies further ahead than it ever was put: the clock was set back. */
 const isDue = (after: number, now: number, mostMs: number): boolean => now >= after || after - now > mostMs
 
 const readDay = (at: number): string => new Date(at).toISOString().slice(0, 10)
