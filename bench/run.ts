@@ -49,9 +49,11 @@ if (checkout !== undefined && !existsSync(join(checkout, 'node_modules'))) {
   process.exit(2)
 }
 const wanted = flags.only?.split(',') ?? [...Object.keys(LOADS), ...OTHERS]
-const unknown = wanted.filter((name) => !(name in LOADS) && !OTHERS.includes(name))
-if (unknown.length > 0) {
-  console.error(`unknown: ${unknown.join(', ')}; there are ${[...Object.keys(LOADS), ...OTHERS].join(', ')}`)
+const unknownNames = wanted.filter((name) => !(name in LOADS) && !OTHERS.includes(name))
+if (unknownNames.length > 0) {
+  console.error(
+    `unknown: ${unknownNames.join(', ')}; there are ${[...Object.keys(LOADS), ...OTHERS].join(', ')}`,
+  )
   process.exit(2)
 }
 const rounds = Number(flags.rounds ?? (flags.quick ? 2 : 4))

@@ -160,7 +160,7 @@ const openTools = (settings: Settings, { providerFailed }: Metrics): ExchangeToo
     live: createLive(),
     timeouts: settings,
     health: createProviderHealth(),
-    unknown: createProviderHealth(),
+    missingModels: createProviderHealth(),
     budget: createRetryBudget(),
     now: () => performance.now(),
     wallMs: Date.now,
@@ -172,7 +172,7 @@ const openTools = (settings: Settings, { providerFailed }: Metrics): ExchangeToo
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. */
 const openWebsocketTools = (
   settings: Settings,
-  { live, health: providers, unknown, budget, now, wallMs, providerFailed }: ExchangeTools,
+  { live, health: providers, missingModels, budget, now, wallMs, providerFailed }: ExchangeTools,
   tokens: TokenStore,
 ): WebsocketTools => ({
   sockets: createOpenSockets({
@@ -181,7 +181,7 @@ const openWebsocketTools = (
   }),
   live,
   health: providers,
-  unknown,
+  missingModels,
   budget,
   timeouts: settings,
   idleTimeoutMs: settings.wsIdleTimeoutMs,

@@ -21,7 +21,7 @@ export interface ExchangeTools {
   timeouts: UpstreamTimeouts
   health: ProviderHealth
   /** Which models a provider does not know, by provider, model and endpoint. */
-  unknown: ProviderHealth
+  missingModels: ProviderHealth
   budget: RetryBudget
   /** The clock that nobody sets: for rests. */
   now(): number

@@ -220,7 +220,7 @@ const longReading = (
   endpoint: Endpoint,
   { tools, catalog }: PaidOptions,
 ): LongReading => ({
-  later: (step) =>
+  inTurns: (step) =>
     tools.turns.run(token.id, () => {
       // A client that is gone takes no more turns.
       if (raw.socket.destroyed) throw bodyTooSlow('The connection closed while the body was read')

@@ -19,7 +19,7 @@ const LIMIT_FIELDS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens'
 /** How a body is read that takes longer than a turn. */
 export interface LongReading {
   /** Calls the step again, once a turn, until it says true. */
-  later(step: () => boolean): Promise<void>
+  inTurns(step: () => boolean): Promise<void>
   /** Throws when this model is not served to this client: nothing more is read then. */
   refuse(model: string): void
 }
@@ -44,7 +44,7 @@ export const readJsonAsk = (endpoint: Endpoint, body: WholeBody, long: LongReadi
     isServed ||= fields.find('model') !== undefined
     return step()
   }
-  return long.later(nextStep).then(() => buildAsk(endpoint, { fields, bound, body }))
+  return long.inTurns(nextStep).then(() => buildAsk(endpoint, { fields, bound, body }))
 }
 
 interface Read {
@@ -97,8 +97,9 @@ const refuseOthers = (fields: JsonFields, kind: UsageKind): void => {
     )
   }
   // For an image it says what stands behind the picture: `transparent`, `opaque`, `auto`.
-  const isLater = kind === 'responses' ? fields.flag('background') : fields.value('background') === true
-  if (isLater) {
+  const isInBackground =
+    kind === 'responses' ? fields.flag('background') : fields.value('background') === true
+  if (isInBackground) {
     throw invalidRequest('"background" is not served here: its result could not be fetched', {
       param: 'background',
     })

@@ -35,7 +35,7 @@ export const readStatusFailure = (status: number, headers: Headerish, now: numbe
 }
 
 /** The provider is well, but it does not know the model, or not at this endpoint. */
-export const isModelUnknown = (failure: Failure): boolean => failure.status === 404
+export const isModelMissing = (failure: Failure): boolean => failure.status === 404
 
 const TIMEOUTS = new Set(['CONNECT_TIMEOUT', 'FIRST_BYTE_TIMEOUT', 'IDLE_TIMEOUT'])
 

@@ -1,5 +1,5 @@
 import type { GatewayError } from '../errors.ts'
-import { type Failure, isModelUnknown } from './failover.ts'
+import { type Failure, isModelMissing } from './failover.ts'
 import type { ProviderHealth } from './health.ts'
 import type { Step } from './plan.ts'
 import type { RetryBudget } from './retry-budget.ts'
@@ -7,7 +7,7 @@ import { judgeFailures } from './verdict.ts'
 
 interface WalkTools {
   health: ProviderHealth
-  unknown: ProviderHealth
+  missingModels: ProviderHealth
   budget: RetryBudget
   now(): number
   /** It is told of every ask that came to nothing. */
@@ -45,33 +45,34 @@ export class PlanWalk {
 
   /** Right before the ask, for it may take the one probe of a provider; false: no further retry may be made. */
   mayAsk(step: Step): boolean {
-    const { health, unknown, budget, now } = this.#tools
+    const { health, missingModels, budget, now } = this.#tools
     if (this.#asked.length > 0 && !budget.spend()) return false
     this.#asked = [...this.#asked, step]
     health.admit(step.health, now())
-    unknown.admit(this.#nameOf(step), now())
+    missingModels.admit(this.#nameOf(step), now())
     return true
   }
 
   succeeded(step: Step): void {
     this.#tools.health.succeeded(step.health)
-    this.#tools.unknown.succeeded(this.#nameOf(step))
+    this.#tools.missingModels.succeeded(this.#nameOf(step))
   }
 
   note(step: Step, failure: Failure): void {
-    const { health, unknown, now, providerFailed } = this.#tools
+    const { health, missingModels, now, providerFailed } = this.#tools
     this.#failures = [...this.#failures, failure]
     // It would rest for everybody else.
     if (failure.kind === 'own') return
     providerFailed(step.provider.name, failure.reason)
-    if (isModelUnknown(failure)) unknown.failed(this.#nameOf(step), now())
+    if (isModelMissing(failure)) missingModels.failed(this.#nameOf(step), now())
     else health.failed(step.health, now(), failure.retryAfterMs)
   }
 
   verdict(model: string): GatewayError {
-    const { health, unknown } = this.#tools
+    const { health, missingModels } = this.#tools
     const now = this.#tools.now()
-    const isOpen = (step: Step) => !this.#asked.includes(step) && !unknown.isResting(this.#nameOf(step), now)
+    const isOpen = (step: Step) =>
+      !this.#asked.includes(step) && !missingModels.isResting(this.#nameOf(step), now)
     return judgeFailures(model, {
       failures: this.#failures,
       restsMs: this.#steps.map((step) => health.restsFor(step.health, now)),
@@ -85,14 +86,14 @@ export class PlanWalk {
   }
 
   #isResting(step: Step, now: number): boolean {
-    const { health, unknown } = this.#tools
-    return health.isResting(step.health, now) || unknown.isResting(this.#nameOf(step), now)
+    const { health, missingModels } = this.#tools
+    return health.isResting(step.health, now) || missingModels.isResting(this.#nameOf(step), now)
   }
 
   /** A probe that fails costs a retry: while there is none, requests go to whoever is well. */
   #isAffordable(step: Step, now: number): boolean {
-    const { health, unknown, budget } = this.#tools
-    const isDue = (one: Step) => health.isDue(one.health, now) || unknown.isDue(this.#nameOf(one), now)
+    const { health, missingModels, budget } = this.#tools
+    const isDue = (one: Step) => health.isDue(one.health, now) || missingModels.isDue(this.#nameOf(one), now)
     if (budget.hasLeft() || !isDue(step)) return true
     return !this.#steps.slice(this.#next).some((later) => !this.#isResting(later, now) && !isDue(later))
   }

@@ -86,8 +86,8 @@ const UNITS: Partial<Record<UsageKind, Unit>> = {
 
 const pricedFor = (kind: UsageKind, model: Model): Model => {
   const unit = UNITS[kind]
-  if (!model.elsewhere || (unit && model.elsewhere.units.includes(unit))) return model
-  return { ...model, price: model.elsewhere.price }
+  if (!model.tokenPrice || (unit && model.tokenPrice.units.includes(unit))) return model
+  return { ...model, price: model.tokenPrice.price }
 }
 
 const stepsOf = (found: Model, asked: string, { endpoint: { dialect, kind } }: PlanRequest): Step[] => {

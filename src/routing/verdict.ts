@@ -1,5 +1,5 @@
 import { type GatewayError, gatewayBusy, modelNotFound, upstreamFailed, upstreamTimeout } from '../errors.ts'
-import { type Failure, isModelUnknown } from './failover.ts'
+import { type Failure, isModelMissing } from './failover.ts'
 
 /** One request's way through its plan, for judgement. */
 export interface Walked {
@@ -14,7 +14,7 @@ export interface Walked {
 export const judgeFailures = (model: string, { failures, restsMs, neverAsked }: Walked): GatewayError => {
   const last = failures.at(-1)
   const name = model.slice(0, 64)
-  if (last && neverAsked === 0 && failures.every(isModelUnknown)) {
+  if (last && neverAsked === 0 && failures.every(isModelMissing)) {
     const text = 'No provider knows this model; GET /v1/models lists what your token may use'
     return modelNotFound(text, { param: 'model' })
   }

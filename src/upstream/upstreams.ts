@@ -37,7 +37,7 @@ const SCRATCH_BYTES = 64 * 1024
 
 /** Whoever opened it closes it. There is no cap: with one, a stream would wait for another stream's end. */
 export const openUpstreams = (connectTimeoutMs: number, deadlines: Deadlines): Upstreams => {
-  const means = { keepAliveMs: KEEP_ALIVE_MS, deadlines }
+  const context = { keepAliveMs: KEEP_ALIVE_MS, deadlines }
   const pools = new Map<string, Pool>()
   const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)
   const post = createOutbox()
@@ -50,7 +50,7 @@ export const openUpstreams = (connectTimeoutMs: number, deadlines: Deadlines): U
   }
   return {
     ask(origin, request, listener) {
-      const call = new Call(request, listener, means)
+      const call = new Call(request, listener, context)
       const asked = new Asked(call, poolOf(origin))
       post(asked)
       return asked

@@ -9,7 +9,7 @@ export interface WebsocketTools {
   sockets: OpenSockets
   live: Live
   health: ProviderHealth
-  unknown: ProviderHealth
+  missingModels: ProviderHealth
   budget: RetryBudget
   timeouts: DialTimeouts
   idleTimeoutMs: number

@@ -17,7 +17,7 @@ t.test('a rested step is not probed without a retry to spare while another is we
   let now = 0
   const tools = {
     health: createProviderHealth(),
-    unknown: createProviderHealth(),
+    missingModels: createProviderHealth(),
     budget: createRetryBudget(),
     now: () => now,
     providerFailed: () => undefined,
@@ -42,7 +42,7 @@ t.test('a fault of this machine rests nobody, however often', (t) => {
   const seen: string[] = []
   const tools = {
     health: createProviderHealth(),
-    unknown: createProviderHealth(),
+    missingModels: createProviderHealth(),
     budget: createRetryBudget(),
     now: () => 0,
     providerFailed: (provider: string) => void seen.push(provider),

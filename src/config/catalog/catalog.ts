@@ -42,7 +42,7 @@ export interface Model {
   plan: readonly PlanStep[]
   price: Price
   /** Where `price` names these units alone: what is counted in none of them costs this instead. */
-  elsewhere?: { units: readonly Unit[]; price: Price } | undefined
+  tokenPrice?: { units: readonly Unit[]; price: Price } | undefined
   /** The most LLM tokens one answer can hold; decides the worst case when the client names no limit. */
   maxOutput: number
   /** Other models that may answer when the whole plan fails, in order. */

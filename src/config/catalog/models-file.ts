@@ -8,7 +8,7 @@ import { addProviders } from './file-providers.ts'
 import { lookOf, looksOf } from './model-look.ts'
 import { checkModels, checkPassthrough } from './models-checks.ts'
 import { type ModelEntry, type ModelsFile, readShape } from './models-schema.ts'
-import { buildElsewhere, buildPrice } from './prices.ts'
+import { buildPrice, buildTokenPrice } from './prices.ts'
 import { buildWsRoute, findWsRouteMistakes, type WsRoute } from './ws-routes.ts'
 
 /** What a catalog is made of: the settings, the models file's text if there is one, the demo provider if it is on. */
@@ -140,7 +140,7 @@ const dearNames = (models: ReadonlyMap<string, Model>, wildcard: Model | undefin
 }
 
 const hasPriceOf = (model: Model, other: Model): boolean =>
-  isDeepStrictEqual([model.price, model.elsewhere], [other.price, other.elsewhere])
+  isDeepStrictEqual([model.price, model.tokenPrice], [other.price, other.tokenPrice])
 
 function demoEntry(demo: Provider): [string, ModelEntry] {
   return ['demo', { plan: [{ provider: demo.name }], maxOutput: DEMO_MAX_OUTPUT }]
@@ -159,7 +159,7 @@ function buildModel(
     name,
     plan,
     price: buildPrice(entry.price, margin),
-    elsewhere: buildElsewhere(entry.price, margin),
+    tokenPrice: buildTokenPrice(entry.price, margin),
     maxOutput: entry.maxOutput ?? DEFAULT_MAX_OUTPUT,
     fallbacks: entry.fallbacks ?? [],
   }

@@ -105,14 +105,14 @@ async function cancelLost(
 ): Promise<Set<string>> {
   const { link, keys, owner } = tools
   const standing = await link.read((client) => client.hgetall(keys.holds(owner)))
-  const unknown = new Set<string>()
+  const strays = new Set<string>()
   for (const [hold, text] of Object.entries(standing)) {
     if (purse.isOpen(hold) || unsettled.has(hold)) continue
-    unknown.add(hold)
+    strays.add(hold)
     if (!suspects.has(hold)) continue
     await endHold(tools, { owner, hold, tokenId: tokenOf(text) }, purse.endOf(hold))
   }
-  return unknown
+  return strays
 }
 
 /**

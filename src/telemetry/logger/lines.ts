@@ -104,8 +104,7 @@ const buildClock = (): (() => string) => {
 
 /** Whether a later part of the line has the same field: the later one counts. */
 const isRepeated = (all: readonly Fields[], index: number, name: string): boolean => {
-  for (let later = index + 1; later < all.length; later++)
-    if (Object.hasOwn(all[later] ?? {}, name)) return true
+  for (let next = index + 1; next < all.length; next++) if (Object.hasOwn(all[next] ?? {}, name)) return true
   return false
 }
 
