@@ -87,3 +87,12 @@ class Running implements Deadline {
     this.#all.end(this)
   }
 }
+
+/** What `work` comes to, or `late` when it takes longer than `ms`; the work itself goes on. The process waits for either. */
+export async function within(ms: number, work: Promise<unknown>, late?: unknown): Promise<unknown> {
+  let timer: NodeJS.Timeout | undefined
+  const over = new Promise<unknown>((resolve) => {
+    timer = setTimeout(resolve, ms, late)
+  })
+  return Promise.race([work, over]).finally(() => clearTimeout(timer))
+}
