@@ -26,7 +26,7 @@ export const lacksTokens = (kind: UsageKind, usage: Usage, price: Price): boolea
   usage.inputTokens + usage.outputTokens === 0 &&
   price.inputMicros + price.outputMicros > 0
 
-/** As many of the most seconds that an upload's bytes can hold as recorded speech usually has. */
+/** The usual length of an upload: recorded speech has a quarter of the most seconds that its bytes can hold. */
 export const usualSeconds = (mostSeconds: number): number => Math.ceil(mostSeconds / 4)
 
 /** A transcript may be reported by its LLM tokens alone: where seconds have a price they are guessed from the upload. */
