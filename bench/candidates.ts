@@ -86,7 +86,6 @@ export interface GatewayOptions {
   checkout?: string
 }
 
-/** A gateway with everything on, this one's if no other checkout is named. */
 /** The arguments of `npm start` in that checkout, with its flags for V8: see the README's figures. */
 function startArguments(root: string): string[] {
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
@@ -94,6 +93,7 @@ function startArguments(root: string): string[] {
   return [...flags.slice(0, -1), join(root, 'src', 'server.js')]
 }
 
+/** A gateway with everything on, this one's if no other checkout is named. */
 export async function gatewayCandidate(
   upstreamPort: number,
   { tokenCount = 1, checkout }: GatewayOptions = {},
