@@ -62,7 +62,7 @@ const buildAsk = (endpoint: Endpoint, { fields, bound, body: { view, chunks } }:
   const wantsUsage = fields.value('stream_options.include_usage') === true
   const mustAskForUsage = endpoint.asksForUsage && stream && !wantsUsage
   const { kind } = endpoint
-  const places = findPlaces(fields, mustAskForUsage)
+  const spans = findSpans(fields, mustAskForUsage)
   return {
     kind,
     model,
@@ -77,7 +77,7 @@ const buildAsk = (endpoint: Endpoint, { fields, bound, body: { view, chunks } }:
     mustAskForUsage,
     text: () => view,
     content: undefined,
-    bodyFor: (upstreamModel, askForUsage) => rewrite(chunks, places, upstreamModel, askForUsage),
+    bodyFor: (upstreamModel, askForUsage) => rewrite(chunks, spans, upstreamModel, askForUsage),
     discard: nothing,
   }
 }
@@ -148,18 +148,18 @@ const readOutputLimit = (fields: JsonFields): number | undefined => {
 }
 
 /** Where a body is rewritten. */
-interface Places {
-  model: Place | undefined
+interface Spans {
+  model: Span | undefined
   usage: Splice | undefined
 }
 
-interface Place {
+interface Span {
   start: number
   end: number
   text: string | undefined
 }
 
-const findPlaces = (fields: JsonFields, mustAskForUsage: boolean): Places => ({
+const findSpans = (fields: JsonFields, mustAskForUsage: boolean): Spans => ({
   model: fields.find('model'),
   usage: mustAskForUsage ? usageSplice(fields) : undefined,
 })
@@ -167,7 +167,7 @@ const findPlaces = (fields: JsonFields, mustAskForUsage: boolean): Places => ({
 /** The same bytes but for two things: `model` is the provider's name, and the usage chunk is asked for. */
 const rewrite = (
   chunks: readonly Buffer[],
-  { model, usage }: Places,
+  { model, usage }: Spans,
   upstreamModel: string,
   askForUsage: boolean,
 ): RequestBody => {

@@ -7,7 +7,7 @@ const LONGEST_ASKED_REST_MS = 300_000
 /** Wildcard models make names without end: the oldest are forgotten. */
 const MAX_NAMES = 10_000
 
-interface Record {
+interface ProviderState {
   failures: number
   restMs: number
   until: number
@@ -28,9 +28,9 @@ export interface ProviderHealth {
 }
 
 export const createProviderHealth = (): ProviderHealth => {
-  const records = new Map<string, Record>()
+  const records = new Map<string, ProviderState>()
 
-  const recordOf = (name: string): Record => {
+  const recordOf = (name: string): ProviderState => {
     const known = records.get(name)
     if (known) return known
     if (records.size >= MAX_NAMES) {
