@@ -4,7 +4,7 @@ import { clientAuth, isStillUsable } from './auth/client.ts'
 import { holdWorstCase, refuseUncovered } from './billing/hold.ts'
 import type { Catalog } from './config/catalog/catalog.ts'
 import type { Settings } from './config/env/settings.ts'
-import { Deadlines } from './deadlines.ts'
+import { Deadlines, within } from './deadlines.ts'
 import { ENDPOINTS } from './dialects/endpoints.ts'
 import { cors, isAllowedOrigin } from './entrance/cors.ts'
 import { drain } from './entrance/drain.ts'
@@ -47,7 +47,7 @@ export interface AppNeeds {
   keys: IdempotencyStore
   /** Limits that replicas share; undefined: there are none. */
   counts?: SharedCounts | undefined
-  /** Of Redis, where there is one. */
+  /** The memory of Redis, where there is one. */
   redisMemory?: Gauges['redisMemory']
   catalog(): Catalog
   logger: FastifyBaseLogger
@@ -204,14 +204,3 @@ const drainApp = async (app: FastifyInstance, live: Live, limits: DrainLimits): 
   await within(limits.settleMs, idle())
   app.server.closeAllConnections()
 }
-
-/** Resolves when the work is done or the time is over, whichever is first. */
-const within = (ms: number, work: Promise<unknown>): Promise<void> =>
-  new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms)
-    const end = (): void => {
-      clearTimeout(timer)
-      resolve()
-    }
-    work.then(end, end)
-  })

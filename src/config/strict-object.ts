@@ -1,14 +1,12 @@
 import * as v from 'valibot'
+import { isRecord } from '../json.ts'
 import { suggest } from './suggest.ts'
-
-export const isPlainObject = (value: unknown): value is object =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** An object of these entries and no others. All its mistakes are named at once, for whoever wrote it by hand. */
 export function strictObject<const T extends v.ObjectEntries>(entries: T) {
   const shape = v.object(entries)
   return v.pipe(
-    v.custom<v.InferInput<v.ObjectSchema<T, undefined>>>(isPlainObject, 'must be object'),
+    v.custom<v.InferInput<v.ObjectSchema<T, undefined>>>(isRecord, 'must be object'),
     v.rawCheck(({ dataset, addIssue }) => {
       if (!dataset.typed) return
       for (const [key, value] of Object.entries(dataset.value)) {

@@ -11,7 +11,7 @@ export interface Usage {
   seconds: number
   characters: number
   images: number
-  /** Counted by us because the provider reported nothing. */
+  /** True where we counted because the provider reported nothing. */
   estimated: boolean
 }
 

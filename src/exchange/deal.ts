@@ -25,11 +25,11 @@ export interface ExchangeTools {
   budget: RetryBudget
   /** The clock that nobody sets: for rests. */
   now(): number
-  /** Since 1970. */
+  /** Milliseconds since 1970. */
   wallMs(): number
-  /** For what is too long to be read at once, in turns of tokens. */
+  /** They share out what is too long to be read at once, token by token. */
   turns: Turns
-  /** Told of every ask that came to nothing. */
+  /** It is told of every ask that came to nothing. */
   providerFailed(provider: string, reason: string): void
   /** Everything that runs, for the drain. */
   live: Live

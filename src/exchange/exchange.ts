@@ -22,10 +22,16 @@ import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
 import type { ExchangeRequest, ExchangeTools } from './deal.ts'
 import { isStream, openAnswer } from './open-answer.ts'
 
-/** So long a stream's head waits for a first byte, and may fail over; then it leaves, lest somebody gives up a silent one. */
+/**
+ * How long a stream's head waits for a first byte, and may fail over; then it leaves, lest somebody gives up a silent
+ * one.
+ */
 const HEAD_PATIENCE_MS = 250
 
-/** From the first ask of a provider to the settled bill: failover before the first byte, one answer, one settlement. */
+/**
+ * One request's way from the first ask of a provider to the settled bill: failover before the first byte, one answer,
+ * one settlement.
+ */
 export class Exchange implements CallListener, AnswerOwner {
   readonly #deal: ExchangeRequest
   readonly #tools: ExchangeTools

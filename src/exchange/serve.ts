@@ -21,7 +21,7 @@ import { claimKey, type KeyedExchange, sendAgain } from './idempotent.ts'
 
 const MAX_JSON_BYTES = 10 * 1024 * 1024
 const MAX_UPLOAD_BYTES = 300 * 1024 * 1024
-/** By so much two forms of one content may differ: clients choose a boundary anew. */
+/** Two forms of one content may differ by so much: clients choose a boundary anew. */
 const FRAMING_BYTES = 16 * 1024
 
 interface Payer {
@@ -40,7 +40,7 @@ export interface PaidOptions {
   refuseUncovered(store: TokenStore, token: Token, prices: readonly Price[], facts: CostFacts): Promise<void>
   errors: ErrorWriter
   tools: ExchangeTools
-  /** Of all bodies that are here; of all uploads that lie on disk. */
+  /** The bytes of all bodies that are here; `spool` has those of all uploads that lie on disk. */
   memory: SharedBytes
   spool: SpoolRoom
   /** How long a JSON body may take to arrive, and an upload may pause. */
@@ -84,8 +84,8 @@ const jsonLimits = (options: PaidOptions): JsonLimits => ({
 })
 
 /**
- * By its length alone, before it is read. An answer that is kept under a key costs nothing; a new key says nothing, nor
- * does one whose own body was shorter.
+ * Refuses a body by its length alone, before it is read. An answer that is kept under a key costs nothing; a new key
+ * says nothing, nor does one whose own body was shorter.
  */
 const refuseUnpaid = async (
   request: FastifyRequest,

@@ -31,7 +31,7 @@ const weighSent = (
   return { most, least: head.includes('"input_image"') ? Math.min(most, IMAGE_TOKENS) : most }
 }
 
-/** Of the provider's events only deltas are LLM tokens that nothing else reports. */
+/** Only the provider's deltas are LLM tokens that nothing else reports. */
 const weighReceived = (type: string | undefined, bytes: number): number => {
   if (!type?.endsWith('.delta')) return 0
   const isAudio = type.endsWith('audio.delta')
@@ -39,7 +39,7 @@ const weighReceived = (type: string | undefined, bytes: number): number => {
   return Math.max(1, bytes - ENVELOPE_BYTES) / perToken
 }
 
-/** Also where an escape may hide a name. */
+/** An escape may hide a name: it counts as one. */
 const ASIDE = /"(?:conversation|input)"|\\u/
 
 /** Whether it may ask for a response that reads less than the conversation: also a message that shows too little of itself. */
@@ -95,7 +95,7 @@ const createContext = () => {
 export const createTally = () => {
   const context = createContext()
   let output = 0
-  /** From then on a report may be one of a response beside the conversation. */
+  /** A report may be one of a response beside the conversation from then on. */
   let isAside = false
   return {
     sent(type: string | undefined, head: Buffer, bytes: number) {

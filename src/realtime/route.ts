@@ -121,7 +121,7 @@ const realtimeFacts = ({ mostTokens, leastTokens }: NextInput): CostFacts => ({
   seconds: 0,
 })
 
-/** Of the query the model alone goes up: other names (`call_id`) would reach into sessions of other tenants. */
+/** The model is all of the query that goes up: other names (`call_id`) would reach into sessions of other tenants. */
 const buildTarget = (request: FastifyRequest, { provider, upstreamModel, dialect }: Step): DialTarget => {
   const url = new URL(`${provider.origin}${provider.basePath}/realtime`)
   url.searchParams.set('model', upstreamModel)

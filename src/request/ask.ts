@@ -11,7 +11,7 @@ export interface OutgoingBody {
 
 /** What a request's body says that the gateway needs to know, whatever its encoding. */
 export interface Ask extends CostFacts {
-  /** As the client named it. */
+  /** The model as the client named it. */
   model: string
   /** Models that hosted tools are to ask. */
   besides: readonly string[]
@@ -21,7 +21,7 @@ export interface Ask extends CostFacts {
   mustAskForUsage: boolean
   /** JSON text for the tokenizer when nobody reports usage. */
   text: (() => Buffer) | undefined
-  /** Of a form that came with an `Idempotency-Key`: its content, whatever the boundary, and how long it was with it. */
+  /** The content of a form that came with an `Idempotency-Key`, whatever its boundary, and how long it was with it. */
   content: { hash: string; bytes: number } | undefined
   /** What goes to a provider under its own name for the model. Undefined: spent, cannot be sent again. */
   bodyFor(upstreamModel: string, askForUsage: boolean): OutgoingBody | undefined

@@ -11,7 +11,7 @@ export interface BodyLimits {
   timeoutMs: number
 }
 
-/** With what it keeps time, and out of what its bytes are taken. */
+/** What a body's time is kept with, and what its bytes are taken out of. */
 export interface JsonLimits extends BodyLimits {
   deadlines: Deadlines
   memory: SharedBytes
@@ -21,7 +21,7 @@ export interface JsonLimits extends BodyLimits {
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Where the body's bytes are counted while anybody may still need them. Of a paid request past its parser. */
+    /** Where a paid request's body is counted, from its parser on, while anybody may still need its bytes. */
     bodyLease: Lease | undefined
   }
 }
@@ -64,7 +64,7 @@ export const collectBody = (
 /** What `collectBody` leaves; a form upload is its stream. */
 export const isChunks = (body: unknown): body is Buffer[] => Array.isArray(body)
 
-interface Collecting extends JsonLimits {
+interface CollectorOptions extends JsonLimits {
   lease: Lease
   announced: number
   done: Done
@@ -74,16 +74,16 @@ interface Collecting extends JsonLimits {
 class BodyCollector {
   readonly #request: FastifyRequest
   readonly #stream: IncomingMessage
-  readonly #options: Collecting
+  readonly #options: CollectorOptions
   readonly #gathered: GatheredBytes
   readonly #deadline: Deadline
   #state: 'waiting' | 'reading' | 'over' = 'waiting'
-  /** Of the time that it may take, while it is not the gateway that makes it wait. */
+  /** What is left of the time that it may take, while it is not the gateway that makes it wait. */
   #leftMs: number
   #seenBytes = 0
   #slowLooks = 0
 
-  constructor(request: FastifyRequest, stream: IncomingMessage, options: Collecting) {
+  constructor(request: FastifyRequest, stream: IncomingMessage, options: CollectorOptions) {
     this.#request = request
     this.#stream = stream
     this.#options = options

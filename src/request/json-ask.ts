@@ -20,7 +20,7 @@ export interface WholeBody {
   chunks: readonly Buffer[]
 }
 
-/** Of what `collectBody` leaves: one piece, or none of an empty body. */
+/** The whole of what `collectBody` leaves: one piece, or none of an empty body. */
 export const wholeOf = (chunks: readonly Buffer[]): WholeBody => ({
   view: chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks),
   chunks,
@@ -72,7 +72,7 @@ const buildAsk = (endpoint: Endpoint, { fields, bound, body: { view, chunks } }:
   fields.object('stream_options')
   const wantsUsage = fields.value('stream_options.include_usage') === true
   const mustAskForUsage = dialect.asksForUsage && stream && !wantsUsage
-  const places = findPlaces(fields, mustAskForUsage)
+  const spans = findSpans(fields, mustAskForUsage)
   return {
     dialect,
     model,
@@ -87,7 +87,7 @@ const buildAsk = (endpoint: Endpoint, { fields, bound, body: { view, chunks } }:
     mustAskForUsage,
     text: () => view,
     content: undefined,
-    bodyFor: (upstreamModel, askForUsage) => rewrite(chunks, places, upstreamModel, askForUsage),
+    bodyFor: (upstreamModel, askForUsage) => rewrite(chunks, spans, upstreamModel, askForUsage),
     discard: nothing,
   }
 }
@@ -106,9 +106,9 @@ const refuseOthers = (fields: JsonFields, { hasBackground }: Dialect): void => {
       { param },
     )
   }
-  // To an image it is what stands behind the picture: `transparent`, `opaque`, `auto`.
-  const isLater = hasBackground ? fields.flag('background') : fields.value('background') === true
-  if (isLater) {
+  // For an image it says what stands behind the picture: `transparent`, `opaque`, `auto`.
+  const isInBackground = hasBackground ? fields.flag('background') : fields.value('background') === true
+  if (isInBackground) {
     throw invalidRequest('"background" is not served here: its result could not be fetched', {
       param: 'background',
     })
@@ -157,18 +157,18 @@ const readOutputLimit = (fields: JsonFields, { outputLimitFields }: Dialect): nu
 }
 
 /** Where a body is rewritten. */
-interface Places {
-  model: Place | undefined
+interface Spans {
+  model: Span | undefined
   usage: Splice | undefined
 }
 
-interface Place {
+interface Span {
   start: number
   end: number
   text: string | undefined
 }
 
-const findPlaces = (fields: JsonFields, mustAskForUsage: boolean): Places => ({
+const findSpans = (fields: JsonFields, mustAskForUsage: boolean): Spans => ({
   model: fields.find('model'),
   usage: mustAskForUsage ? usageSplice(fields) : undefined,
 })
@@ -176,7 +176,7 @@ const findPlaces = (fields: JsonFields, mustAskForUsage: boolean): Places => ({
 /** The same bytes but for two things: `model` is the provider's name, and the usage chunk is asked for. */
 const rewrite = (
   chunks: readonly Buffer[],
-  { model, usage }: Places,
+  { model, usage }: Spans,
   upstreamModel: string,
   askForUsage: boolean,
 ): OutgoingBody => {

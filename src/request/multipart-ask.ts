@@ -21,7 +21,7 @@ export const readMultipartAsk = async (
   stream: IncomingMessage,
   limits: UploadLimits,
 ): Promise<Ask> => {
-  // Under a key the whole form is read before it begins: only then is it known whether it is the one of before.
+  // A form under a key is read whole before its exchange begins: only then is it known whether it is the one of before.
   const hash = stream.headers['idempotency-key'] === undefined ? undefined : createHash('sha256')
   const reader = createMultipartReader(readBoundary(stream.headers['content-type'] ?? ''), hash)
   const upload = openUpload(stream, reader, limits)

@@ -8,13 +8,13 @@ export const API_NAMES = ['openai', 'anthropic'] as const
 
 /** Somebody who answers: an origin, the key that goes there and nowhere else, and what it speaks. */
 export interface Provider {
-  /** As plans and logs name it, e.g. `openai_original`. */
+  /** The name in plans and logs, e.g. `openai_original`. */
   name: string
   /** Scheme, host and port, e.g. `https://api.openai.com`. */
   origin: string
   /** What stands before the endpoint's own path, without a trailing slash, e.g. `/v1`; may be empty. */
   basePath: string
-  /** Sent to `origin` alone. Undefined for the offline demo provider. */
+  /** The secret goes to `origin` alone. Undefined for the offline demo provider. */
   key: string | undefined
   dialects: readonly ApiName[]
   /** Whether it takes `stream_options.include_usage` (a few refuse unknown fields). */

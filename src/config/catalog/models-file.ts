@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { isDeepStrictEqual } from 'node:util'
+import { errorText } from '../../errors.ts'
 import { SettingsError } from '../mistakes.ts'
 import { BUILTIN_MODELS } from './builtin-catalog.ts'
 import type { Catalog, CatalogSettings, Model, Provider } from './catalog.ts'
@@ -57,7 +58,7 @@ function readFile(text: string, mistakes: string[]): ModelsFile | undefined {
   return file
 }
 
-/** Only for those who have a models file: it would take a twentieth of every start. */
+/** The parser is loaded only for those who have a models file: it would take a twentieth of every start. */
 function loadYaml(): typeof import('yaml') {
   return createRequire(import.meta.url)('yaml')
 }
@@ -73,7 +74,7 @@ function parse(text: string, mistakes: string[]): unknown {
     return undefined
   } catch (error) {
     // Aliases that multiply, or nesting that outgrows the stack.
-    const why = error instanceof Error ? error.message : String(error)
+    const why = errorText(error)
     mistakes.push(`it cannot be read as YAML or JSON (${why})`)
     return undefined
   }

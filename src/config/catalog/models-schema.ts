@@ -1,5 +1,6 @@
 import * as v from 'valibot'
-import { isPlainObject, strictObject } from '../strict-object.ts'
+import { isRecord } from '../../json.ts'
+import { strictObject } from '../strict-object.ts'
 import { API_NAMES } from './catalog.ts'
 
 const text = v.string('must be string')
@@ -48,8 +49,8 @@ const modelSchema = strictObject({
   fallbacks: v.optional(v.array(text, 'must be array')),
 })
 
-/** By name: each entry is read by itself, so that one with a mistake hides no other. */
-const entries = v.custom<object>(isPlainObject, 'must be object')
+/** Each entry is read by itself, under its name, so that one with a mistake hides no other. */
+const entries = v.custom<object>(isRecord, 'must be object')
 
 const fileSchema = strictObject({
   margin: v.optional(v.pipe(number, v.gtValue(-1, 'must be > -1'), v.maxValue(1000, 'must be <= 1000'))),
@@ -106,7 +107,7 @@ export function formatPath(keys: readonly string[]): string {
 }
 
 function readEntries(content: unknown, room: string): [name: string, value: unknown][] {
-  if (!isPlainObject(content) || !Object.hasOwn(content, room)) return []
+  if (!isRecord(content) || !Object.hasOwn(content, room)) return []
   const found: unknown = Reflect.get(content, room)
-  return isPlainObject(found) ? Object.entries(found) : []
+  return isRecord(found) ? Object.entries(found) : []
 }
