@@ -7,6 +7,7 @@ import {
   isSame,
   isScalar,
   malformed,
+  more,
   openedBy,
   plainEnd,
   readName,
@@ -294,6 +295,3 @@ export class JsonScan {
     throw malformed(this.#base + start)
   }
 }
-
-/** What begins at `at` goes on in the next piece. */
-const more = (at: number): number => -1 - at

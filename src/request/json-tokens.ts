@@ -118,3 +118,8 @@ export const isSame = (piece: Buffer, start: number, end: number, bytes: Uint8Ar
 }
 
 export const malformed = (at: number) => invalidJson(`The body is not valid JSON (byte ${at})`)
+
+/** What begins at `at` goes on in the next piece. */
+export function more(at: number): number {
+  return -1 - at
+}
