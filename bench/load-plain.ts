@@ -8,7 +8,7 @@ interface Job {
   request: { model: string; bytes: number; stream: boolean; headers: Record<string, string> }
   connections: number
   warmMs: number
-  /** Before the window opens, at least so many, but for at most 25 seconds. */
+  /** How many are made at least before the window opens, for at most 25 seconds. */
   warmRequests?: number
   windowMs: number
 }

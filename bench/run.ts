@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { errorText } from '../src/errors.ts'
 import type { Candidate } from './candidates.ts'
 import { bareCandidate, gatewayCandidate, nginxCandidate } from './candidates.ts'
 import { endAllWithProcess, endChild, OTHER_CORE, startPinned } from './children.ts'
@@ -48,9 +49,11 @@ if (checkout !== undefined && !existsSync(join(checkout, 'node_modules'))) {
   process.exit(2)
 }
 const wanted = flags.only?.split(',') ?? [...Object.keys(LOADS), ...OTHERS]
-const unknown = wanted.filter((name) => !(name in LOADS) && !OTHERS.includes(name))
-if (unknown.length > 0) {
-  console.error(`unknown: ${unknown.join(', ')}; there are ${[...Object.keys(LOADS), ...OTHERS].join(', ')}`)
+const unknownNames = wanted.filter((name) => !(name in LOADS) && !OTHERS.includes(name))
+if (unknownNames.length > 0) {
+  console.error(
+    `unknown: ${unknownNames.join(', ')}; there are ${[...Object.keys(LOADS), ...OTHERS].join(', ')}`,
+  )
   process.exit(2)
 }
 const rounds = Number(flags.rounds ?? (flags.quick ? 2 : 4))
@@ -73,7 +76,7 @@ async function alternate<T>(
       try {
         results.get(candidate.name)?.push(await measure(candidate))
       } catch (error) {
-        console.error(`${title}: ${candidate.name} failed: ${error instanceof Error ? error.message : error}`)
+        console.error(`${title}: ${candidate.name} failed: ${errorText(error)}`)
       }
     }
   }

@@ -168,7 +168,8 @@ export async function measurePaced(candidate: Candidate, seconds: number): Promi
  */
 export async function measureMemory(candidate: Candidate): Promise<number> {
   const running = await candidate.start()
-  // Counted in requests: on a slow machine 300 ms of them leave the process cold, and its warming up would be measured.
+  // The warm-up is counted in requests: on a slow machine 300 ms of them leave the process cold, and its warming up
+  // would be measured.
   await warmStreams(candidate, running, { warmMs: 300, warmRequests: 2_000 })
   await new Promise((calm) => setTimeout(calm, 1000))
   const idle = memoryBytes(running.pid)
@@ -187,7 +188,7 @@ export async function measureMemory(candidate: Candidate): Promise<number> {
   }
 }
 
-/** From the start of the process to its first answer over HTTP, in milliseconds. */
+/** The time from the start of the process to its first answer over HTTP, in milliseconds. */
 export async function measureStart(candidate: Candidate): Promise<number> {
   const running = await candidate.start()
   const from = performance.now()

@@ -39,7 +39,7 @@ export interface AppNeeds {
   keys: IdempotencyStore
   /** Limits that replicas share; undefined: there are none. */
   counts?: SharedCounts | undefined
-  /** Of Redis, where there is one. */
+  /** The memory of Redis, where there is one. */
   redisMemory?: Gauges['redisMemory']
   catalog(): Catalog
   logger: FastifyBaseLogger

@@ -2,9 +2,9 @@ const TICK_MS = 50
 
 /** Something that is to happen unless it is called off. */
 export interface Deadline {
-  /** From now on so many milliseconds, whatever was left before. */
+  /** It runs out in so many milliseconds from now, whatever was left before. */
   start(ms: number): void
-  /** The last `start` once more. */
+  /** It begins the last `start` once more. */
   again(): void
   stop(): void
 }
@@ -23,7 +23,7 @@ export class Deadlines {
     return new Running(this, onDue)
   }
 
-  /** This and `end`: for `Running` alone. */
+  /** `Running` alone calls this and `end`. */
   begin(one: Running): void {
     if (!this.#ticker) {
       this.#tickedMs = performance.now()
@@ -43,7 +43,9 @@ export class Deadlines {
     one.slot = -1
   }
 
-  /** In the order in which they were due, however late this tick is; one may stop another or begin it again. */
+  /**
+   * They end in the order in which they were due, however late this tick is; one may stop another or begin it again.
+   */
   #tick(): void {
     const now = performance.now()
     this.#tickedMs = now
@@ -86,14 +88,11 @@ class Running implements Deadline {
   }
 }
 
-/** Resolves when the work is done or the time is over, whichever is first. */
-export function within(ms: number, work: Promise<unknown>): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms)
-    const end = (): void => {
-      clearTimeout(timer)
-      resolve()
-    }
-    work.then(end, end)
+/** What `work` comes to, or `late` when it takes longer than `ms`; the work itself goes on. The process waits for either. */
+export async function within(ms: number, work: Promise<unknown>, late?: unknown): Promise<unknown> {
+  let timer: NodeJS.Timeout | undefined
+  const over = new Promise<unknown>((resolve) => {
+    timer = setTimeout(resolve, ms, late)
   })
+  return Promise.race([work, over]).finally(() => clearTimeout(timer))
 }

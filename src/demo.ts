@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Provider } from './config/catalog/catalog.ts'
+import { isRecord } from './json.ts'
 import { createServer } from './node-http.ts'
 
 /** The offline provider: a real HTTP server on loopback that answers with what it was asked. */
@@ -85,9 +86,6 @@ const lastText = ({ messages }: DemoRequest): string => {
   const parts: unknown[] = Array.isArray(content) ? content : []
   return parts.map((part) => (isRecord(part) && typeof part.text === 'string' ? part.text : '')).join('')
 }
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null
 
 const words = (text: string): string[] => text.match(/\s*\S+|\s+$/g) ?? []
 

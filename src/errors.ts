@@ -2,9 +2,9 @@
 export interface ErrorDetail {
   /** The request field at fault, for the client's `error.param`. */
   param?: string
-  /** When asking again makes sense, in milliseconds; also marks the error as passing. */
+  /** How long to wait before asking again makes sense; it also marks the error as passing. */
   retryAfterMs?: number
-  /** For the log alone: never shown to the client. */
+  /** The log alone has it: it is never shown to the client. */
   cause?: unknown
 }
 
@@ -82,3 +82,18 @@ export const gatewayBusy = define(503, 'gateway_busy', 'api_error', true)
 export const spoolFull = define(503, 'spool_full', 'api_error', true)
 export const gatewayRestarting = define(503, 'gateway_restarting', 'api_error', true)
 export const upstreamTimeout = define(504, 'upstream_timeout', 'api_error', true)
+
+/** JavaScript lets anything be thrown; what is no error becomes one. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown))
+}
+
+/** The words of what was thrown, for an operator's eyes: they may name files and hosts. */
+export function errorText(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown)
+}
+
+/** The code that Node gives its own errors, such as `ENOENT`; undefined for an error without one. */
+export function codeOf(thrown: unknown): unknown {
+  return thrown instanceof Error ? Reflect.get(thrown, 'code') : undefined
+}

@@ -10,6 +10,7 @@ import { loadEnvFile } from './config/env/env-file.ts'
 import { readSettings, type Settings } from './config/env/settings.ts'
 import { SettingsError } from './config/mistakes.ts'
 import { openDemoProvider } from './demo.ts'
+import { codeOf } from './errors.ts'
 import type { Warn } from './stores/contracts/warn.ts'
 import { openStores, StoreError, type Stores } from './stores/open.ts'
 import { type Log, openLog } from './telemetry/logger/logger.ts'
@@ -21,7 +22,7 @@ const EXIT_CONFIG = 78
 const EXIT_FAILED = 1
 /** The token command's socket takes a tenth of the start: it comes after the first answers. */
 const DOOR_AFTER_MS = 50
-/** After the drain, cut streams get this long to settle. */
+/** Cut streams get this long to settle after the drain. */
 const LAST_SETTLEMENTS_MS = 5_000
 
 const fail = (text: string, code = EXIT_CONFIG): never => {
@@ -100,7 +101,7 @@ const openStoresOrFail = async (settings: Settings, warn: Warn): Promise<Stores>
 
 const start = async (): Promise<void> => {
   const settings = readEnvironment()
-  // Before the stores: what they find wrong while they open is told as well.
+  // The log opens before the stores: what they find wrong while they open is told as well.
   const log = openLog({ dir: settings.logDir, level: settings.logLevel })
   log.hide(secretsOf(settings))
   const stores = await openStoresOrFail(settings, (fields, text) => log.logger.warn(fields, text))
@@ -118,7 +119,7 @@ const start = async (): Promise<void> => {
   }
   handleSignals({ gateway, settings, stores, log, closeRest }, catalog.reload)
   await listenOrFail(gateway, settings)
-  // Kept only when the start can no longer fail: a token that was never shown would be lost for good.
+  // The token is kept only when the start can no longer fail: one that was never shown would be lost for good.
   const shownSecret = settings.adminFirst === undefined ? await makeMaster(stores.tokens) : undefined
   const { port } = gateway.app.server.address() as AddressInfo
   logger.info(
@@ -128,13 +129,13 @@ const start = async (): Promise<void> => {
   warnOfOldNode(log)
   // A moment after the first requests, which need no door; the token command waits for it.
   setTimeout(() => {
-    // With Redis the token command needs no server, and replicas may share the folder.
+    // The token command needs no server where there is Redis, and replicas may share the folder.
     if (settings.redis === undefined) door = openDoor(stores, settings, logger)
   }, DOOR_AFTER_MS)
   if (shownSecret) showFirstSteps(shownSecret, port, catalog.current().models.keys().next().value ?? 'gpt-4o')
 }
 
-/** Without it the gateway serves all the same: only tokens cannot be made beside it. */
+/** The gateway serves without a door all the same: only tokens cannot be made beside it. */
 const openDoor = async (
   { tokens }: Stores,
   { dbDir }: Settings,
@@ -153,7 +154,7 @@ const listenOrFail = async ({ app }: Gateway, { port, host }: Settings): Promise
   try {
     await app.listen({ port, host })
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
+    const code = String(codeOf(error) ?? 'unknown')
     const way =
       code === 'EADDRINUSE' ? 'stop what uses that port, or set another PORT' : 'check PORT and HOST'
     fail(`The gateway cannot listen on ${host}:${port} (${code}): ${way}`, EXIT_FAILED)

@@ -18,7 +18,7 @@ interface Work {
 
 /** One round for the whole app: with one for each user, two would take two turns in one go. */
 export const createTurns = (): Turns => {
-  /** In the order of their next turns. */
+  /** The works in the order of their next turns. */
   const lines = new Map<string, Work[]>()
   let isDue = false
   const plan = (): void => {

@@ -32,7 +32,7 @@ export const warnOfOldNode = (log: Log): void => {
   }
 }
 
-/** By hand: the first comparison by locale loads the collation's tables, which takes 25 ms. */
+/** Versions are compared by hand: the first comparison by locale loads the collation's tables, which takes 25 ms. */
 const isOlder = (version: string, safe: string): boolean => {
   const [, minor = 0, patch = 0] = version.split('.').map(Number.parseFloat)
   const [, safeMinor = 0, safePatch = 0] = safe.split('.').map(Number.parseFloat)

@@ -8,7 +8,10 @@ export interface Attempts {
 
 export const NO_ATTEMPTS: Attempts = { timesMs: [], addresses: [] }
 
-/** In units of the shortest wait, 2 minutes: two in ten minutes and four an hour, where Let's Encrypt allows five failures. */
+/**
+ * The limits are in units of the shortest wait, 2 minutes: two in ten minutes and four an hour, where Let's Encrypt
+ * allows five failures.
+ */
 const LIMITS = [
   { most: 2, units: 5 },
   { most: 4, units: 30 },

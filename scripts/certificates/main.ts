@@ -14,7 +14,10 @@ import { askForCertificate } from './traefik.ts'
 import { watchName } from './watch.ts'
 
 const TRAEFIK = { host: 'traefik', port: 8443 }
-/** For Traefik, whose looks are held until something changes, and for the operator's: "curl -s localhost:8089/names" inside. */
+/**
+ * Traefik asks here, and is held until something changes, and so does the operator: "curl -s localhost:8089/names"
+ * inside.
+ */
 const OWN_PORT = 8089
 const ATTEMPTS_FILE = '/var/lib/certificates/attempts.json'
 const MISCONFIGURED = 78

@@ -44,11 +44,11 @@ const orderFor = (name: string): [string, object] => [
  * The order goes on, and what comes of it is served and renewed without any of this.
  */
 export interface Orders {
-  /** Kept when Traefik has taken the name. */
+  /** Resolves when Traefik has taken the name. */
   order(name: string): Promise<void>
   /** The configuration: waits for a change, unless it is a connection's first look. */
   look(isFirst: boolean): Promise<object>
-  /** Kept when Traefik has been shown that nothing is ordered any more, or has not looked for two seconds. */
+  /** Resolves when Traefik has been shown that nothing is ordered any more, or has not looked for two seconds. */
   end(): Promise<void>
 }
 

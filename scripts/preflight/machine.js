@@ -14,7 +14,7 @@ const said = (command, args) => {
   return status === 0 ? stdout.trim() : ''
 }
 
-// In a container (scripts/preflight.sh) there is no docker to ask: the answers come along as variables.
+// There is no docker to ask in a container (scripts/preflight.sh): the answers come along as variables.
 const dockerVersion = () =>
   process.env.DOCKER_VERSION ?? said('docker', ['version', '--format', '{{.Server.Version}}'])
 const composeVersion = () =>

@@ -124,7 +124,7 @@ const checkCertificates = (settings) => {
 /** Traefik's, with a request in it; and with an upload over HTTP/2 that nobody reads. */
 const CONNECTION_BYTES = 100_000
 const UNREAD_UPLOAD_BYTES = 1_300_000
-/** As docker-compose.prod.yml has them. */
+/** The values that docker-compose.prod.yml has. */
 const DEFAULTS = { EDGE_CONNECTIONS: '4096', EDGE_CONNECTIONS_PER_ADDRESS: '512', TRAEFIK_MEMORY: '1g' }
 
 /** @param {Settings} settings */

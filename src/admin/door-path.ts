@@ -8,7 +8,7 @@ const MOST_BYTES = 100
 /** A name for the socket that is short enough for the kernel. */
 export interface DoorPath {
   path: string
-  /** Once nobody needs the name any more. */
+  /** To be called once nobody needs the name any more. */
   release(): void
 }
 

@@ -11,7 +11,7 @@ import type { TokenStore } from '../stores/contracts/token-store.ts'
 import { type DoorPath, openDoorPath } from './door-path.ts'
 import { adminTokens } from './tokens.ts'
 
-/** In every answer, so that the token command never takes another server for this one. */
+/** Every answer has this header, so that the token command never takes another server for this one. */
 export const DOOR_HEADER = 'x-gateway-door'
 
 const NO_DOOR: Door = { close: async () => undefined }
@@ -63,7 +63,7 @@ export async function openAdminDoor({ tokens, dbDir, logger }: DoorOptions): Pro
 async function listen(app: FastifyInstance, { path }: DoorPath): Promise<void> {
   removeStale(path)
   await app.ready()
-  // Not app.listen(): it logs an address, and this one is no address that anybody could call.
+  // This is not app.listen(), which logs an address: this one is no address that anybody could call.
   await new Promise<void>((resolve, reject) => {
     app.server.once('error', reject).listen(path, resolve)
   })

@@ -8,9 +8,9 @@ import { hashSecret } from './secret.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** There for everything past the auth room. */
+    /** The token is there for everything past the auth room. */
     token: Token
-    /** Of the secret that it came with: while a rotation overlaps, one of several. */
+    /** The hash of the secret that it came with: while a rotation overlaps, a token has several. */
     secretHash: string
   }
 }
@@ -18,7 +18,7 @@ declare module 'fastify' {
 export interface ClientAuthOptions {
   tokens: Pick<TokenStore, 'find'>
   now?: () => number
-  /** Before a request without a valid token is refused; may throw another refusal. */
+  /** It is called before a request without a valid token is refused, and may throw another refusal. */
   onRefused?(request: FastifyRequest): Promise<void> | void
 }
 

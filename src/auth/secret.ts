@@ -2,7 +2,7 @@ import { hash, randomBytes } from 'node:crypto'
 
 const MADE_HERE = /^gw-[\w-]{43}$/
 const PREFIX_LENGTH = 7
-/** Of a secret that somebody chose, the first characters may be half of what there is to guess. */
+/** The first characters of a secret that somebody chose may be half of what there is to guess. */
 const CHOSEN_PREFIX_LENGTH = 2
 
 /** A new secret: 256 random bits behind a mark that secret scanners can look for. */

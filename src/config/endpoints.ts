@@ -13,7 +13,7 @@ export type DialectName =
 
 /** One endpoint whose requests are paid for. */
 export interface PaidEndpoint {
-  /** Below `/v1` here and below the provider's base URL there. */
+  /** It follows `/v1` here and the provider's base URL there. */
   path: string
   dialect: DialectName
   takes: 'json' | 'multipart' | 'either'

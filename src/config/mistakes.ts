@@ -1,3 +1,5 @@
+import { codeOf } from '../errors.ts'
+
 /** Everything the operator got wrong, at once: one line each, with the variable and a way out. */
 export class SettingsError extends Error {
   readonly mistakes: readonly string[]
@@ -11,5 +13,5 @@ export class SettingsError extends Error {
 
 /** The system's short name for what failed, such as `ENOENT`: it repeats no path and no content. */
 export function readCode(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'
+  return String(codeOf(error) ?? 'unreadable')
 }

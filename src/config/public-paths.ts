@@ -6,7 +6,7 @@ const OWN_TREES = ['/health', '/ready', '/metrics', '/admin', '/v1/models', '/v1
 /** Paths that are paid for; their sub-paths (`/v1/messages/batches`) may be passed through. */
 const PAID = PAID_ENDPOINTS.map(({ path }) => `/v1${path}`)
 
-/** For public paths that lead elsewhere: what is wrong with one. */
+/** What is wrong with a public path that is to lead to somebody else; undefined: nothing. */
 export function findPathMistake(prefix: string): string | undefined {
   if (!/^(\/[A-Za-z0-9._~-]+)+$/.test(prefix) || /(^|\/)\.{1,2}(\/|$)/.test(prefix)) {
     return 'must begin with a plain path such as /v1/files: no wildcard, no "..", no query'

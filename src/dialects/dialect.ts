@@ -6,7 +6,7 @@ import type { JsonRecord } from '../json.ts'
 import type { Usage } from './usage.ts'
 
 /** One wire format: how it is asked for, what its answers say was used and said, and how its errors look. */
-export interface Dialect extends Api, Counted, Reported, Told {
+export interface Dialect extends Api, Counting, Reporting, Wording {
   /** For the counting thread, where no function can be sent. */
   name: DialectName
 }
@@ -35,7 +35,7 @@ export interface ListedModel {
 }
 
 /** What of a request costs, and what decides that. */
-export interface Counted {
+export interface Counting {
   isFree: boolean
   /** What a price may name for it in place of LLM tokens. */
   unit: Unit | undefined
@@ -54,7 +54,7 @@ export interface Counted {
 }
 
 /** How an answer reports what was used. */
-export interface Reported {
+export interface Reporting {
   /** Whether a stream must be asked for its usage by `stream_options`. */
   asksForUsage: boolean
   /** A `usage` object in our words; undefined when it says nothing credible. */
@@ -74,13 +74,13 @@ export interface Reported {
 }
 
 /** What a client can read of an answer, thoughts and tool calls included. */
-export interface Told {
+export interface Wording {
   textOfEvent(event: JsonRecord): string
   textOfAnswer(answer: JsonRecord): string
 }
 
 /** What most formats do. */
-const USUAL: Counted & Omit<Reported, 'readReport'> & Told = {
+const USUAL: Counting & Omit<Reporting, 'readReport'> & Wording = {
   isFree: false,
   unit: undefined,
   countsImages: false,
@@ -98,7 +98,7 @@ const USUAL: Counted & Omit<Reported, 'readReport'> & Told = {
   reportDepth: 1,
   endTypes: [],
   repeatsAnswer: true,
-  textOfEvent: textOfDelta,
+  textOfEvent: () => '',
   textOfAnswer: () => '',
 }
 
@@ -108,10 +108,4 @@ export function buildDialect(
   own: Pick<Dialect, 'name' | 'readReport'> & Partial<Dialect>,
 ): Dialect {
   return { ...api, ...USUAL, ...own }
-}
-
-/** Later events of a typed stream repeat what its deltas said; audio deltas are base64. */
-function textOfDelta({ type, delta }: JsonRecord): string {
-  const isText = typeof type === 'string' && type.endsWith('.delta') && !type.endsWith('audio.delta')
-  return isText && typeof delta === 'string' ? delta : ''
 }

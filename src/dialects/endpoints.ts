@@ -4,9 +4,15 @@ import { type DialectName, PAID_ENDPOINTS, type PaidEndpoint } from '../config/e
 import { anthropicCountTokens, anthropicMessages } from './anthropic-messages.ts'
 import type { Dialect } from './dialect.ts'
 import { openaiChat } from './openai-chat.ts'
-import { openaiImages, openaiRealtime, openaiSpeech, openaiTranscription } from './openai-media.ts'
+import { openaiRealtime } from './openai-realtime.ts'
 import { openaiResponses } from './openai-responses.ts'
-import { openaiEmbeddings, openaiRerank } from './openai-vectors.ts'
+import {
+  openaiEmbeddings,
+  openaiImages,
+  openaiRerank,
+  openaiSpeech,
+  openaiTranscription,
+} from './openai-tasks.ts'
 
 /** Every wire format by its name. */
 export const DIALECTS: Readonly<Record<DialectName, Dialect>> = {

@@ -1,3 +1,4 @@
+import type { JsonRecord } from '../json.ts'
 import { textOfParts } from './message-parts.ts'
 import { openai } from './openai.ts'
 
@@ -10,5 +11,12 @@ export const openaiResponses = openai('openai-responses', {
   hasBackground: true,
   reportDepth: 2,
   endTypes: ['response.completed', 'response.incomplete', 'response.failed'],
+  textOfEvent: textOfTypedEvent,
   textOfAnswer: ({ output }) => textOfParts(output),
 })
+
+/** Later events of a typed stream repeat what its deltas said; audio deltas are base64. */
+export function textOfTypedEvent({ type, delta }: JsonRecord): string {
+  const isText = typeof type === 'string' && type.endsWith('.delta') && !type.endsWith('audio.delta')
+  return isText && typeof delta === 'string' ? delta : ''
+}

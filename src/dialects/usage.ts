@@ -11,7 +11,7 @@ export interface Usage {
   seconds: number
   characters: number
   images: number
-  /** Counted by us because the provider reported nothing. */
+  /** True where we counted because the provider reported nothing. */
   estimated: boolean
 }
 
@@ -38,14 +38,6 @@ export function readUsageReport(report: JsonRecord, readInput: ReadInput): Usage
   const usage =
     report.prompt_tokens === undefined ? readInputOutput(report, readInput) : readPromptCompletion(report)
   return usage && isSane(usage) ? usage : undefined
-}
-
-/** The report of what has no output: embeddings and rankings. */
-export function readInputReport(report: JsonRecord): Usage | undefined {
-  if (report.type === 'duration') return readDuration(report.seconds)
-  const named = [report.prompt_tokens, report.input_tokens, report.total_tokens]
-  const inputTokens = readCount(named.find((value) => value !== undefined && value !== null))
-  return inputTokens === undefined ? undefined : { ...NO_USAGE, inputTokens }
 }
 
 /** Audio is paid by its length when the provider names no tokens. */

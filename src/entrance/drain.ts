@@ -3,7 +3,7 @@ import { gatewayRestarting } from '../errors.ts'
 
 /** The way down: no new work, and a moment when the old work is done. */
 export interface Drain {
-  /** From `announce` on: whoever chooses between gateways is told to choose another one. */
+  /** True from `announce` on: whoever chooses between gateways is told to choose another one. */
   readonly isLeaving: boolean
   readonly isDraining: boolean
   announce(): void

@@ -6,7 +6,7 @@ import fp from 'fastify-plugin'
 import type { Dialect } from '../dialects/dialect.ts'
 import { dialectOfUrl } from '../dialects/endpoints.ts'
 import { openaiChat } from '../dialects/openai-chat.ts'
-import { type GatewayError, internalError, invalidRequest, notFound } from '../errors.ts'
+import { codeOf, type GatewayError, internalError, invalidRequest, notFound } from '../errors.ts'
 import { STATUS_CODES } from '../node-http.ts'
 import { readError } from './known-errors.ts'
 import { hearOut } from './unread-body.ts'
@@ -47,7 +47,7 @@ const isAnswering = (socket: Socket): boolean => {
   return typeof answer === 'object' && answer !== null && Reflect.get(answer, 'headersSent') === true
 }
 
-/** For Fastify's option of this name: bytes that are no HTTP request, or that came too slowly. */
+/** Fastify's option of this name: it hears of bytes that are no HTTP request, or that came too slowly. */
 export const clientErrorHandler = (failure: Error, socket: Socket): void => {
   if (
     socket.destroyed ||
@@ -73,12 +73,12 @@ export const clientErrorHandler = (failure: Error, socket: Socket): void => {
   socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${head}\r\n${body}`, () => socket.destroySoon())
 }
 
-/** For the server's event `connect`, which Node would answer by hanging up. */
+/** It answers the server's event `connect`, on which Node would hang up. */
 export const refuseTunnel = ({ socket }: IncomingMessage): void =>
   clientErrorHandler(invalidRequest('CONNECT is not served here.'), socket)
 
 const readCode = (cause: unknown): string | undefined => {
-  const code: unknown = cause instanceof Error ? Reflect.get(cause, 'code') : undefined
+  const code = codeOf(cause)
   return typeof code === 'string' ? code : undefined
 }
 
@@ -101,7 +101,7 @@ const sendError = (thrown: unknown, request: FastifyRequest, reply: FastifyReply
   return reply.code(status).headers(headers).send(body)
 }
 
-/** For Fastify's option of this name: a URL that its router could not read. */
+/** Fastify's option of this name: it hears of a URL that the router could not read. */
 export const frameworkErrors = (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void => {
   reply.header('x-request-id', request.id)
   void sendError(error, request, reply)

@@ -6,26 +6,26 @@ import type { ServerResponse } from '../node-http.ts'
 /** Smaller pieces are put together; larger ones pass as they came. */
 const FINE_BYTES = 4 * 1024
 const BLOCK_BYTES = 16 * 1024
-/** So many chunks may be as small as they like: some encoders write a chunk for each word of a JSON text. */
+/** This many chunks may be as small as they like: some encoders write a chunk for each word of a JSON text. */
 const FREE_CHUNKS = 10_000
-/** Of more than those this is the least average: below it a body costs many times what its bytes do. */
+/** The least average of more chunks than those: below it a body costs many times what its bytes do. */
 const LEAST_AVERAGE_BYTES = 32
-/** As both above, of what comes when the answer is out and nobody needs the body. */
+/** The same two bounds for what comes when the answer is out and nobody needs the body. */
 const FREE_LATE_CHUNKS = 2_000
 const LEAST_LATE_AVERAGE_BYTES = 4 * 1024
 /** How long a refused client has to read why. */
 const FAREWELL_MS = 3_000
 
 /**
- * For the server's event `request`, before anybody reads: a chunked body's crumbs are put together, so that a body of a
- * million chunks is a few pieces to all who read it. Each chunk costs the parser a microsecond or two all the same:
- * a body of hardly anything else is refused, to whoever reads it, and is not read on.
+ * Hears the server's event `request` before anybody reads, and puts a chunked body's crumbs together, so that a body of
+ * a million chunks is a few pieces to all who read it. Each chunk costs the parser a microsecond or two all the same: a
+ * body of hardly anything else is refused, to whoever reads it, and is not read on.
  */
 export const gatherChunks = (request: IncomingMessage, response: ServerResponse): void => {
   if (request.headers['transfer-encoding'] === undefined) return
   const chunks = new FineChunks(request, response)
   request.push = (chunk) => chunks.push(chunk)
-  // Else Node parses what nobody has read when the answer is out, but pushes it no more: nobody would count it.
+  // Node would parse what nobody has read when the answer is out, but push it no more: nobody would count it.
   Reflect.set(request, '_dump', () => request.resume())
 }
 
@@ -36,7 +36,7 @@ class FineChunks {
   readonly #pass: (bytes: Buffer | null) => boolean
   #count = 0
   #bytes = 0
-  /** One alone passes as it came; of more a block is made. */
+  /** A chunk that is alone passes as it came; of more a block is made. */
   #alone: Buffer | undefined
   #block: Buffer | undefined
   #used = 0
@@ -53,7 +53,7 @@ class FineChunks {
     this.#pass = request.push.bind(request)
   }
 
-  /** In the place of the stream's own `push`: false when it has enough. */
+  /** This stands in the place of the stream's own `push`: false when it has enough. */
   push(chunk: Buffer | null): boolean {
     if (this.#isRefused) return this.#stop()
     if (chunk === null) {
@@ -76,7 +76,7 @@ class FineChunks {
     if (this.#lateCount <= FREE_LATE_CHUNKS) return true
     if (this.#lateBytes >= this.#lateCount * LEAST_LATE_AVERAGE_BYTES) return true
     this.#isRefused = true
-    // Not cut: the answer may still be on its way, and a reset would take it along.
+    // The connection is not cut: the answer may still be on its way, and a reset would take it along.
     return this.#stop()
   }
 
@@ -87,7 +87,7 @@ class FineChunks {
     this.#used += chunk.length
     if (!this.#isScheduled) {
       this.#isScheduled = true
-      // When all is parsed that was read in this turn. (A tick comes after each chunk.)
+      // It runs when all is parsed that was read in this turn: a tick would come after each chunk.
       setImmediate(FineChunks.#flushLater, this)
     }
     const { readableLength, readableHighWaterMark } = this.#request

@@ -4,7 +4,7 @@ import { ServerResponse } from '../node-http.ts'
 
 /** When a client that has said its last word is asked whether it still listens, each time after the one before. */
 const PROBES_MS = [400, 4_000, 15_000, 60_000, 240_000]
-/** So long what comes back of that may be on its way: looked at twice. */
+/** How long the answer to that may be on its way; it is looked for twice. */
 const ROUND_TRIPS_MS = [100, 600]
 const KEEP_ALIVE_MS = 15_000
 
@@ -13,10 +13,10 @@ const KEEP_ALIVE_MS = 15_000
  * until something is sent to it: so it is sent what no client minds, and a client that is gone resets the connection.
  */
 export const watchClients = (server: Server, refuseHalf: (socket: Socket) => void): void => {
-  // Else Node ends the connection with the client's side of it.
+  // Without this Node ends the connection with the client's side of it.
   Reflect.set(server, 'httpAllowHalfOpen', true)
   server.on('connection', (socket: Socket) => {
-    // Asked for once, Node remembers it: `request.ip` is there also when the client is gone.
+    // Node remembers the address once it was asked for: `request.ip` is there also when the client is gone.
     if (socket.remoteAddress === undefined) socket.destroy()
     else
       socket.once('end', () => {
@@ -36,13 +36,13 @@ const probe = (socket: Socket, refuseHalf: (socket: Socket) => void): void => {
   socket.setKeepAlive(true, KEEP_ALIVE_MS)
   const waits = PROBES_MS.values()
   let timer: NodeJS.Timeout | undefined
-  const later = (ms: number, act: () => void): void => {
+  const schedule = (ms: number, act: () => void): void => {
     timer = setTimeout(act, ms).unref()
   }
   const listen = (looks: readonly number[]): void => {
     const [ms, ...rest] = looks
     if (ms === undefined) return next()
-    later(ms, () => {
+    schedule(ms, () => {
       // A socket that has read its end hears of a reset only when it writes, be it nothing.
       if (socket.writable) socket.write('')
       listen(rest)
@@ -51,7 +51,7 @@ const probe = (socket: Socket, refuseHalf: (socket: Socket) => void): void => {
   const next = (): void => {
     const { value: waitMs } = waits.next()
     if (waitMs === undefined) return
-    later(waitMs, () => {
+    schedule(waitMs, () => {
       // It may have stood behind another one.
       if (isHalf(socket)) return refuseHalf(socket)
       ask(socket)
@@ -71,6 +71,6 @@ const ask = (socket: Socket): void => {
     if (answer.req.httpVersion === '1.1') answer.writeContinue()
     return
   }
-  // Between two chunks: a size may begin with zeros (RFC 9112 section 7.1).
+  // The zero goes between two chunks, where a size may begin with zeros (RFC 9112 section 7.1).
   if (answer.chunkedEncoding && Reflect.get(answer, '_headerSent') === true) socket.write('0')
 }

@@ -5,7 +5,7 @@ import { dialectOfHeaders, dialectOfUrl } from '../dialects/endpoints.ts'
 
 const SAFE_ID = /^[A-Za-z0-9._:-]{1,128}$/
 
-/** For Fastify's `genReqId`: a client's own id when it is safe to repeat, else a new one, unique across restarts. */
+/** Fastify's `genReqId`: a client's own id when it is safe to repeat, else a new one, unique across restarts. */
 export const makeRequestId = (): ((request: Pick<IncomingMessage, 'headers'>) => string) => {
   const prefix = `req_${randomBytes(6).toString('hex')}`
   let count = 0

@@ -13,7 +13,7 @@ interface Heard {
   request: IncomingMessage
   socket: Socket
   untilMs: number
-  /** Counted on the socket: what is thrown away passes no listener. */
+  /** The bytes are counted on the socket: what is thrown away passes no listener. */
   mostBytesRead: number
 }
 
@@ -59,7 +59,9 @@ const isOver = ({ request, socket, untilMs, mostBytesRead }: Heard, now: number)
   return true
 }
 
-/** For an error that is written before its request is in: Fastify and Node would close as soon as it is out. */
+/**
+ * Lets an error be read that is written before its request is in: Fastify and Node would close as soon as it is out.
+ */
 export const hearOut = ({ raw: request }: FastifyRequest, reply: FastifyReply): void => {
   if (!hasBody(request) || request.complete || request.destroyed) return
   const { socket } = request

@@ -24,7 +24,7 @@ export class PlainAnswer implements Answer {
   readonly #isShort: boolean
   #held: Buffer[] = []
   #size = 0
-  /** There once bytes pass through. */
+  /** It is there once bytes pass through. */
   #meter: StreamMeter | undefined
 
   constructor(context: AnswerContext) {

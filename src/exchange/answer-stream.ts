@@ -103,7 +103,7 @@ export class StreamAnswer implements Answer {
     )
   }
 
-  /** Once, before the first byte leaves. */
+  /** The mark is made once, before the first byte leaves. */
   #mark(): void {
     if (this.#isMarked) return
     this.#isMarked = true
@@ -144,7 +144,7 @@ export class StreamAnswer implements Answer {
     }
   }
 
-  /** With the event that had begun: its end never came, and the client gets what there is. */
+  /** It includes the event that had begun: its end never came, and the client gets what there is. */
   #takeLast(): Buffer | undefined {
     const bytes = this.#takeSafely()
     const rest = this.#filter?.rest()
@@ -182,7 +182,7 @@ export class StreamAnswer implements Answer {
       const usage = this.#hasBytes ? this.#usage(last !== undefined) : undefined
       const settlement = await bill.settle(status, usage instanceof Promise ? await usage : usage)
       if (!last) return exchange.over()
-      // Where nothing of it has left yet, all of it goes as one piece, with its price.
+      // An answer of which nothing has left yet goes as one piece, with its price.
       this.#begin({ ...creditHeaders(settlement), 'content-length': String(last.length) })
       downstream.end(last)
     } catch {
@@ -193,5 +193,5 @@ export class StreamAnswer implements Answer {
 }
 
 const NOTHING = Buffer.alloc(0)
-/** Never written to: an array for each stream would be one too many. */
+/** Nobody writes to it: an array for each stream would be one too many. */
 const NONE: Buffer[] = []

@@ -1,7 +1,9 @@
 import type { Transform } from 'node:stream'
 import { createGunzip, createInflate } from 'node:zlib'
 
-/** For the meter alone: a compressed stream passes to the client as it is. Undefined: it is not compressed. */
+/**
+ * The meter alone reads through it: a compressed stream passes to the client as it is. Undefined: it is not compressed.
+ */
 export const openDecoder = (
   encoding: string | undefined,
   onPlain: (plain: Buffer) => void,

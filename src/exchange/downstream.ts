@@ -32,7 +32,7 @@ export interface ErrorWriter {
     dialect: Dialect,
     requestId: string,
   ): { status: number; headers: Record<string, string>; body: string }
-  /** After the first byte: one event of a stream. */
+  /** What is written after the first byte: one event of a stream. */
   event(error: unknown, dialect: Dialect, requestId: string): string
 }
 

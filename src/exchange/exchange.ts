@@ -23,10 +23,16 @@ import { isStream, openAnswer } from './open-answer.ts'
 import type { PaidRequest } from './paid-request.ts'
 import type { Shared } from './shared.ts'
 
-/** So long a stream's head waits for a first byte, and may fail over; then it leaves, lest somebody gives up a silent one. */
+/**
+ * How long a stream's head waits for a first byte, and may fail over; then it leaves, lest somebody gives up a silent
+ * one.
+ */
 const HEAD_PATIENCE_MS = 250
 
-/** From the first ask of a provider to the settled bill: failover before the first byte, one answer, one settlement. */
+/**
+ * One request's way from the first ask of a provider to the settled bill: failover before the first byte, one answer,
+ * one settlement.
+ */
 export class Exchange implements CallListener, AnswerOwner {
   readonly #paid: PaidRequest
   readonly #shared: Shared

@@ -48,7 +48,7 @@ export class HoldGuard {
   }
 }
 
-/** Only a guess of when to weigh, in bytes; the weighing counts as the bill will. */
+/** This is only a guess of when to weigh, in bytes; the weighing counts as the bill will. */
 const firstWeighing = ({ price, ask, heldMicros, endpoint }: AnswerContext): number => {
   if (price.outputMicros <= 0 || endpoint.dialect.isFree) return Number.POSITIVE_INFINITY
   const inputMicros = Math.ceil(ask.inputTokens / 4) * price.inputMicros

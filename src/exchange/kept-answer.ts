@@ -5,7 +5,7 @@ import type { Downstream } from './downstream.ts'
 
 /** A larger answer is not kept. */
 const MAX_KEPT_BYTES = 1024 * 1024
-/** Of another moment, or of the connection. */
+/** These headers speak of another moment, or of the connection. */
 const NOT_KEPT = ['content-length', 'x-gateway-credits-remaining']
 
 /** A downstream that remembers what it was told to write. */

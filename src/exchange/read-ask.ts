@@ -1,20 +1,18 @@
 import type { FastifyRequest } from 'fastify'
 import { bodyTooSlow, unsupportedMedia } from '../errors.ts'
-import type { Ask } from '../request/ask.ts'
+import { type Ask, leastFacts } from '../request/ask.ts'
 import { isChunks, type JsonLimits } from '../request/body.ts'
-import { type LongReading, readJsonAsk } from '../request/json-ask.ts'
-import { leastFacts } from '../request/least-facts.ts'
+import { type LongReading, readJsonAsk, wholeOf } from '../request/json-ask.ts'
 import { readMultipartAsk } from '../request/multipart-ask.ts'
 import type { UploadLimits } from '../request/multipart-upload.ts'
 import { checkQuery } from '../request/one-reading.ts'
-import { wholeOf } from '../request/whole.ts'
 import { planSteps, pricesOf } from '../routing/plan.ts'
 import type { PaidCall } from './serve.ts'
 import type { Shared } from './shared.ts'
 
 const MAX_JSON_BYTES = 10 * 1024 * 1024
 export const MAX_UPLOAD_BYTES = 300 * 1024 * 1024
-/** By so much two forms of one content may differ: clients choose a boundary anew. */
+/** Two forms of one content may differ by so much: clients choose a boundary anew. */
 const FRAMING_BYTES = 16 * 1024
 
 /** A promise only where it has to wait: for an upload, or for a body that is read in turns. */
@@ -63,7 +61,7 @@ function longReading(
   { turns, catalog }: Shared,
 ): LongReading {
   return {
-    later: (step) =>
+    inTurns: (step) =>
       turns.run(token.id, () => {
         // A client that is gone takes no more turns.
         if (raw.socket.destroyed) throw bodyTooSlow('The connection closed while the body was read')
@@ -76,8 +74,8 @@ function longReading(
 }
 
 /**
- * By its length alone, before it is read. An answer that is kept under a key costs nothing; a new key says nothing, nor
- * does one whose own body was shorter.
+ * Refuses a body by its length alone, before it is read. An answer that is kept under a key costs nothing; a new key
+ * says nothing, nor does one whose own body was shorter.
  */
 async function refuseUnpaid(
   { request, endpoint }: Pick<PaidCall, 'request' | 'endpoint'>,

@@ -20,7 +20,7 @@ export interface UsageFilter {
 export const createUsageFilter = (): UsageFilter => new HidingFilter()
 
 class HidingFilter implements UsageFilter {
-  /** There once an event had to be looked into. */
+  /** It is there once an event had to be looked into. */
   #splitter: EventSplitter | undefined
   /** The last byte so far was the CR of a hidden event: an LF right behind it belongs to that event. */
   #owesLf = false

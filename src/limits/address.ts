@@ -1,7 +1,7 @@
 import { normalizeIP } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { type GatewayError, rateLimited } from '../errors.ts'
-import { Windows } from './windows.ts'
+import { MINUTE_MS, Windows } from './windows.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -15,7 +15,6 @@ export interface AddressLimitOptions {
   failuresPerMinute: number
 }
 
-const MINUTE_MS = 60_000
 const IPV6_BLOCK_BITS = 64
 
 const isUpgrade = ({ raw }: FastifyRequest): boolean => Reflect.get(raw, 'upgrade') === true
@@ -26,8 +25,9 @@ const isOurs = (error: unknown): boolean => {
 }
 
 /**
- * For `client-auth`'s `onRefused` (guessing tokens becomes 429) and for doors that ask for no token: one count for both,
- * and for handshakes that are refused before anybody asked for a token. Valid tokens of the same address are not touched.
+ * Limits what one address may try: it serves `client-auth`'s `onRefused` (guessing tokens becomes 429), doors that ask
+ * for no token, and handshakes that are refused before anybody asked for one, with one count for all. Valid tokens of
+ * the same address are not touched.
  */
 export const addressLimit = async (
   app: FastifyInstance,

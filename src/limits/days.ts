@@ -1,14 +1,13 @@
-import type { WindowCount } from './windows.ts'
+import { DAY_MS, type WindowCount } from './windows.ts'
 
-const DAY_MS = 86_400_000
 /** Two clocks that nobody set drift apart by less in a day. */
 const DRIFT_MS = 60_000
 
 interface Day {
   count: number
-  /** Since 1970, by the wall clock of its beginning. */
+  /** Days since 1970, by the wall clock of its beginning. */
   number: number
-  /** By the monotonic clock. */
+  /** Its end by the monotonic clock. */
   endsAt: number
 }
 
@@ -53,7 +52,7 @@ export class Days {
     return day
   }
 
-  /** Once a day, with its first request: those of before are over. */
+  /** The first request of a day takes away what is over. */
   #sweep(today: number): void {
     this.#sweptFor = today
     for (const [id, { number }] of this.#days) if (number < today) this.#days.delete(id)

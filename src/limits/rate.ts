@@ -7,7 +7,7 @@ import type { Token } from '../stores/contracts/token-store.ts'
 import { Days } from './days.ts'
 import { writeDuration } from './reset-text.ts'
 import { sharedWindows } from './shared-windows.ts'
-import { monotonicMs, registerWindows, windowStore } from './windows.ts'
+import { DAY_MS, MINUTE_MS, monotonicMs, registerWindows, windowStore } from './windows.ts'
 
 /** The limit of a token that is nearest to its end. */
 export interface RateState {
@@ -23,17 +23,14 @@ declare module 'fastify' {
 }
 
 export interface RateOptions {
-  /** For tokens without a limit of their own; undefined: no limit. */
+  /** The limit of tokens without one of their own; undefined: there is none. */
   perMinute?: number | undefined
   perDay?: number | undefined
   /** The wall clock, which says when a day ends. */
   now?: () => number
-  /** Set: all replicas count together, by the clock of their store. */
+  /** Where they are set, all replicas count together, by the clock of their store. */
   counts?: SharedCounts | undefined
 }
-
-const MINUTE_MS = 60_000
-const DAY_MS = 86_400_000
 
 interface Count extends RateState {
   isExceeded: boolean

@@ -1,5 +1,6 @@
+import { MINUTE_MS } from './windows.ts'
+
 const SECOND_MS = 1000
-const MINUTE_MS = 60 * SECOND_MS
 const HOUR_MS = 60 * MINUTE_MS
 
 /** A duration as OpenAI's clients read it in `x-ratelimit-reset-requests`: `12ms`, `59.2s`, `6m0s`, `3h0m5s`. */

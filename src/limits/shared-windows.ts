@@ -1,9 +1,8 @@
 import type { FastifyRateLimitStore, FastifyRateLimitStoreCtor } from '@fastify/rate-limit'
 import type { SharedCounts } from '../stores/contracts/shared-counts.ts'
+import { MINUTE_MS } from './windows.ts'
 
 type Answer = Parameters<FastifyRateLimitStore['incr']>[1]
-
-const MINUTE_MS = 60_000
 
 /** Windows that all replicas count in. A store that does not answer refuses the request: nobody passes uncounted. */
 export const sharedWindows = (counts: SharedCounts): FastifyRateLimitStoreCtor =>

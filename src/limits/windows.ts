@@ -5,6 +5,9 @@ import fastifyRateLimit, {
 } from '@fastify/rate-limit'
 import type { FastifyInstance } from 'fastify'
 
+export const MINUTE_MS = 60_000
+export const DAY_MS = 86_400_000
+
 interface Window {
   count: number
   endsAt: number
@@ -19,7 +22,7 @@ export interface WindowCount {
 type Answer = (failure: Error | null, result?: WindowCount) => void
 
 const FIRST_SWEEP_KEYS = 10_000
-/** Against floods of new addresses; far above the number of tokens. */
+/** This bound stops floods of new addresses; it is far above the number of tokens. */
 const MOST_KEYS = 1_000_000
 
 /** Whole milliseconds of the clock that nobody sets. */
@@ -38,7 +41,7 @@ export class Windows {
   count(key: string, lengthMs: number): WindowCount {
     const at = this.#now()
     const running = this.#windows.get(key)
-    // One that ends later than a new one would was begun by a clock that was set back since.
+    // A window that ends later than a new one would was begun by a clock that was set back since.
     const isRunning = running !== undefined && running.endsAt > at && running.endsAt - at <= lengthMs
     const window = isRunning ? running : this.#open(key, at, lengthMs)
     window.count++
@@ -62,7 +65,7 @@ export class Windows {
   }
 }
 
-/** For `createRateLimit`, which names a class. */
+/** `createRateLimit` asks for a class. */
 export const windowStore = (count: (key: string, lengthMs: number) => WindowCount) =>
   class WindowStore implements FastifyRateLimitStore {
     incr(key: string, answer: Answer, timeWindowMs: number): void {

@@ -30,7 +30,7 @@ function textOfAnswer(dialect: Dialect, body: string): string {
   return answer === undefined ? body : ''
 }
 
-/** Of long texts a sample is counted. */
+/** A long text is counted by a sample. */
 const count = async (key: string, { text, tokens }: { text: string; tokens: number }): Promise<number> => {
   const isSampled = text.length > SAMPLED_FROM_CHARS
   const step = isSampled ? Math.floor(text.length / SAMPLE_SLICES) : SLICE_CHARS

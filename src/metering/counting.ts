@@ -56,7 +56,7 @@ const openThread = (): Thread => {
   worker.on('message', ({ id, tokens }: Counted) => {
     opened.waiting.get(id)?.(tokens)
     opened.waiting.delete(id)
-    // With nothing to wait for, the process may end.
+    // The process may end when nothing waits.
     if (opened.waiting.size === 0) worker.unref()
   })
   const close = (): void => {

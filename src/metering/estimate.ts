@@ -12,7 +12,7 @@ export interface EstimateFacts {
   /** Who pays: texts of one do not hold up those of others. */
   key?: string | undefined
   requestBody?: Buffer | undefined
-  /** Of a streamed answer. */
+  /** What was read of a streamed answer. */
   meter?: StreamMeter | undefined
   /** A whole answer that was no stream. */
   answer?: Buffer | undefined
@@ -27,7 +27,7 @@ export const lacksTokens = ({ unit }: Dialect, usage: Usage, price: Price): bool
   usage.inputTokens + usage.outputTokens === 0 &&
   price.inputMicros + price.outputMicros > 0
 
-/** Of the most seconds that an upload's bytes can hold: as many as recorded speech usually has. */
+/** The usual length of an upload: recorded speech has a quarter of the most seconds that its bytes can hold. */
 export const usualSeconds = (mostSeconds: number): number => Math.ceil(mostSeconds / 4)
 
 /** A transcript may be reported by its LLM tokens alone: where seconds have a price they are guessed from the upload. */

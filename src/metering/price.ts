@@ -2,7 +2,7 @@ import type { Price } from '../config/catalog/catalog.ts'
 import type { Dialect } from '../dialects/dialect.ts'
 import type { Usage } from '../dialects/usage.ts'
 
-/** Below this a fraction is the noise of binary floats (0.1 + 0.2), not a part of a micro-credit. */
+/** A fraction below this is the noise of binary floats (0.1 + 0.2), not a part of a micro-credit. */
 const NOISE_MICROS = 1e-6
 const NOISE_RATIO = 4e-15
 
@@ -44,7 +44,7 @@ export interface CostFacts {
   dialect: Dialect
   /** An upper bound, as `inputBound` counts it. */
   inputTokens: number
-  /** How many of these there are at least, where more is known than the bound. */
+  /** The input has at least so many LLM tokens, where more is known than its upper bound. */
   leastInputTokens?: number | undefined
   /** The client's own limit on one answer. */
   outputLimit?: number | undefined
@@ -59,12 +59,12 @@ export interface CostFacts {
 export function worstCaseMicros(facts: CostFacts, price: Price, maxOutput: number): number {
   if (facts.dialect.isFree) return 0
   const usage = usageOf(facts, facts.inputTokens, mostOutput(facts, maxOutput))
-  // Where a cached token is the dearer one, all may be.
+  // All tokens may be cached ones where those are the dearer.
   if (price.cachedInputMicros > price.inputMicros) usage.cachedTokens = usage.inputTokens
   return costMicros(usage, price)
 }
 
-/** Enough to begin with, for a balance that does not cover the worst case. */
+/** What is enough to begin with, for a balance that does not cover the worst case. */
 export function leastMicros(facts: CostFacts, price: Price): number {
   if (facts.dialect.isFree) return 0
   const inputTokens = Math.max(Math.ceil(facts.inputTokens / BYTES_PER_TOKEN), facts.leastInputTokens ?? 0)
@@ -92,7 +92,7 @@ function mostOutput(facts: CostFacts, maxOutput: number): number {
   // Zero and -1 mean "no limit" to some providers.
   const isLimit = Number.isInteger(facts.outputLimit) && (facts.outputLimit ?? 0) > 0
   const each = isLimit ? Math.min(facts.outputLimit ?? 0, MAX_OUTPUT_LIMIT) : maxOutput
-  // Counted here where the provider reports its length alone: no model's limit bounds it.
+  // A transcript is counted here where the provider reports its length alone: no model's limit bounds it.
   if (dialect.countsSeconds) return Math.max(each, Math.ceil(facts.seconds * SPOKEN_TOKENS_PER_SECOND))
   return each * Math.max(atLeastOne(facts.choices), dialect.countsImages ? atLeastOne(facts.images) : 1)
 }

@@ -11,7 +11,7 @@ const MAX_PARSED_BYTES = 256 * 1024
 
 export interface RequestText {
   text: string
-  /** Of all that is no text: files, ready-made token ids, what every message costs besides. */
+  /** The LLM tokens of all that is no text: files, ready-made token ids, what every message costs besides. */
   tokens: number
 }
 

@@ -3,7 +3,7 @@ import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import { isRecord, type JsonRecord, lastObject, parseJson, valueStart } from '../json.ts'
 import { lineAround } from './sse.ts'
 
-/** Up to here parsing all is as fast as searching. */
+/** Parsing all of an answer up to this size is as fast as searching it. */
 const SMALL_BYTES = 1024
 /** How far from the end the report is looked for: nearly always it is near, but metadata may follow it. */
 const TAIL_BYTES = [2048, 16 * 1024]

@@ -1,9 +1,9 @@
+import { kindOf, readEventUsage, readType } from '../dialects/openai-realtime.ts'
 import { GatewayError, modelNotAllowed } from '../errors.ts'
 import { parseJson } from '../json.ts'
-import { kindOf, readEventUsage, readType } from '../metering/realtime.ts'
-import type { FoundField } from '../request/found-field.ts'
 import { EVENT_FIELDS } from '../request/guarded-fields.ts'
 import { JsonScan } from '../request/json-scan.ts'
+import type { FoundField } from '../request/json-tokens.ts'
 import type { MessageInspector } from '../websocket/message-copy.ts'
 import type { RealtimeBill } from './socket-bill.ts'
 

@@ -3,7 +3,7 @@ import { Billed } from '../billing/billed.ts'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import { isModelName, MODEL_NAME } from '../config/catalog/model-name.ts'
 import { upstreamHeaders } from '../dialects/headers.ts'
-import { openaiRealtime } from '../dialects/openai-media.ts'
+import { openaiRealtime } from '../dialects/openai-realtime.ts'
 import { invalidRequest, missingModel } from '../errors.ts'
 import type { CostFacts } from '../metering/price.ts'
 import type { NextInput } from '../metering/realtime.ts'
@@ -121,7 +121,7 @@ const realtimeFacts = ({ mostTokens, leastTokens }: NextInput): CostFacts => ({
   seconds: 0,
 })
 
-/** Of the query the model alone goes up: other names (`call_id`) would reach into sessions of other tenants. */
+/** The model is all of the query that goes up: other names (`call_id`) would reach into sessions of other tenants. */
 const buildTarget = (request: FastifyRequest, { provider, upstreamModel, dialect }: Step): DialTarget => {
   const url = new URL(`${provider.origin}${provider.basePath}/realtime`)
   url.searchParams.set('model', upstreamModel)

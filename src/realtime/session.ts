@@ -32,7 +32,7 @@ export class RealtimeSession extends Session {
   readonly #options: SessionOptions
   readonly #walk: PlanWalk
   #upstream: Socket | undefined
-  /** Of the provider that said yes. */
+  /** It hides the key of the provider that said yes. */
   #mask: KeyMask | undefined
   /** Who answers. */
   #step: Step | undefined
@@ -55,7 +55,7 @@ export class RealtimeSession extends Session {
     }
   }
 
-  /** After the 101: both sockets are joined. */
+  /** Joins both sockets after the 101. */
   begin(client: End, upstream: End): void {
     const { bill, request, tools, model } = this.#options
     const runDry = (why?: unknown): void => this.#runDry(why)

@@ -17,7 +17,7 @@ export interface RealtimeBillOptions {
   request: FastifyRequest
   token: Token
   store: TokenStore
-  /** As the client asked for it. */
+  /** The model's name as the client asked for it. */
   model: string
   /** Sets one response aside; rejects when the balance does not cover it. */
   hold(requestId: string, input: NextInput): Promise<Hold>
@@ -31,7 +31,7 @@ export class RealtimeBill {
   #rows = 0
   #step: Step | undefined
   #attempts = 0
-  /** For the next response. */
+  /** The place of the next response. */
   #free: Place | undefined
   #running: Place[] = []
   /** Settlements and the hold that follows them, one after the other. */
@@ -155,7 +155,7 @@ export class RealtimeBill {
     return { requestId, hold: undefined, startedMs: performance.now(), inputTokens: 0 }
   }
 
-  /** More was said since it was set aside than it was meant for. */
+  /** True when more was said since it was set aside than it was meant for. */
   #isOutgrown({ inputTokens }: Place): boolean {
     return this.#tally.nextInput().mostTokens > inputTokens
   }

@@ -10,14 +10,14 @@ export interface Place {
   /** Undefined: it began without one (a provider that reports out of order). */
   hold: Hold | undefined
   startedMs: number
-  /** So much input is set aside for. */
+  /** The input that is set aside for. */
   inputTokens: number
 }
 
 export interface RowFacts {
   request: FastifyRequest
   token: Token
-  /** As the client asked for it. */
+  /** The model's name as the client asked for it. */
   model: string
   now(): number
   /** Who was asked last, and how many were. */

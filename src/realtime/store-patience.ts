@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { within } from '../deadlines.ts'
 import { GatewayError, storeUnavailable } from '../errors.ts'
 
 /** How long a socket waits for a store that does not answer before its client is told to come again. */
@@ -6,13 +7,9 @@ const PATIENCE_MS = 5_000
 const RETRY_AFTER_MS = 1_000
 
 /** What `work` says, or after a while that the store is down; the work itself goes on. */
-export const orTooLate = async (work: Promise<unknown>): Promise<unknown> => {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<unknown>((resolve) => {
-    const why = storeUnavailable('The balance cannot be checked right now. Connect again in a moment.')
-    timer = setTimeout(resolve, PATIENCE_MS, why)
-  })
-  return Promise.race([work, late]).finally(() => clearTimeout(timer))
+export function orTooLate(work: Promise<unknown>): Promise<unknown> {
+  const why = storeUnavailable('The balance cannot be checked right now. Connect again in a moment.')
+  return within(PATIENCE_MS, work, why)
 }
 
 /** Asks again until the store answers: for what was used already and must be paid. */

@@ -11,7 +11,7 @@ export interface BodyLimits {
   timeoutMs: number
 }
 
-/** With what it keeps time, and out of what its bytes are taken. */
+/** What a body's time is kept with, and what its bytes are taken out of. */
 export interface JsonLimits extends BodyLimits {
   deadlines: Deadlines
   memory: SharedBytes
@@ -21,7 +21,7 @@ export interface JsonLimits extends BodyLimits {
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Where the body's bytes are counted while anybody may still need them. Of a paid request past its parser. */
+    /** Where a paid request's body is counted, from its parser on, while anybody may still need its bytes. */
     bodyLease: Lease | undefined
   }
 }
@@ -64,7 +64,7 @@ export const collectBody = (
 /** What `collectBody` leaves; a form upload is its stream. */
 export const isChunks = (body: unknown): body is Buffer[] => Array.isArray(body)
 
-interface Means extends JsonLimits {
+interface CollectorOptions extends JsonLimits {
   lease: Lease
   announced: number
   done: Done
@@ -74,27 +74,27 @@ interface Means extends JsonLimits {
 class BodyCollector {
   readonly #request: FastifyRequest
   readonly #stream: IncomingMessage
-  readonly #means: Means
+  readonly #options: CollectorOptions
   readonly #gathered: GatheredBytes
   readonly #deadline: Deadline
   #state: 'waiting' | 'reading' | 'over' = 'waiting'
-  /** Of the time that it may take, while it is not the gateway that makes it wait. */
+  /** What is left of the time that it may take, while it is not the gateway that makes it wait. */
   #leftMs: number
   #seenBytes = 0
   #slowLooks = 0
 
-  constructor(request: FastifyRequest, stream: IncomingMessage, means: Means) {
+  constructor(request: FastifyRequest, stream: IncomingMessage, options: CollectorOptions) {
     this.#request = request
     this.#stream = stream
-    this.#means = means
-    this.#gathered = new GatheredBytes(means.announced || means.maxBytes)
-    this.#leftMs = means.timeoutMs
-    this.#deadline = means.deadlines.open(() => this.#look())
+    this.#options = options
+    this.#gathered = new GatheredBytes(options.announced || options.maxBytes)
+    this.#leftMs = options.timeoutMs
+    this.#deadline = options.deadlines.open(() => this.#look())
   }
 
   start(whole: Buffer | null): void {
     this.#stream.once('error', this.#onClose).once('close', this.#onClose)
-    const { announced, lease, refuseUncovered } = this.#means
+    const { announced, lease, refuseUncovered } = this.#options
     if (whole) {
       // It is here once; its copy is made later.
       lease.take(whole.length)
@@ -111,7 +111,7 @@ class BodyCollector {
 
   #begin(): void {
     if (this.#state === 'over') return
-    const { announced, lease } = this.#means
+    const { announced, lease } = this.#options
     const bytes = announced || UNKNOWN_BYTES
     if (lease.begin(bytes)) return this.#read()
     if (!lease.waitToBegin(bytes, () => this.#read(), this.#giveWay)) return this.#fail(noMemory())
@@ -126,7 +126,7 @@ class BodyCollector {
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    const { lease, maxBytes } = this.#means
+    const { lease, maxBytes } = this.#options
     // Gathered, a piece is gone, and its length with it.
     const { length } = chunk
     if (this.#gathered.bytes + length > maxBytes) return this.#fail(tooLarge(maxBytes))
@@ -146,7 +146,7 @@ class BodyCollector {
       this.#state = 'reading'
       go()
     }
-    if (this.#means.lease.waitForMore(goOn, this.#giveWay)) this.#deadline.start(ROOM_PATIENCE_MS)
+    if (this.#options.lease.waitForMore(goOn, this.#giveWay)) this.#deadline.start(ROOM_PATIENCE_MS)
     else this.#fail(noMemory())
   }
 
@@ -167,7 +167,7 @@ class BodyCollector {
 
   #look(): void {
     if (this.#state === 'waiting') return this.#fail(noMemory())
-    const { timeoutMs } = this.#means
+    const { timeoutMs } = this.#options
     const arrived = this.#gathered.bytes - this.#seenBytes
     this.#seenBytes = this.#gathered.bytes
     this.#leftMs -= PACE_MS
@@ -184,15 +184,15 @@ class BodyCollector {
     if (this.#state === 'over') return
     this.#end()
     this.#gathered.discard()
-    this.#means.lease.release()
+    this.#options.lease.release()
     this.#stream.resume()
-    this.#means.done(error)
+    this.#options.done(error)
   }
 
   #finish(body: Buffer[]): void {
     this.#end()
-    this.#means.lease.settle()
-    this.#means.done(null, body)
+    this.#options.lease.settle()
+    this.#options.done(null, body)
   }
 
   #end(): void {

@@ -39,13 +39,13 @@ export class ByteWindow {
     this.#searched = at
   }
 
-  /** From here on another text may be searched. */
+  /** Moves past so many bytes; another text may be searched from there on. */
   skip(bytes: number): void {
     this.bytes = this.bytes.subarray(bytes)
     this.#searched = Math.max(0, this.#searched - bytes)
   }
 
-  /** Into a larger store; twice as large where chunks are small, lest every one is followed by a copy of all. */
+  /** Moves into a larger store; twice as large where chunks are small, lest every one is followed by a copy of all. */
   #move(more: number): void {
     const { length } = this.bytes
     const needed = length + more

@@ -15,7 +15,7 @@ export const giveBack = ({ buffer, length, byteLength }: Buffer): void => {
 
 /** Bytes that arrive in pieces of any size, in one buffer: a million pieces of one byte cost a million bytes. */
 export class GatheredBytes {
-  /** As many as were announced, or as may come at most: the buffer need never be longer. */
+  /** The bytes that were announced, or may come at most: the buffer need never be longer. */
   readonly #mostBytes: number
   #store = EMPTY
   #used = 0
@@ -39,7 +39,7 @@ export class GatheredBytes {
     giveBack(piece)
   }
 
-  /** For a piece that somebody else goes on using. */
+  /** Copies a piece that somebody else goes on using. */
   copy(piece: Buffer): void {
     const need = this.#used + piece.length
     if (need > this.#store.length) this.#grow(need)

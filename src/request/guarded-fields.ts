@@ -9,7 +9,7 @@ export interface GuardedField {
   path: string
   /** Its own power of two among the fields of its table. */
   bit: number
-  /** Of a value up to this length the text is kept. */
+  /** The text of a value up to this length is kept. */
   keptBytes: number
   /** What is guarded in its value, an object or a list of objects. */
   inner: FieldTable | undefined
@@ -21,7 +21,9 @@ export interface GuardedField {
 export interface FieldTable {
   byName: ReadonlyMap<string, GuardedField>
   byFold: ReadonlyMap<string, GuardedField>
-  /** By `addToHash` of the fold: a name with another hash is none of them, and need not even become a string. */
+  /**
+   * The fields by `addToHash` of the fold: a name with another hash is none of them, and need not even become a string.
+   */
   byHash: ReadonlyMap<number, GuardedField>
 }
 
@@ -47,7 +49,7 @@ export const foldName = (name: string): string => {
   return text.normalize('NFKD').replace(NEITHER_LETTER_NOR_DIGIT, '').toUpperCase().toLowerCase()
 }
 
-/** By ASCII code: the lower-case letter or the digit; 0 for what `foldName` leaves out. */
+/** The lower-case letter or the digit for each ASCII code; 0 for what `foldName` leaves out. */
 export const FOLDED_ASCII: Uint8Array = Uint8Array.from({ length: 128 }, (_, code) => {
   const folded = foldName(String.fromCharCode(code))
   return folded === '' ? 0 : folded.charCodeAt(0)
@@ -144,18 +146,18 @@ const PAID: Readonly<Record<string, Shape>> = {
   ...plain(ROUTING_FIELDS),
 }
 
-/** Longer than any provider's limit of speech, and short enough to be counted at once. */
+/** This is longer than any provider's limit of speech, and short enough to be counted at once. */
 export const MAX_SPEECH_BYTES = 512 * 1024
 
-/** Of the body of a paid request. */
+/** The guarded fields of a paid request's body. */
 export const PAID_FIELDS: FieldTable = guard(PAID)
-/** Where the input's characters are the price. */
+/** The guarded fields where the input's characters are the price. */
 export const SPEECH_FIELDS: FieldTable = guard({ ...PAID, input: { keptBytes: MAX_SPEECH_BYTES } })
-/** Of the form of an upload, and of a query. */
+/** The guarded fields of an upload's form, and of a query. */
 export const FORM_FIELDS: FieldTable = guard(
   plain(['model', 'n', 'stream', 'background', 'service_tier', ...ROUTING_FIELDS]),
 )
-/** Of a realtime client's event. */
+/** The guarded fields of a realtime client's event. */
 export const EVENT_FIELDS: FieldTable = guard({
   type: {},
   model: {},

@@ -7,17 +7,29 @@ import { InputBound } from '../metering/input-bound.ts'
 import { TURN_MS } from '../turns.ts'
 import type { Ask, OutgoingBody } from './ask.ts'
 import { PAID_FIELDS, ROUTING_FIELDS, SPEECH_FIELDS } from './guarded-fields.ts'
-import { JsonFields } from './json-fields.ts'
-import { JsonReading } from './json-reading.ts'
-import { type Splice, sizeOf, spliceChunks, type WholeBody } from './whole.ts'
+import { JsonFields, JsonReading } from './json-fields.ts'
 
 /** One request's answers multiply its price: more than this is a mistake. */
 const MAX_CHOICES = 128
+/** Bodies up to here are rewritten by copying: it costs less than sending several pieces. */
+const SMALL_BYTES = 64 * 1024
+
+/** A body in one piece to read, and in the pieces in which it is sent on: the same memory. */
+export interface WholeBody {
+  view: Buffer
+  chunks: readonly Buffer[]
+}
+
+/** The whole of what `collectBody` leaves: one piece, or none of an empty body. */
+export const wholeOf = (chunks: readonly Buffer[]): WholeBody => ({
+  view: chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks),
+  chunks,
+})
 
 /** How a body is read that takes longer than a turn. */
 export interface LongReading {
   /** Calls the step again, once a turn, until it says true. */
-  later(step: () => boolean): Promise<void>
+  inTurns(step: () => boolean): Promise<void>
   /** Throws when this model is not served to this client: nothing more is read then. */
   refuse(model: string): void
 }
@@ -42,7 +54,7 @@ export const readJsonAsk = (endpoint: Endpoint, body: WholeBody, long: LongReadi
     isServed ||= fields.find('model') !== undefined
     return step()
   }
-  return long.later(nextStep).then(() => buildAsk(endpoint, { fields, bound, body }))
+  return long.inTurns(nextStep).then(() => buildAsk(endpoint, { fields, bound, body }))
 }
 
 interface Read {
@@ -60,7 +72,7 @@ const buildAsk = (endpoint: Endpoint, { fields, bound, body: { view, chunks } }:
   fields.object('stream_options')
   const wantsUsage = fields.value('stream_options.include_usage') === true
   const mustAskForUsage = dialect.asksForUsage && stream && !wantsUsage
-  const places = findPlaces(fields, mustAskForUsage)
+  const spans = findSpans(fields, mustAskForUsage)
   return {
     dialect,
     model,
@@ -75,7 +87,7 @@ const buildAsk = (endpoint: Endpoint, { fields, bound, body: { view, chunks } }:
     mustAskForUsage,
     text: () => view,
     content: undefined,
-    bodyFor: (upstreamModel, askForUsage) => rewrite(chunks, places, upstreamModel, askForUsage),
+    bodyFor: (upstreamModel, askForUsage) => rewrite(chunks, spans, upstreamModel, askForUsage),
     discard: nothing,
   }
 }
@@ -94,9 +106,9 @@ const refuseOthers = (fields: JsonFields, { hasBackground }: Dialect): void => {
       { param },
     )
   }
-  // To an image it is what stands behind the picture: `transparent`, `opaque`, `auto`.
-  const isLater = hasBackground ? fields.flag('background') : fields.value('background') === true
-  if (isLater) {
+  // For an image it says what stands behind the picture: `transparent`, `opaque`, `auto`.
+  const isInBackground = hasBackground ? fields.flag('background') : fields.value('background') === true
+  if (isInBackground) {
     throw invalidRequest('"background" is not served here: its result could not be fetched', {
       param: 'background',
     })
@@ -145,18 +157,18 @@ const readOutputLimit = (fields: JsonFields, { outputLimitFields }: Dialect): nu
 }
 
 /** Where a body is rewritten. */
-interface Places {
-  model: Place | undefined
+interface Spans {
+  model: Span | undefined
   usage: Splice | undefined
 }
 
-interface Place {
+interface Span {
   start: number
   end: number
   text: string | undefined
 }
 
-const findPlaces = (fields: JsonFields, mustAskForUsage: boolean): Places => ({
+const findSpans = (fields: JsonFields, mustAskForUsage: boolean): Spans => ({
   model: fields.find('model'),
   usage: mustAskForUsage ? usageSplice(fields) : undefined,
 })
@@ -164,7 +176,7 @@ const findPlaces = (fields: JsonFields, mustAskForUsage: boolean): Places => ({
 /** The same bytes but for two things: `model` is the provider's name, and the usage chunk is asked for. */
 const rewrite = (
   chunks: readonly Buffer[],
-  { model, usage }: Places,
+  { model, usage }: Spans,
   upstreamModel: string,
   askForUsage: boolean,
 ): OutgoingBody => {
@@ -193,4 +205,58 @@ const usageSplice = (fields: JsonFields): Splice => {
   if (!options) return at(fields.rootStart + 1, ASKED_FIRST)
   if (!fields.object('stream_options')) return { start: options.start, end: options.end, bytes: ASKED }
   return at(options.end - 1, options.isEmpty ? ASKED_ALONE : ASKED_TOO)
+}
+
+/** Bytes to put in the place of others. */
+interface Splice {
+  start: number
+  end: number
+  bytes: Buffer
+}
+
+/** The chunks with the splices in them, in as few pieces as there are; nothing is copied but small bodies. */
+const spliceChunks = (chunks: readonly Buffer[], splices: readonly Splice[]): readonly Buffer[] => {
+  if (splices.length === 0) return chunks
+  const sorted = splices.length === 1 ? splices : splices.toSorted((a, b) => a.start - b.start)
+  const [only] = chunks
+  if (chunks.length === 1 && only && only.length <= SMALL_BYTES) return [spliceSmall(only, sorted)]
+  const pieces: Buffer[] = []
+  let from = 0
+  for (const { start, end, bytes } of sorted) {
+    pushRange(pieces, chunks, from, start)
+    pieces.push(bytes)
+    from = end
+  }
+  pushRange(pieces, chunks, from, Number.POSITIVE_INFINITY)
+  return pieces
+}
+
+/** Nearly every request: one buffer, written once. */
+const spliceSmall = (chunk: Buffer, splices: readonly Splice[]): Buffer => {
+  let size = chunk.length
+  for (const { start, end, bytes } of splices) size += bytes.length - (end - start)
+  const whole = Buffer.allocUnsafe(size)
+  let [from, to] = [0, 0]
+  for (const { start, end, bytes } of splices) {
+    to += chunk.copy(whole, to, from, start)
+    to += bytes.copy(whole, to)
+    from = end
+  }
+  chunk.copy(whole, to, from)
+  return whole
+}
+
+const sizeOf = (chunks: readonly Buffer[]): number => {
+  let size = 0
+  for (const chunk of chunks) size += chunk.length
+  return size
+}
+
+const pushRange = (pieces: Buffer[], chunks: readonly Buffer[], from: number, to: number): void => {
+  let at = 0
+  for (const chunk of chunks) {
+    const [start, end] = [Math.max(from - at, 0), Math.min(to - at, chunk.length)]
+    if (start < end) pieces.push(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end))
+    at += chunk.length
+  }
 }

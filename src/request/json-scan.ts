@@ -1,12 +1,16 @@
 import { invalidJson } from '../errors.ts'
-import { beginField, type FoundField, KeptText, keepField } from './found-field.ts'
 import { addToHash, type FieldTable, FOLDED_ASCII, findField, type GuardedField } from './guarded-fields.ts'
 import {
+  beginField,
   closerOf,
+  type FoundField,
   isEscape,
   isSame,
   isScalar,
+  KeptText,
+  keepField,
   malformed,
+  more,
   openedBy,
   plainEnd,
   readName,
@@ -18,7 +22,7 @@ import {
 const MAX_DEPTH = 100
 /** Strings are read byte by byte up to here, then jumped over quote by quote. */
 const CLOSE_READING = 256
-/** Of a number, or of a name where names are guarded: `m__...__odel` is a model to some readers. */
+/** The longest number, or name where names are guarded: `m__...__odel` is a model to some readers. */
 const MAX_TOKEN_BYTES = 512
 /** Nobody writes more guarded names, or names with escapes and accents, into one body: comparing each takes time. */
 const MAX_COMPARED = 1_000
@@ -54,7 +58,7 @@ export class JsonScan {
   #closeReading = 0
   #depth = 0
   readonly #nesting: number[] = [0]
-  /** By depth: what is guarded there, which of it was seen, and the field whose value is being read. */
+  /** What is guarded at each depth, which of it was seen, and the field whose value is being read. */
   readonly #tables: (FieldTable | undefined)[]
   readonly #seen: number[] = [0]
   readonly #fields: (GuardedField | undefined)[] = [undefined]
@@ -101,7 +105,7 @@ export class JsonScan {
     return length
   }
 
-  /** Where it goes on; below zero, `more(at)`: what begins at `at` is not here as a whole. */
+  /** Returns where it goes on; below zero, `more(at)`: what begins at `at` is not here as a whole. */
   #step(at: number): number {
     const byte = this.#piece[at]
     switch (this.#wants) {
@@ -294,6 +298,3 @@ export class JsonScan {
     throw malformed(this.#base + start)
   }
 }
-
-/** What begins at `at` goes on in the next piece. */
-const more = (at: number): number => -1 - at

@@ -4,8 +4,7 @@ import { Readable } from 'node:stream'
 import { isModelName, MODEL_NAME } from '../config/catalog/model-name.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { invalidRequest, missingModel } from '../errors.ts'
-import type { Ask, OutgoingBody } from './ask.ts'
-import { FILE_TOKENS, MIN_AUDIO_BYTES_PER_SECOND } from './least-facts.ts'
+import { type Ask, FILE_TOKENS, MIN_AUDIO_BYTES_PER_SECOND, type OutgoingBody } from './ask.ts'
 import { readBoundary } from './multipart-headers.ts'
 import { createMultipartReader, type FormField } from './multipart-reader.ts'
 import { openUpload, type Upload, type UploadLimits } from './multipart-upload.ts'
@@ -22,7 +21,7 @@ export const readMultipartAsk = async (
   stream: IncomingMessage,
   limits: UploadLimits,
 ): Promise<Ask> => {
-  // Under a key the whole form is read before it begins: only then is it known whether it is the one of before.
+  // A form under a key is read whole before its exchange begins: only then is it known whether it is the one of before.
   const hash = stream.headers['idempotency-key'] === undefined ? undefined : createHash('sha256')
   const reader = createMultipartReader(readBoundary(stream.headers['content-type'] ?? ''), hash)
   const upload = openUpload(stream, reader, limits)

@@ -59,7 +59,7 @@ export const readPartHead = (headers: string): PartHead => {
   return { name, isFile }
 }
 
-/** As MIME has it in headers: some readers decode that. */
+/** Such a name is encoded as MIME has it in headers: some readers decode that. */
 const isEncoded = (name: string): boolean => name.includes('\\') || name.includes('=?')
 
 /**
@@ -85,7 +85,7 @@ const isRecoded = (line: string): boolean => {
   return /^content-transfer-encoding$/i.test(name) && !/^(?:7bit|8bit|binary)[ \t]*$/i.test(value)
 }
 
-/** By lower-case name; undefined when the value has another form or names one twice. */
+/** Parameters by lower-case name; undefined when the value has another form or names one twice. */
 const readParameters = (value: string, start: number): Map<string, string> | undefined => {
   const parameters = new Map<string, string>()
   if (start < 0) return undefined

@@ -24,9 +24,9 @@ export interface MultipartReader {
 }
 
 const MAX_FIELD_BYTES = 1024 * 1024
-/** Of all values that are read here, as they are kept: 32,000 letters of a prompt are 128 KiB at most. */
+/** The bound of all values that are read here, as they are kept: 32,000 letters of a prompt are 128 KiB at most. */
 const MAX_KEPT_BYTES = 256 * 1024
-/** Of a field that decides rights or money. */
+/** The bound of a field that decides rights or money. */
 const MAX_GUARDED_BYTES = 1024
 const MAX_FIELDS = 100
 /** Boundaries inside a line: each costs a search, as in a file of dashes. */
@@ -83,7 +83,7 @@ class PartReader implements MultipartReader {
     if (this.complete) this.#checkEpilogue()
   }
 
-  /** Up to the next delimiter; false: more bytes are needed. */
+  /** Reads up to the next delimiter; false: more bytes are needed. */
   #readContent(): boolean {
     const found = this.#findDelimiter()
     this.#checkPreamble(found)
@@ -127,7 +127,7 @@ class PartReader implements MultipartReader {
     this.fields.push({ name: this.#fieldName, value, start: this.#fieldStart, end })
   }
 
-  /** Of the field's bytes that stand in the window. */
+  /** Throws when the field is too long with those of its bytes that stand in the window. */
   #checkLength(length: number): void {
     const name = this.#fieldName
     const isGuarded = FORM_FIELDS.byFold.has(foldFormName(name))

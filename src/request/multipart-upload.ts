@@ -15,7 +15,10 @@ import type { MultipartReader } from './multipart-reader.ts'
 import type { Lease } from './shared-bytes.ts'
 import type { Spool, SpoolPlace } from './spool.ts'
 
-/** Kept in memory, so that it can be sent again; what is larger streams, or goes to disk while fields are missing. */
+/**
+ * So much is kept in memory, so that it can be sent again; what is larger streams, or goes to disk while fields are
+ * missing.
+ */
 const MEMORY_BYTES = 1024 * 1024
 /** A pace is judged over so long a time of waiting for the client. */
 const JUDGED_MS = 2 * PACE_MS
@@ -35,11 +38,11 @@ export interface Upload {
   readonly spool: Spool | undefined
   /** Nothing more comes: it can be sent as often as needed. */
   readonly ended: boolean
-  /** Bytes of the whole, once they are known: announced, or all read. */
+  /** The bytes of the whole, once they are known: announced, or all read. */
   readonly length: number | undefined
   /**
-   * Until `isEnough`; a small one to its end. Throws `invalid_request`, `request_too_large`, `request_timeout`,
-   * `insufficient_quota`, `gateway_busy` and `spool_full`.
+   * Reads until `isEnough`, and a small one to its end. Throws `invalid_request`, `request_too_large`,
+   * `request_timeout`, `insufficient_quota`, `gateway_busy` and `spool_full`.
    */
   readHead(isEnough: () => boolean): Promise<void>
   /** What `readHead` has left, checked as it passes. */
@@ -72,7 +75,7 @@ class UploadReader implements Upload {
   readonly #deadline: Deadline
   #onPause: () => void = () => {}
   #bytes = 0
-  /** Since the pace was judged last. */
+  /** The time that was waited since the pace was judged last. */
   #waitedMs = 0
   #arrived = 0
 

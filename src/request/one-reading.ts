@@ -5,7 +5,7 @@ import { FORM_FIELDS, foldName } from './guarded-fields.ts'
 const CHARSET = /^(?:utf-?8|us-ascii)$/i
 
 export const isUtf8Name = (charset: string): boolean => CHARSET.test(charset)
-/** After the media type; one `;` more at the end is common. */
+/** What follows the media type; one `;` more at the end is common. */
 const PARAMETERS = /^(?:[ \t]*;[ \t]*[\w!#$%&'*+.^`|~-]+=(?:[^\s;,"\\]+|"[^"\\]*"))*[ \t]*;?[ \t]*$/
 const PARAMETER = /;[ \t]*([^=]+)=(?:"([^"]*)"|([^\s;]+))/g
 

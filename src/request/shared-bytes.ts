@@ -1,13 +1,13 @@
 /** What waits is paid with sockets and their buffers: more than this is sent away at once. */
 const MOST_WAITING = 256
 const MOST_WAITING_EACH = 64
-/** So much anybody may have while there is room at all, whatever else is theirs. */
+/** Anybody may have so much while there is room at all, whatever else is theirs. */
 const FREE_SHARE = 1 / 64
-/** Kept for those who have little: however much others have, small requests pass. */
+/** This share is kept for those who have little: however much others have, small requests pass. */
 const RESERVED_SHARE = 1 / 8
 /** Having little is having no more than this, and no more than `FREE_SHARE`. */
 const LITTLE_BYTES = 256 * 1024
-/** Of who waits with a body half read, this much at once. */
+/** Whoever waits with a body half read takes this much at once. */
 const STEP_BYTES = 64 * 1024
 /** Holders are forgotten when there are more: to delete each at its last byte would cost every request. */
 const MOST_IDLE_HOLDERS = 4_096
@@ -41,7 +41,7 @@ export class SharedBytes {
   readonly #holders = new Map<string, Holder>()
   #waiting: Waiting[] = []
   #used = 0
-  /** Of what each holder has, the first `littleBytes`: this is what the reserve is for. */
+  /** The first `littleBytes` of what each holder has: this is what the reserve is for. */
   #usedInLittle = 0
   #isWaking = false
 
@@ -55,7 +55,7 @@ export class SharedBytes {
     return this.#used
   }
 
-  /** For one request of this holder; to be released at each of its ends. */
+  /** Opens the part of one request of this holder; to be released at each of its ends. */
   open(name: string): Lease {
     let holder = this.#holders.get(name)
     if (!holder) {
@@ -122,14 +122,14 @@ export class SharedBytes {
     this.#waiting = others
   }
 
-  /** Once a turn, however much was freed in it. */
+  /** Wakes those who wait once a turn, however much was freed in it. */
   wakeSoon(): void {
     if (this.#isWaking || this.#waiting.length === 0) return
     this.#isWaking = true
     setImmediate(() => this.#wake())
   }
 
-  /** In the order in which they came; what one is given is no longer there for the next. */
+  /** They are woken in the order in which they came; what one is given is no longer there for the next. */
   #wake(): void {
     this.#isWaking = false
     let given = 0
@@ -184,7 +184,7 @@ export class Lease {
     return this.#shared.charge(this.holder, bytes)
   }
 
-  /** As `take`, but only if there is room. */
+  /** Takes the bytes as `take` does, but only if there is room. */
   takeIfRoom(bytes: number): boolean {
     return !this.#isOver && this.#shared.hasRoom(this.holder, bytes) && this.take(bytes)
   }

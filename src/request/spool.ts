@@ -3,18 +3,18 @@ import { statfsSync } from 'node:fs'
 import { type FileHandle, lstat, open, readdir, statfs, unlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { spoolFull } from '../errors.ts'
+import { codeOf, spoolFull } from '../errors.ts'
 import { type Lease, SharedBytes } from './shared-bytes.ts'
 
 const CHUNK_BYTES = 256 * 1024
 const NAME = /^gateway-upload-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
-/** Unless the operator says otherwise: of what is free at the start, and at most. */
+/** The share of what is free at the start, unless the operator says otherwise; the next line bounds it. */
 const SHARE_OF_DISK = 1 / 2
 const MOST_BYTES = 16 * 1024 ** 3
 /** A temporary folder in memory is no disk: what lies there is memory that cannot be given back. */
 const SHARE_OF_MEMORY_DISK = 1 / 8
 const TMPFS = 0x01021994
-/** So much of what is free at that moment is left to the others on this disk. */
+/** This share of what is free at that moment is left to the others on the disk. */
 const SPARED_SHARE = 1 / 10
 
 /** Bytes of one upload that must be read past before its model is known: on disk, nameless, gone with the process. */
@@ -22,7 +22,7 @@ export interface Spool {
   /** Throws `spool_full`, as `openSpool` and `read` do. */
   write(chunk: Buffer): Promise<void>
   readonly bytes: number
-  /** From `start` to `end`, in chunks. */
+  /** Reads from `start` to `end`, in chunks. */
   read(start: number, end: number): AsyncGenerator<Buffer>
   close(): Promise<void>
 }
@@ -98,7 +98,7 @@ class SpoolFile implements Spool {
   }
 
   async close(): Promise<void> {
-    // Only then its bytes are the disk's again.
+    // The bytes are the disk's again only when the file is closed.
     await this.#file.close().finally(() => this.#lease.release())
   }
 
@@ -155,8 +155,6 @@ const hasDiskFor = async (bytes: number): Promise<boolean> => {
   const { bavail, bsize } = await statfs(tmpdir())
   return bytes <= bavail * bsize * (1 - SPARED_SHARE)
 }
-
-const codeOf = (error: unknown): unknown => (error instanceof Error ? Reflect.get(error, 'code') : undefined)
 
 /** Whatever the disk says (full, over a quota, read-only, not ours, broken): it is not the client's fault, and may pass. */
 const toSpoolFull = (cause: unknown): Error =>

@@ -6,7 +6,7 @@ export interface Failure {
   kind: 'status' | 'timeout' | 'network' | 'own'
   /** The provider's status, when it gave one. */
   status: number
-  /** For the log: the status or the error's code. */
+  /** The status or the error's code, as the log has it. */
   reason: string
   /** The provider's own `Retry-After`, in milliseconds. */
   retryAfterMs: number | undefined
@@ -37,7 +37,7 @@ export const readStatusFailure = (status: number, headers: Headerish, now: numbe
 }
 
 /** The provider is well, but it does not know the model, or not at this endpoint. */
-export const isModelUnknown = (failure: Failure): boolean => failure.status === 404
+export const isModelMissing = (failure: Failure): boolean => failure.status === 404
 
 const TIMEOUTS = new Set(['CONNECT_TIMEOUT', 'FIRST_BYTE_TIMEOUT', 'IDLE_TIMEOUT'])
 
@@ -58,11 +58,11 @@ const OWN_FAULTS = new Set([
   'BODY_MISMATCH',
 ])
 
-/** Of Node's own errors: what we called it with was wrong. */
+/** Such a code is Node's own: what we called it with was wrong. */
 const isOwn = (code: string): boolean =>
   OWN_FAULTS.has(code) || /^ERR_(?:INVALID_|OUT_OF_RANGE|MEMORY_)/.test(code)
 
-/** For the log, where else "provider failed" stands. */
+/** The log says this in the place of "provider failed". */
 export const OWN_FAULT_TEXT = 'the gateway could not send a request'
 
 /** What went wrong on the wire, for failover and for the log. */
@@ -102,7 +102,7 @@ export interface Walked {
 export const judgeFailures = (model: string, { failures, restsMs, neverAsked }: Walked): GatewayError => {
   const last = failures.at(-1)
   const name = model.slice(0, 64)
-  if (last && neverAsked === 0 && failures.every(isModelUnknown)) {
+  if (last && neverAsked === 0 && failures.every(isModelMissing)) {
     const text = 'No provider knows this model; GET /v1/models lists what your token may use'
     return modelNotFound(text, { param: 'model' })
   }

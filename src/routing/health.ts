@@ -7,7 +7,7 @@ const LONGEST_ASKED_REST_MS = 300_000
 /** Wildcard models make names without end: the oldest are forgotten. */
 const MAX_NAMES = 10_000
 
-interface Standing {
+interface ProviderState {
   failures: number
   restMs: number
   until: number
@@ -16,7 +16,7 @@ interface Standing {
 /** Which providers rest after failing, and until when; one per app. A name is `provider/model`. */
 export interface ProviderHealth {
   isResting(name: string, now: number): boolean
-  /** Milliseconds until it may be asked again; 0 when it may be asked now. */
+  /** The milliseconds until it may be asked again; 0 when it may be asked now. */
   restsFor(name: string, now: number): number
   /** To be called right before asking. A provider whose rest is over is probed by one request alone. */
   admit(name: string, now: number): boolean
@@ -28,49 +28,49 @@ export interface ProviderHealth {
 }
 
 export const createProviderHealth = (): ProviderHealth => {
-  const standings = new Map<string, Standing>()
+  const records = new Map<string, ProviderState>()
 
-  const standingOf = (name: string): Standing => {
-    const known = standings.get(name)
+  const recordOf = (name: string): ProviderState => {
+    const known = records.get(name)
     if (known) return known
-    if (standings.size >= MAX_NAMES) {
-      for (const oldest of standings.keys()) {
-        standings.delete(oldest)
+    if (records.size >= MAX_NAMES) {
+      for (const oldest of records.keys()) {
+        records.delete(oldest)
         break
       }
     }
     const fresh = { failures: 0, restMs: 0, until: 0 }
-    standings.set(name, fresh)
+    records.set(name, fresh)
     return fresh
   }
 
   return {
     // Nearly always nobody has failed: a name that was just put together is not even hashed then.
-    isResting: (name, now) => standings.size > 0 && (standings.get(name)?.until ?? 0) > now,
-    restsFor: (name, now) => Math.max(0, (standings.get(name)?.until ?? 0) - now),
+    isResting: (name, now) => records.size > 0 && (records.get(name)?.until ?? 0) > now,
+    restsFor: (name, now) => Math.max(0, (records.get(name)?.until ?? 0) - now),
     admit(name, now) {
-      const standing = standings.size > 0 ? standings.get(name) : undefined
-      if (!standing || standing.until === 0) return true
-      if (standing.until > now) return false
-      standing.until = now + Math.max(standing.restMs, FIRST_REST_MS)
+      const record = records.size > 0 ? records.get(name) : undefined
+      if (!record || record.until === 0) return true
+      if (record.until > now) return false
+      record.until = now + Math.max(record.restMs, FIRST_REST_MS)
       return true
     },
     isDue(name, now) {
-      const until = standings.get(name)?.until ?? 0
+      const until = records.get(name)?.until ?? 0
       return until > 0 && until <= now
     },
     failed(name, now, askedRestMs) {
-      const standing = standingOf(name)
-      standing.failures += 1
-      if (standing.failures >= TOLERATED_FAILURES) {
-        standing.restMs = Math.min(LONGEST_REST_MS, Math.max(FIRST_REST_MS, standing.restMs * 2))
-        standing.until = now + standing.restMs
+      const record = recordOf(name)
+      record.failures += 1
+      if (record.failures >= TOLERATED_FAILURES) {
+        record.restMs = Math.min(LONGEST_REST_MS, Math.max(FIRST_REST_MS, record.restMs * 2))
+        record.until = now + record.restMs
       }
       if (askedRestMs)
-        standing.until = Math.max(standing.until, now + Math.min(askedRestMs, LONGEST_ASKED_REST_MS))
+        record.until = Math.max(record.until, now + Math.min(askedRestMs, LONGEST_ASKED_REST_MS))
     },
     succeeded(name) {
-      if (standings.size > 0) standings.delete(name)
+      if (records.size > 0) records.delete(name)
     },
   }
 }

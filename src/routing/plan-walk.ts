@@ -1,5 +1,5 @@
 import type { GatewayError } from '../errors.ts'
-import { type Failure, isModelUnknown, judgeFailures } from './failover.ts'
+import { type Failure, isModelMissing, judgeFailures } from './failover.ts'
 import type { ProviderHealth } from './health.ts'
 import type { Step } from './plan.ts'
 
@@ -10,11 +10,11 @@ const SHARE = 0.2
 
 /** Keeps failover from multiplying traffic when many providers fail at once; one per app. */
 export interface RetryBudget {
-  /** Once for every request. */
+  /** To be called once for every request. */
   earn(): void
   /** Whether `spend` would say yes. */
   hasLeft(): boolean
-  /** Once for every attempt after a request's first; false: do not make it. */
+  /** To be called once for every attempt after a request's first; false: do not make it. */
   spend(): boolean
 }
 
@@ -40,7 +40,7 @@ export interface WalkShared {
   missingModels: ProviderHealth
   budget: RetryBudget
   now(): number
-  /** Told of every ask that came to nothing. */
+  /** It is told of every ask that came to nothing. */
   providerFailed(provider: string, reason: string): void
 }
 
@@ -94,7 +94,7 @@ export class PlanWalk {
     // It would rest for everybody else.
     if (failure.kind === 'own') return
     providerFailed(step.provider.name, failure.reason)
-    if (isModelUnknown(failure)) missingModels.failed(this.#nameOf(step), now())
+    if (isModelMissing(failure)) missingModels.failed(this.#nameOf(step), now())
     else health.failed(step.key, now(), failure.retryAfterMs)
   }
 

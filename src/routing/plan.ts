@@ -17,7 +17,7 @@ export interface Step {
 
 export interface PlanRequest {
   catalog: Catalog
-  /** As the client asked for it. */
+  /** The model's name as the client asked for it. */
   model: string
   /** What the token may use (empty: all). */
   allowed: readonly string[]
@@ -47,7 +47,7 @@ export const planSteps = (ask: PlanRequest): Step[] => {
   }
   const steps = stepsOf(model, ask.model, ask)
   for (const name of model.fallbacks) {
-    // Through the wildcard the asked model can be among its own fallbacks.
+    // The asked model can be among its own fallbacks through the wildcard.
     if (name === ask.model || !isAllowed(name)) continue
     const fallback = find(ask.catalog, name)
     if (fallback) steps.push(...stepsOf(fallback, name, ask))
@@ -73,8 +73,8 @@ const find = (catalog: Catalog, name: string): Model | undefined =>
   catalog.models.get(name) ?? (catalog.wildcard && !catalog.looksListed(name) ? catalog.wildcard : undefined)
 
 const pricedFor = ({ unit }: Dialect, model: Model): Model => {
-  if (!model.elsewhere || (unit && model.elsewhere.units.includes(unit))) return model
-  return { ...model, price: model.elsewhere.price }
+  if (!model.tokenPrice || (unit && model.tokenPrice.units.includes(unit))) return model
+  return { ...model, price: model.tokenPrice.price }
 }
 
 const stepsOf = (found: Model, asked: string, { dialect }: PlanRequest): Step[] => {

@@ -21,7 +21,7 @@ class PaceWatch {
   readonly #deadline: Deadline
   #seenBytes: number
   #stillMs = 0
-  /** Since the pace was judged last. */
+  /** The time that was waited since the pace was judged last. */
   #waitedMs = 0
   #arrived = 0
 
@@ -47,7 +47,7 @@ class PaceWatch {
     this.#deadline.again()
   }
 
-  /** After a pause that may be, the pace is judged when something comes. */
+  /** The pace is judged when something comes after a pause that may be. */
   #isQuickEnough(arrived: number): boolean {
     this.#arrived += arrived
     this.#waitedMs += this.#lookMs

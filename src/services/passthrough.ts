@@ -8,7 +8,7 @@ import type { Dialect } from '../dialects/dialect.ts'
 import { dialectOfProvider } from '../dialects/endpoints.ts'
 import { copyDownward, upstreamHeaders } from '../dialects/headers.ts'
 import { openaiChat } from '../dialects/openai-chat.ts'
-import { clientLeft, GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
+import { clientLeft, codeOf, GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
 import { createKeyMask, maskHeaders, maskTransform } from '../upstream/key-mask.ts'
 import type { UpstreamTimeouts } from '../upstream/upstreams.ts'
 import { watchPace } from './body-pace.ts'
@@ -40,9 +40,9 @@ const TIMEOUT_CODES = new Set([
 ])
 
 const readFailure = (failure: Error): GatewayError => {
-  // Of the client's own body.
+  // Such an error is one of the client's own body.
   for (const one of [failure, failure.cause]) if (one instanceof GatewayError) return one
-  const behind: unknown = failure.cause instanceof Error ? Reflect.get(failure.cause, 'code') : undefined
+  const behind = codeOf(failure.cause)
   const code: unknown = behind ?? Reflect.get(failure, 'code')
   if (typeof code === 'string' && (TIMEOUT_CODES.has(code) || Reflect.get(failure, 'statusCode') === 504))
     return upstreamTimeout('The provider did not answer in time.', { cause: failure.cause ?? failure })
@@ -115,7 +115,7 @@ export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (
   { routes, timeouts, deadlines },
 ) => {
   if (routes.length === 0) return
-  // Loaded when it is used: it would take a tenth of the start.
+  // The package is loaded when it is used: it would take a tenth of the start.
   const { default: httpProxy } = await import('@fastify/http-proxy')
   // The proxy streams bodies as they come: parsers of the enclosing scope would hold them.
   app.removeAllContentTypeParsers()

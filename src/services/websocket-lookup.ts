@@ -11,13 +11,13 @@ declare module 'fastify' {
     service?: ServiceKind
   }
   interface FastifyRequest {
-    /** There on the routes of services. */
+    /** The service is there on the routes of services. */
     service: WsRoute
   }
 }
 
 export interface ServiceLookupOptions {
-  /** As of now: a models file that is read again may change them. */
+  /** The routes as they are now: a models file that is read again may change them. */
   routes(): readonly WsRoute[]
 }
 

@@ -43,7 +43,7 @@ export class ServiceSession extends Session {
     this.relay.start()
   }
 
-  /** Also when the client went away before the 101, or the handshake came to nothing. */
+  /** It is called also when the client went away before the 101, or the handshake came to nothing. */
   over(): void {
     if (this.#isOver || this.relay?.isOpen) return
     this.#isOver = true

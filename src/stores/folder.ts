@@ -1,5 +1,6 @@
 import { chmod, mkdir, open, readdir, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { errorText } from '../errors.ts'
 import { StoreError } from './contracts/store-error.ts'
 
 const OTHERS = 0o077
@@ -11,7 +12,7 @@ export async function openFolder(path: string): Promise<void> {
     await mkdir(path, { recursive: true, mode: 0o700 })
     await narrow(path)
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = errorText(cause)
     const text = `DB_DIR "${path}" cannot be used (${reason}): name a folder that this user may write`
     throw new StoreError('unusable', text, { cause })
   }
@@ -25,7 +26,7 @@ async function narrow(path: string): Promise<void> {
     if ((mode & STICKY) !== 0) throw new Error('the folder is shared')
     await chmod(path, 0o700)
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error)
+    const reason = errorText(error)
     process.emitWarning(`DB_DIR "${path}" is open to other users and stays so: ${reason}`)
   }
 }

@@ -18,7 +18,7 @@ export interface Stores {
   keys: IdempotencyStore
   /** Limits that all replicas count in together; undefined: this process is the only one. */
   counts: SharedCounts | undefined
-  /** Of Redis, as it was seen last; undefined: there is none. */
+  /** The memory of Redis, as it was seen last; undefined: there is none. */
   redisMemory: (() => RedisMemory) | undefined
   close(): Promise<void>
 }

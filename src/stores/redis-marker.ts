@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { errorText } from '../errors.ts'
 import { StoreError } from './contracts/store-error.ts'
 import { replaceFile } from './durable-file.ts'
 import { sweepTemporary } from './folder.ts'
@@ -17,13 +18,13 @@ export function readMarker(dbDir: string): string | undefined {
     if (typeof storeId === 'string') return storeId
     throw new Error('it names no store')
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = errorText(cause)
     const text = `"${path}" cannot be read (${reason}): restore it, or remove it when REDIS_URL names the right Redis`
     throw new StoreError('damaged', text, { cause })
   }
 }
 
-/** From now on another store in Redis, or none, is found out, and so is a start without Redis. */
+/** Another store in Redis, or none, is found out from now on, and so is a start without Redis. */
 export async function writeMarker(dbDir: string, storeId: string): Promise<void> {
   await sweepTemporary(dbDir, MARKER)
   await replaceFile(markerPath(dbDir), JSON.stringify({ storeId }))
@@ -31,7 +32,7 @@ export async function writeMarker(dbDir: string, storeId: string): Promise<void>
 
 export const removeMarker = (dbDir: string): void => rmSync(markerPath(dbDir), { force: true })
 
-/** Without REDIS_URL such a folder would look like an empty store. */
+/** Such a folder would look like an empty store without REDIS_URL. */
 export function refuseMarked(dbDir: string): void {
   if (!existsSync(markerPath(dbDir))) return
   const text = `The store of "${dbDir}" is in Redis ("${MARKER}" says so): set REDIS_URL, or move it here with "node scripts/store-move.js --to files"`

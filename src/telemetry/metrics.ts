@@ -8,9 +8,9 @@ export interface Gauges {
   isReady(): boolean
   /** Paid requests and WebSockets. */
   running(): number
-  /** Of Redis; undefined where there is none. */
+  /** The memory of Redis; undefined where there is none. */
   redisMemory?: (() => { usedBytes: number; limitBytes: number | undefined; state: MemoryState }) | undefined
-  /** Of requests that are here, in memory and in the temporary folder. */
+  /** The bytes of requests that are here, in memory and in the temporary folder. */
   bodyBytes(): number
   spoolBytes(): number
 }
@@ -132,7 +132,7 @@ const NOTHING_YET: Gauges = {
   spoolBytes: () => 0,
 }
 
-/** Only with Redis: the names of what there is not would read as zero. */
+/** These exist only with Redis: the names of what there is not would read as zero. */
 const setMemoryGauges = ({ Gauge }: Client, registry: Registry, read: () => Gauges): void => {
   const { redisMemory } = read()
   if (redisMemory === undefined) return
@@ -196,7 +196,8 @@ export const createMetrics = (): Metrics => {
       gauges = now
       const { client, registry } = await opened()
       if (!isProcessWatched) setMemoryGauges(client, registry, () => gauges)
-      // From the first scrape on: to watch the garbage collector and the event loop costs every request something.
+      // They are watched from the first scrape on: to watch the garbage collector and the event loop costs every
+      // request something.
       if (!isProcessWatched)
         client.collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LOOP_PRECISION_MS })
       isProcessWatched = true

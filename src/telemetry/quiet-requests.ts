@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { LogController } from 'fastify'
 
-/** Given to Fastify as `logController`: the request line is ours, so its own two lines a request are left out. */
+/** Fastify takes it as `logController`: the request line is ours, so its own two lines a request are left out. */
 class QuietRequests extends LogController {
   override incomingRequest(): void {}
   override requestCompleted(): void {}

@@ -27,7 +27,7 @@ export interface RequestLine {
   stream?: boolean | undefined
   /** The status on the bill, for answers that broke off after their head; in the line what the client saw. */
   status?: number | undefined
-  /** Of a WebSocket: what the client sent and got, and how it ended. */
+  /** What the client of a WebSocket sent and got, and how it ended. */
   messagesIn?: number | undefined
   messagesOut?: number | undefined
   bytesIn?: number | undefined
@@ -48,13 +48,13 @@ export interface Billing {
 declare module 'fastify' {
   interface FastifyRequest {
     line: RequestLine
-    /** Of a request that is paid for. */
+    /** It is there for a request that is paid for. */
     billing: Billing | undefined
   }
 }
 
 export interface RequestLineOptions {
-  /** Told of every request that is over. */
+  /** It is told of every request that is over. */
   count(line: RequestLine): void
 }
 
@@ -84,7 +84,7 @@ const openLine = ({ id, method }: FastifyRequest): RequestLine => ({
   cause: undefined,
 })
 
-/** Asked every few seconds, by machines. */
+/** Machines ask for these every few seconds. */
 const QUIET = new Set(['/health', '/ready', '/metrics'])
 const CLIENT_LEFT = 499
 const UPGRADED = 101
@@ -120,7 +120,7 @@ export const requestLine = fp<RequestLineOptions>(
     app.decorateRequest('billing')
     app.addHook('onRequest', (request, reply, done) => {
       request.line = openLine(request)
-      // Not `onResponse`: Fastify does not call it for a client that left.
+      // `onResponse` would not do: Fastify does not call it for a client that left.
       reply.raw.once('close', () => {
         // A client that left is charged a moment later, and the line says how much.
         if (request.billing) request.billing.whenBilled(() => end(request, reply))

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Deadline, Deadlines } from '../deadlines.ts'
+import { asError } from '../errors.ts'
 import {
   type RequestBody,
   requestHead,
@@ -27,7 +28,7 @@ export interface CallRequest {
   headers: readonly string[]
   body: RequestBody
   firstByteTimeoutMs: number
-  /** Between two reads of the answer. */
+  /** The longest pause between two reads of the answer. */
   idleTimeoutMs: number
 }
 
@@ -107,14 +108,17 @@ export class Call implements SendListener {
     return this.#state === 'over'
   }
 
-  /** Bytes of the answer, the caller's again afterwards; how long the connection may wait for its next request once they end it, else undefined. */
+  /**
+   * Reads bytes of the answer, the caller's again afterwards; returns how long the connection may wait for its next
+   * request once they end it, else undefined.
+   */
   read(bytes: Buffer): number | undefined {
     try {
       const rest = this.#body ? bytes : this.#readHead(bytes)
       if (!rest || !this.#body) return undefined
       return this.#readBody(this.#body, rest)
     } catch (error) {
-      this.fail(error instanceof Error ? error : new Error(String(error)))
+      this.fail(asError(error))
       return undefined
     }
   }

@@ -6,7 +6,7 @@ import { UpstreamError } from './upstream-error.ts'
 /** Who keeps connections between two calls. */
 export interface Keeper {
   readonly connectTimeoutMs: number
-  /** As of `dial`. */
+  /** The buffer that `dial` reads into. */
   readonly scratch: Uint8Array
   keep(connection: Connection, forMs: number): void
   forget(connection: Connection): void
@@ -19,7 +19,7 @@ export class Connection {
   readonly #keeper: Keeper
   #call: Call | undefined
   #isReady = false
-  /** On the monotonic clock; the keeper's. */
+  /** When the keeper lets it go, on the monotonic clock. */
   keptUntilMs = 0
 
   constructor(origin: Origin, keeper: Keeper) {
@@ -58,7 +58,7 @@ export class Connection {
   }
 
   close(): void {
-    // At once: the socket's own event comes a turn later, and a call in between would be lost.
+    // It is forgotten at once: the socket's own event comes a turn later, and a call in between would be lost.
     this.#keeper.forget(this)
     this.#socket.destroy()
   }

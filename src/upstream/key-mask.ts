@@ -89,7 +89,7 @@ export const maskHeaders = <T extends object>(headers: T, mask: KeyMask | undefi
   return masked ?? headers
 }
 
-/** For bodies that are piped. */
+/** The mask as a stream, for bodies that are piped. */
 export const maskTransform = (mask: KeyMask): Transform =>
   new Transform({
     transform: (chunk: Buffer, _encoding, done) => done(null, mask.pass(chunk)),
@@ -136,7 +136,7 @@ export class ErrorMask {
   }
 }
 
-/** Nothing where it cannot be read: then nobody could say what stands in it. */
+/** Gives nothing where the body cannot be read: then nobody could say what stands in it. */
 const decode = (body: Buffer, encoding: string): Buffer => {
   const limit = { maxOutputLength: MOST_DECODED_BYTES }
   try {

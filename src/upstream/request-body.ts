@@ -7,11 +7,11 @@ import { UpstreamError } from './upstream-error.ts'
 /** What is sent: bytes, pieces of bytes, or a stream, whose length is known or not. */
 export interface RequestBody {
   body: Buffer | Readable | readonly Buffer[]
-  /** Bytes; needed for pieces, and for a stream that is to go without chunks. */
+  /** The body's bytes; needed for pieces, and for a stream that is to go without chunks. */
   length: number | undefined
 }
 
-/** Up to here head and body leave as one buffer: copying costs less than a second piece. */
+/** Head and body leave as one buffer up to this size: copying costs less than a second piece. */
 const ONE_PIECE_BYTES = 16 * 1024
 
 /** A body on its way. */
@@ -24,7 +24,7 @@ export interface Sending {
 
 const DONE: Sending = { isDone: () => true, stop: () => {} }
 
-/** Called at each piece that leaves, and with the error of a stream that fails. */
+/** It is called at each piece that leaves, and with the error of a stream that fails. */
 export interface SendListener {
   progress(): void
   fail(error: Error): void

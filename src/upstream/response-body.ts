@@ -52,7 +52,7 @@ const MAX_SIZE_DIGITS = 12
 const MAX_EXTENSION_BYTES = 1024
 const MAX_TRAILER_BYTES = 16 * 1024
 
-type Place =
+type ChunkState =
   | 'size'
   | 'extension'
   | 'size-end'
@@ -70,7 +70,7 @@ type Place =
  * that fifty small chunks become one piece without a new buffer for each. Extensions and trailers are read past.
  */
 class ChunkedReader implements BodyReader {
-  #place: Place = 'size'
+  #state: ChunkState = 'size'
   #left = 0
   #digits = 0
   /** Bytes of the extension or the trailers so far. */
@@ -79,8 +79,8 @@ class ChunkedReader implements BodyReader {
 
   read(bytes: Buffer): Buffer {
     let [at, base, used] = [0, 0, 0]
-    while (at < bytes.length && this.#place !== 'done') {
-      if (this.#place !== 'payload') {
+    while (at < bytes.length && this.#state !== 'done') {
+      if (this.#state !== 'payload') {
         at = this.#readBetween(bytes, at)
         continue
       }
@@ -90,14 +90,14 @@ class ChunkedReader implements BodyReader {
       used += length
       at += length
       this.#left -= length
-      if (this.#left === 0) this.#place = 'payload-cr'
+      if (this.#left === 0) this.#state = 'payload-cr'
     }
     if (at < bytes.length) this.#hasSurplus = true
     return bytes.subarray(base, base + used)
   }
 
   isComplete(): boolean {
-    return this.#place === 'done'
+    return this.#state === 'done'
   }
 
   hasSurplus(): boolean {
@@ -106,11 +106,11 @@ class ChunkedReader implements BodyReader {
 
   /** One byte of what stands between two payloads; all of it when it is there and as plain as it nearly always is. */
   #readBetween(bytes: Buffer, at: number): number {
-    if (this.#place !== 'payload-cr' || bytes[at] !== CR || bytes[at + 1] !== LF) {
+    if (this.#state !== 'payload-cr' || bytes[at] !== CR || bytes[at + 1] !== LF) {
       this.#step(bytes[at] ?? 0)
       return at + 1
     }
-    this.#place = 'size'
+    this.#state = 'size'
     this.#digits = 0
     let [next, size] = [at + 2, 0]
     for (let digit = hexDigit(bytes[next] ?? 0); digit !== -1; digit = hexDigit(bytes[next] ?? 0)) {
@@ -121,22 +121,22 @@ class ChunkedReader implements BodyReader {
       next - at - 2 <= MAX_SIZE_DIGITS && size > 0 && bytes[next] === CR && bytes[next + 1] === LF
     if (!isPlain) return at + 2
     this.#left = size
-    this.#place = 'payload'
+    this.#state = 'payload'
     return next + 2
   }
 
   #step(byte: number): void {
-    switch (this.#place) {
+    switch (this.#state) {
       case 'size':
         return this.#readSize(byte)
       case 'extension':
         this.#skip(MAX_EXTENSION_BYTES)
-        if (byte === CR) this.#place = 'size-end'
+        if (byte === CR) this.#state = 'size-end'
         else if (byte === LF) throw badChunk()
         return
       case 'size-end':
         expect(byte, LF)
-        this.#place = this.#left === 0 ? 'trailer-start' : 'payload'
+        this.#state = this.#left === 0 ? 'trailer-start' : 'payload'
         return
       case 'payload-cr':
         return this.#expect(byte, CR, 'payload-lf')
@@ -158,22 +158,22 @@ class ChunkedReader implements BodyReader {
     }
     if (this.#digits === 0) throw badChunk()
     this.#skipped = 0
-    if (byte === CR) this.#place = 'size-end'
-    else if (byte === SEMICOLON) this.#place = 'extension'
+    if (byte === CR) this.#state = 'size-end'
+    else if (byte === SEMICOLON) this.#state = 'extension'
     else throw badChunk()
   }
 
   #readTrailer(byte: number): void {
     this.#skip(MAX_TRAILER_BYTES)
-    if (this.#place === 'trailer-start') this.#place = byte === CR ? 'last-lf' : 'trailer'
-    else if (this.#place === 'last-lf') this.#expect(byte, LF, 'done')
-    else if (this.#place === 'trailer-end') this.#expect(byte, LF, 'trailer-start')
-    else if (byte === CR) this.#place = 'trailer-end'
+    if (this.#state === 'trailer-start') this.#state = byte === CR ? 'last-lf' : 'trailer'
+    else if (this.#state === 'last-lf') this.#expect(byte, LF, 'done')
+    else if (this.#state === 'trailer-end') this.#expect(byte, LF, 'trailer-start')
+    else if (byte === CR) this.#state = 'trailer-end'
   }
 
-  #expect(byte: number, wanted: number, next: Place): void {
+  #expect(byte: number, wanted: number, next: ChunkState): void {
     expect(byte, wanted)
-    this.#place = next
+    this.#state = next
   }
 
   #skip(most: number): void {

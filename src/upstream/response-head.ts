@@ -88,7 +88,7 @@ const readFraming = (status: number, headers: AnswerHeaders): Framing => {
   const length = headers['content-length']
   if (status === 204 || status === 304) return { length: 0 }
   if (coding !== undefined) {
-    // With both, two readers may see two different ends: the start of every smuggled answer.
+    // Two readers may see two different ends where there are both: the start of every smuggled answer.
     if (length !== undefined) throw badAnswer('The answer has both a length and a transfer coding')
     if (coding.toLowerCase() !== 'chunked') throw badAnswer('The answer has an unknown transfer coding')
     return 'chunked'

@@ -7,7 +7,7 @@ import { UpstreamError } from './upstream-error.ts'
 
 export interface UpstreamTimeouts {
   connectTimeoutMs: number
-  /** Until the provider's first byte; `idleTimeoutMs` between two. */
+  /** How long the provider's first byte may take; `idleTimeoutMs` is the longest pause between two. */
   firstByteTimeoutMs: number
   idleTimeoutMs: number
   totalTimeoutMs: number
@@ -35,9 +35,9 @@ const KEEP_ALIVE_MS = 4_000
 const SWEEP_MS = 1_000
 const SCRATCH_BYTES = 64 * 1024
 
-/** To be closed by whoever opened it. There is no cap: with one, a stream would wait for another stream's end. */
+/** Whoever opened it closes it. There is no cap: with one, a stream would wait for another stream's end. */
 export const openUpstreams = (connectTimeoutMs: number, deadlines: Deadlines): Upstreams => {
-  const means = { keepAliveMs: KEEP_ALIVE_MS, deadlines }
+  const context = { keepAliveMs: KEEP_ALIVE_MS, deadlines }
   const pools = new Map<string, Pool>()
   const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)
   const post = createOutbox()
@@ -50,7 +50,7 @@ export const openUpstreams = (connectTimeoutMs: number, deadlines: Deadlines): U
   }
   return {
     ask(origin, request, listener) {
-      const call = new Call(request, listener, means)
+      const call = new Call(request, listener, context)
       const asked = new Asked(call, poolOf(origin))
       post(asked)
       return asked

@@ -97,7 +97,7 @@ export class ChunkWriter {
 
   /** Lets the message pass that waits. */
   release(): void {
-    // As one: a thousand fragments would be a thousand writes in the socket's queue.
+    // They leave as one: a thousand fragments would be a thousand writes in the socket's queue.
     if (this.#kept.length > 0) this.write(Buffer.concat(this.#kept))
     this.#kept = []
     this.releaseFrame()

@@ -66,7 +66,7 @@ export const dial = (target: DialTarget, timeouts: DialTimeouts): Dial => {
       readRefusal(answer).then((refusal) => finish({ kind: 'refused', refusal }), fail)
     })
     request.once('upgrade', (answer, socket, head) => {
-      // From here on a reset is only the end of this socket.
+      // A reset is only the end of this socket from here on.
       socket.on('error', () => socket.destroy())
       const mistake = findMistake(answer, key, target.protocols)
       if (mistake === undefined) {

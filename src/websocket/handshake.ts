@@ -7,7 +7,7 @@ import { ServerResponse } from '../node-http.ts'
 
 /** How long a refused client may take to close its side: then its socket is gone all the same. */
 const FAREWELL_MS = 800
-/** So much of what a refused client goes on sending is read and thrown away; the rest stays in its own hands. */
+/** How much of what a refused client goes on sending is read and thrown away; the rest stays in its own hands. */
 const MOST_UNHEARD_BYTES = 64 * 1024
 
 /** Every handshake that is neither accepted nor over; one per app. */
@@ -27,9 +27,9 @@ declare module 'fastify' {
 }
 
 export interface HandshakeOptions {
-  /** Until a route takes the request over. */
+  /** How long it may take until a route takes the request over. */
   timeoutMs: number
-  /** From then on until it accepts or refuses. */
+  /** How long the route may take until it accepts or refuses. */
   routeTimeoutMs: number
   /** Answers a client whose refusal did not come in time. */
   answerLate(socket: Socket): void
@@ -37,7 +37,10 @@ export interface HandshakeOptions {
   answerEarly(socket: Socket): void
 }
 
-/** For Fastify's `http` options: only handshakes leave HTTP, whatever else asks for it (h2c) is answered as if it had not. */
+/**
+ * Fastify's `http` options ask this: only handshakes leave HTTP, whatever else asks for it (h2c) is answered as if it
+ * had not.
+ */
 export function shouldUpgrade(this: Server, raw: IncomingMessage): boolean {
   if (isHandshake(raw)) return true
   // It follows at once, and Node loses what came in one piece with it; who asks for h2c waits for the answer first.
@@ -72,7 +75,7 @@ export const ownUpgrades = (app: FastifyInstance, options: HandshakeOptions): vo
     },
   })
   app.server.on('upgrade', (raw: IncomingMessage, stream: Duplex, head: Buffer) => {
-    // Never anything else without a body, see above.
+    // Nothing else comes without a body, see above.
     if (!(stream instanceof Socket) || stream.destroyed) return void stream.destroy()
     const earlier = answerOn(stream)
     if (earlier) return answerBehind(stream, earlier, options)
@@ -81,7 +84,7 @@ export const ownUpgrades = (app: FastifyInstance, options: HandshakeOptions): vo
     stream.once('close', () => open.delete(raw))
     if (!inlet.emit('upgrade', raw, stream, head)) handshake.giveUp()
   })
-  // Through here alone the package leads an upgrade to the router: no hook has seen it yet.
+  // The package leads an upgrade to the router through here alone: no hook has seen it yet.
   const route = app.routing
   app.routing = (raw, response) => {
     open.get(raw)?.watch(response)
@@ -113,7 +116,7 @@ const answerBehind = (socket: Socket, earlier: ServerResponse, options: Handshak
   })
 }
 
-/** One of them, from its head to its acceptance or to the end of its socket. */
+/** One handshake, from its head to its acceptance or to the end of its socket. */
 class Handshake {
   readonly #socket: Socket
   readonly #options: HandshakeOptions
@@ -142,7 +145,7 @@ class Handshake {
     response.once('prefinish', () => this.#takeLeave())
     response.once('finish', () => {
       this.#socket.end()
-      // As Node does with an answer that is out: whoever waits for its end need not wait for the client's.
+      // Node does the same with an answer that is out: whoever waits for its end need not wait for the client's.
       response.detachSocket(this.#socket)
       process.nextTick(() => response.emit('close'))
     })

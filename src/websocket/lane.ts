@@ -18,7 +18,7 @@ export interface LaneListener {
 export interface LaneOptions {
   from: Duplex
   to: Duplex
-  /** From a client: its frames are masked. */
+  /** Whether it comes from a client, whose frames are masked. */
   isMasked: boolean
   maxMessageBytes: number
   listener: LaneListener
@@ -196,7 +196,7 @@ export class Lane {
     this.#out.forget()
   }
 
-  /** Where no frame is open; else it is called again when the current one ends. */
+  /** Writes where no frame is open; else it is called again when the current one ends. */
   #writeOwn(): void {
     const isOpen = this.#frame.isInFrame && this.#mayPass
     if (this.#own.isEmpty || isOpen || this.#isCut) return

@@ -1,8 +1,8 @@
 /** Looks at messages as they pass, text and binary alike: an event is JSON in either. */
 export interface MessageInspector {
-  /** So many of a message's first bytes are shown. */
+  /** How many of a message's first bytes are shown. */
   headBytes: number
-  /** So many of its last bytes are kept beyond those. */
+  /** How many of its last bytes are kept beyond those. */
   tailBytes: number
   /** A message begins. */
   begin?(): void
@@ -14,7 +14,7 @@ export interface MessageInspector {
   passed(head: Buffer, tail: Buffer, bytes: number): void
 }
 
-/** So many fragments wait at most until they show enough of their message: one may be empty. */
+/** How many fragments wait at most until they show enough of their message: one may be empty. */
 const MOST_WAITING = 1_024
 
 /** What an inspector sees of one message: bounded, whatever its length. */

@@ -13,7 +13,7 @@ export interface OpenSocket {
 /** Who holds sockets: a token, or for routes without one an address. */
 export interface Holder {
   key: string
-  /** Of the secret that opened the socket; undefined where none was asked for. */
+  /** The hash of the secret that opened the socket; undefined where none was asked for. */
   secretHash: string | undefined
 }
 
@@ -31,7 +31,7 @@ export interface OpenSocketsOptions {
 }
 
 interface Group {
-  /** With the hash of the secret that opened each. */
+  /** The sockets with the hash of the secret that opened each. */
   sockets: Map<OpenSocket, string | undefined>
   asking: Set<string>
 }

@@ -6,9 +6,9 @@ import { Lane, type LaneListener, type LaneOptions } from './lane.ts'
 import type { MessageInspector } from './message-copy.ts'
 
 export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-/** After a close frame of ours: how long the other side may take to answer it. */
+/** How long the other side may take to answer a close frame of ours. */
 const FAREWELL_MS = 1_000
-/** When one side is gone: how long the other may take to read what is left for it. */
+/** How long one side may take to read what is left for it when the other is gone. */
 const LINGER_MS = 10_000
 
 /** One end of a relay: its socket, and the first bytes that came with the handshake. */
@@ -92,7 +92,7 @@ export class Relay {
     }
   }
 
-  /** Until both sockets are closed. */
+  /** True until both sockets are closed. */
   get isOpen(): boolean {
     return this.#open > 0
   }
@@ -126,7 +126,7 @@ export class Relay {
     for (const { socket } of this.#sides) socket.destroy()
   }
 
-  /** Called every `ms`: pings a side that is silent, gives it up when it stays so. */
+  /** Pings a side that is silent, and gives it up when it stays so; to be called every `ms`. */
   tick(ms: number): void {
     const { idleTimeoutMs } = this.#options
     if (this.#isClosing) return

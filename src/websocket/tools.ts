@@ -15,8 +15,8 @@ export interface WebsocketTools {
   idleTimeoutMs: number
   /** The clock that nobody sets: for rests. */
   now(): number
-  /** Since 1970. */
+  /** Milliseconds since 1970. */
   wallMs(): number
-  /** Told of every ask that came to nothing. */
+  /** It is told of every ask that came to nothing. */
   providerFailed(provider: string, reason: string): void
 }

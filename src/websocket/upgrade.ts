@@ -96,7 +96,7 @@ export const upgrade = fp<UpgradeOptions>(
     // Its type asks for the module's static properties too, which nobody reads.
     Reflect.set(options, 'WebSocket', RawWebSocket)
     Reflect.set(options, 'server', handshakes.inlet)
-    // Before the package's own, which would cut the connection over the answer: its owner ends it.
+    // This hook runs before the package's own, which would cut the connection over the answer: its owner ends it.
     app.addHook('onResponse', async (request) => {
       request.ws = false
     })
@@ -130,7 +130,7 @@ const refusePlain = async (_request: FastifyRequest, reply: FastifyReply): Promi
 
 export interface WebsocketRoute {
   url: string
-  /** For paths that lead to a service of this kind alone. */
+  /** The kind of service that such a path leads to, where it leads to no other. */
   service?: ServiceKind
   /** Refuses, or calls `acceptUpgrade`. */
   prepare(request: FastifyRequest, reply: FastifyReply): Promise<void>
@@ -155,7 +155,7 @@ export const addWebsocketRoute = (app: FastifyInstance, { url, service, prepare 
   })
 }
 
-/** Also for a client that is gone already: while its token was checked nobody listened. */
+/** Calls `gone` also for a client that is gone already: nobody listened while its token was checked. */
 export const whenGone = ({ raw }: FastifyRequest, gone: () => void): void => {
   if (raw.socket.destroyed) gone()
   else raw.socket.once('close', gone)

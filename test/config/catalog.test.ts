@@ -202,19 +202,19 @@ t.test(
       build(`margin: 0.5\nmodels: { m: { plan: [{ provider: openai }], price: ${price} } }`).models.get('m')
     t.match(modelOf('{ perSecond: 15 }'), {
       price: { inputMicros: 0, outputMicros: 0, perSecondMicros: 22.5e6 },
-      elsewhere: {
+      tokenPrice: {
         units: ['perSecond'],
         price: { inputMicros: 1.5e6, cachedInputMicros: 1.5e6, outputMicros: 1.5e6, perSecondMicros: 22.5e6 },
       },
     })
-    t.same(modelOf('{ perCharacter: 0, perImage: 4 }')?.elsewhere?.units, ['perCharacter', 'perImage'])
+    t.same(modelOf('{ perCharacter: 0, perImage: 4 }')?.tokenPrice?.units, ['perCharacter', 'perImage'])
     for (const price of [
       '{}',
       '{ input: 2 }',
       '{ perImage: 4, output: 0 }',
       '{ perImage: 4, cachedInput: 0 }',
     ])
-      t.equal(modelOf(price)?.elsewhere, undefined, price)
+      t.equal(modelOf(price)?.tokenPrice, undefined, price)
   },
 )
 

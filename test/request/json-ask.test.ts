@@ -4,8 +4,7 @@ import { ENDPOINTS } from '../../src/dialects/endpoints.ts'
 import type { Ask } from '../../src/request/ask.ts'
 import { GatheredBytes } from '../../src/request/gathered-bytes.ts'
 import { foldName, PAID_FIELDS, ROUTING_FIELDS } from '../../src/request/guarded-fields.ts'
-import { readJsonAsk } from '../../src/request/json-ask.ts'
-import { type WholeBody, wholeOf } from '../../src/request/whole.ts'
+import { readJsonAsk, type WholeBody, wholeOf } from '../../src/request/json-ask.ts'
 
 const at = (path: string) => {
   const endpoint = ENDPOINTS.find((each) => each.path === path)
@@ -14,7 +13,7 @@ const at = (path: string) => {
 }
 const CHAT = at('/chat/completions')
 const whole = (body: Buffer) => wholeOf([body])
-const never = { later: () => Promise.reject(new Error('it was not read at once')), refuse() {} }
+const never = { inTurns: () => Promise.reject(new Error('it was not read at once')), refuse() {} }
 /** Bodies of this size are read at once. */
 const readWhole = (endpoint: typeof CHAT, body: WholeBody): Ask => {
   const ask = readJsonAsk(endpoint, body, never)
@@ -119,7 +118,7 @@ t.test('a large body is read in many turns, each a few milliseconds, and comes o
   const filling = '"a":1,'.repeat(1_000_000)
   const sent = Buffer.from(`{${filling}"n":2,"model":"asked","stream":true}`)
   let [turns, longestMs] = [0, 0]
-  const later = async (step: () => boolean): Promise<void> => {
+  const inTurns = async (step: () => boolean): Promise<void> => {
     for (let isOver = false; !isOver; turns += 1) {
       const from = process.cpuUsage()
       isOver = step()
@@ -131,7 +130,7 @@ t.test('a large body is read in many turns, each a few milliseconds, and comes o
   const ask = await readJsonAsk(
     CHAT,
     { view: sent, chunks: chunks.filter(({ length }) => length > 0) },
-    { later, refuse() {} },
+    { inTurns, refuse() {} },
   )
   t.match(ask, { model: 'asked', choices: 2, mustAskForUsage: true })
   t.ok(turns > 5, `${turns} turns`)
@@ -144,13 +143,13 @@ t.test('a large body is read in many turns, each a few milliseconds, and comes o
 t.test('a large body whose model is not served is read no further', async (t) => {
   const body = Buffer.from(`{"model":"dear",${'"a":1,'.repeat(1_000_000)}"n":2}`)
   let turns = 0
-  const later = async (step: () => boolean): Promise<void> => {
+  const inTurns = async (step: () => boolean): Promise<void> => {
     while (!step()) turns += 1
   }
   const refuse = (model: string): void => {
     throw new Error(`not ${model}`)
   }
-  await t.rejects(async () => readJsonAsk(CHAT, whole(body), { later, refuse }), { message: 'not dear' })
+  await t.rejects(async () => readJsonAsk(CHAT, whole(body), { inTurns, refuse }), { message: 'not dear' })
   t.equal(turns, 0)
 })
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import {
   type Failure,
-  isModelUnknown,
+  isModelMissing,
   isProviderFailure,
   judgeFailures,
   readNetworkFailure,
@@ -32,9 +32,9 @@ t.test('the next provider is asked after our own faults and its own, not after t
 })
 
 t.test('a model that a provider does not know says nothing about its health', (t) => {
-  t.ok(isModelUnknown(failure({ status: 404 })))
-  t.notOk(isModelUnknown(failure({ status: 401 })))
-  t.notOk(isModelUnknown(failure({ kind: 'network', status: 0 })))
+  t.ok(isModelMissing(failure({ status: 404 })))
+  t.notOk(isModelMissing(failure({ status: 401 })))
+  t.notOk(isModelMissing(failure({ kind: 'network', status: 0 })))
   t.end()
 })
 

@@ -109,8 +109,8 @@ t.test('only providers that speak the endpoint’s dialect are asked', (t) => {
 })
 
 t.test('a price by the second, letter or image holds where these are counted, another elsewhere', (t) => {
-  const elsewhere = { units: ['perSecond' as const], price: { ...price, inputMicros: 7 } }
-  const heard = { ...model('m', [plain(one)]), elsewhere }
+  const tokenPrice = { units: ['perSecond' as const], price: { ...price, inputMicros: 7 } }
+  const heard = { ...model('m', [plain(one)]), tokenPrice }
   const inputMicros = (name: DialectName, from = catalogOf(heard)) =>
     planSteps({
       catalog: from,

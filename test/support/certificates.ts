@@ -12,9 +12,9 @@ export interface ServerCertificate {
 export interface Certificates {
   /** The authority's own certificate: what a client must trust. */
   authority: string
-  /** For localhost and 127.0.0.1. */
+  /** The certificate of localhost and 127.0.0.1. */
   good: ServerCertificate
-  /** Of the same authority, for another host. */
+  /** A certificate of the same authority for another host. */
   wrongName: ServerCertificate
   expired: ServerCertificate
   /** Right name, but nobody vouches for it. */

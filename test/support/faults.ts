@@ -42,7 +42,7 @@ const toBuffer = (bytes: unknown, encoding: unknown): Buffer => {
 
 const calledBack = (args: unknown[]) => {
   const callback = args.findLast((arg) => typeof arg === 'function')
-  // Not at once: node:http would let go of a socket that it has still corked.
+  // The callback waits a tick: node:http would let go of a socket that it has still corked.
   if (typeof callback === 'function') process.nextTick(callback)
 }
 
@@ -91,7 +91,7 @@ export const bytes = (text: string, { stay = false } = {}): Behaviour => ({
   },
 })
 
-/** Not HTTP at all. */
+/** An answer that is no HTTP at all. */
 export const garbage = (): Behaviour => bytes('\x00\x01\x02 this is not HTTP\r\n\r\n')
 
 /** A chunk whose size is no number. */

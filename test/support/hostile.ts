@@ -4,6 +4,6 @@ export const codeOf = (body: string): unknown => {
   return Object.keys(error).join() === 'message,type,param,code' ? error.code : `odd shape: ${body}`
 }
 
-/** Of an answer as it came over the wire. */
+/** The status of an answer as it came over the wire. */
 export const statusOf = (answer: string): number => Number(answer.slice(9, 12))
 export const bodyOf = (answer: string): string => answer.slice(answer.indexOf('\r\n\r\n') + 4)

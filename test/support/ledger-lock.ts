@@ -15,7 +15,7 @@ export function lockLedger(t: Owner, { dbDir }: Pick<TestGateway, 'dbDir'>) {
   return { end }
 }
 
-/** Until the gateway has noticed that nothing can be written. */
+/** Waits until the gateway has noticed that nothing can be written. */
 export const waitForOutage = ({ url }: Pick<TestGateway, 'url'>) =>
   waitUntil(
     async () => (await fetch(`${url}/ready`)).status === 200,

@@ -15,9 +15,9 @@ export interface ProviderEntry {
 
 export interface ModelsShape {
   margin?: number
-  /** By name; a bare URL gets the key variable `<NAME>_TEST_KEY`. */
+  /** The providers by name; a bare URL gets the key variable `<NAME>_TEST_KEY`. */
   providers: Record<string, string | ProviderEntry>
-  /** As in the file; a bare provider name (or several, in order) is short for its plan. */
+  /** The models as in the file; a bare provider name (or several, in order) is short for its plan. */
   models: Record<string, string | string[] | object>
 }
 

@@ -1,5 +1,5 @@
-// For `node --import`: writes the address of every module that is asked for into the file `MODULE_LOG`, and at the end
-// which of Node's own were loaded.
+// This is loaded by `node --import`: it writes the address of every module that is asked for into the file
+// `MODULE_LOG`, and at the end which of Node's own were loaded.
 import { appendFileSync } from 'node:fs'
 import { registerHooks } from 'node:module'
 

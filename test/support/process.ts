@@ -18,7 +18,7 @@ export interface RunningProcess {
   stdout(): string
   stderr(): string
   exited: Promise<Exit>
-  /** Called whenever the process has written something. */
+  /** Calls `listener` whenever the process has written something. */
   onChange(listener: () => void): void
 }
 

@@ -15,9 +15,9 @@ export interface FakeProvider {
   origin: string
   port: number
   requests: SeenRequest[]
-  /** For the next request and all that follow (those queued come first). */
+  /** The answer to the next request and all that follow (those queued come first). */
   answer(answer: Answer): void
-  /** For one request each. */
+  /** The answers to one request each. */
   queue(...answers: Answer[]): void
   /** The n-th request (from 1), once its body is there or its sender gone. */
   waitForRequest(n?: number): Promise<SeenRequest>

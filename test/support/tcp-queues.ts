@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 
 /** Bytes that the kernel keeps for the connections of one server on loopback. */
 export interface TcpQueues {
-  /** Sent by the server's side and not taken by the other, and the other way round. */
+  /** The bytes that the server's side sent and the other has not taken, and the other way round. */
   fromServer: number
   toServer: number
 }

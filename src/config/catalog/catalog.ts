@@ -8,13 +8,13 @@ export const API_NAMES = ['openai', 'anthropic'] as const
 
 /** Somebody who answers: an origin, the key that goes there and nowhere else, and what it speaks. */
 export interface Provider {
-  /** As plans and logs name it, e.g. `openai_original`. */
+  /** The name in plans and logs, e.g. `openai_original`. */
   name: string
   /** Scheme, host and port, e.g. `https://api.openai.com`. */
   origin: string
   /** What stands before the endpoint's own path, without a trailing slash, e.g. `/v1`; may be empty. */
   basePath: string
-  /** Sent to `origin` alone. Undefined for the offline demo provider. */
+  /** The secret goes to `origin` alone. Undefined for the offline demo provider. */
   key: string | undefined
   dialects: readonly ApiName[]
   /** Whether it takes `stream_options.include_usage` (a few refuse unknown fields). */
@@ -44,8 +44,8 @@ export interface Model {
   name: string
   plan: readonly PlanStep[]
   price: Price
-  /** Where `price` names these units alone: what is counted in none of them costs this instead. */
-  elsewhere?: { units: readonly Unit[]; price: Price } | undefined
+  /** Where `price` names these units alone: what is counted in none of them has this price, by LLM tokens. */
+  tokenPrice?: { units: readonly Unit[]; price: Price } | undefined
   /** The most LLM tokens one answer can hold; decides the worst case when the client names no limit. */
   maxOutput: number
   /** Other models that may answer when the whole plan fails, in order. */

@@ -13,3 +13,51 @@ export const MODEL_NAME = `a string of at most ${MAX_LENGTH} printable character
 export const isModelName = (name: string): boolean =>
   name.length <= MAX_LENGTH &&
   (PLAIN.test(name) || (!UNPRINTABLE.test(name) && name === name.trim() && name === name.normalize('NFC')))
+
+/**
+ * OpenRouter's variants and Hugging Face's choices, the same model on other hosts or with a search of the web: one of them
+ * makes the last part of a name, itself or another, such a part.
+ */
+const VARIANT =
+  /:(?:free|floor|nitro|online|exacto|extended|thinking|beta|auto|web|fastest|cheapest|preferred)(?=:|$)/
+const LAST_PART = /:[^:]*$/
+const PRESET = /@preset\/.*$/
+/** Behind `maker/model` a word is the name of a host (`:groq`, `:fireworks-ai`), sixty-four digits are Replicate's version. */
+const HOST = /(?<=\/[^:]*):(?:[a-z][a-z-]*|[0-9a-f]{64})$/
+/** Ollama reads `llama3` as `llama3:latest`, Gemini `gemini-pro` as `models/gemini-pro`; many drop slashes at the ends. */
+const IMPLIED = /^\/?models\/|^\/|\/$|:latest$/g
+
+/** Whether a provider may take a name that is not among these for one that is. */
+export function buildLooks(listed: readonly string[]): (name: string) => boolean {
+  const looks = new Set(listed.map(lookOf))
+  return (name) => looksOf(name).some((look) => looks.has(look))
+}
+
+/** A name as a provider may read it that does not tell case, width or blanks apart, without what goes without saying. */
+const lookOf = (name: string): string =>
+  name
+    .normalize('NFKC')
+    .toUpperCase()
+    .toLowerCase()
+    .replace(/\s+/gu, '')
+    .replace(/\/+/g, '/')
+    .replace(IMPLIED, '')
+
+/**
+ * What a provider may take a name for: its look, and that without one variant after the other. Only for names that are
+ * not listed: what the operator lists is told apart.
+ */
+const looksOf = (name: string): string[] => {
+  const looks = [lookOf(name)]
+  for (let look = looks[0] ?? ''; ; ) {
+    const shorter = lookOf(withoutVariant(look))
+    if (shorter.length >= look.length) return looks
+    looks.push(shorter)
+    look = shorter
+  }
+}
+
+const withoutVariant = (look: string): string => {
+  if (PRESET.test(look)) return look.replace(PRESET, '')
+  return look.replace(VARIANT.test(look) ? LAST_PART : HOST, '')
+}

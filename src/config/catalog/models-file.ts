@@ -1,13 +1,14 @@
 import { createRequire } from 'node:module'
 import { isDeepStrictEqual } from 'node:util'
+import { errorText } from '../../errors.ts'
 import { SettingsError } from '../mistakes.ts'
 import { BUILTIN_MODELS } from './builtin-catalog.ts'
 import type { Catalog, CatalogSettings, Model, Provider } from './catalog.ts'
 import { addProviders } from './file-providers.ts'
-import { lookOf, looksOf } from './model-look.ts'
+import { buildLooks } from './model-name.ts'
 import { checkModels, checkPassthrough } from './models-checks.ts'
 import { type ModelEntry, type ModelsFile, readShape } from './models-schema.ts'
-import { buildElsewhere, buildPrice } from './prices.ts'
+import { buildPrice, buildTokenPrice } from './prices.ts'
 import { buildWsRoute, findWsRouteMistakes, type WsRoute } from './ws-routes.ts'
 
 /** What a catalog is made of: the settings, the models file's text if there is one, the demo provider if it is on. */
@@ -57,7 +58,7 @@ function readFile(text: string, mistakes: string[]): ModelsFile | undefined {
   return file
 }
 
-/** Only for those who have a models file: it would take a twentieth of every start. */
+/** The parser is loaded only for those who have a models file: it would take a twentieth of every start. */
 function loadYaml(): typeof import('yaml') {
   return createRequire(import.meta.url)('yaml')
 }
@@ -73,7 +74,7 @@ function parse(text: string, mistakes: string[]): unknown {
     return undefined
   } catch (error) {
     // Aliases that multiply, or nesting that outgrows the stack.
-    const why = error instanceof Error ? error.message : String(error)
+    const why = errorText(error)
     mistakes.push(`it cannot be read as YAML or JSON (${why})`)
     return undefined
   }
@@ -118,8 +119,7 @@ function assemble(
   const models = new Map(all.map(([name, entry]) => [name, buildModel(name, entry, { providers, margin })]))
   const wildcard = models.get('*')
   models.delete('*')
-  const looks = new Set([...models.keys(), ...dearNames(models, wildcard)].map(lookOf))
-  const looksListed = (name: string): boolean => looksOf(name).some((look) => looks.has(look))
+  const looksListed = buildLooks([...models.keys(), ...dearNames(models, wildcard)])
   return { models, wildcard, looksListed, providers, wsRoutes }
 }
 
@@ -139,7 +139,7 @@ const dearNames = (models: ReadonlyMap<string, Model>, wildcard: Model | undefin
 }
 
 const hasPriceOf = (model: Model, other: Model): boolean =>
-  isDeepStrictEqual([model.price, model.elsewhere], [other.price, other.elsewhere])
+  isDeepStrictEqual([model.price, model.tokenPrice], [other.price, other.tokenPrice])
 
 function demoEntry(demo: Provider): [string, ModelEntry] {
   return ['demo', { plan: [{ provider: demo.name }], maxOutput: DEMO_MAX_OUTPUT }]
@@ -158,7 +158,7 @@ function buildModel(
     name,
     plan,
     price: buildPrice(entry.price, margin),
-    elsewhere: buildElsewhere(entry.price, margin),
+    tokenPrice: buildTokenPrice(entry.price, margin),
     maxOutput: entry.maxOutput ?? DEFAULT_MAX_OUTPUT,
     fallbacks: entry.fallbacks ?? [],
   }

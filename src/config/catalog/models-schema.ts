@@ -1,5 +1,6 @@
 import * as v from 'valibot'
-import { isPlainObject, strictObject } from '../strict-object.ts'
+import { isRecord } from '../../json.ts'
+import { suggest } from '../suggest.ts'
 import { API_NAMES } from './catalog.ts'
 
 const text = v.string('must be string')
@@ -48,8 +49,8 @@ const modelSchema = strictObject({
   fallbacks: v.optional(v.array(text, 'must be array')),
 })
 
-/** By name: each entry is read by itself, so that one with a mistake hides no other. */
-const entries = v.custom<object>(isPlainObject, 'must be object')
+/** Each entry is read by itself, under its name, so that one with a mistake hides no other. */
+const entries = v.custom<object>(isRecord, 'must be object')
 
 const fileSchema = strictObject({
   margin: v.optional(v.pipe(number, v.gtValue(-1, 'must be > -1'), v.maxValue(1000, 'must be <= 1000'))),
@@ -106,7 +107,32 @@ export function formatPath(keys: readonly string[]): string {
 }
 
 function readEntries(content: unknown, room: string): [name: string, value: unknown][] {
-  if (!isPlainObject(content) || !Object.hasOwn(content, room)) return []
+  if (!isRecord(content) || !Object.hasOwn(content, room)) return []
   const found: unknown = Reflect.get(content, room)
-  return isPlainObject(found) ? Object.entries(found) : []
+  return isRecord(found) ? Object.entries(found) : []
+}
+
+/** An object of these entries and no others. All its mistakes are named at once, for whoever wrote it by hand. */
+function strictObject<const T extends v.ObjectEntries>(entries: T) {
+  const shape = v.object(entries)
+  return v.pipe(
+    v.custom<v.InferInput<v.ObjectSchema<T, undefined>>>(isRecord, 'must be object'),
+    v.rawCheck(({ dataset, addIssue }) => {
+      if (!dataset.typed) return
+      for (const [key, value] of Object.entries(dataset.value)) {
+        if (Object.hasOwn(entries, key)) continue
+        const at = { type: 'object', origin: 'value', input: dataset.value, key, value } as const
+        addIssue({ message: describeUnknown(key, Object.keys(entries)), path: [at] })
+      }
+      for (const { message, path } of v.safeParse(shape, dataset.value).issues ?? []) {
+        const [at, deeper] = path ?? []
+        const isMissing = at?.origin === 'key' && deeper === undefined
+        addIssue(isMissing ? { message: `lacks ${at.key}: add it` } : { message, path })
+      }
+    }),
+  )
+}
+
+function describeUnknown(key: string, known: readonly string[]): string {
+  return `is not a setting${suggest(key, known) || `; known here: ${known.join(', ')}`}`
 }

@@ -22,7 +22,7 @@ export function buildPrice(price: PriceEntry = {}, margin = 0): Price {
 }
 
 /** A price by the second, letter or image alone says nothing of LLM tokens: where these are counted they cost as usual. */
-export function buildElsewhere(price: PriceEntry = {}, margin = 0): Model['elsewhere'] {
+export function buildTokenPrice(price: PriceEntry = {}, margin = 0): Model['tokenPrice'] {
   if (!namesUnitsAlone(price)) return undefined
   return { units: unitsOf(price), price: buildPrice({ ...price, input: 1 }, margin) }
 }

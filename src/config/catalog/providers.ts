@@ -8,7 +8,7 @@ export interface KnownProvider {
   baseUrl: string
   dialects: readonly ApiName[]
   usageOption: boolean
-  /** For a base URL without any path: the vendor's own SDK is configured by the bare origin. */
+  /** The path of a base URL that has none: the vendor's own SDK is configured by the bare origin. */
   pathIfNone: string
 }
 
@@ -23,7 +23,7 @@ const known = (name: string, baseUrl: string, special: Partial<KnownProvider> = 
   ...special,
 })
 
-/** In the order of preference: the first one with a key serves the names that no catalog lists. */
+/** They stand in the order of preference: the first one with a key serves the names that no catalog lists. */
 export const KNOWN_PROVIDERS: readonly KnownProvider[] = [
   known('openai_original', 'https://api.openai.com/v1'),
   known('openai', 'https://api.openai.com/v1'),

@@ -49,7 +49,7 @@ export function openCatalog(options: CatalogSourceOptions): CatalogSource {
     clearTimeout(rest)
     rest = setTimeout(reread, REST_MS, true).unref()
   }
-  // By polling: a watch on the inode goes blind when an editor or a bind mount replaces the file.
+  // The file is polled: a watch on its inode goes blind when an editor or a bind mount replaces it.
   if (path !== undefined) {
     watchFile(path, { interval: LOOK_EVERY_MS, persistent: false }, look)
     // The watch knows the file as of its own first look: what changed since ours would stay unseen.

@@ -48,18 +48,21 @@ export const plainSettings = {
   drainTimeoutMs: milliseconds('DRAIN_TIMEOUT_MS', 25_000),
   drainDelayMs: v.optional(bounded(['DRAIN_DELAY_MS'], 0, 60_000)),
   bodyTimeoutMs: milliseconds('BODY_TIMEOUT_MS', 30_000),
-  /** Of all bodies that are here at once; undefined: a share of the memory there is. */
+  /** The bytes of all bodies that are here at once; undefined: a share of the memory there is. */
   bodyMemoryBytes: v.optional(bounded(['BODY_MEMORY_BYTES'], 32 * MIB, MOST_BYTES)),
-  /** Of all uploads that lie in the temporary folder at once; undefined: half of what is free there at the start. */
+  /**
+   * The bytes of all uploads that lie in the temporary folder at once; undefined: half of what is free there at the
+   * start.
+   */
   spoolBytes: v.optional(bounded(['SPOOL_BYTES'], 0, MOST_BYTES)),
   wsIdleTimeoutMs: milliseconds('WS_IDLE_TIMEOUT_MS', 120_000),
-  /** Open at once; of routes without a token: per client address. */
+  /** The sockets that are open at once; on routes without a token they are counted by client address. */
   wsSocketsPerToken: whole(['WS_SOCKETS_PER_TOKEN'], 1, 1_000_000, 32),
   demo: v.optional(oneOf('DEMO_PROVIDER', ['auto', 'on', 'off']), 'auto'),
   modelsFile: v.optional(text('MODELS_FILE', 'a file')),
-  /** Before every key in Redis. */
+  /** What stands before every key in Redis. */
   redisPrefix: v.optional(text('REDIS_PREFIX', SHORT_WORD, /^[A-Za-z0-9._-]{1,64}$/), 'gateway'),
-  /** Without a sign of life for so long a replica is dead. */
+  /** A replica without a sign of life for so long is dead. */
   replicaTimeoutMs: whole(['REPLICA_TIMEOUT_MS'], 500, 50_000, 30_000),
   /** Usage rows that wait in Redis while their database is down. */
   usageQueueRows: whole(['USAGE_QUEUE_ROWS'], 1, 100_000_000, 100_000),

@@ -16,7 +16,7 @@ const REPLICA_DELAY_MS = 5_000
 
 /** What bodies may take of the memory there is: the rest is the runtime's, the answers' and what is not collected yet. */
 const SHARE = 1 / 4
-/** With less not two large bodies would fit at once. */
+/** In less than this, two large bodies would not fit at once. */
 const LEAST_BYTES = 32 * 1024 * 1024
 const MOST_BYTES = 4 * 1024 ** 3
 
@@ -27,7 +27,7 @@ const settingsSchema = v.object({
   ...plainSettings,
   /** How long to serve on after SIGTERM, until an edge with several gateways has seen this one leave. */
   drainDelayMs: v.number(),
-  /** Of all bodies that are here at once. */
+  /** The bytes of all bodies that are here at once. */
   bodyMemoryBytes: v.number(),
   adminFirst: v.optional(v.string()),
   /** Where tokens, balances and limits are; undefined: in files. */
@@ -73,7 +73,7 @@ export function readSettings(env: Environment): Settings {
   return v.parse(settingsSchema, settings)
 }
 
-/** Of the container's limit, where there is one; else of the machine's memory. */
+/** A share of the container's limit, where there is one; else of the machine's memory. */
 export const usualBodyMemory = (limit = process.constrainedMemory(), total = totalmem()): number => {
   const memory = limit > 0 ? Math.min(limit, total) : total
   return Math.floor(Math.min(MOST_BYTES, Math.max(LEAST_BYTES, memory * SHARE)))

@@ -1,7 +1,7 @@
 /** How long a key stands for its request. */
 export const KEY_MEMORY_MS = 86_400_000
 
-/** Up to here an answer stands beside its key; a larger one has a place of its own. */
+/** An answer up to this size stands beside its key; a larger one has a place of its own. */
 export const SMALL_ANSWER_BYTES = 16 * 1024
 
 /** How much is kept; of answers their bodies and headers. */
@@ -60,8 +60,8 @@ export type Claim =
 /** Which request stands behind an `Idempotency-Key`, for 24 hours. What must be atomic is one method. */
 export interface IdempotencyStore {
   /**
-   * In one step, however many ask at once: one of them gets `claimed`. It survives the death of the process: a claim
-   * without an owner is answered (without `answer`) when its request was charged, and free when it was not.
+   * Claims in one step, however many ask at once: one of them gets `claimed`. It survives the death of the process: a
+   * claim without an owner is answered (without `answer`) when its request was charged, and free when it was not.
    */
   claim(request: KeyedRequest): Promise<Claim>
   /** Whether a request with this key, and no shorter body, runs or was answered: asked before a body is read. */

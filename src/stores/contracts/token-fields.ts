@@ -1,17 +1,15 @@
+import { isRecord } from '../../json.ts'
 import type { Token } from './token-store.ts'
 
-type Fields = Record<string, unknown>
 type Check = (value: unknown) => boolean
 
-export const isFields = (value: unknown): value is Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
 const isText: Check = (value) => typeof value === 'string'
 export const isName: Check = (value) => typeof value === 'string' && value !== ''
 export const isAmount: Check = (value) => Number.isSafeInteger(value) && Number(value) >= 0
 const isOptionalAmount: Check = (value) => value === undefined || isAmount(value)
 const isTexts: Check = (value) => Array.isArray(value) && value.every(isText)
 const isHash: Check = (value) => typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)
-const isPrevious: Check = (value) => isFields(value) && isHash(value.hash) && isAmount(value.until)
+const isPrevious: Check = (value) => isRecord(value) && isHash(value.hash) && isAmount(value.until)
 
 const CHECKS: readonly (readonly [keyof Token | 'creditedMicros', Check])[] = [
   ['id', isName],
@@ -35,6 +33,6 @@ const CHECKS: readonly (readonly [keyof Token | 'creditedMicros', Check])[] = [
 
 /** The first field that no token may have like this; undefined when all are right. */
 export function badFieldOf(value: unknown): string | undefined {
-  if (!isFields(value)) return 'the whole record'
+  if (!isRecord(value)) return 'the whole record'
   return CHECKS.find(([field, isRight]) => !isRight(value[field]))?.[0]
 }

@@ -24,7 +24,7 @@ export interface Token {
   /** Its own limits; undefined: the gateway's defaults. */
   requestsPerMinute?: number
   requestsPerDay?: number
-  /** So many of its requests may run at once; undefined: any number. */
+  /** How many of its requests may run at once; undefined: any number. */
   requestsInFlight?: number
 }
 
@@ -82,7 +82,9 @@ export interface HoldRequest {
   requestId: string
   /** The worst case. */
   micros: number
-  /** Enough to begin with: taken when the balance does not cover `micros` and the token has no other hold. */
+  /**
+   * What is enough to begin with: it is taken when the balance does not cover `micros` and the token has no other hold.
+   */
   leastMicros: number
 }
 
@@ -100,7 +102,7 @@ export interface UsageRow {
   requestId: string
   tokenId: string
   user: string
-  /** As the client asked for it. */
+  /** The model's name as the client asked for it. */
   model: string
   /** Who answered, and with which model; empty when nobody did. */
   provider: string
@@ -135,7 +137,9 @@ export const OPERATION_MEMORY_MS = 86_400_000
 
 /** Tokens, their balances and their usage rows. What must be atomic is one method. */
 export interface TokenStore {
-  /** By the hash of its secret, or of one of its `previous` secrets (also when that one's time is over). */
+  /**
+   * Finds a token by the hash of its secret, or of one of its `previous` secrets (also when that one's time is over).
+   */
   find(hash: string): Promise<Token | undefined>
   list(): Promise<readonly Token[]>
   /** Durable when it resolves. Throws `name_taken` when the user has a token of that name. */

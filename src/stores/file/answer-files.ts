@@ -2,9 +2,10 @@ import { hash, randomUUID } from 'node:crypto'
 import { chmodSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { readFile, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { codeOf } from '../../errors.ts'
 
 export const ANSWERS_FOLDER = 'answers'
-/** So much may be on its way to the disk at once; what comes beyond is not kept. */
+/** How much may be on its way to the disk at once; what comes beyond is not kept. */
 const MOST_WRITING_BYTES = 32 * 1024 * 1024
 const NAME = /^[0-9a-f-]{36}$/
 
@@ -38,7 +39,7 @@ export function openAnswerFiles(dbDir: string, known: ReadonlySet<string>): Answ
       writing += body.length
       const name = randomUUID()
       try {
-        // Not synced: what a power cut leaves of it has another digest, and is not given.
+        // The file is not synced: what a power cut leaves of it has another digest, and is not given.
         await writeFile(join(folder, name), body, { mode: 0o600, flag: 'wx' })
         return { name, digest: hash('sha256', body) }
       } catch {
@@ -63,7 +64,7 @@ async function readOrNone(path: string): Promise<Buffer | undefined> {
   try {
     return await readFile(path)
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (codeOf(error) === 'ENOENT') return undefined
     throw error
   }
 }

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { errorText } from '../../errors.ts'
 import type { Book, Books } from '../contracts/books.ts'
 import { StoreError } from '../contracts/store-error.ts'
 import { openSqliteToRead, type Sqlite } from '../sql/sqlite.ts'
@@ -65,7 +66,7 @@ async function readTokens(path: string): Promise<TokensFile> {
   try {
     return readTokensFile(await readFile(path, 'utf8'))
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = errorText(cause)
     throw new StoreError('damaged', `"${path}" cannot be read (${reason})`, { cause })
   }
 }

@@ -63,7 +63,7 @@ async function topUp(book: TokenBook, ledger: Ledger, ask: Adjustment): Promise<
   return made
 }
 
-/** Out of the balance first: what is being taken away cannot be spent meanwhile. */
+/** The amount leaves the balance first: what is being taken away cannot be spent meanwhile. */
 async function debit(book: TokenBook, ledger: Ledger, ask: Adjustment): Promise<Changed> {
   const { tokenId, micros } = ask
   const balanceMicros = ledger.credits(tokenId)?.balanceMicros ?? 0

@@ -7,9 +7,9 @@ const MOST_KEPT = 10_000
 
 /** One change of the ledger. */
 export interface Write {
-  /** Inside the transaction. */
+  /** To be called inside the transaction. */
   apply(): void
-  /** After the commit. */
+  /** To be called after the commit. */
   done(): void
   /** The ledger closes and could not write it; until then a failed commit is tried again. */
   drop(cause: unknown): void
@@ -30,7 +30,7 @@ export interface GroupCommit {
 
 interface Options {
   db: Sqlite
-  /** Before each transaction. */
+  /** To be called before each transaction. */
   begin: () => void
   /** The last thing in each transaction. */
   finish: () => void

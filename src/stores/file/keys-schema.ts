@@ -17,7 +17,10 @@ CREATE TABLE IF NOT EXISTS claim_sums (
 ) STRICT, WITHOUT ROWID;
 `
 
-/** Of each token, and of all under an empty name: kept by the database itself, so that no crash can part them from the rows. */
+/**
+ * The sums of each token, and of all under an empty name: the database itself keeps them, so that no crash can part
+ * them from the rows.
+ */
 const SUMS = `
 CREATE TRIGGER IF NOT EXISTS claim_added AFTER INSERT ON claims BEGIN
   INSERT INTO claim_sums VALUES (NEW.token_id, 1, NEW.bytes), ('', 1, NEW.bytes)
@@ -52,7 +55,7 @@ export function addClaims(db: Sqlite): void {
 const hasTable = (db: Sqlite, name: string): boolean =>
   db.prepare(`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?`).get(name) !== undefined
 
-/** Of the table `keys`: small answers are given again, a larger one's key stays used. */
+/** Takes the table `keys` over: small answers are given again, a larger one's key stays used. */
 function takeOver(db: Sqlite): void {
   db.function('key_hash', (tokenId, key) => keyHashOf(String(tokenId), String(key)))
   const size = 'length(body) + length(headers)'

@@ -118,7 +118,7 @@ function readRow(row: Record<string, unknown> | undefined): Row | undefined {
   return { ...base, kept: { ...head(), body: { name: file, digest: String(digest) } } }
 }
 
-/** So many answers make room for one: more would hold everybody up, and the next one finds the room. */
+/** How many answers make room for one: more would hold everybody up, and the next one finds the room. */
 const MOST_DROPPED = 500
 
 /** Makes room for an answer: its token's oldest go first; where all is full, the oldest of the token that has the most. */

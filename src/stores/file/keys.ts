@@ -28,7 +28,7 @@ interface Held {
 }
 
 interface KeyWrite {
-  /** In the transaction; answers with the files that are of no use any more. */
+  /** Runs in the transaction; answers with the files that are of no use any more. */
   work(): string[]
   /** Remembered until this stands in the database, so that nobody reads the state of before. */
   own?: Held
@@ -97,7 +97,7 @@ class FileKeys implements IdempotencyStore {
   async finish(id: string, answer: KeptAnswer | undefined): Promise<void> {
     const own = this.#take(id)
     if (own === undefined) return
-    // While the disk takes nothing, answers would only fill the memory.
+    // Answers would only fill the memory while the disk takes nothing.
     const bytes = answer && this.#ledger.isReady() ? sizeOfAnswer(answer) : 0
     let kept: Kept | undefined = answer && bytes > 0 ? { ...answer, bytes } : undefined
     own.end = { kept }
@@ -157,7 +157,7 @@ class FileKeys implements IdempotencyStore {
     return { state: 'answered', requestId, answer: body && { status, headers, body } }
   }
 
-  /** Some rows at a time: thousands in one transaction would hold everybody up. */
+  /** Sweeps some rows at a time: thousands in one transaction would hold everybody up. */
   #sweepIn(ms: number): void {
     setTimeout(() => {
       let count = 0

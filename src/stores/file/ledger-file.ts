@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { chmodSync, closeSync, existsSync, openSync } from 'node:fs'
 import { join } from 'node:path'
+import { errorText } from '../../errors.ts'
 import { StoreError } from '../contracts/store-error.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { openSqlite, prepareTransaction } from '../sql/sqlite.ts'
@@ -27,7 +28,8 @@ export function openLedgerFile(dbDir: string, storeId: string | undefined): Ledg
   }
   let db: Sqlite | undefined
   try {
-    // Made before SQLite does, which would let others read it; the -wal and -shm files take over its mode.
+    // The file is made before SQLite makes it, which would let others read it; the -wal and -shm files take over its
+    // mode.
     closeSync(openSync(path, 'a', 0o600))
     chmodSync(path, 0o600)
     db = openSqlite(path)
@@ -43,7 +45,7 @@ function readLedgerFile(db: Sqlite, path: string, storeId: string | undefined): 
   const isEmpty = db.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').get() === undefined
   if (isEmpty && storeId === undefined) {
     prepareTransaction(db)(() => createTables(db, randomUUID()))
-    // On the disk before tokens.json is, else a power cut right now would look like a lost ledger.
+    // The ledger must be on the disk before tokens.json is, else a power cut right now would look like a lost ledger.
     db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
   }
   const rows = db.prepare('SELECT key, value FROM meta').all()
@@ -69,7 +71,7 @@ export function ledgerError(path: string, cause: unknown): StoreError {
   const isOfDisk =
     cause instanceof Error &&
     (('errcode' in cause && DISK_CODES.includes(Number(cause.errcode) & 0xff)) || 'syscall' in cause)
-  const reason = cause instanceof Error ? cause.message : String(cause)
+  const reason = errorText(cause)
   if (isOfDisk) {
     const text = `"${path}" cannot be opened (${reason}): make it writable for this user, on a disk with free space`
     return new StoreError('unusable', text, { cause })

@@ -87,7 +87,7 @@ export class Ledger {
     this.#accounts.open(tokenId, creditedMicros, 0)
   }
 
-  /** After a top-up, or before a debit that the balance covers. */
+  /** To be called after a top-up, or before a debit that the balance covers. */
   credit(tokenId: string, micros: number): void {
     this.#accounts.credit(tokenId, micros)
   }
@@ -103,7 +103,7 @@ export class Ledger {
     return this.#accounts.credits(tokenId)
   }
 
-  /** In memory alone: until an answer begins there is nothing that a crash could leave unpaid. */
+  /** A hold is in memory alone: until an answer begins there is nothing that a crash could leave unpaid. */
   async hold({ tokenId, micros, leastMicros }: HoldRequest): Promise<Hold | undefined> {
     checkMicros('micros', micros)
     checkMicros('leastMicros', leastMicros)

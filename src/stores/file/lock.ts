@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { errorText } from '../../errors.ts'
 import { StoreError } from '../contracts/store-error.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { isBusy, openSqlite } from '../sql/sqlite.ts'
@@ -35,7 +36,7 @@ function refusal(dbDir: string, path: string, cause: unknown): StoreError {
     const text = `Another server uses DB_DIR "${dbDir}": stop it first, or give this one a folder of its own`
     return new StoreError('locked', text, { cause })
   }
-  const reason = cause instanceof Error ? cause.message : String(cause)
+  const reason = errorText(cause)
   const text = `Cannot lock "${path}" (${reason}): make DB_DIR writable; the file itself holds nothing and may be deleted while no server runs`
   return new StoreError('unusable', text, { cause })
 }

@@ -18,13 +18,13 @@ export function readCharged(db: Sqlite, writes: Writes, tokens: readonly TokenRe
   return charged
 }
 
-interface Books {
+interface Charges {
   charged: Map<string, number>
   tokens: readonly TokenRecord[]
 }
 
 /** Nobody is left to settle them: an answer that had begun costs its least, all others nothing. */
-function settleLeftHolds(db: Sqlite, writes: Writes, { charged, tokens }: Books): void {
+function settleLeftHolds(db: Sqlite, writes: Writes, { charged, tokens }: Charges): void {
   const holds = db.prepare('SELECT token_id, least_micros, row FROM holds ORDER BY id').all()
   if (holds.length === 0) return
   const credited = new Map(tokens.map((token) => [token.id, token]))

@@ -16,7 +16,7 @@ export function refuseVanished(dbDir: string): void {
   throw new StoreError('damaged', text)
 }
 
-/** From now on a store that vanishes is found out. Durable when it resolves. */
+/** A store that vanishes is found out from now on. Durable when it resolves. */
 export async function markStore(dbDir: string, storeId: string): Promise<void> {
   const path = join(dbDir, STORE_MARKER)
   if (existsSync(path)) return

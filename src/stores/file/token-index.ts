@@ -3,7 +3,7 @@ import type { TokenRecord } from './token-record.ts'
 /** Token records by what they are looked up by. */
 export interface TokenIndex {
   byId(id: string): TokenRecord | undefined
-  /** By the hash of its secret of now, or of one before. */
+  /** Finds a token by the hash of its secret of now, or of one before. */
   byHash(hash: string): TokenRecord | undefined
   /** The id of the user's token of that name. */
   ownerOf(user: string, name: string): string | undefined

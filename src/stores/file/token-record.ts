@@ -1,4 +1,5 @@
-import { badFieldOf, isAmount, isFields, isName } from '../contracts/token-fields.ts'
+import { isRecord } from '../../json.ts'
+import { badFieldOf, isAmount, isName } from '../contracts/token-fields.ts'
 import type { Token } from '../contracts/token-store.ts'
 
 /** A token as `tokens.json` keeps it. */
@@ -23,23 +24,23 @@ export interface TokensFile {
   /** The id of the operator's own token. */
   master?: string
   tokens: TokenRecord[]
-  /** Of the last day, oldest first. */
+  /** The operations of the last day, oldest first. */
   operations?: readonly Operation[]
 }
 
-const isRecord = (value: unknown): value is TokenRecord => badFieldOf(value) === undefined
+const isTokenRecord = (value: unknown): value is TokenRecord => badFieldOf(value) === undefined
 
 /** Reads `tokens.json`; throws an error that says what is wrong in it. */
 export function readTokensFile(text: string): TokensFile {
   const content: unknown = JSON.parse(text)
-  if (!isFields(content)) throw new Error('it holds no store')
+  if (!isRecord(content)) throw new Error('it holds no store')
   const { version, storeId, master, tokens, operations = [] } = content
   if (typeof version === 'number' && version > 1) throw new Error(`it is of a newer version (${version})`)
   if (version !== 1) throw new Error('"version" is missing')
   if (typeof storeId !== 'string' || storeId === '') throw new Error('"storeId" is missing')
   if (!Array.isArray(tokens)) throw new Error('"tokens" is no list')
   const records = tokens.map((record: unknown, index) => {
-    if (!isRecord(record)) throw new Error(`token ${index + 1} has a wrong ${badFieldOf(record)}`)
+    if (!isTokenRecord(record)) throw new Error(`token ${index + 1} has a wrong ${badFieldOf(record)}`)
     return record
   })
   refuseTwins(records)
@@ -52,7 +53,7 @@ export function readTokensFile(text: string): TokensFile {
 }
 
 const isOperation = (value: unknown): value is Operation =>
-  isFields(value) &&
+  isRecord(value) &&
   isName(value.id) &&
   isName(value.tokenId) &&
   Number.isSafeInteger(value.micros) &&

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { Low } from 'lowdb'
-import { nameTaken } from '../../errors.ts'
+import { errorText, nameTaken } from '../../errors.ts'
 import { StoreError } from '../contracts/store-error.ts'
 import { badFieldOf } from '../contracts/token-fields.ts'
 import { durableFile } from '../durable-file.ts'
@@ -28,7 +28,7 @@ export interface TokenBook {
   /** Resolves when the file holds what memory holds, after a write that failed halfway. */
   whole(): Promise<void>
   isWhole(): boolean
-  /** After the last write. */
+  /** Resolves after the last write. */
   close(): Promise<void>
 }
 
@@ -46,7 +46,7 @@ export async function readTokenBook(dbDir: string): Promise<TokenBook | undefine
     await sweepTemporary(dbDir, TOKENS_FILE)
     await low.read()
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = errorText(cause)
     const text = `"${path}" cannot be read (${reason}): restore it, together with usage.sqlite, from the latest backup`
     throw new StoreError('damaged', text, { cause })
   }
@@ -60,7 +60,7 @@ export async function createTokenBook(dbDir: string, storeId: string): Promise<T
   try {
     await low.write()
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = errorText(cause)
     const text = `"${path}" cannot be written (${reason}): make it writable for this user, on a disk with free space`
     throw new StoreError('unusable', text, { cause })
   }
@@ -103,7 +103,7 @@ function openBook(low: Low<TokensFile>): TokenBook {
 function checked(tokens: TokenIndex, edit: Edit): Edit {
   const { record } = edit
   const field = badFieldOf(record)
-  // Written as it is, such a record would keep the store from opening ever again.
+  // Such a record, written as it is, would keep the store from opening ever again.
   if (field !== undefined) throw new RangeError(`a token cannot have this ${field}`)
   const { id, hash, name, user } = record
   if ((tokens.byHash(hash)?.id ?? id) !== id) throw nameTaken('There is a token with this secret already')

@@ -1,4 +1,5 @@
 import { close, fdatasync, openSync } from 'node:fs'
+import { asError } from '../../errors.ts'
 
 const SYNC_AFTER_MS = 250
 
@@ -25,7 +26,7 @@ export function openWalSync(walPath: string, onFailure: (cause: Error) => void):
     isSyncing = true
     fdatasync(fd, (error) => {
       isSyncing = false
-      // After a failed fsync a second one on the same descriptor may lie: the next one gets a new one.
+      // A second fsync on the same descriptor may lie after a failed one: the next one gets a new one.
       if (isClosed || error !== null) drop()
       if (!isClosed && error !== null) onFailure(error)
     })
@@ -35,7 +36,7 @@ export function openWalSync(walPath: string, onFailure: (cause: Error) => void):
     try {
       sync()
     } catch (error) {
-      onFailure(error instanceof Error ? error : new Error(String(error)))
+      onFailure(asError(error))
     }
   }
   return {

@@ -18,9 +18,9 @@ const MOST_TRIES = 3
 /** What answers may take of a Redis whose memory is not limited, and of one whose memory is. */
 const MOST_ANSWER_BYTES = 128 * 1024 * 1024
 const ANSWERS_SHARE = 4
-/** So many tokens have room for all that one may keep. */
+/** How many tokens have room for all that one may keep. */
 const TOKENS_AT_LEAST = 8
-/** While memory is short: what is left to a token of its number of keys. */
+/** What is left to a token of its number of keys while memory is short. */
 const SHORT_SHARE = 100
 
 export interface ClaimsOptions {
@@ -153,7 +153,7 @@ async function placeAnswer(
   return memory.now().state === 'ok' ? { ...over, answer: pack(answer) } : over
 }
 
-/** Of answers in Redis; in the database that replicas share all of `limits` is used. */
+/** The limits of answers in Redis; in the database that replicas share all of `limits` is used. */
 function limitsInRedis(memory: MemoryWatch, { answerBytes, answerBytesPerToken }: KeyLimits) {
   const { limitBytes } = memory.now()
   const share = limitBytes === undefined ? MOST_ANSWER_BYTES : Math.floor(limitBytes / ANSWERS_SHARE)

@@ -20,7 +20,7 @@ const ONCE: RedisOptions = {
   disconnectTimeout: DISCONNECT_TIMEOUT_MS,
   retryStrategy: pauseMs,
   enableReadyCheck: true,
-  // After a failover the old primary refuses writes: ask again who the primary is.
+  // The old primary refuses writes after a failover: ask again who the primary is.
   reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 1 : false),
   lazyConnect: true,
 }

@@ -3,7 +3,7 @@ import { storeUnavailable } from '../../errors.ts'
 import type { Client } from './client.ts'
 import type { Link } from './link.ts'
 
-/** Below every command's own deadline: whatever else uses the connection waits behind it. */
+/** It is shorter than every command's own deadline: whatever else uses the connection waits behind it. */
 const COPY_MS = 200
 
 /**

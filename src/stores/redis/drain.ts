@@ -9,7 +9,7 @@ const LONGEST_PAUSE_MS = 30_000
 
 export interface DrainOptions {
   tools: Tools
-  /** Opened with the first row; one that failed is closed and opened anew. */
+  /** The sink is opened with the first row; one that failed is closed and opened anew. */
   openSink(): Promise<UsageSink>
   warn: Warn
 }
@@ -62,7 +62,7 @@ export class Drain {
     }
   }
 
-  /** Some rows; whether there may be more. */
+  /** Carries some rows, and says whether there may be more. */
   async #carry(): Promise<boolean> {
     const { link, scripts, keys, owner } = this.#options.tools
     const fence = await link.run(scripts.drain, [keys.drainLock, keys.drainNumber], [owner, LOCK_MS])

@@ -74,7 +74,7 @@ export async function connect(client: Client): Promise<void> {
   })
 }
 
-/** So that none is sent twice at first, as unknown and then by its text. */
+/** Loads all scripts, so that none is sent twice at first, as unknown and then by its text. */
 export async function teach(client: Client, scripts: Scripts): Promise<void> {
   const servers = client instanceof Cluster ? client.nodes('master') : [client]
   const texts = Object.values(scripts).map(({ text }) => text)

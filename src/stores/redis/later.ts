@@ -4,7 +4,7 @@ const MOST_KEPT = 10_000
 export class Later {
   #kept: (() => Promise<unknown>)[] = []
 
-  /** Now, or later; never throws. What does not fit any more dies with its owner. */
+  /** Does it now, or later; never throws. What does not fit any more dies with its owner. */
   do(work: () => Promise<unknown>): Promise<void> {
     return work().then(
       () => undefined,

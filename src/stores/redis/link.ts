@@ -7,7 +7,7 @@ const PROBE_PAUSE_MS = 100
 /** A deadline that is noticed so late tells of a stall; then Redis gets a little more. */
 const STALL_MS = 50
 const AFTER_STALL_MS = 100
-/** So many silent probes in a row: the connection itself is taken for dead, as after a partition. */
+/** After so many silent probes in a row the connection itself is taken for dead, as after a partition. */
 const SILENT_PROBES = 3
 const SILENT_HANDSHAKE = 15
 const LIVELY: readonly string[] = ['ready', 'connect']
@@ -47,7 +47,7 @@ const isFull = (error: unknown): boolean =>
 const FULL = 'The store of the balances is full: try again later, or have the operator give Redis more memory'
 const DOWN = 'The balances cannot be reached just now: try again in a moment'
 
-/** From the first missed answer on everybody is refused at once, until a probe succeeds. */
+/** A connection to Redis on which everybody is refused at once, from the first missed answer until a probe succeeds. */
 export class RedisLink implements Link {
   readonly #options: LinkOptions
   #isUp = false
@@ -60,7 +60,7 @@ export class RedisLink implements Link {
     const { client } = options
     client.on('close', () => this.#down())
     client.on('end', () => this.#down())
-    // Told by every command that fails; without a listener ioredis would write to the console.
+    // Every command that fails says so itself; without a listener ioredis would write to the console.
     client.on('error', () => undefined)
   }
 
@@ -142,9 +142,9 @@ export async function within<T>(work: Promise<T>, deadlineMs: number): Promise<T
   const tooLate = new Promise<never>((_resolve, reject) => {
     const late = () => reject(new Error(`Redis gave no answer in ${deadlineMs} ms`))
     const atDeadline = () => {
-      // Where it was this process that had no time, the answer is here already: it is read before the second turn.
+      // The answer is here already where it was this process that had no time: it is read before the second turn.
       if (performance.now() - started < deadlineMs + STALL_MS) return setImmediate(() => setImmediate(late))
-      // Where the whole machine had none, Redis on it had none either.
+      // Redis had no time either where the whole machine had none.
       timer = setTimeout(late, AFTER_STALL_MS)
     }
     timer = setTimeout(atDeadline, deadlineMs)
@@ -156,7 +156,7 @@ export async function within<T>(work: Promise<T>, deadlineMs: number): Promise<T
   }
 }
 
-/** By its hash; the first time, and after every restart of Redis, by its text. */
+/** Calls a script by its hash; the first time, and after every restart of Redis, by its text. */
 async function evaluate(client: Client, { sha, text }: Script, keys: readonly string[], args: Args) {
   try {
     return await client.evalsha(sha, keys.length, ...keys, ...args)

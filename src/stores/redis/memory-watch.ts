@@ -2,10 +2,10 @@ import type { Warn } from '../contracts/warn.ts'
 import type { Tools } from './tools.ts'
 
 const LOOK_EVERY_MS = 1_000
-/** From this share of the limit on nothing is kept that could be left out. */
+/** Nothing is kept that could be left out from this share of the limit on. */
 const HIGH = 0.85
 
-/** Of the server that holds the store. */
+/** The memory of the server that holds the store. */
 export interface RedisMemory {
   usedBytes: number
   /** Undefined: it has none. */

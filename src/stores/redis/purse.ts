@@ -26,7 +26,7 @@ export class Purse {
   readonly #tools: Tools
   readonly #unsettled: Unsettled
   readonly #open = new Map<number, OpenHold>()
-  /** Sent, and not answered yet. */
+  /** The holds that are sent, and not answered yet. */
   readonly #asked = new Set<string>()
   readonly #ended: (Ended | undefined)[] = []
   #nextId = 1

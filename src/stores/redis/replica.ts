@@ -17,7 +17,7 @@ export interface ReplicaOptions {
   unsettled: Unsettled
   dbDir: string
   storeId: string
-  /** Without a beat for so long a replica is dead: what it held is settled at what is known. */
+  /** A replica without a beat for so long is dead: what it held is settled at what is known. */
   deadAfterMs: number
   onBeat(rowsLost: number): void
   warn: Warn
@@ -25,7 +25,7 @@ export interface ReplicaOptions {
 
 /** A replica among others: it says that it lives, and ends what dead ones have left. */
 export interface Replica {
-  /** One beat, outside of the row: throws when Redis is away, or is not the one of this deployment. */
+  /** Makes one beat, outside of the row: throws when Redis is away, or is not the one of this deployment. */
   beat(ask: Tools['link']['run']): Promise<void>
   /** Redis answers again. */
   back(): void
@@ -49,7 +49,7 @@ export function openReplica(options: ReplicaOptions): Replica {
   const work = async (): Promise<void> => {
     await unsettled.flush()
     suspects = await cancelLost(options, suspects)
-    // When Redis was away all replicas were silent: they get as long as ever to come back.
+    // All replicas were silent when Redis was away: they get as long as ever to come back.
     if (performance.now() - inTouchSince < deadAfterMs) return
     await adoptLeftFiles(options, dead)
     for (const name of dead) await reap(tools, name, deadAfterMs)
@@ -105,14 +105,14 @@ async function cancelLost(
 ): Promise<Set<string>> {
   const { link, keys, owner } = tools
   const standing = await link.read((client) => client.hgetall(keys.holds(owner)))
-  const unknown = new Set<string>()
+  const strays = new Set<string>()
   for (const [hold, text] of Object.entries(standing)) {
     if (purse.isOpen(hold) || unsettled.has(hold)) continue
-    unknown.add(hold)
+    strays.add(hold)
     if (!suspects.has(hold)) continue
     await endHold(tools, { owner, hold, tokenId: tokenOf(text) }, purse.endOf(hold))
   }
-  return unknown
+  return strays
 }
 
 /**
@@ -131,7 +131,7 @@ async function adoptLeftFiles(options: ReplicaOptions, dead: readonly string[]):
   }
 }
 
-/** One that cannot be read keeps nobody else's from being settled. */
+/** A file that cannot be read keeps nobody else's from being settled. */
 async function adoptFile({ tools: { link }, unsettled, warn }: ReplicaOptions, path: string): Promise<void> {
   try {
     await unsettled.adopt(await readFile(path, 'utf8'))

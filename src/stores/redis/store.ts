@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { RedisAddress } from '../../config/env/redis-url.ts'
-import { GatewayError, notFound, storeUnavailable } from '../../errors.ts'
+import { errorText, GatewayError, notFound, storeUnavailable } from '../../errors.ts'
 import type { IdempotencyStore, KeyLimits } from '../contracts/idempotency.ts'
 import type { LargeAnswers } from '../contracts/large-answers.ts'
 import { checkMicros } from '../contracts/micros.ts'
@@ -34,7 +34,7 @@ import { openUnsettled } from './unsettled.ts'
 
 export interface RedisStoreOptions {
   address: RedisAddress
-  /** Before every key: deployments that share a Redis differ in it. */
+  /** What stands before every key: deployments that share a Redis differ in it. */
   prefix: string
   /** The folder for what waits while Redis is away. */
   dbDir: string
@@ -92,7 +92,7 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
   } catch (cause) {
     client.disconnect()
     if (cause instanceof StoreError) throw cause
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = errorText(cause)
     throw new StoreError('unreachable', `Redis cannot be used (${reason}): mend it, or REDIS_URL`, { cause })
   }
 }
@@ -189,7 +189,7 @@ async function putMaster(book: TokenBook, token: NewToken): Promise<Token> {
   return after
 }
 
-/** Of replicas that start at once one makes the token, the others find it. */
+/** One of the replicas that start at once makes the token, the others find it. */
 async function makeMaster(book: TokenBook, token: NewToken): Promise<Token | undefined> {
   try {
     return await book.mint(token, 'master')

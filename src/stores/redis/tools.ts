@@ -9,7 +9,7 @@ export interface Tools {
   keys: Keys
   /** This replica, from its start to its end. */
   owner: string
-  /** So many usage rows wait for a database that is down; then the oldest are dropped. */
+  /** How many usage rows wait for a database that is down; then the oldest are dropped. */
   mostRows: number
 }
 
@@ -29,7 +29,7 @@ export interface End {
   /** The usage row as JSON; empty: none is written. */
   row: string
   mode: EndMode
-  /** To reap: the owner must have been silent for so long, by the clock of Redis; 0: it is this replica itself. */
+  /** How long an owner to be reaped must have been silent, by the clock of Redis; 0: it is this replica itself. */
   deadAfterMs?: number
 }
 

@@ -20,7 +20,7 @@ export interface RedisTransfer {
   isHalfWritten(): Promise<boolean>
   /** Writes the store; every server refuses it until `open`. */
   write(dump: Dump, stamp: string): Promise<void>
-  /** From here on it is the store, and the folder's server knows. */
+  /** Makes this Redis the store, and lets the folder's server know. */
   open(dbDir: string): Promise<void>
   /** The store is elsewhere now: what stands here stays, and no server opens it. */
   retire(dbDir: string, stamp: string): Promise<void>

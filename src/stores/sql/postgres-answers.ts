@@ -1,20 +1,21 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
+import { asError } from '../../errors.ts'
 import { KEY_MEMORY_MS, type KeyLimits } from '../contracts/idempotency.ts'
 import type { LargeAnswers } from '../contracts/large-answers.ts'
 
 /** A client waits for its answer to be kept: no longer than this, and not at all for a while after it took too long. */
 const PATIENCE_MS = 1_500
 const PAUSE_MS = 5_000
-/** So many may wait in memory. */
+/** How many may wait in memory. */
 const MOST_AT_ONCE = 8
-/** So many make room for one; the next one finds the room. */
+/** How many make room for one; the next one finds the room. */
 const MOST_DROPPED = 100
 const FORGET_EVERY_MS = 600_000
 const FORGOTTEN_AT_ONCE = 500
-/** As long as a claim outlives its day in Redis. */
+/** It is as long as a claim outlives its day in Redis. */
 const MARGIN_MS = 3_600_000
-/** One writer at a time, whatever the replica: only then are the sums right. */
+/** There is one writer at a time, whatever the replica: only then are the sums right. */
 const LOCK = `SELECT pg_advisory_xact_lock(hashtext('gateway.idempotency_answers'))`
 
 const TABLES = `
@@ -99,10 +100,10 @@ async function transact<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promi
     await client.query('COMMIT')
     return result
   } catch (error) {
-    failure = error instanceof Error ? error : new Error(String(error))
+    failure = asError(error)
     throw failure
   } finally {
-    // After a failure nobody knows what state it is in: closing it rolls back.
+    // Nobody knows what state it is in after a failure: closing it rolls back.
     client.release(failure)
   }
 }

@@ -2,7 +2,7 @@ import { type Dialect, Kysely, type Transaction } from 'kysely'
 import type { UsageEntry, UsageSink } from '../contracts/usage-sink.ts'
 import { usageValues } from '../contracts/usage-values.ts'
 
-/** In both dialects: names as in the file store's `usage.sqlite`. */
+/** The columns in both dialects, named as in the file store's `usage.sqlite`. */
 const COLUMNS = {
   request_id: 'text',
   token_id: 'text',

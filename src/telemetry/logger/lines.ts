@@ -10,7 +10,7 @@ export interface LineOptions {
 
 interface Name {
   isSecret: boolean
-  /** As it stands in a line, with what goes before and after it. */
+  /** The key as it stands in a line, with what goes before and after it. */
   key: string
 }
 
@@ -76,7 +76,7 @@ export const buildLineWriter = ({ redact }: LineOptions) => {
   }
 }
 
-/** By hand, since a request's line has twenty fields: building an object first takes twice as long. */
+/** Fields are written by hand, since a request's line has twenty: building an object first takes twice as long. */
 const writeAll = (all: readonly Fields[], writeField: (name: string, value: unknown) => string): string => {
   let json = ''
   for (let index = 0; index < all.length; index += 1) {
@@ -104,8 +104,7 @@ const buildClock = (): (() => string) => {
 
 /** Whether a later part of the line has the same field: the later one counts. */
 const isRepeated = (all: readonly Fields[], index: number, name: string): boolean => {
-  for (let later = index + 1; later < all.length; later++)
-    if (Object.hasOwn(all[later] ?? {}, name)) return true
+  for (let next = index + 1; next < all.length; next++) if (Object.hasOwn(all[next] ?? {}, name)) return true
   return false
 }
 
@@ -114,7 +113,7 @@ const readScalar = (value: unknown): unknown => {
   return typeof value === 'function' || typeof value === 'symbol' ? undefined : value
 }
 
-/** Of a request or an answer: no URL, no headers, no body. */
+/** What a line may say of a request or an answer: no URL, no headers, no body. */
 const readExchange = (value: object): Fields => {
   const method: unknown = Reflect.get(value, 'method')
   const statusCode: unknown = Reflect.get(value, 'statusCode')

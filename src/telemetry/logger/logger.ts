@@ -19,7 +19,7 @@ export interface LogOptions {
 
 export interface Log {
   logger: FastifyBaseLogger
-  /** From here on these exact secrets, too, are in no line. */
+  /** Keeps these exact secrets, too, out of every line from here on. */
   hide(secrets: readonly string[]): void
   /** Resolves when every line so far is written, or cannot be. */
   flush(): Promise<void>
@@ -54,7 +54,10 @@ const openWinston = (transports: winston.transport[]): winston.Logger => {
   return logger
 }
 
-/** Never throws and never stops the process, whatever happens to the directory; to be closed by whoever opened it. */
+/**
+ * Opens the log, which never throws and never stops the process, whatever happens to the directory. Whoever opened it
+ * closes it.
+ */
 export const openLog = ({ dir, level, stdout, secrets = [], now = Date.now }: LogOptions): Log => {
   const hidden = new Set(secrets)
   let clean = buildRedactor([...hidden])

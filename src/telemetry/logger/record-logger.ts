@@ -72,7 +72,7 @@ export class RecordLogger implements FastifyBaseLogger {
     const rank = RANKS[level] ?? 0
     if (rank > this.#rank) return
     const [first, second] = [words[0], words[1]]
-    // As nearly every caller does it: fields, then a sentence.
+    // Nearly every caller gives fields, then a sentence.
     const isUsual = words.length === 2 && typeof first === 'object' && typeof second === 'string'
     const said = isUsual ? second : formatWords(words)
     const fields = readFields(first)

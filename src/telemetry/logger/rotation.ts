@@ -2,12 +2,13 @@ import fs from 'node:fs'
 import { join } from 'node:path'
 import DailyRotateFile from 'winston-daily-rotate-file'
 import Transport from 'winston-transport'
+import { codeOf } from '../../errors.ts'
 import { sweepFiles, writeAudit } from './rotation-file.ts'
 
 export interface DailyFilesOptions {
   dir: string
   now: () => number
-  /** Called when the files cease to be written, with the failure's code, and without one when they are back. */
+  /** It is called when the files cease to be written, with the failure's code, and without one when they are back. */
   onChange(code?: string): void
 }
 
@@ -26,7 +27,7 @@ const FIRST_PAUSE_MS = 500
 const LONGEST_PAUSE_MS = 5000
 const CLOSING_MS = 3000
 
-/** Also when it lies further ahead than it ever was put: the clock was set back. */
+/** It is due also when it lies further ahead than it ever was put: the clock was set back. */
 const isDue = (after: number, now: number, mostMs: number): boolean => now >= after || after - now > mostMs
 
 const readDay = (at: number): string => new Date(at).toISOString().slice(0, 10)
@@ -150,7 +151,7 @@ export class DailyFiles extends Transport {
     this.#openAfter = this.#options.now() + this.#pauseMs
     // A broken stream never reports its end: nothing to wait for.
     this.#drop()?.rotate.logStream.end()
-    const code = failure instanceof Error && 'code' in failure ? String(failure.code) : 'unknown'
+    const code = String(codeOf(failure) ?? 'unknown')
     if (wasWell) this.#options.onChange(code)
   }
 
