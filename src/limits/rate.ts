@@ -5,9 +5,7 @@ import { type GatewayError, rateLimited } from '../errors.ts'
 import type { SharedCounts } from '../stores/contracts/shared-counts.ts'
 import type { Token } from '../stores/contracts/token-store.ts'
 import { Days } from './days.ts'
-import { writeDuration } from './reset-text.ts'
-import { sharedWindows } from './shared-windows.ts'
-import { monotonicMs, registerWindows, windowStore } from './windows.ts'
+import { monotonicMs, registerWindows, sharedWindows, windowStore } from './windows.ts'
 
 /** The limit of a token that is nearest to its end. */
 export interface RateState {
@@ -32,8 +30,10 @@ export interface RateOptions {
   counts?: SharedCounts | undefined
 }
 
-const MINUTE_MS = 60_000
-const DAY_MS = 86_400_000
+const SECOND_MS = 1_000
+const MINUTE_MS = 60 * SECOND_MS
+const HOUR_MS = 60 * MINUTE_MS
+const DAY_MS = 24 * HOUR_MS
 
 interface Count extends RateState {
   isExceeded: boolean
@@ -71,6 +71,17 @@ const openCheck = (app: FastifyInstance, { timeWindow, maxOf, store }: Window): 
       return { limit: max, remaining, resetMs: ttl, isExceeded }
     },
   }
+}
+
+/** A duration as OpenAI's clients read it in `x-ratelimit-reset-requests`: `12ms`, `59.2s`, `6m0s`, `3h0m5s`. */
+export function writeDuration(ms: number): string {
+  if (ms <= SECOND_MS - 1) return `${Math.max(0, Math.ceil(ms))}ms`
+  const whole = Math.ceil(ms / 100) * 100
+  if (whole < MINUTE_MS) return `${whole / SECOND_MS}s`
+  const hours = Math.floor(whole / HOUR_MS)
+  const minutes = Math.floor((whole % HOUR_MS) / MINUTE_MS)
+  const seconds = Math.floor((whole % MINUTE_MS) / SECOND_MS)
+  return hours > 0 ? `${hours}h${minutes}m${seconds}s` : `${minutes}m${seconds}s`
 }
 
 const setHeaders = (reply: FastifyReply, { limit, remaining, resetMs }: RateState): void => {
