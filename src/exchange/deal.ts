@@ -5,7 +5,8 @@ import type { ProviderHealth } from '../routing/health.ts'
 import type { Step } from '../routing/plan.ts'
 import type { RetryBudget } from '../routing/retry-budget.ts'
 import type { Turns } from '../turns.ts'
-import type { Upstreams, UpstreamTimeouts } from '../upstream/upstreams.ts'
+import type { UpstreamTimeouts } from '../upstream/rules.ts'
+import type { Upstreams } from '../upstream/upstreams.ts'
 import type { Downstream } from './downstream.ts'
 
 /** One paid request, held and planned, about to be asked. */

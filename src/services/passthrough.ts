@@ -7,7 +7,7 @@ import type { Deadlines } from '../deadlines.ts'
 import { copyDownward, upstreamHeaders } from '../dialects/headers.ts'
 import { clientLeft, GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
 import { createKeyMask, maskHeaders, maskTransform } from '../upstream/key-mask.ts'
-import type { UpstreamTimeouts } from '../upstream/upstreams.ts'
+import type { UpstreamTimeouts } from '../upstream/rules.ts'
 import { watchPace } from './body-pace.ts'
 
 /** One public path handed to a provider as it is, unmetered. */
