@@ -22,6 +22,7 @@ import { modelRoutes } from './limits/models.ts'
 import { rateLimit } from './limits/rate.ts'
 import { createLive, type Live } from './live.ts'
 import { realtimeRoute } from './realtime/route.ts'
+import type { RealtimeShared } from './realtime/session.ts'
 import { SharedBytes } from './request/shared-bytes.ts'
 import { openSpoolRoom, type SpoolRoom } from './request/spool.ts'
 import { createProviderHealth } from './routing/health.ts'
@@ -38,7 +39,6 @@ import { requestLine } from './telemetry/request-line.ts'
 import { createTurns } from './turns.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
 import { createOpenSockets } from './websocket/open-sockets.ts'
-import type { WebsocketTools } from './websocket/tools.ts'
 import { upgrade } from './websocket/upgrade.ts'
 
 export interface AppNeeds {
@@ -98,7 +98,7 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
   const withoutToken = await addressLimit(app, settings) // not too often from one address
   await app.register(async (open) => {
     open.addHook('onRequest', withoutToken)
-    await open.register(serviceRoutes, { kind: 'open', tools: websocket })
+    await open.register(serviceRoutes, { kind: 'open', shared: websocket })
   })
   await app.register(async (known) => {
     await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
@@ -106,12 +106,12 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
     await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(metricsRoute, { metrics, gauges })
     await known.register(passthrough, handOn(needs, tools))
-    await known.register(serviceRoutes, { kind: 'token', tools: websocket })
+    await known.register(serviceRoutes, { kind: 'token', shared: websocket })
     await known.register(
       async (v1) => {
         await v1.register(accountRoute, { tokens, requestsPerMinute, requestsPerDay })
         await v1.register(modelRoutes, { catalog })
-        await v1.register(realtimeRoute, { catalog, tokens, hold, tools: websocket })
+        await v1.register(realtimeRoute, { catalog, tokens, hold, shared: websocket })
         await v1.register(paidRoutes, { endpoints: ENDPOINTS, ...paid })
       },
       { prefix: '/v1' },
@@ -174,7 +174,7 @@ const openWebsocketTools = (
   settings: Settings,
   { live, health: providers, unknown, budget, now, wallMs, providerFailed }: ExchangeTools,
   tokens: TokenStore,
-): WebsocketTools => ({
+): RealtimeShared => ({
   sockets: createOpenSockets({
     perHolder: settings.wsSocketsPerToken,
     isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),

@@ -5,10 +5,19 @@ import type { Catalog, Dialect } from '../config/catalog/catalog.ts'
 import type { Settings } from '../config/env/settings.ts'
 import type { Deadlines } from '../deadlines.ts'
 import { copyDownward, upstreamHeaders } from '../dialects/headers.ts'
-import { clientLeft, GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
+import { clientLeft, GatewayError } from '../errors.ts'
 import { createKeyMask, maskHeaders, maskTransform } from '../upstream/key-mask.ts'
-import type { UpstreamTimeouts } from '../upstream/rules.ts'
+import {
+  headerRecord,
+  KEEP_ALIVE_MS,
+  MAX_HEAD_BYTES,
+  TLS_RULES,
+  UpstreamError,
+  type UpstreamErrorCode,
+  type UpstreamTimeouts,
+} from '../upstream/rules.ts'
 import { watchPace } from './body-pace.ts'
+import { answerFailure } from './failure.ts'
 
 /** One public path handed to a provider as it is, unmetered. */
 export interface PassthroughRoute {
@@ -27,32 +36,32 @@ export interface PassthroughOptions {
   deadlines: Deadlines
 }
 
-/** An idle connection is dropped before most servers drop it, so that no request meets a closing one. */
-const KEEP_ALIVE_MS = 4_000
-const TIMEOUT_CODES = new Set([
-  'UND_ERR_HEADERS_TIMEOUT',
-  'UND_ERR_BODY_TIMEOUT',
-  'UND_ERR_CONNECT_TIMEOUT',
-  'FST_REPLY_FROM_TIMEOUT',
-])
+/** What undici and the package call by names of their own. */
+const TIMEOUTS: Readonly<Record<string, UpstreamErrorCode>> = {
+  UND_ERR_CONNECT_TIMEOUT: 'CONNECT_TIMEOUT',
+  UND_ERR_HEADERS_TIMEOUT: 'FIRST_BYTE_TIMEOUT',
+  FST_REPLY_FROM_TIMEOUT: 'FIRST_BYTE_TIMEOUT',
+  UND_ERR_BODY_TIMEOUT: 'IDLE_TIMEOUT',
+}
 
+/** The failure behind the package's own, by the names of all ways out. */
 const readFailure = (failure: Error): GatewayError => {
   // Of the client's own body.
   for (const one of [failure, failure.cause]) if (one instanceof GatewayError) return one
-  const behind: unknown = failure.cause instanceof Error ? Reflect.get(failure.cause, 'code') : undefined
-  const code: unknown = behind ?? Reflect.get(failure, 'code')
-  if (typeof code === 'string' && (TIMEOUT_CODES.has(code) || Reflect.get(failure, 'statusCode') === 504))
-    return upstreamTimeout('The provider did not answer in time.', { cause: failure.cause ?? failure })
-  return upstreamFailed('The provider could not be reached.', { cause: failure.cause ?? failure })
+  const cause = failure.cause instanceof Error ? failure.cause : failure
+  const code: unknown = Reflect.get(cause, 'code') ?? Reflect.get(failure, 'code')
+  if (typeof code !== 'string') return answerFailure(cause, 'provider')
+  const known =
+    TIMEOUTS[code] ?? (Reflect.get(failure, 'statusCode') === 504 ? 'FIRST_BYTE_TIMEOUT' : undefined)
+  if (known === undefined) return answerFailure(cause, 'provider')
+  return answerFailure(new UpstreamError(known, 'The provider did not answer in time', { cause }), 'provider')
 }
 
 const buildUpward = (
   client: IncomingHttpHeaders,
   { key, dialect }: PassthroughRoute,
 ): Record<string, string> => {
-  const flat = upstreamHeaders(client, { key }, dialect)
-  const headers: Record<string, string> = {}
-  for (let index = 0; index < flat.length; index += 2) headers[flat[index] ?? ''] = flat[index + 1] ?? ''
+  const headers = headerRecord(upstreamHeaders(client, { key }, dialect))
   const length = client['content-length']
   if (length !== undefined) headers['content-length'] = length
   return headers
@@ -92,15 +101,18 @@ export const planPassthrough = (
     return [{ prefix, origin: target.origin, basePath: target.basePath + rest, key: target.key, dialect }]
   })
 
-/** The package's own agent would verify no certificate, and let a stream wait for another stream's end. */
+/**
+ * Passthrough leaves by `@fastify/http-proxy` over undici and not by `Upstreams`, which knows nothing but POST: every
+ * method and header of HTTP may pass here, and nothing of it is counted. The package's own agent would verify no certificate, and let a stream wait for another stream's end.
+ */
 const openVerifyingAgent = async (timeouts: UpstreamTimeouts) => {
   const { Agent } = await import('undici')
   return new Agent({
-    connect: { timeout: timeouts.connectTimeoutMs, rejectUnauthorized: true },
+    connect: { timeout: timeouts.connectTimeoutMs, ...TLS_RULES },
     connections: null,
     keepAliveTimeout: KEEP_ALIVE_MS,
     pipelining: 1,
-    maxHeaderSize: 16 * 1024,
+    maxHeaderSize: MAX_HEAD_BYTES,
     headersTimeout: timeouts.firstByteTimeoutMs,
     bodyTimeout: timeouts.idleTimeoutMs,
   })

@@ -46,8 +46,8 @@ export type UpstreamErrorCode =
 export class UpstreamError extends Error {
   readonly code: UpstreamErrorCode
 
-  constructor(code: UpstreamErrorCode, text: string) {
-    super(text)
+  constructor(code: UpstreamErrorCode, text: string, options?: ErrorOptions) {
+    super(text, options)
     this.name = 'UpstreamError'
     this.code = code
   }
