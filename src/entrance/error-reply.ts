@@ -6,8 +6,8 @@ import fp from 'fastify-plugin'
 import type { Dialect } from '../config/catalog/catalog.ts'
 import { type GatewayError, internalError, invalidRequest, notFound } from '../errors.ts'
 import { STATUS_CODES } from '../node-http.ts'
+import { hearOut } from './incoming-body.ts'
 import { readError } from './known-errors.ts'
-import { hearOut } from './unread-body.ts'
 
 export interface ErrorAnswer {
   status: number
