@@ -38,7 +38,7 @@ import { metricsRoute } from './telemetry/metrics-route.ts'
 import { requestLine } from './telemetry/request-line.ts'
 import { createTurns } from './turns.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
-import { createOpenSockets } from './websocket/open-sockets.ts'
+import { OpenSockets } from './websocket/open-sockets.ts'
 import { upgrade } from './websocket/upgrade.ts'
 
 export interface AppNeeds {
@@ -175,7 +175,7 @@ const openWebsocketTools = (
   { live, health: providers, unknown, budget, now, wallMs, providerFailed }: ExchangeTools,
   tokens: TokenStore,
 ): RealtimeShared => ({
-  sockets: createOpenSockets({
+  sockets: new OpenSockets({
     perHolder: settings.wsSocketsPerToken,
     isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),
   }),

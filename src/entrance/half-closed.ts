@@ -36,13 +36,13 @@ const probe = (socket: Socket, refuseHalf: (socket: Socket) => void): void => {
   socket.setKeepAlive(true, KEEP_ALIVE_MS)
   const waits = PROBES_MS.values()
   let timer: NodeJS.Timeout | undefined
-  const later = (ms: number, act: () => void): void => {
+  const schedule = (ms: number, act: () => void): void => {
     timer = setTimeout(act, ms).unref()
   }
   const listen = (looks: readonly number[]): void => {
     const [ms, ...rest] = looks
     if (ms === undefined) return next()
-    later(ms, () => {
+    schedule(ms, () => {
       // A socket that has read its end hears of a reset only when it writes, be it nothing.
       if (socket.writable) socket.write('')
       listen(rest)
@@ -51,7 +51,7 @@ const probe = (socket: Socket, refuseHalf: (socket: Socket) => void): void => {
   const next = (): void => {
     const { value: waitMs } = waits.next()
     if (waitMs === undefined) return
-    later(waitMs, () => {
+    schedule(waitMs, () => {
       // It may have stood behind another one.
       if (isHalf(socket)) return refuseHalf(socket)
       ask(socket)

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { pipeline, Readable } from 'node:stream'
+import type { FastifyHttpProxyOptions } from '@fastify/http-proxy'
 import type { FastifyPluginAsync } from 'fastify'
 import type { Catalog, Dialect } from '../config/catalog/catalog.ts'
 import type { Settings } from '../config/env/settings.ts'
@@ -118,6 +119,22 @@ const openVerifyingAgent = async (timeouts: UpstreamTimeouts) => {
   })
 }
 
+/** What passes to the provider and back: both heads from zero, and neither the provider's key nor its failures as they came. */
+function buildReplyOptions(route: PassthroughRoute): FastifyHttpProxyOptions['replyOptions'] {
+  return {
+    rewriteRequestHeaders: (request) => buildUpward(request.headers, route),
+    rewriteHeaders: (headers) => maskHeaders(buildDownward(headers), createKeyMask(route.key)),
+    onResponse: (_request, reply, answer) => {
+      void reply.send(hideKey(Reflect.get(answer, 'stream'), route.key))
+    },
+    onError: (reply, { error }) => {
+      // Its body broke off, and with it the request to the provider. (A request that is destroyed has no socket.)
+      const hasLeft = reply.raw.destroyed || reply.raw.socket?.destroyed === true
+      void reply.send(hasLeft ? clientLeft('The client left.') : readFailure(readError(error)))
+    },
+  }
+}
+
 /** Auth and limits are the enclosing scope's. */
 export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (
   app,
@@ -146,18 +163,7 @@ export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (
       retryMethods: [],
       internalRewriteLocationHeader: false,
       disableRequestLogging: true,
-      replyOptions: {
-        rewriteRequestHeaders: (request) => buildUpward(request.headers, route),
-        rewriteHeaders: (headers) => maskHeaders(buildDownward(headers), createKeyMask(route.key)),
-        onResponse: (_request, reply, answer) => {
-          void reply.send(hideKey(Reflect.get(answer, 'stream'), route.key))
-        },
-        onError: (reply, { error }) => {
-          // Its body broke off, and with it the request to the provider. (A request that is destroyed has no socket.)
-          const hasLeft = reply.raw.destroyed || reply.raw.socket?.destroyed === true
-          void reply.send(hasLeft ? clientLeft('The client left.') : readFailure(readError(error)))
-        },
-      },
+      replyOptions: buildReplyOptions(route),
     })
   }
 }
