@@ -19,6 +19,7 @@ import { inFlightLimit } from './limits/in-flight.ts'
 import { modelRoutes } from './limits/models.ts'
 import { rateLimit } from './limits/rate.ts'
 import { realtimeRoute } from './realtime/route.ts'
+import type { RealtimeShared } from './realtime/session.ts'
 import { type PassthroughOptions, passthrough, planPassthrough } from './services/passthrough.ts'
 import { serviceLookup } from './services/websocket-lookup.ts'
 import { serviceRoutes } from './services/websocket-services.ts'
@@ -29,8 +30,7 @@ import type { TokenStore } from './stores/contracts/token-store.ts'
 import { createMetrics, type Gauges } from './telemetry/metrics.ts'
 import { metricsRoute } from './telemetry/metrics-route.ts'
 import { requestLine } from './telemetry/request-line.ts'
-import { createOpenSockets } from './websocket/open-sockets.ts'
-import type { WebsocketTools } from './websocket/tools.ts'
+import { OpenSockets } from './websocket/open-sockets.ts'
 import { upgrade } from './websocket/upgrade.ts'
 
 export interface AppNeeds {
@@ -71,7 +71,7 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
     errors,
     providerFailed,
   })
-  const websocket = openWebsocketTools(settings, shared)
+  const websocket = openSockets(settings, shared)
   app.addHook('onClose', () => websocket.sockets.close())
   app.addHook('onClose', () => shared.upstreams.close())
   const gauges = openGauges(app, needs, shared)
@@ -91,7 +91,7 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
   const withoutToken = await addressLimit(app, settings) // not too often from one address
   await app.register(async (open) => {
     open.addHook('onRequest', withoutToken)
-    await open.register(serviceRoutes, { kind: 'open', tools: websocket })
+    await open.register(serviceRoutes, { kind: 'open', shared: websocket })
   })
   await app.register(async (known) => {
     await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
@@ -99,12 +99,12 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
     await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(metricsRoute, { metrics, gauges })
     await known.register(passthrough, handOn(needs, shared))
-    await known.register(serviceRoutes, { kind: 'token', tools: websocket })
+    await known.register(serviceRoutes, { kind: 'token', shared: websocket })
     await known.register(
       async (v1) => {
         await v1.register(accountRoute, { tokens, requestsPerMinute, requestsPerDay })
         await v1.register(modelRoutes, { catalog })
-        await v1.register(realtimeRoute, { catalog, tokens, hold, tools: websocket })
+        await v1.register(realtimeRoute, { catalog, tokens, hold, shared: websocket })
         await v1.register(paidRoutes, { endpoints: ENDPOINTS, shared }) // exchange/serve.ts is the second map
       },
       { prefix: '/v1' },
@@ -134,8 +134,8 @@ const openGauges = (
 })
 
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. */
-const openWebsocketTools = (settings: Settings, shared: Shared): WebsocketTools => ({
-  sockets: createOpenSockets({
+const openSockets = (settings: Settings, shared: Shared): RealtimeShared => ({
+  sockets: new OpenSockets({
     perHolder: settings.wsSocketsPerToken,
     isUsable: (secretHash) => isStillUsable(shared.tokens, secretHash, shared.wallMs()),
   }),

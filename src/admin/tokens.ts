@@ -38,11 +38,12 @@ export async function adminTokens(app: FastifyInstance, { tokens }: { tokens: To
     tokens: await work.list(),
   }))
 
+  addStates(app, work)
   addChanges(app, work)
 }
 
-/** What is done to a token that is there. */
-function addChanges(app: FastifyInstance, work: TokenWork): void {
+/** What a token that is there may be: revoked, disabled, enabled again. */
+function addStates(app: FastifyInstance, work: TokenWork): void {
   const one = (
     method: 'PUT' | 'DELETE',
     url: string,
@@ -62,7 +63,10 @@ function addChanges(app: FastifyInstance, work: TokenWork): void {
   one('DELETE', '/tokens/:id', work.revoke, 'token revoked')
   one('PUT', '/tokens/:id/disabled', work.disable, 'token disabled')
   one('DELETE', '/tokens/:id/disabled', work.enable, 'token enabled')
+}
 
+/** What else may become of a token that is there. */
+function addChanges(app: FastifyInstance, work: TokenWork): void {
   app.post<OneToken & { Body: InferOutput<typeof creditsBody> }>(
     '/tokens/:id/credits',
     { schema: { ...answered, body: creditsBody } },

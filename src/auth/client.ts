@@ -1,9 +1,9 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type AddressCheck, buildAddressCheck } from '../config/address-blocks.ts'
 import { addressNotAllowed, GatewayError, invalidApiKey, storeUnavailable } from '../errors.ts'
 import type { Token, TokenStore } from '../stores/contracts/token-store.ts'
-import { readCredential } from './credential.ts'
 import { hashSecret } from './secret.ts'
 
 declare module 'fastify' {
@@ -22,9 +22,42 @@ export interface ClientAuthOptions {
   onRefused?(request: FastifyRequest): Promise<void> | void
 }
 
+const MOST_SECRET_BYTES = 512
+const BEARER = /^bearer +(.*)$/i
+const PRINTABLE = /^[\x21-\x7e]+$/
 const MISSING = 'Send your token as "Authorization: Bearer <token>" or "x-api-key: <token>".'
 /** One text for unknown, revoked, disabled, rotated and expired: which of them is nobody's business but the owner's. */
 const INVALID = 'The token is not valid. Ask for a new one.'
+
+const readBearer = (header: string | undefined): string | undefined =>
+  header === undefined ? undefined : BEARER.exec(header)?.[1]
+
+const firstOf = (value: string | string[] | undefined): string | undefined =>
+  typeof value === 'string' ? value : undefined
+
+const KEY_ENTRY = /^openai-insecure-api-key\.(.+)$/
+
+/** Browsers can put no header on a WebSocket: their secret comes as one of the subprotocols they offer. */
+const readSubprotocol = (headers: IncomingHttpHeaders): string | undefined => {
+  const offered = headers['sec-websocket-protocol']
+  if (offered === undefined || headers.upgrade?.toLowerCase() !== 'websocket') return undefined
+  for (const entry of offered.split(',')) {
+    const secret = KEY_ENTRY.exec(entry.trim())?.[1]
+    if (secret !== undefined) return secret
+  }
+  return undefined
+}
+
+/** The secret a client sends: `Authorization: Bearer`, else `x-api-key`, else `api-key`; a browser's WebSocket: a subprotocol. */
+export const readCredential = (headers: IncomingHttpHeaders): string | undefined => {
+  const sent =
+    readBearer(headers.authorization) ??
+    firstOf(headers['x-api-key']) ??
+    firstOf(headers['api-key']) ??
+    readSubprotocol(headers)
+  const secret = sent?.trim()
+  return secret && secret.length <= MOST_SECRET_BYTES && PRINTABLE.test(secret) ? secret : undefined
+}
 
 const isUsable = (token: Token, hash: string, at: number): boolean => {
   if (token.revokedAt !== undefined || token.disabledAt !== undefined) return false

@@ -8,8 +8,8 @@ import { dialectOfUrl } from '../dialects/endpoints.ts'
 import { openaiChat } from '../dialects/openai-chat.ts'
 import { codeOf, type GatewayError, internalError, invalidRequest, notFound } from '../errors.ts'
 import { STATUS_CODES } from '../node-http.ts'
+import { hearOut } from './incoming-body.ts'
 import { readError } from './known-errors.ts'
-import { hearOut } from './unread-body.ts'
 
 export interface ErrorAnswer {
   status: number

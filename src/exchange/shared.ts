@@ -11,7 +11,8 @@ import { createRetryBudget, type RetryBudget } from '../routing/plan-walk.ts'
 import type { IdempotencyStore } from '../stores/contracts/idempotency.ts'
 import type { Hold, Token, TokenStore } from '../stores/contracts/token-store.ts'
 import { createTurns, type Turns } from '../turns.ts'
-import { openUpstreams, type Upstreams, type UpstreamTimeouts } from '../upstream/upstreams.ts'
+import type { UpstreamTimeouts } from '../upstream/rules.ts'
+import { openUpstreams, type Upstreams } from '../upstream/upstreams.ts'
 import type { ErrorWriter } from './downstream.ts'
 
 interface Payer {

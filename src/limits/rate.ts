@@ -5,9 +5,7 @@ import { type GatewayError, rateLimited } from '../errors.ts'
 import type { SharedCounts } from '../stores/contracts/shared-counts.ts'
 import type { Token } from '../stores/contracts/token-store.ts'
 import { Days } from './days.ts'
-import { writeDuration } from './reset-text.ts'
-import { sharedWindows } from './shared-windows.ts'
-import { DAY_MS, MINUTE_MS, monotonicMs, registerWindows, windowStore } from './windows.ts'
+import { DAY_MS, MINUTE_MS, monotonicMs, registerWindows, sharedWindows, windowStore } from './windows.ts'
 
 /** The limit of a token that is nearest to its end. */
 export interface RateState {
@@ -31,6 +29,9 @@ export interface RateOptions {
   /** Where they are set, all replicas count together, by the clock of their store. */
   counts?: SharedCounts | undefined
 }
+
+const SECOND_MS = 1_000
+const HOUR_MS = 60 * MINUTE_MS
 
 interface Count extends RateState {
   isExceeded: boolean
@@ -68,6 +69,17 @@ const openCheck = (app: FastifyInstance, { timeWindow, maxOf, store }: Window): 
       return { limit: max, remaining, resetMs: ttl, isExceeded }
     },
   }
+}
+
+/** A duration as OpenAI's clients read it in `x-ratelimit-reset-requests`: `12ms`, `59.2s`, `6m0s`, `3h0m5s`. */
+export function writeDuration(ms: number): string {
+  if (ms <= SECOND_MS - 1) return `${Math.max(0, Math.ceil(ms))}ms`
+  const whole = Math.ceil(ms / 100) * 100
+  if (whole < MINUTE_MS) return `${whole / SECOND_MS}s`
+  const hours = Math.floor(whole / HOUR_MS)
+  const minutes = Math.floor((whole % HOUR_MS) / MINUTE_MS)
+  const seconds = Math.floor((whole % MINUTE_MS) / SECOND_MS)
+  return hours > 0 ? `${hours}h${minutes}m${seconds}s` : `${minutes}m${seconds}s`
 }
 
 const setHeaders = (reply: FastifyReply, { limit, remaining, resetMs }: RateState): void => {

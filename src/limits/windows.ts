@@ -4,6 +4,7 @@ import fastifyRateLimit, {
   type RateLimitOptions,
 } from '@fastify/rate-limit'
 import type { FastifyInstance } from 'fastify'
+import type { SharedCounts } from '../stores/contracts/shared-counts.ts'
 
 export const MINUTE_MS = 60_000
 export const DAY_MS = 86_400_000
@@ -78,6 +79,22 @@ export const windowStore = (count: (key: string, lengthMs: number) => WindowCoun
       return Store ? new Store({}) : this
     }
   }
+
+/** Windows that all replicas count in. A store that does not answer refuses the request: nobody passes uncounted. */
+export function sharedWindows(counts: SharedCounts): FastifyRateLimitStoreCtor {
+  return class SharedWindows implements FastifyRateLimitStore {
+    incr(tokenId: string, answer: Parameters<FastifyRateLimitStore['incr']>[1], timeWindowMs: number): void {
+      counts.count(tokenId, timeWindowMs === MINUTE_MS ? 'minute' : 'day').then(
+        ({ count, endsInMs }) => answer(null, { current: count, ttl: endsInMs }),
+        (error: Error) => answer(error),
+      )
+    }
+
+    child(): FastifyRateLimitStore {
+      return this
+    }
+  }
+}
 
 /**
  * Makes `app.createRateLimit` count in windows of our own. The package's own store forgets keys above 5,000, and hands

@@ -2,19 +2,17 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Billed } from '../billing/billed.ts'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import { isModelName, MODEL_NAME } from '../config/catalog/model-name.ts'
-import { upstreamHeaders } from '../dialects/headers.ts'
+import { copyDownward, upstreamHeaders } from '../dialects/headers.ts'
 import { openaiRealtime } from '../dialects/openai-realtime.ts'
 import { invalidRequest, missingModel } from '../errors.ts'
 import type { CostFacts } from '../metering/price.ts'
 import type { NextInput } from '../metering/realtime.ts'
 import { planSteps, type Step } from '../routing/plan.ts'
 import type { Hold, Token, TokenStore } from '../stores/contracts/token-store.ts'
-import type { DialTarget } from '../websocket/dial.ts'
-import { passRefusal } from '../websocket/refusal.ts'
-import { readProtocols, realtimeProtocols } from '../websocket/subprotocols.ts'
-import type { WebsocketTools } from '../websocket/tools.ts'
-import { addWebsocketRoute, whenGone } from '../websocket/upgrade.ts'
-import { RealtimeSession } from './session.ts'
+import { headerRecord } from '../upstream/rules.ts'
+import type { DialTarget } from '../upstream/websocket-dial.ts'
+import { addWebsocketRoute, passRefusal, readProtocols, whenGone } from '../websocket/upgrade.ts'
+import { RealtimeSession, type RealtimeShared } from './session.ts'
 import { RealtimeBill } from './socket-bill.ts'
 
 export interface RealtimeOptions {
@@ -27,7 +25,7 @@ export interface RealtimeOptions {
     steps: readonly Step[],
     facts: CostFacts,
   ): Promise<Hold>
-  tools: WebsocketTools
+  shared: RealtimeShared
 }
 
 /** `GET /v1/realtime?model=`: a paid socket. */
@@ -59,7 +57,7 @@ const prepare = async (
     const opened = await session.open()
     if ('refusal' in opened) {
       session.over()
-      return await passRefusal(reply, opened.refusal)
+      return await passRefusal(reply, opened.refusal, copyDownward)
     }
     const offered = readProtocols(request.headers) ?? []
     reply.header('x-gateway-provider', opened.step.provider.name)
@@ -78,7 +76,7 @@ const prepare = async (
 const openSession = async (
   request: FastifyRequest,
   { model, steps }: { model: string; steps: readonly Step[] },
-  { tokens, hold, tools }: RealtimeOptions,
+  { tokens, hold, shared }: RealtimeOptions,
 ): Promise<{ session: RealtimeSession; bill: RealtimeBill }> => {
   const { token } = request
   const bill = new RealtimeBill({
@@ -86,27 +84,27 @@ const openSession = async (
     token,
     model,
     store: tokens,
-    now: tools.wallMs,
+    now: shared.wallMs,
     hold: (requestId, input) => hold(tokens, { token, requestId }, steps, realtimeFacts(input)),
   })
   const billed = new Billed()
-  let leavePlace = (): void => {}
+  let leaveSockets = (): void => {}
   const leave = (): void => {
-    tools.live.delete(session)
-    leavePlace()
+    shared.live.delete(session)
+    leaveSockets()
     billed.over()
   }
   const targetOf = (step: Step): DialTarget => buildTarget(request, step)
-  const session = new RealtimeSession({ request, model, steps, bill, tools, targetOf, leave })
-  leavePlace = tools.sockets.enter({ key: token.id, secretHash: request.secretHash }, session)
+  const session = new RealtimeSession({ request, model, steps, bill, shared, targetOf, leave })
+  leaveSockets = shared.sockets.enter({ key: token.id, secretHash: request.secretHash }, session)
   try {
     await bill.open()
   } catch (error) {
-    leavePlace()
+    leaveSockets()
     throw error
   }
-  tools.budget.earn()
-  tools.live.add(session)
+  shared.budget.earn()
+  shared.live.add(session)
   request.billing = billed
   return { session, bill }
 }
@@ -125,11 +123,15 @@ const realtimeFacts = ({ mostTokens, leastTokens }: NextInput): CostFacts => ({
 const buildTarget = (request: FastifyRequest, { provider, upstreamModel, dialect }: Step): DialTarget => {
   const url = new URL(`${provider.origin}${provider.basePath}/realtime`)
   url.searchParams.set('model', upstreamModel)
-  const flat = upstreamHeaders(request.headers, provider, dialect)
-  const headers: Record<string, string> = {}
-  for (let index = 0; index < flat.length; index += 2) headers[flat[index] ?? ''] = flat[index + 1] ?? ''
-  delete headers['content-type']
+  // A handshake has no body that a type could be of.
+  const client = { ...request.headers, 'content-type': undefined }
+  const headers = headerRecord(upstreamHeaders(client, provider, dialect))
   return { url, headers, protocols: realtimeProtocols(readProtocols(request.headers) ?? []) }
+}
+
+/** Those that a realtime provider knows: nothing of the client's own goes to it. */
+function realtimeProtocols(names: readonly string[]): string[] {
+  return names.filter((name) => name === 'realtime' || /^openai-beta\./.test(name))
 }
 
 const readModel = (url: string): string => {

@@ -2,24 +2,43 @@ import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { clientLeft, GatewayError } from '../errors.ts'
-import { type Failure, isProviderFailure, OWN_FAULT_TEXT, readRetryAfter } from '../routing/failover.ts'
+import {
+  type Failure,
+  isProviderFailure,
+  OWN_FAULT_TEXT,
+  readNetworkFailure,
+  readRetryAfter,
+} from '../routing/failover.ts'
 import type { Step } from '../routing/plan.ts'
 import { PlanWalk } from '../routing/plan-walk.ts'
-import { createKeyMask, type KeyMask } from '../upstream/key-mask.ts'
-import { type Dialed, type DialTarget, dial, type Refusal } from '../websocket/dial.ts'
-import { maskRefusal } from '../websocket/refusal.ts'
+import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
+import {
+  type Dialed,
+  type DialTarget,
+  type DialTimeouts,
+  dialWebsocket,
+  type Refusal,
+} from '../upstream/websocket-dial.ts'
 import { type End, Relay } from '../websocket/relay.ts'
-import { Session } from '../websocket/session.ts'
-import type { WebsocketTools } from '../websocket/tools.ts'
+import { Session, type SharedSockets } from '../websocket/session.ts'
 import { ClientInspector, inspectUpstream } from './inspect.ts'
 import type { RealtimeBill } from './socket-bill.ts'
+
+type WalkShared = ConstructorParameters<typeof PlanWalk>[2]
+
+/** What all paid sockets of one app share: also what other requests learn about providers. */
+export interface RealtimeShared extends SharedSockets, WalkShared {
+  timeouts: DialTimeouts
+  /** Since 1970. */
+  wallMs(): number
+}
 
 export interface SessionOptions {
   request: FastifyRequest
   model: string
   steps: readonly Step[]
   bill: RealtimeBill
-  tools: WebsocketTools
+  shared: RealtimeShared
   targetOf(step: Step): DialTarget
   /** Gives its place back, when all is settled. */
   leave(): void
@@ -41,7 +60,7 @@ export class RealtimeSession extends Session {
   constructor(options: SessionOptions) {
     super()
     this.#options = options
-    this.#walk = new PlanWalk(options.steps, '/realtime', options.tools)
+    this.#walk = new PlanWalk(options.steps, '/realtime', options.shared)
   }
 
   /** Asks one provider after the other; rejects with the error that stands for all of them. */
@@ -57,14 +76,14 @@ export class RealtimeSession extends Session {
 
   /** Joins both sockets after the 101. */
   begin(client: End, upstream: End): void {
-    const { bill, request, tools, model } = this.#options
+    const { bill, request, shared, model } = this.#options
     const runDry = (why?: unknown): void => this.#runDry(why)
     const models = [model, ...(this.#step ? [this.#step.upstreamModel] : [])]
     request.line.status = 101
     this.relay = new Relay({
       client,
       upstream,
-      idleTimeoutMs: tools.idleTimeoutMs,
+      idleTimeoutMs: shared.idleTimeoutMs,
       fromClient: new ClientInspector({ bill, runDry, models, forbid: (why) => this.#forbid(why) }),
       fromUpstream: inspectUpstream(bill, runDry),
       mask: this.#mask,
@@ -86,12 +105,13 @@ export class RealtimeSession extends Session {
   }
 
   async #ask(step: Step): Promise<Opened | undefined> {
-    const { bill, request, tools, targetOf } = this.#options
+    const { bill, request, shared, targetOf } = this.#options
     bill.asked(step)
     Object.assign(request.line, { provider: step.provider.name, modelUsed: step.upstreamModel })
     request.line.attempts = (request.line.attempts ?? 0) + 1
-    this.dialing = dial(targetOf(step), tools.timeouts)
-    const dialed = await this.dialing.result
+    const dialing = dialWebsocket(targetOf(step), shared.timeouts)
+    this.dialing = dialing
+    const dialed = await dialing.result
     if (this.stopped) throw this.stopped
     const failure = this.#judge(dialed)
     if (failure) {
@@ -110,10 +130,10 @@ export class RealtimeSession extends Session {
 
   #judge(dialed: Dialed): Failure | undefined {
     if (dialed.kind === 'open') return undefined
-    if (dialed.kind === 'failed') return dialed.failure
+    if (dialed.kind === 'failed') return readNetworkFailure(dialed.error)
     const { status, headers } = dialed.refusal
     if (!isProviderFailure(status) && status >= 400) return undefined
-    const retryAfterMs = readRetryAfter(headers, this.#options.tools.wallMs())
+    const retryAfterMs = readRetryAfter(headers, this.#options.shared.wallMs())
     return { kind: 'status', status, reason: String(status), retryAfterMs }
   }
 
@@ -128,7 +148,7 @@ export class RealtimeSession extends Session {
   }
 
   #runDry(why: unknown): void {
-    // A store that cannot be asked must not look like an empty purse.
+    // A store that cannot be asked must not look like an empty account.
     const isPassing = why instanceof GatewayError && why.code !== 'insufficient_quota'
     const code = isPassing ? why.code : 'insufficient_quota'
     const message = isPassing
@@ -153,3 +173,12 @@ export class RealtimeSession extends Session {
 }
 
 type Told = Pick<GatewayError, 'type' | 'code' | 'message' | 'param'>
+
+/** The refusal without the key that it was asked with. */
+function maskRefusal(refusal: Refusal, mask: KeyMask | undefined): Refusal {
+  if (!mask) return refusal
+  const { body, headers } = refusal
+  const text = new ErrorMask(mask, headers['content-encoding'])
+  const clean = maskHeaders(text.headers(headers), mask)
+  return { ...refusal, headers: clean, body: body && Buffer.concat([text.pass(body), text.rest()]) }
+}

@@ -1,14 +1,12 @@
 import type { FastifyRequest } from 'fastify'
+import { buildRow } from '../billing/settle.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import { insufficientQuota } from '../errors.ts'
 import { costMicros } from '../metering/price.ts'
 import { createTally, type NextInput } from '../metering/realtime.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Hold, Token, TokenStore, UsageRow } from '../stores/contracts/token-store.ts'
-import { addToLine, buildRealtimeRow, type Place } from './socket-row.ts'
-import { settlePlace } from './socket-settle.ts'
-import { StepQueue } from './step-queue.ts'
-import { orTooLate } from './store-patience.ts'
+import { orTooLate, StepQueue, settleReservation } from './socket-settle.ts'
 
 /** Beyond what was said so far: instructions and tools of a session, and the next turn. */
 const NEXT_TURN_TOKENS = 1_000
@@ -24,6 +22,16 @@ export interface RealtimeBillOptions {
   now(): number
 }
 
+/** One response's reservation: what is set aside for it, and the name of its row. */
+interface Reservation {
+  requestId: string
+  /** Undefined: it began without one (a provider that reports out of order). */
+  hold: Hold | undefined
+  startedMs: number
+  /** So much input is set aside for. */
+  inputTokens: number
+}
+
 /** One socket's way through many responses: each has a hold before it begins and a row of its own when it ends. */
 export class RealtimeBill {
   readonly #options: RealtimeBillOptions
@@ -31,9 +39,9 @@ export class RealtimeBill {
   #rows = 0
   #step: Step | undefined
   #attempts = 0
-  /** The place of the next response. */
-  #free: Place | undefined
-  #running: Place[] = []
+  /** For the next response. */
+  #free: Reservation | undefined
+  #running: Reservation[] = []
   /** Settlements and the hold that follows them, one after the other. */
   readonly #work: StepQueue
   #isClosed = false
@@ -88,12 +96,12 @@ export class RealtimeBill {
   }
 
   begin(): void {
-    const place = this.#takeFree()
-    this.#running.push(place)
+    const reservation = this.#takeFree()
+    this.#running.push(reservation)
     this.#tally.begun()
-    const { hold } = place
+    const { hold } = reservation
     if (!hold) return
-    const row = this.#rowOf(place, this.#tally.estimate())
+    const row = this.#rowOf(reservation, this.#tally.estimate())
     this.#options.store.markAnswered(hold.id, Math.min(row.costMicros, hold.micros), row)
   }
 
@@ -102,19 +110,19 @@ export class RealtimeBill {
     const used = usage ?? this.#tally.estimate()
     this.#tally.reported(used)
     this.#weighedMicros = 0
-    const place = this.#running.shift() ?? this.#takeFree()
+    const reservation = this.#running.shift() ?? this.#takeFree()
     void this.#work.add(async () => {
-      await this.#settle(place, used)
+      await this.#settle(reservation, used)
       if (!this.#isClosed) await this.#refill()
     })
   }
 
   /** What the provider reported beside a response, such as a transcription: why nothing more is paid for, if so. */
   charge(usage: Usage): Promise<unknown> {
-    const place = this.#takeFree()
+    const reservation = this.#takeFree()
     let why: unknown
     const work = this.#work.add(async () => {
-      why = await this.#settle(place, usage)
+      why = await this.#settle(reservation, usage)
       const refused = this.#isClosed ? undefined : await this.#refill()
       // A response that runs has a hold of its own and may end.
       if (this.#running.length === 0) why ??= refused
@@ -127,8 +135,10 @@ export class RealtimeBill {
     this.#isClosed = true
     const running = this.#running.splice(0)
     const estimate = this.#tally.estimate()
-    for (const [index, place] of running.entries())
-      void this.#work.add(async () => void (await this.#settle(place, index === 0 ? estimate : NO_USAGE)))
+    for (const [index, reservation] of running.entries())
+      void this.#work.add(
+        async () => void (await this.#settle(reservation, index === 0 ? estimate : NO_USAGE)),
+      )
     await this.#work.add(async () => {
       if (this.#free) await this.#settle(this.#takeFree(), undefined)
     })
@@ -143,20 +153,20 @@ export class RealtimeBill {
     }
   }
 
-  #takeFree(): Place {
-    const place = this.#free ?? this.#openPlace()
+  #takeFree(): Reservation {
+    const reservation = this.#free ?? this.#openReservation()
     this.#free = undefined
-    return place
+    return reservation
   }
 
-  #openPlace(): Place {
+  #openReservation(): Reservation {
     this.#rows += 1
     const requestId = `${this.#options.request.id}.${this.#rows}`
     return { requestId, hold: undefined, startedMs: performance.now(), inputTokens: 0 }
   }
 
-  /** True when more was said since it was set aside than it was meant for. */
-  #isOutgrown({ inputTokens }: Place): boolean {
+  /** More was said since it was set aside than it was meant for. */
+  #isOutgrown({ inputTokens }: Reservation): boolean {
     return this.#tally.nextInput().mostTokens > inputTokens
   }
 
@@ -171,24 +181,67 @@ export class RealtimeBill {
     }
   }
 
-  async #take(): Promise<Place> {
-    const place = this.#openPlace()
+  async #take(): Promise<Reservation> {
+    const reservation = this.#openReservation()
     const { mostTokens, leastTokens } = this.#tally.nextInput()
-    place.inputTokens = mostTokens + NEXT_TURN_TOKENS
-    place.hold = await this.#options.hold(place.requestId, { mostTokens: place.inputTokens, leastTokens })
-    return place
+    reservation.inputTokens = mostTokens + NEXT_TURN_TOKENS
+    reservation.hold = await this.#options.hold(reservation.requestId, {
+      mostTokens: reservation.inputTokens,
+      leastTokens,
+    })
+    return reservation
   }
 
   /** Why it is not paid in full; undefined: it is. */
-  async #settle(place: Place, usage: Usage | undefined): Promise<unknown> {
+  async #settle(reservation: Reservation, usage: Usage | undefined): Promise<unknown> {
     const { store, request } = this.#options
-    const row = this.#rowOf(place, usage)
-    const { chargedMicros } = await settlePlace(store, place.hold, row)
+    const row = this.#rowOf(reservation, usage)
+    const { chargedMicros } = await settleReservation(store, reservation.hold, row)
     addToLine(request, row, chargedMicros)
     return chargedMicros < row.costMicros ? insufficientQuota('The balance is used up.') : undefined
   }
 
-  #rowOf(place: Place, usage: Usage | undefined): UsageRow {
-    return buildRealtimeRow({ ...this.#options, step: this.#step, attempts: this.#attempts }, place, usage)
+  #rowOf(reservation: Reservation, usage: Usage | undefined): UsageRow {
+    return buildRealtimeRow(
+      { ...this.#options, step: this.#step, attempts: this.#attempts },
+      reservation,
+      usage,
+    )
   }
+}
+
+interface RowFacts {
+  request: FastifyRequest
+  token: Token
+  /** As the client asked for it. */
+  model: string
+  now(): number
+  /** Who was asked last, and how many were. */
+  step: Step | undefined
+  attempts: number
+}
+
+/** The usage row of one response; `usage` undefined: the reservation was not used. */
+function buildRealtimeRow(facts: RowFacts, reservation: Reservation, usage: Usage | undefined): UsageRow {
+  const { request, token, model, now, step, attempts } = facts
+  const { requestId, startedMs } = reservation
+  const latencyMs = performance.now() - startedMs
+  const at = Math.round(now() - latencyMs)
+  return buildRow(
+    { requestId, tokenId: token.id, user: token.user, model, at, endpoint: '/realtime' },
+    { attempts, latencyMs, firstByteMs: 0 },
+    { status: request.line.status ?? 502, usage },
+    step && usage
+      ? { provider: step.provider.name, modelUsed: step.upstreamModel, price: step.model.price }
+      : undefined,
+  )
+}
+
+/** Adds one row to the socket's log line. */
+function addToLine({ line }: FastifyRequest, row: UsageRow, chargedMicros: number): void {
+  line.chargedMicros = (line.chargedMicros ?? 0) + chargedMicros
+  line.inputTokens = (line.inputTokens ?? 0) + row.inputTokens
+  line.cachedTokens = (line.cachedTokens ?? 0) + row.cachedTokens
+  line.outputTokens = (line.outputTokens ?? 0) + row.outputTokens
+  if (row.estimated) line.estimated = true
 }

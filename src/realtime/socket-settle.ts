@@ -1,12 +1,38 @@
-import { notFound } from '../errors.ts'
+import { setTimeout as pause } from 'node:timers/promises'
+import { GatewayError, notFound, storeUnavailable } from '../errors.ts'
 import type { Hold, Settlement, TokenStore, UsageRow } from '../stores/contracts/token-store.ts'
-import { untilStored } from './store-patience.ts'
+
+/** How long a socket waits for a store that does not answer before its client is told to come again. */
+const PATIENCE_MS = 5_000
+const RETRY_AFTER_MS = 1_000
+
+/** Steps one after the other; one that fails is told and does not keep the next from its turn. */
+export class StepQueue {
+  isWorking = false
+  readonly #failed: (error: unknown) => void
+  #last: Promise<void> = Promise.resolve()
+
+  constructor(failed: (error: unknown) => void) {
+    this.#failed = failed
+  }
+
+  /** Resolves when the step, and so all before it, is over. */
+  add(step: () => Promise<void>): Promise<void> {
+    this.isWorking = true
+    const last = this.#last.then(step).catch(this.#failed)
+    this.#last = last
+    void last.then(() => {
+      if (this.#last === last) this.isWorking = false
+    })
+    return last
+  }
+}
 
 /**
  * Charges a row against its hold, as soon as the store has room for it. Without a hold (nobody could ask before) as much
  * is charged as the balance covers.
  */
-export const settlePlace = async (
+export const settleReservation = async (
   store: TokenStore,
   before: Hold | undefined,
   row: UsageRow,
@@ -17,4 +43,26 @@ export const settlePlace = async (
   const hold = before ?? (await untilStored(() => store.hold(nothing)))
   if (!hold) throw notFound('There is no such token any more.')
   return untilStored(() => store.settle(hold.id, row))
+}
+
+/** What `work` says, or after a while that the store is down; the work itself goes on. */
+export const orTooLate = async (work: Promise<unknown>): Promise<unknown> => {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<unknown>((resolve) => {
+    const why = storeUnavailable('The balance cannot be checked right now. Connect again in a moment.')
+    timer = setTimeout(resolve, PATIENCE_MS, why)
+  })
+  return Promise.race([work, late]).finally(() => clearTimeout(timer))
+}
+
+/** Asks again until the store answers: for what was used already and must be paid. */
+export const untilStored = async <T>(ask: () => Promise<T>): Promise<T> => {
+  for (;;) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (!(error instanceof GatewayError && error.code === 'store_unavailable')) throw error
+      await pause(RETRY_AFTER_MS, undefined, { ref: false })
+    }
+  }
 }

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { pipeline, Readable } from 'node:stream'
+import type { FastifyHttpProxyOptions } from '@fastify/http-proxy'
 import type { FastifyPluginAsync } from 'fastify'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import type { Settings } from '../config/env/settings.ts'
@@ -8,10 +9,19 @@ import type { Dialect } from '../dialects/dialect.ts'
 import { dialectOfProvider } from '../dialects/endpoints.ts'
 import { copyDownward, upstreamHeaders } from '../dialects/headers.ts'
 import { openaiChat } from '../dialects/openai-chat.ts'
-import { clientLeft, codeOf, GatewayError, upstreamFailed, upstreamTimeout } from '../errors.ts'
+import { clientLeft, GatewayError } from '../errors.ts'
 import { createKeyMask, maskHeaders, maskTransform } from '../upstream/key-mask.ts'
-import type { UpstreamTimeouts } from '../upstream/upstreams.ts'
+import {
+  headerRecord,
+  KEEP_ALIVE_MS,
+  MAX_HEAD_BYTES,
+  TLS_RULES,
+  UpstreamError,
+  type UpstreamErrorCode,
+  type UpstreamTimeouts,
+} from '../upstream/rules.ts'
 import { watchPace } from './body-pace.ts'
+import { answerFailure } from './failure.ts'
 
 /** One public path handed to a provider as it is, unmetered. */
 export interface PassthroughRoute {
@@ -30,32 +40,32 @@ export interface PassthroughOptions {
   deadlines: Deadlines
 }
 
-/** An idle connection is dropped before most servers drop it, so that no request meets a closing one. */
-const KEEP_ALIVE_MS = 4_000
-const TIMEOUT_CODES = new Set([
-  'UND_ERR_HEADERS_TIMEOUT',
-  'UND_ERR_BODY_TIMEOUT',
-  'UND_ERR_CONNECT_TIMEOUT',
-  'FST_REPLY_FROM_TIMEOUT',
-])
+/** What undici and the package call by names of their own. */
+const TIMEOUTS: Readonly<Record<string, UpstreamErrorCode>> = {
+  UND_ERR_CONNECT_TIMEOUT: 'CONNECT_TIMEOUT',
+  UND_ERR_HEADERS_TIMEOUT: 'FIRST_BYTE_TIMEOUT',
+  FST_REPLY_FROM_TIMEOUT: 'FIRST_BYTE_TIMEOUT',
+  UND_ERR_BODY_TIMEOUT: 'IDLE_TIMEOUT',
+}
 
+/** The failure behind the package's own, by the names of all ways out. */
 const readFailure = (failure: Error): GatewayError => {
   // Such an error is one of the client's own body.
   for (const one of [failure, failure.cause]) if (one instanceof GatewayError) return one
-  const behind = codeOf(failure.cause)
-  const code: unknown = behind ?? Reflect.get(failure, 'code')
-  if (typeof code === 'string' && (TIMEOUT_CODES.has(code) || Reflect.get(failure, 'statusCode') === 504))
-    return upstreamTimeout('The provider did not answer in time.', { cause: failure.cause ?? failure })
-  return upstreamFailed('The provider could not be reached.', { cause: failure.cause ?? failure })
+  const cause = failure.cause instanceof Error ? failure.cause : failure
+  const code: unknown = Reflect.get(cause, 'code') ?? Reflect.get(failure, 'code')
+  if (typeof code !== 'string') return answerFailure(cause, 'provider')
+  const known =
+    TIMEOUTS[code] ?? (Reflect.get(failure, 'statusCode') === 504 ? 'FIRST_BYTE_TIMEOUT' : undefined)
+  if (known === undefined) return answerFailure(cause, 'provider')
+  return answerFailure(new UpstreamError(known, 'The provider did not answer in time', { cause }), 'provider')
 }
 
 const buildUpward = (
   client: IncomingHttpHeaders,
   { key, dialect }: PassthroughRoute,
 ): Record<string, string> => {
-  const flat = upstreamHeaders(client, { key }, dialect)
-  const headers: Record<string, string> = {}
-  for (let index = 0; index < flat.length; index += 2) headers[flat[index] ?? ''] = flat[index + 1] ?? ''
+  const headers = headerRecord(upstreamHeaders(client, { key }, dialect))
   const length = client['content-length']
   if (length !== undefined) headers['content-length'] = length
   return headers
@@ -95,18 +105,37 @@ export const planPassthrough = (
     return [{ prefix, origin: target.origin, basePath: target.basePath + rest, key: target.key, dialect }]
   })
 
-/** The package's own agent would verify no certificate, and let a stream wait for another stream's end. */
+/**
+ * Passthrough leaves by `@fastify/http-proxy` over undici and not by `Upstreams`, which knows nothing but POST: every
+ * method and header of HTTP may pass here, and nothing of it is counted. The package's own agent would verify no certificate, and let a stream wait for another stream's end.
+ */
 const openVerifyingAgent = async (timeouts: UpstreamTimeouts) => {
   const { Agent } = await import('undici')
   return new Agent({
-    connect: { timeout: timeouts.connectTimeoutMs, rejectUnauthorized: true },
+    connect: { timeout: timeouts.connectTimeoutMs, ...TLS_RULES },
     connections: null,
     keepAliveTimeout: KEEP_ALIVE_MS,
     pipelining: 1,
-    maxHeaderSize: 16 * 1024,
+    maxHeaderSize: MAX_HEAD_BYTES,
     headersTimeout: timeouts.firstByteTimeoutMs,
     bodyTimeout: timeouts.idleTimeoutMs,
   })
+}
+
+/** What passes to the provider and back: both heads from zero, and neither the provider's key nor its failures as they came. */
+function buildReplyOptions(route: PassthroughRoute): FastifyHttpProxyOptions['replyOptions'] {
+  return {
+    rewriteRequestHeaders: (request) => buildUpward(request.headers, route),
+    rewriteHeaders: (headers) => maskHeaders(buildDownward(headers), createKeyMask(route.key)),
+    onResponse: (_request, reply, answer) => {
+      void reply.send(hideKey(Reflect.get(answer, 'stream'), route.key))
+    },
+    onError: (reply, { error }) => {
+      // Its body broke off, and with it the request to the provider. (A request that is destroyed has no socket.)
+      const hasLeft = reply.raw.destroyed || reply.raw.socket?.destroyed === true
+      void reply.send(hasLeft ? clientLeft('The client left.') : readFailure(readError(error)))
+    },
+  }
 }
 
 /** Auth and limits are the enclosing scope's. */
@@ -137,18 +166,7 @@ export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (
       retryMethods: [],
       internalRewriteLocationHeader: false,
       disableRequestLogging: true,
-      replyOptions: {
-        rewriteRequestHeaders: (request) => buildUpward(request.headers, route),
-        rewriteHeaders: (headers) => maskHeaders(buildDownward(headers), createKeyMask(route.key)),
-        onResponse: (_request, reply, answer) => {
-          void reply.send(hideKey(Reflect.get(answer, 'stream'), route.key))
-        },
-        onError: (reply, { error }) => {
-          // Its body broke off, and with it the request to the provider. (A request that is destroyed has no socket.)
-          const hasLeft = reply.raw.destroyed || reply.raw.socket?.destroyed === true
-          void reply.send(hasLeft ? clientLeft('The client left.') : readFailure(readError(error)))
-        },
-      },
+      replyOptions: buildReplyOptions(route),
     })
   }
 }

@@ -1,18 +1,16 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { upstreamFailed, upstreamTimeout } from '../errors.ts'
-import { type Failure, ownFault } from '../routing/failover.ts'
+import { copyDownward } from '../dialects/headers.ts'
+import { upstreamFailed } from '../errors.ts'
 import type { Token } from '../stores/contracts/token-store.ts'
-import { type DialTarget, dial } from '../websocket/dial.ts'
-import { passRefusal } from '../websocket/refusal.ts'
-import { publicProtocols, readProtocols } from '../websocket/subprotocols.ts'
-import type { WebsocketTools } from '../websocket/tools.ts'
-import { addWebsocketRoute, whenGone } from '../websocket/upgrade.ts'
+import { type DialTarget, dialWebsocket } from '../upstream/websocket-dial.ts'
+import { addWebsocketRoute, passRefusal, readProtocols, whenGone } from '../websocket/upgrade.ts'
+import { answerFailure } from './failure.ts'
 import type { ServiceKind } from './websocket-lookup.ts'
-import { ServiceSession } from './websocket-session.ts'
+import { ServiceSession, type ServiceShared } from './websocket-session.ts'
 
 export interface ServiceOptions {
   kind: ServiceKind
-  tools: WebsocketTools
+  shared: ServiceShared
 }
 
 /** What of a client's request a service may see. */
@@ -20,33 +18,43 @@ const UPWARD = ['user-agent', 'accept-language'] as const
 /** A service that lets its own users in, without a token of ours, needs what tells it who they are. */
 const UPWARD_OPEN = ['authorization', 'cookie', 'origin'] as const
 
+/** Entries of a client's subprotocols that are credentials or name somebody's account: they are for the gateway alone. */
+const PRIVATE = /^openai-(insecure-api-key|organization|project)\./i
+
 /** `WS_ROUTES`, and `wsRoutes` of the models file: all services of one kind. Auth and limits are the enclosing scope's. */
-export const serviceRoutes = async (app: FastifyInstance, { kind, tools }: ServiceOptions): Promise<void> => {
+export const serviceRoutes = async (
+  app: FastifyInstance,
+  { kind, shared }: ServiceOptions,
+): Promise<void> => {
   addWebsocketRoute(app, {
     url: '/*',
-    service: kind,
-    prepare: (request, reply) => relay(request, reply, tools),
+    options: { config: { service: kind }, constraints: { service: kind } },
+    prepare: (request, reply) => prepare(request, reply, shared),
   })
 }
 
-const relay = async (request: FastifyRequest, reply: FastifyReply, tools: WebsocketTools): Promise<void> => {
+const prepare = async (
+  request: FastifyRequest,
+  reply: FastifyReply,
+  shared: ServiceShared,
+): Promise<void> => {
   // Unset where nobody was asked for a token.
   const token: Token | undefined = request.service.isOpen ? undefined : request.token
-  const session = new ServiceSession(request, tools)
+  const session = new ServiceSession(request, shared)
   session.enter({
     key: token ? token.id : `address:${request.ip}`,
     secretHash: token && request.secretHash,
   })
   whenGone(request, () => session.over())
   try {
-    const dialed = await session.open(() => dial(buildTarget(request), tools.timeouts))
+    const dialed = await session.open(() => dialWebsocket(buildTarget(request), shared.timeouts))
     if (dialed.kind === 'refused') {
       session.over()
       // It may not lead the client away.
       if (dialed.refusal.status < 400) throw upstreamFailed('The service did not open a WebSocket.')
-      return await passRefusal(reply, dialed.refusal)
+      return await passRefusal(reply, dialed.refusal, copyDownward)
     }
-    if (dialed.kind === 'failed') throw readFailure(dialed.failure, dialed.error)
+    if (dialed.kind === 'failed') throw answerFailure(dialed.error, 'service')
     const { end, protocol } = dialed
     request.server.acceptUpgrade(request, reply, {
       protocol,
@@ -57,13 +65,6 @@ const relay = async (request: FastifyRequest, reply: FastifyReply, tools: Websoc
     session.over()
     throw error
   }
-}
-
-const readFailure = (failure: Failure, cause: Error | undefined): Error => {
-  if (failure.kind === 'own') return ownFault(failure)
-  return failure.kind === 'timeout'
-    ? upstreamTimeout('The service did not answer in time.', { cause })
-    : upstreamFailed('The service could not be reached.', { cause })
 }
 
 const buildTarget = (request: FastifyRequest): DialTarget => {
@@ -81,6 +82,6 @@ const buildTarget = (request: FastifyRequest): DialTarget => {
   return {
     url: new URL(url + request.url.slice(prefix.length)),
     headers,
-    protocols: publicProtocols(offered),
+    protocols: offered.filter((name) => !PRIVATE.test(name)),
   }
 }

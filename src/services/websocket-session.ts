@@ -1,44 +1,54 @@
 import type { FastifyRequest } from 'fastify'
-import { Billed } from '../billing/billed.ts'
 import { clientLeft } from '../errors.ts'
-import type { Dial, Dialed } from '../websocket/dial.ts'
+import type { Dial, Dialed, DialTimeouts } from '../upstream/websocket-dial.ts'
 import type { Holder } from '../websocket/open-sockets.ts'
 import { type End, Relay } from '../websocket/relay.ts'
-import { Session } from '../websocket/session.ts'
-import type { WebsocketTools } from '../websocket/tools.ts'
+import { Session, type SharedSockets } from '../websocket/session.ts'
+
+/** What all sockets to services share. */
+export interface ServiceShared extends SharedSockets {
+  timeouts: DialTimeouts
+}
 
 /** One socket to a service of the operator's, from the dial to the end; unmetered. */
 export class ServiceSession extends Session {
   readonly #request: FastifyRequest
-  readonly #tools: WebsocketTools
+  readonly #shared: ServiceShared
   #leave = (): void => {}
   #isOver = false
-  readonly #billed = new Billed()
+  #whenOver: (() => void) | undefined
 
-  constructor(request: FastifyRequest, tools: WebsocketTools) {
+  constructor(request: FastifyRequest, shared: ServiceShared) {
     super()
     this.#request = request
-    this.#tools = tools
+    this.#shared = shared
   }
 
   /** Throws when its holder has too many. */
   enter(holder: Holder): void {
-    this.#leave = this.#tools.sockets.enter(holder, this)
-    this.#tools.live.add(this)
-    this.#request.billing = this.#billed
+    this.#leave = this.#shared.sockets.enter(holder, this)
+    this.#shared.live.add(this)
+    this.#request.billing = this
+  }
+
+  /** For the request line, which is written when the socket is over: there is no bill. */
+  whenBilled(then: () => void): void {
+    if (this.#isOver) then()
+    else this.#whenOver = then
   }
 
   async open(start: () => Dial): Promise<Dialed> {
     if (this.stopped) throw this.stopped
-    this.dialing = start()
-    const dialed = await this.dialing.result
+    const dialing = start()
+    this.dialing = dialing
+    const dialed = await dialing.result
     if (this.stopped) throw this.stopped
     return dialed
   }
 
   begin(client: End, upstream: End): void {
     this.#request.line.status = 101
-    const { idleTimeoutMs } = this.#tools
+    const { idleTimeoutMs } = this.#shared
     this.relay = new Relay({ client, upstream, idleTimeoutMs, over: () => this.over() })
     this.relay.start()
   }
@@ -50,8 +60,8 @@ export class ServiceSession extends Session {
     this.stopped ??= clientLeft('The client left.')
     if (!this.relay) this.dialing?.abort()
     Object.assign(this.#request.line, this.relay?.counts())
-    this.#tools.live.delete(this)
+    this.#shared.live.delete(this)
     this.#leave()
-    this.#billed.over()
+    this.#whenOver?.()
   }
 }

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Deadline, Deadlines } from '../deadlines.ts'
 import { asError } from '../errors.ts'
+import type { BodyReader } from './chunked-body.ts'
 import {
   type RequestBody,
   requestHead,
@@ -9,9 +10,8 @@ import {
   type SendListener,
   sendRequest,
 } from './request-body.ts'
-import { type BodyReader, createBodyReader } from './response-body.ts'
-import { type AnswerHeaders, type ResponseHead, readResponseHead } from './response-head.ts'
-import { UpstreamError } from './upstream-error.ts'
+import { type AnswerHeaders, createBodyReader, type ResponseHead, readResponseHead } from './response.ts'
+import { MAX_HEAD_BYTES, UpstreamError } from './rules.ts'
 
 /** What becomes of one ask of a provider: `answered` at most once, then exactly one of `ended` and `failed`. */
 export interface CallListener {
@@ -33,10 +33,9 @@ export interface CallRequest {
 }
 
 const HEAD_END = '\r\n\r\n'
-const MAX_HEAD_BYTES = 16 * 1024
 const MAX_INTERIM_HEADS = 10
 /** A refused answer up to this size is read to its end, so that the connection can be used again. */
-const MAX_DRAINED_BYTES = 64 * 1024
+const MAX_DISCARDED_BYTES = 64 * 1024
 
 /** One POST and its answer on one connection: never follows a redirect, never repeats itself. */
 export class Call implements SendListener {
@@ -46,12 +45,12 @@ export class Call implements SendListener {
   #socket: Socket | undefined
   #sending: Sending | undefined
   readonly #deadline: Deadline
-  #state: 'waiting' | 'wanted' | 'drained' | 'over' = 'waiting'
+  #state: 'waiting' | 'wanted' | 'discarded' | 'over' = 'waiting'
   #headBytes: Buffer | undefined
   #interimHeads = 0
   #head: ResponseHead | undefined
   #body: BodyReader | undefined
-  #drainedBytes = 0
+  #discardedBytes = 0
 
   constructor(
     request: CallRequest,
@@ -159,7 +158,7 @@ export class Call implements SendListener {
     this.#deadline.start(this.#request.idleTimeoutMs)
     this.#state = 'wanted'
     if (!this.#listener.answered(head.status, head.headers) && this.#state === 'wanted')
-      this.#state = 'drained'
+      this.#state = 'discarded'
   }
 
   #readBody(body: BodyReader, bytes: Buffer): number | undefined {
@@ -177,8 +176,8 @@ export class Call implements SendListener {
   #pass(payload: Buffer): void {
     // A copy of its own: the next read, of whatever connection, overwrites the bytes.
     if (this.#state === 'wanted') return this.#listener.data(Buffer.from(payload))
-    this.#drainedBytes += payload.length
-    if (this.#drainedBytes > MAX_DRAINED_BYTES) this.abandon()
+    this.#discardedBytes += payload.length
+    if (this.#discardedBytes > MAX_DISCARDED_BYTES) this.abandon()
   }
 
   #end(): void {

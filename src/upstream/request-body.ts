@@ -1,8 +1,7 @@
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { invalidRequest } from '../errors.ts'
-import { PieceSender } from './piece-sender.ts'
-import { UpstreamError } from './upstream-error.ts'
+import { UpstreamError } from './rules.ts'
 
 /** What is sent: bytes, pieces of bytes, or a stream, whose length is known or not. */
 export interface RequestBody {
@@ -13,6 +12,11 @@ export interface RequestBody {
 
 /** Head and body leave as one buffer up to this size: copying costs less than a second piece. */
 const ONE_PIECE_BYTES = 16 * 1024
+/** One write: the most that lies in the socket's queue beside the body itself. Over TLS so much is encrypted at once. */
+const WRITE_BYTES = 256 * 1024
+/** Copied to go with others only below this. */
+const LARGE_BYTES = 16 * 1024
+const EMPTY: Buffer = Buffer.alloc(0)
 
 /** A body on its way. */
 export interface Sending {
@@ -61,6 +65,73 @@ export const sendRequest = (
   for (const piece of pieces) at += piece.copy(bytes, at)
   socket.write(bytes)
   return DONE
+}
+
+/** A large body, as fast as the provider takes it, in writes that are neither tiny nor many at once. */
+class PieceSender implements Sending {
+  readonly #socket: Socket
+  readonly #listener: SendListener
+  #pieces: readonly Buffer[]
+  /** What is sent of them: whole pieces, and bytes of the next one. */
+  #sent = 0
+  #sentOfNext = 0
+
+  constructor(socket: Socket, head: string, pieces: readonly Buffer[], listener: SendListener) {
+    this.#socket = socket
+    this.#pieces = pieces
+    this.#listener = listener
+    socket.cork()
+    socket.write(head, 'latin1')
+    socket.on('drain', this.#goOn)
+    this.#send()
+    socket.uncork()
+  }
+
+  isDone(): boolean {
+    return this.#sent >= this.#pieces.length
+  }
+
+  stop(): void {
+    this.#socket.off('drain', this.#goOn)
+    this.#pieces = []
+  }
+
+  readonly #goOn = (): void => {
+    this.#listener.progress()
+    this.#send()
+  }
+
+  #send(): void {
+    while (!this.isDone()) if (!this.#socket.write(this.#next())) break
+    if (this.isDone()) this.#socket.off('drain', this.#goOn)
+  }
+
+  /** A part of a large piece as it is, or the small ones before the next large one in a copy. */
+  #next(): Buffer {
+    if (this.#rest().length >= LARGE_BYTES) return this.#take(WRITE_BYTES)
+    const parts: Buffer[] = []
+    let room = WRITE_BYTES
+    do {
+      const part = this.#take(room)
+      parts.push(part)
+      room -= part.length
+    } while (room > 0 && !this.isDone() && this.#rest().length < LARGE_BYTES)
+    return parts.length === 1 && parts[0] ? parts[0] : Buffer.concat(parts)
+  }
+
+  #take(mostBytes: number): Buffer {
+    const part = this.#rest().subarray(0, mostBytes)
+    this.#sentOfNext += part.length
+    if (this.#sentOfNext >= (this.#pieces[this.#sent]?.length ?? 0)) {
+      this.#sent += 1
+      this.#sentOfNext = 0
+    }
+    return part
+  }
+
+  #rest(): Buffer {
+    return (this.#pieces[this.#sent] ?? EMPTY).subarray(this.#sentOfNext)
+  }
 }
 
 interface Source {

@@ -1,17 +1,7 @@
 import type { Deadlines } from '../deadlines.ts'
 import { Call, type CallListener, type CallRequest } from './call.ts'
-import { Connection, type Keeper } from './connection.ts'
-import { type Origin, readOrigin } from './dial.ts'
-import { createOutbox, type Letter } from './outbox.ts'
-import { UpstreamError } from './upstream-error.ts'
-
-export interface UpstreamTimeouts {
-  connectTimeoutMs: number
-  /** How long the provider's first byte may take; `idleTimeoutMs` is the longest pause between two. */
-  firstByteTimeoutMs: number
-  idleTimeoutMs: number
-  totalTimeoutMs: number
-}
+import { Connection, type Keeper, type Origin, readOrigin } from './connection.ts'
+import { KEEP_ALIVE_MS, UpstreamError } from './rules.ts'
 
 /** One ask on its way. */
 export interface Attempt {
@@ -30,14 +20,12 @@ export interface Upstreams {
   close(): void
 }
 
-/** An idle connection is dropped before most servers drop it, so that no request meets a closing one. */
-const KEEP_ALIVE_MS = 4_000
 const SWEEP_MS = 1_000
 const SCRATCH_BYTES = 64 * 1024
 
 /** Whoever opened it closes it. There is no cap: with one, a stream would wait for another stream's end. */
 export const openUpstreams = (connectTimeoutMs: number, deadlines: Deadlines): Upstreams => {
-  const context = { keepAliveMs: KEEP_ALIVE_MS, deadlines }
+  const shared = { keepAliveMs: KEEP_ALIVE_MS, deadlines }
   const pools = new Map<string, Pool>()
   const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)
   const post = createOutbox()
@@ -50,7 +38,7 @@ export const openUpstreams = (connectTimeoutMs: number, deadlines: Deadlines): U
   }
   return {
     ask(origin, request, listener) {
-      const call = new Call(request, listener, context)
+      const call = new Call(request, listener, shared)
       const asked = new Asked(call, poolOf(origin))
       post(asked)
       return asked
@@ -61,7 +49,24 @@ export const openUpstreams = (connectTimeoutMs: number, deadlines: Deadlines): U
   }
 }
 
-class Asked implements Attempt, Letter {
+/**
+ * What is asked of providers in one turn of the event loop leaves together at its end. A provider on this machine is
+ * woken once and not for each ask, and code that runs many times in a row stays in the processor's caches: a quarter
+ * of a request's cost under load. A lone request leaves in the same turn: nothing waits for a timer.
+ */
+function createOutbox(): (asked: Asked) => void {
+  let waiting: Asked[] = []
+  const sendAll = (): void => {
+    const leaving = waiting
+    waiting = []
+    for (const asked of leaving) asked.send()
+  }
+  return (asked) => {
+    if (waiting.push(asked) === 1) setImmediate(sendAll)
+  }
+}
+
+class Asked implements Attempt {
   readonly #call: Call
   readonly #pool: Pool
   #connection: Connection | undefined

@@ -26,6 +26,11 @@ export class ChunkWriter {
     this.#written = 0
   }
 
+  /** Between `begin` and `end`. */
+  get isOpen(): boolean {
+    return this.#chunk !== EMPTY
+  }
+
   get isAtEnd(): boolean {
     return this.#at >= this.#chunk.length
   }

@@ -1,10 +1,8 @@
 import type { Duplex } from 'node:stream'
-import type { KeyMask } from '../upstream/key-mask.ts'
 import { ChunkWriter } from './chunk-writer.ts'
 import { FrameReader } from './frame-reader.ts'
 import { OPCODES, readCloseCode, type Violation } from './frames.ts'
 import { MessageCopy, type MessageInspector } from './message-copy.ts'
-import { OwnFrames } from './own-frames.ts'
 
 export interface LaneListener {
   /** The sender broke a rule; nothing more of it passes. */
@@ -23,9 +21,24 @@ export interface LaneOptions {
   maxMessageBytes: number
   listener: LaneListener
   inspector?: MessageInspector | undefined
-  /** Changes bytes where they are, and their number never: it may work on frames as they come. */
-  mask?: KeyMask | undefined
+  mask?: ByteMask | undefined
 }
+
+/** Hides something in what passes. It changes bytes where they are, and their number never: it may work on frames as they come. */
+export interface ByteMask {
+  /** What of these bytes, and of those held back before, may leave. */
+  pass(chunk: Buffer): Buffer
+  /** How many bytes are held back, for they may be the beginning of what it hides. */
+  readonly held: number
+  /** What is held back and was nothing to hide after all. */
+  rest(): Buffer
+}
+
+/**
+ * `holding`: the current frame waits until its message may pass, or none has begun; `passing`: its bytes pass as they
+ * come; `asking`: its message is being judged, and its sender waits; `cut`: nothing passes any more.
+ */
+type LaneState = 'holding' | 'passing' | 'asking' | 'cut'
 
 /**
  * One direction of a relay. Bytes pass as they came; only heads are read, so that frames of our own fall between
@@ -38,10 +51,7 @@ export class Lane {
   readonly #out: ChunkWriter
   readonly #frame: FrameReader
   readonly #copy: MessageCopy | undefined
-  #mayPass = false
-  #isWaiting = false
-  #isCut = false
-  #isWalking = false
+  #state: LaneState = 'holding'
   readonly #own = new OwnFrames()
 
   constructor(options: LaneOptions) {
@@ -54,7 +64,7 @@ export class Lane {
 
   /** Whether it holds its sender back at the moment. */
   get isPaused(): boolean {
-    return this.#isWaiting || this.#options.to.writableNeedDrain
+    return this.#state === 'asking' || this.#options.to.writableNeedDrain
   }
 
   push(chunk: Buffer): void {
@@ -67,35 +77,38 @@ export class Lane {
   /** The beginning of a key is held back only inside of a frame that needs more than it: no whole frame may wait. */
   #walkHeld(): void {
     const { mask } = this.#options
-    if (!mask || mask.held === 0 || this.#isWaiting || this.#isCut) return
+    if (!mask || mask.held === 0 || !this.#isReading) return
     if (this.#frame.isInFrame && this.#frame.left > mask.held) return
     this.#walk(mask.rest())
   }
 
+  /** Whether frames are read at the moment: neither is one being judged nor is all over. */
+  get #isReading(): boolean {
+    return this.#state === 'holding' || this.#state === 'passing'
+  }
+
   /** Puts a control frame of our own between two frames. */
   insert(frame: Buffer): void {
-    if (this.#isCut) return
+    if (this.#state === 'cut') return
     this.#own.add(frame)
-    if (!this.#isWalking) this.#writeOwn()
+    if (!this.#out.isOpen) this.#writeOwn()
   }
 
   /** The last that passes: after the current frame, or after the current message when it holds one itself. */
   finish(frame: Buffer, isMessage: boolean, done: () => void): void {
-    if (this.#isCut) return
+    if (this.#state === 'cut') return
     this.#own.addLast(frame, isMessage, done)
-    if (!this.#isWalking) this.#writeOwn()
+    if (!this.#out.isOpen) this.#writeOwn()
   }
 
   #walk(chunk: Buffer): void {
     this.#out.begin(chunk)
-    this.#isWalking = true
-    while (!this.#out.isAtEnd && !this.#isWaiting && !this.#isCut) {
+    while (!this.#out.isAtEnd && this.#isReading) {
       if (this.#frame.isInFrame) this.#readPayload()
       else if (!this.#readHead()) break
     }
-    if (!this.#isCut && !this.#isWaiting)
-      this.#out.writeChunk(this.#frame.isInFrame ? this.#mayPass : this.#out.isAtEnd)
-    this.#isWalking = false
+    if (this.#isReading)
+      this.#out.writeChunk(this.#frame.isInFrame ? this.#state === 'passing' : this.#out.isAtEnd)
     this.#out.end()
     this.#writeOwn()
   }
@@ -107,7 +120,7 @@ export class Lane {
     if (size === 0) return false
     if (violation) return this.#break(violation)
     this.#out.skip(size - early)
-    this.#mayPass = false
+    this.#state = 'holding'
     if (this.#frame.beginsMessage) this.#copy?.begin()
     if (!this.#frame.isControl && !this.#copy?.mustAsk) this.#pass()
     if (this.#frame.left === 0) this.#endPayload()
@@ -120,12 +133,12 @@ export class Lane {
     const offset = frame.advance(bytes)
     if (!frame.isControl) this.#copy?.add(bytes, (part, skip) => frame.clear(part, offset + skip))
     if (frame.left === 0) this.#endPayload()
-    else if (this.#copy?.isFull && !this.#mayPass && !frame.isControl) this.#ask()
+    else if (this.#copy?.isFull && this.#state === 'holding' && !frame.isControl) this.#ask()
   }
 
   #endPayload(): void {
     if (this.#frame.isControl) this.#endControl()
-    else if (this.#mayPass || this.#keep() || this.#ask()) this.#endFrame()
+    else if (this.#state === 'passing' || this.#keep() || this.#ask()) this.#endFrame()
   }
 
   /** A fragment waits while too little of its message has come to judge it; false: there is enough. */
@@ -162,14 +175,13 @@ export class Lane {
     if (!answer) return this.#pass()
     this.#out.holdFrame(false)
     const go = this.#goOn.bind(this, this.#out.rest())
-    this.#isWaiting = true
+    this.#state = 'asking'
     answer.then(go, go)
     return false
   }
 
   #goOn(rest: Buffer): void {
-    this.#isWaiting = false
-    if (!this.#isCut) {
+    if (this.#state === 'asking') {
       this.#pass()
       if (this.#frame.left === 0) this.#endFrame()
       this.#walk(rest)
@@ -179,7 +191,7 @@ export class Lane {
   }
 
   #pass(): true {
-    this.#mayPass = true
+    this.#state = 'passing'
     this.#out.release()
     return true
   }
@@ -192,14 +204,14 @@ export class Lane {
   }
 
   #cut(): void {
-    this.#isCut = true
+    this.#state = 'cut'
     this.#out.forget()
   }
 
   /** Writes where no frame is open; else it is called again when the current one ends. */
   #writeOwn(): void {
-    const isOpen = this.#frame.isInFrame && this.#mayPass
-    if (this.#own.isEmpty || isOpen || this.#isCut) return
+    const isOpen = this.#frame.isInFrame && this.#state === 'passing'
+    if (this.#own.isEmpty || isOpen || this.#state === 'cut') return
     const isInMessage = this.#frame.isFragmented && !this.#out.isKeeping
     if (this.#own.write(isInMessage, (bytes) => this.#out.write(bytes))) this.#cut()
   }
@@ -207,7 +219,41 @@ export class Lane {
   /** The sender waits while the receiver does not take what was sent. */
   #flow(): void {
     const { from } = this.#options
-    if (this.isPaused && !this.#isCut) from.pause()
+    if (this.isPaused && this.#state !== 'cut') from.pause()
     else if (from.isPaused()) from.resume()
+  }
+}
+
+interface OwnFrame {
+  bytes: Buffer
+  /** Called when it is written. */
+  done(): void
+}
+
+/** Frames of the gateway's own that wait for their place between those that pass. */
+class OwnFrames {
+  #next: OwnFrame[] = []
+  #last: (OwnFrame & { isMessage: boolean }) | undefined
+
+  get isEmpty(): boolean {
+    return this.#next.length === 0 && !this.#last
+  }
+
+  add(bytes: Buffer): void {
+    this.#next.push({ bytes, done: () => {} })
+  }
+
+  /** `isMessage`: it holds a message, so it cannot stand between the fragments of another. */
+  addLast(bytes: Buffer, isMessage: boolean, done: () => void): void {
+    this.#last ??= { bytes, isMessage, done }
+  }
+
+  /** Between two frames: writes what may stand here; true when that was the last. */
+  write(isInMessage: boolean, write: (bytes: Buffer) => void): boolean {
+    for (const { bytes } of this.#next.splice(0)) write(bytes)
+    if (!this.#last || (this.#last.isMessage && isInMessage)) return false
+    write(this.#last.bytes)
+    this.#last.done()
+    return true
   }
 }

@@ -17,13 +17,6 @@ export interface Holder {
   secretHash: string | undefined
 }
 
-/** All sockets of one app, by who holds them. */
-export interface OpenSockets {
-  /** Takes a place, or refuses; the caller must give it back by calling what is returned. */
-  enter(holder: Holder, socket: OpenSocket): () => void
-  close(): void
-}
-
 export interface OpenSocketsOptions {
   perHolder: number
   /** Whether the secret would still be let in. */
@@ -36,55 +29,63 @@ interface Group {
   asking: Set<string>
 }
 
-export const createOpenSockets = ({ perHolder, isUsable }: OpenSocketsOptions): OpenSockets => {
-  const groups = new Map<string, Group>()
-  let timer: NodeJS.Timeout | undefined
+/** All sockets of one app, by who holds them. */
+export class OpenSockets {
+  readonly #options: OpenSocketsOptions
+  readonly #groups = new Map<string, Group>()
+  #timer: NodeJS.Timeout | undefined
 
-  const checkSecret = async ({ sockets, asking }: Group, secretHash: string): Promise<void> => {
+  constructor(options: OpenSocketsOptions) {
+    this.#options = options
+  }
+
+  /** Lets the socket in, or refuses; the caller must let it out again by calling what is returned. */
+  enter({ key, secretHash }: Holder, socket: OpenSocket): () => void {
+    const { perHolder } = this.#options
+    const group = this.#groupOf(key)
+    if (group.sockets.size >= perHolder) {
+      throw rateLimited(`At most ${perHolder} WebSockets may be open at once. Close one and try again.`)
+    }
+    group.sockets.set(socket, secretHash)
+    return () => {
+      group.sockets.delete(socket)
+      if (group.sockets.size > 0 || this.#groups.get(key) !== group) return
+      this.#groups.delete(key)
+      if (this.#groups.size === 0) this.close()
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+
+  #groupOf(key: string): Group {
+    const known = this.#groups.get(key)
+    if (known) return known
+    const fresh = { sockets: new Map<OpenSocket, string | undefined>(), asking: new Set<string>() }
+    this.#groups.set(key, fresh)
+    this.#timer ??= setInterval(() => this.#tick(), TICK_MS).unref()
+    return fresh
+  }
+
+  #tick(): void {
+    for (const group of this.#groups.values()) {
+      for (const hash of new Set(group.sockets.values()))
+        if (hash !== undefined) void this.#checkSecret(group, hash)
+      for (const socket of [...group.sockets.keys()]) socket.tick(TICK_MS)
+    }
+  }
+
+  async #checkSecret({ sockets, asking }: Group, secretHash: string): Promise<void> {
     if (asking.has(secretHash)) return
     asking.add(secretHash)
     // A store that cannot be asked says nothing against the token.
-    const mayStay = await isUsable(secretHash).catch(() => true)
+    const mayStay = await this.#options.isUsable(secretHash).catch(() => true)
     asking.delete(secretHash)
     if (mayStay) return
     for (const [socket, hash] of [...sockets]) {
       if (hash === secretHash) socket.close(1008, 'the token is no longer valid')
     }
-  }
-  const tick = (): void => {
-    for (const group of groups.values()) {
-      for (const hash of new Set(group.sockets.values()))
-        if (hash !== undefined) void checkSecret(group, hash)
-      for (const socket of [...group.sockets.keys()]) socket.tick(TICK_MS)
-    }
-  }
-  const groupOf = (key: string): Group => {
-    const known = groups.get(key)
-    if (known) return known
-    const fresh = { sockets: new Map<OpenSocket, string | undefined>(), asking: new Set<string>() }
-    groups.set(key, fresh)
-    timer ??= setInterval(tick, TICK_MS).unref()
-    return fresh
-  }
-  const close = (): void => {
-    clearInterval(timer)
-    timer = undefined
-  }
-
-  return {
-    enter({ key, secretHash }, socket) {
-      const group = groupOf(key)
-      if (group.sockets.size >= perHolder) {
-        throw rateLimited(`At most ${perHolder} WebSockets may be open at once. Close one and try again.`)
-      }
-      group.sockets.set(socket, secretHash)
-      return () => {
-        group.sockets.delete(socket)
-        if (group.sockets.size > 0 || groups.get(key) !== group) return
-        groups.delete(key)
-        if (groups.size === 0) close()
-      }
-    },
-    close,
   }
 }

@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
-import type { KeyMask } from '../upstream/key-mask.ts'
 import { OPCODES, type Violation, writeClose, writeFrame } from './frames.ts'
-import { Lane, type LaneListener, type LaneOptions } from './lane.ts'
+import { type ByteMask, Lane, type LaneListener, type LaneOptions } from './lane.ts'
 import type { MessageInspector } from './message-copy.ts'
 
 export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -24,7 +23,7 @@ export interface RelayOptions {
   fromClient?: MessageInspector | undefined
   fromUpstream?: MessageInspector | undefined
   /** Keeps the upstream's own key out of what it says. */
-  mask?: KeyMask | undefined
+  mask?: ByteMask | undefined
   /** Both sockets are closed. */
   over(): void
 }

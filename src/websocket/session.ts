@@ -1,13 +1,19 @@
 import { type GatewayError, gatewayRestarting, invalidApiKey } from '../errors.ts'
-import type { Cuttable } from '../live.ts'
-import type { Dial } from './dial.ts'
-import type { OpenSocket } from './open-sockets.ts'
+import type { Cuttable, Live } from '../live.ts'
+import type { OpenSocket, OpenSockets } from './open-sockets.ts'
 import type { Relay } from './relay.ts'
+
+/** What all WebSockets of one app share, whatever they are for. */
+export interface SharedSockets {
+  sockets: OpenSockets
+  live: Live
+  idleTimeoutMs: number
+}
 
 /** One socket from its dial to its end: what stops it meets it in either. */
 export abstract class Session implements Cuttable, OpenSocket {
   slot = -1
-  protected dialing: Dial | undefined
+  protected dialing: { abort(): void } | undefined
   protected relay: Relay | undefined
   /** Why it was stopped: whoever still dials for it throws this. */
   protected stopped: GatewayError | undefined

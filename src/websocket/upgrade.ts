@@ -1,7 +1,13 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import fastifyWebsocket, { type WebsocketPluginOptions } from '@fastify/websocket'
-import type { FastifyInstance, FastifyReply, FastifyRequest, preHandlerAsyncHookHandler } from 'fastify'
+import type {
+  FastifyInstance,
+  FastifyReply,
+  FastifyRequest,
+  preHandlerAsyncHookHandler,
+  RouteShorthandOptions,
+} from 'fastify'
 import fp from 'fastify-plugin'
 import { WebSocket } from 'ws'
 import {
@@ -10,10 +16,9 @@ import {
   originNotAllowed,
   upgradeNotServed,
   upgradeRequired,
+  upstreamFailed,
 } from '../errors.ts'
-import type { ServiceKind } from '../services/websocket-lookup.ts'
 import type { End } from './relay.ts'
-import { readProtocols } from './subprotocols.ts'
 
 /** What the 101 says, and who takes over the socket after it. */
 export interface Acceptance {
@@ -47,6 +52,16 @@ class RawWebSocket extends WebSocket {
 
 const HALF_CLOSED = 'Keep your side of the connection open: a WebSocket needs both.'
 const KEY = /^[+/0-9A-Za-z]{22}==$/
+
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
+
+/** The subprotocols that a client offers, as it wrote them; undefined: they are no list of tokens. */
+export function readProtocols(headers: IncomingHttpHeaders): readonly string[] | undefined {
+  const text = headers['sec-websocket-protocol']
+  if (text === undefined) return []
+  const names = text.split(',').map((name) => name.trim())
+  return names.every((name) => TOKEN.test(name)) && new Set(names).size === names.length ? names : undefined
+}
 
 const checkHandshake = ({ headers }: IncomingMessage): GatewayError | undefined => {
   if (headers['sec-websocket-version'] !== '13') return upgradeRequired('Send "Sec-WebSocket-Version: 13".')
@@ -130,14 +145,14 @@ const refusePlain = async (_request: FastifyRequest, reply: FastifyReply): Promi
 
 export interface WebsocketRoute {
   url: string
-  /** The kind of service that such a path leads to, where it leads to no other. */
-  service?: ServiceKind
+  /** Which requests for this path are the route's, where not all are, and what hooks read of it. */
+  options?: Pick<RouteShorthandOptions, 'config' | 'constraints'>
   /** Refuses, or calls `acceptUpgrade`. */
   prepare(request: FastifyRequest, reply: FastifyReply): Promise<void>
 }
 
 /** A route that is nothing but a WebSocket. */
-export const addWebsocketRoute = (app: FastifyInstance, { url, service, prepare }: WebsocketRoute): void => {
+export const addWebsocketRoute = (app: FastifyInstance, { url, options, prepare }: WebsocketRoute): void => {
   const preHandler: preHandlerAsyncHookHandler = async (request, reply) => {
     if (!request.ws) return
     request.server.handshakes.extend(request.raw)
@@ -146,8 +161,8 @@ export const addWebsocketRoute = (app: FastifyInstance, { url, service, prepare 
   app.route({
     method: 'GET',
     url,
-    config: { isWebsocket: true, ...(service ? { service } : {}) },
-    ...(service ? { constraints: { service } } : {}),
+    ...options,
+    config: { ...options?.config, isWebsocket: true },
     preHandler,
     handler: refusePlain,
     // `connection` has begun the relay already.
@@ -155,7 +170,28 @@ export const addWebsocketRoute = (app: FastifyInstance, { url, service, prepare 
   })
 }
 
-/** Calls `gone` also for a client that is gone already: nobody listened while its token was checked. */
+/** An upstream's own HTTP answer instead of an upgrade. */
+export interface UpstreamRefusal {
+  status: number
+  headers: IncomingHttpHeaders
+  /** Undefined: it is too long. */
+  body: Buffer | undefined
+}
+
+/** Answers with the upstream's own words; `copy` takes over what of its headers a client may see. */
+export async function passRefusal(
+  reply: FastifyReply,
+  { status, headers, body }: UpstreamRefusal,
+  copy: (headers: IncomingHttpHeaders, own: Record<string, string>) => void,
+): Promise<void> {
+  // Half of its words would look like all of them.
+  if (!body) throw upstreamFailed(`The upstream refused with ${status}, in more words than can be passed on.`)
+  const own: Record<string, string> = {}
+  copy(headers, own)
+  await reply.code(status).headers(own).send(body)
+}
+
+/** Also for a client that is gone already: while its token was checked nobody listened. */
 export const whenGone = ({ raw }: FastifyRequest, gone: () => void): void => {
   if (raw.socket.destroyed) gone()
   else raw.socket.once('close', gone)

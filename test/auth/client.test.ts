@@ -1,7 +1,6 @@
 import Fastify, { type FastifyPluginAsync } from 'fastify'
 import t from 'tap'
-import { clientAuth } from '../../src/auth/client.ts'
-import { readCredential } from '../../src/auth/credential.ts'
+import { clientAuth, readCredential } from '../../src/auth/client.ts'
 import { hashSecret } from '../../src/auth/secret.ts'
 import { errorReply } from '../../src/entrance/error-reply.ts'
 import { rateLimited } from '../../src/errors.ts'

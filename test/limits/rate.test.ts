@@ -4,8 +4,7 @@ import t, { type Test } from 'tap'
 import { clientAuth } from '../../src/auth/client.ts'
 import { errorReply } from '../../src/entrance/error-reply.ts'
 import { addressLimit } from '../../src/limits/address.ts'
-import { type RateOptions, rateLimit } from '../../src/limits/rate.ts'
-import { writeDuration } from '../../src/limits/reset-text.ts'
+import { type RateOptions, rateLimit, writeDuration } from '../../src/limits/rate.ts'
 import type { Token } from '../../src/stores/contracts/token-store.ts'
 
 const MIDNIGHT = Date.UTC(2027, 0, 2)

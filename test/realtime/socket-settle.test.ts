@@ -1,8 +1,7 @@
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
-import { settlePlace } from '../../src/realtime/socket-settle.ts'
-import { StepQueue } from '../../src/realtime/step-queue.ts'
+import { StepQueue, settleReservation } from '../../src/realtime/socket-settle.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
 import { askOf, folder, openIn } from '../stores/folders.ts'
 import { waitUntil } from '../support/journey.ts'
@@ -29,7 +28,7 @@ t.test('a charge that the store has no room for is made once it has', async (t) 
     (isReady) => !isReady,
   )
   await t.rejects(store.settle(hold?.id ?? 0, usageOf(id, 70)), { code: 'store_unavailable' })
-  const charge = settlePlace(store, hold, usageOf(id, 70))
+  const charge = settleReservation(store, hold, usageOf(id, 70))
   db.close()
   t.same(await charge, { chargedMicros: 70, balanceMicros: 930 })
   await Promise.all(waiting)

@@ -64,13 +64,13 @@ const DIFFERENCES: readonly { odd: Oddity; and?: Oddity; stricter: 'ours' | 'nod
     odd: 'length no number',
     and: 'bodiless',
     stricter: 'node',
-    why: 'the same: of 204 and 304 no length is read',
+    why: 'RFC 9112 section 6.3, rule 1: of 204 and 304 no length is read, however wrong it is',
   },
   {
     odd: 'two lengths',
     and: 'bodiless',
     stricter: 'node',
-    why: 'the same: of 204 and 304 no length is read',
+    why: 'RFC 9112 section 6.3, rule 1: of 204 and 304 no length is read, however many there are',
   },
 ]
 

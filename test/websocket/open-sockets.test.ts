@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createOpenSockets } from '../../src/websocket/open-sockets.ts'
+import { OpenSockets } from '../../src/websocket/open-sockets.ts'
 
 // Its clock keeps no process alive; a server's sockets do.
 const alive = setInterval(() => {}, 1000)
@@ -16,7 +16,7 @@ function watched() {
 }
 
 t.test('a socket ends with the secret that opened it, whichever of its token’s that was', async (t) => {
-  const sockets = createOpenSockets({ perHolder: 10, isUsable: async (hash) => hash === 'new' })
+  const sockets = new OpenSockets({ perHolder: 10, isUsable: async (hash) => hash === 'new' })
   t.teardown(() => sockets.close())
   const [before, early, after, open] = [watched(), watched(), watched(), watched()]
   sockets.enter({ key: 'token', secretHash: 'new' }, before.socket)
@@ -35,7 +35,7 @@ t.test('a store that cannot be asked closes nobody; a place given back is free',
     asked.resolve()
     throw new Error('the store is down')
   }
-  const sockets = createOpenSockets({ perHolder: 1, isUsable })
+  const sockets = new OpenSockets({ perHolder: 1, isUsable })
   t.teardown(() => sockets.close())
   const [first, second] = [watched(), watched()]
   const holder = { key: 'token', secretHash: 'a' }

@@ -3,9 +3,13 @@ import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:h
 import { request as secure } from 'node:https'
 import type { Socket } from 'node:net'
 import { request as plain } from '../node-http.ts'
-import type { Failure } from '../routing/failover.ts'
-import { readNetworkFailure } from '../routing/failover.ts'
-import type { End } from './relay.ts'
+import {
+  MAX_HEAD_BYTES,
+  TLS_RULES,
+  UpstreamError,
+  type UpstreamErrorCode,
+  type UpstreamTimeouts,
+} from './rules.ts'
 
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 const MAX_REFUSAL_BYTES = 64 * 1024
@@ -18,9 +22,12 @@ export interface DialTarget {
   protocols: readonly string[]
 }
 
-export interface DialTimeouts {
-  connectTimeoutMs: number
-  firstByteTimeoutMs: number
+export type DialTimeouts = Pick<UpstreamTimeouts, 'connectTimeoutMs' | 'firstByteTimeoutMs'>
+
+/** The socket of an upgraded connection, and the first bytes that came with the handshake. */
+export interface UpgradedEnd {
+  socket: Socket
+  head: Buffer
 }
 
 /** The upstream's own HTTP answer instead of an upgrade. */
@@ -32,9 +39,9 @@ export interface Refusal {
 }
 
 export type Dialed =
-  | { kind: 'open'; end: End; protocol: string | undefined }
+  | { kind: 'open'; end: UpgradedEnd; protocol: string | undefined }
   | { kind: 'refused'; refusal: Refusal }
-  | { kind: 'failed'; failure: Failure; error: Error | undefined }
+  | { kind: 'failed'; error: Error }
 
 export interface Dial {
   result: Promise<Dialed>
@@ -48,8 +55,11 @@ export const acceptOf = (key: string): string =>
     .update(key + GUID)
     .digest('base64')
 
-/** One handshake with one upstream. Certificates are verified, redirects are not followed. */
-export const dial = (target: DialTarget, timeouts: DialTimeouts): Dial => {
+/**
+ * One handshake with one upstream; redirects are not followed. It leaves by Node's own client and not by `Upstreams`,
+ * whose connections carry one POST after the other and never change hands, as an upgraded one does.
+ */
+export function dialWebsocket(target: DialTarget, timeouts: DialTimeouts): Dial {
   const key = randomBytes(16).toString('base64')
   const request = open(target, key)
   const result = new Promise<Dialed>((resolve) => {
@@ -58,10 +68,11 @@ export const dial = (target: DialTarget, timeouts: DialTimeouts): Dial => {
       patience.end()
       resolve(dialed)
     }
-    const fail = (error: Error): void =>
-      finish({ kind: 'failed', failure: patience.failure() ?? readNetworkFailure(error), error })
+    const fail = (error: Error): void => finish({ kind: 'failed', error: patience.ranOut() ?? error })
     request.once('error', fail)
-    request.once('close', () => fail(new Error('closed')))
+    request.once('close', () =>
+      fail(new UpstreamError('CLOSED_EARLY', 'The upstream hung up during the handshake')),
+    )
     request.once('response', (answer) => {
       readRefusal(answer).then((refusal) => finish({ kind: 'refused', refusal }), fail)
     })
@@ -74,7 +85,7 @@ export const dial = (target: DialTarget, timeouts: DialTimeouts): Dial => {
         return finish({ kind: 'open', end: { socket: socket as Socket, head }, protocol })
       }
       socket.destroy()
-      fail(Object.assign(new Error(mistake), { code: 'GW_BAD_HANDSHAKE' }))
+      fail(new UpstreamError('BAD_ANSWER', mistake))
     })
     request.end()
   })
@@ -90,7 +101,7 @@ const open = ({ url, headers, protocols }: DialTarget, key: string): ClientReque
   const options = {
     // A connection of its own, for as long as the socket lives.
     agent: false as const,
-    maxHeaderSize: 16 * 1024,
+    maxHeaderSize: MAX_HEAD_BYTES,
     headers: {
       ...headers,
       ...(protocols.length > 0 ? { 'sec-websocket-protocol': protocols.join(', ') } : {}),
@@ -100,30 +111,26 @@ const open = ({ url, headers, protocols }: DialTarget, key: string): ClientReque
       'sec-websocket-key': key,
     },
   }
-  return isSecure ? secure(url, { ...options, rejectUnauthorized: true }) : plain(url, options)
+  return isSecure ? secure(url, { ...options, ...TLS_RULES }) : plain(url, options)
 }
 
 /** The connection has one limit, its answer another. */
 const watchTime = (request: ClientRequest, timeouts: DialTimeouts) => {
-  let reason: string | undefined
-  const expire = (text: string) => (): void => {
-    reason = text
+  let error: UpstreamError | undefined
+  const expire = (code: UpstreamErrorCode) => (): void => {
+    error = new UpstreamError(code, 'The handshake was not answered in time')
     request.destroy()
   }
-  let timer = setTimeout(expire('connect timeout'), timeouts.connectTimeoutMs)
+  let timer = setTimeout(expire('CONNECT_TIMEOUT'), timeouts.connectTimeoutMs)
   const connected = (): void => {
-    if (reason !== undefined) return
+    if (error) return
     clearTimeout(timer)
-    timer = setTimeout(expire('handshake timeout'), timeouts.firstByteTimeoutMs)
+    timer = setTimeout(expire('FIRST_BYTE_TIMEOUT'), timeouts.firstByteTimeoutMs)
   }
   request.once('socket', (socket) => {
     socket.once('encrypted' in socket ? 'secureConnect' : 'connect', connected)
   })
-  return {
-    end: () => clearTimeout(timer),
-    failure: (): Failure | undefined =>
-      reason === undefined ? undefined : { kind: 'timeout', status: 0, reason, retryAfterMs: undefined },
-  }
+  return { end: () => clearTimeout(timer), ranOut: () => error }
 }
 
 const readRefusal = async (answer: IncomingMessage): Promise<Refusal> => {

@@ -1,4 +1,5 @@
-import { UpstreamError } from './upstream-error.ts'
+import { type BodyReader, ChunkedReader } from './chunked-body.ts'
+import { UpstreamError } from './rules.ts'
 
 /** How a body ends (RFC 9112 section 6.3): after so many bytes, with its last chunk, or with the connection. */
 export type Framing = { length: number } | 'chunked' | 'close'
@@ -113,3 +114,37 @@ const keepTime = (
 }
 
 const badAnswer = (text: string) => new UpstreamError('BAD_ANSWER', text)
+
+export function createBodyReader(framing: Framing): BodyReader {
+  if (framing === 'chunked') return new ChunkedReader()
+  return new PlainReader(framing === 'close' ? Number.POSITIVE_INFINITY : framing.length)
+}
+
+/** A body of known length, or one that ends with its connection. */
+class PlainReader implements BodyReader {
+  #left: number
+  #hasSurplus = false
+
+  constructor(length: number) {
+    this.#left = length
+  }
+
+  read(bytes: Buffer): Buffer {
+    if (bytes.length <= this.#left) {
+      this.#left -= bytes.length
+      return bytes
+    }
+    this.#hasSurplus = true
+    const last = bytes.subarray(0, this.#left)
+    this.#left = 0
+    return last
+  }
+
+  isComplete(): boolean {
+    return this.#left === 0
+  }
+
+  hasSurplus(): boolean {
+    return this.#hasSurplus
+  }
+}

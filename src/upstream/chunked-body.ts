@@ -1,5 +1,4 @@
-import type { Framing } from './response-head.ts'
-import { UpstreamError } from './upstream-error.ts'
+import { UpstreamError } from './rules.ts'
 
 /** Takes the framing off a body, whatever the pieces it comes in. */
 export interface BodyReader {
@@ -10,40 +9,6 @@ export interface BodyReader {
   hasSurplus(): boolean
 }
 
-export const createBodyReader = (framing: Framing): BodyReader => {
-  if (framing === 'chunked') return new ChunkedReader()
-  return new PlainReader(framing === 'close' ? Number.POSITIVE_INFINITY : framing.length)
-}
-
-/** A body of known length, or one that ends with its connection. */
-class PlainReader implements BodyReader {
-  #left: number
-  #hasSurplus = false
-
-  constructor(length: number) {
-    this.#left = length
-  }
-
-  read(bytes: Buffer): Buffer {
-    if (bytes.length <= this.#left) {
-      this.#left -= bytes.length
-      return bytes
-    }
-    this.#hasSurplus = true
-    const last = bytes.subarray(0, this.#left)
-    this.#left = 0
-    return last
-  }
-
-  isComplete(): boolean {
-    return this.#left === 0
-  }
-
-  hasSurplus(): boolean {
-    return this.#hasSurplus
-  }
-}
-
 const CR = 0x0d
 const LF = 0x0a
 const SEMICOLON = 0x3b
@@ -52,7 +17,7 @@ const MAX_SIZE_DIGITS = 12
 const MAX_EXTENSION_BYTES = 1024
 const MAX_TRAILER_BYTES = 16 * 1024
 
-type ChunkState =
+type Part =
   | 'size'
   | 'extension'
   | 'size-end'
@@ -69,8 +34,8 @@ type ChunkState =
  * Chunked transfer coding (RFC 9112 section 7.1). The payload of one read is moved together inside its own buffer, so
  * that fifty small chunks become one piece without a new buffer for each. Extensions and trailers are read past.
  */
-class ChunkedReader implements BodyReader {
-  #state: ChunkState = 'size'
+export class ChunkedReader implements BodyReader {
+  #part: Part = 'size'
   #left = 0
   #digits = 0
   /** Bytes of the extension or the trailers so far. */
@@ -79,8 +44,8 @@ class ChunkedReader implements BodyReader {
 
   read(bytes: Buffer): Buffer {
     let [at, base, used] = [0, 0, 0]
-    while (at < bytes.length && this.#state !== 'done') {
-      if (this.#state !== 'payload') {
+    while (at < bytes.length && this.#part !== 'done') {
+      if (this.#part !== 'payload') {
         at = this.#readBetween(bytes, at)
         continue
       }
@@ -90,14 +55,14 @@ class ChunkedReader implements BodyReader {
       used += length
       at += length
       this.#left -= length
-      if (this.#left === 0) this.#state = 'payload-cr'
+      if (this.#left === 0) this.#part = 'payload-cr'
     }
     if (at < bytes.length) this.#hasSurplus = true
     return bytes.subarray(base, base + used)
   }
 
   isComplete(): boolean {
-    return this.#state === 'done'
+    return this.#part === 'done'
   }
 
   hasSurplus(): boolean {
@@ -106,11 +71,11 @@ class ChunkedReader implements BodyReader {
 
   /** One byte of what stands between two payloads; all of it when it is there and as plain as it nearly always is. */
   #readBetween(bytes: Buffer, at: number): number {
-    if (this.#state !== 'payload-cr' || bytes[at] !== CR || bytes[at + 1] !== LF) {
+    if (this.#part !== 'payload-cr' || bytes[at] !== CR || bytes[at + 1] !== LF) {
       this.#step(bytes[at] ?? 0)
       return at + 1
     }
-    this.#state = 'size'
+    this.#part = 'size'
     this.#digits = 0
     let [next, size] = [at + 2, 0]
     for (let digit = hexDigit(bytes[next] ?? 0); digit !== -1; digit = hexDigit(bytes[next] ?? 0)) {
@@ -121,22 +86,22 @@ class ChunkedReader implements BodyReader {
       next - at - 2 <= MAX_SIZE_DIGITS && size > 0 && bytes[next] === CR && bytes[next + 1] === LF
     if (!isPlain) return at + 2
     this.#left = size
-    this.#state = 'payload'
+    this.#part = 'payload'
     return next + 2
   }
 
   #step(byte: number): void {
-    switch (this.#state) {
+    switch (this.#part) {
       case 'size':
         return this.#readSize(byte)
       case 'extension':
         this.#skip(MAX_EXTENSION_BYTES)
-        if (byte === CR) this.#state = 'size-end'
+        if (byte === CR) this.#part = 'size-end'
         else if (byte === LF) throw badChunk()
         return
       case 'size-end':
         expect(byte, LF)
-        this.#state = this.#left === 0 ? 'trailer-start' : 'payload'
+        this.#part = this.#left === 0 ? 'trailer-start' : 'payload'
         return
       case 'payload-cr':
         return this.#expect(byte, CR, 'payload-lf')
@@ -158,22 +123,22 @@ class ChunkedReader implements BodyReader {
     }
     if (this.#digits === 0) throw badChunk()
     this.#skipped = 0
-    if (byte === CR) this.#state = 'size-end'
-    else if (byte === SEMICOLON) this.#state = 'extension'
+    if (byte === CR) this.#part = 'size-end'
+    else if (byte === SEMICOLON) this.#part = 'extension'
     else throw badChunk()
   }
 
   #readTrailer(byte: number): void {
     this.#skip(MAX_TRAILER_BYTES)
-    if (this.#state === 'trailer-start') this.#state = byte === CR ? 'last-lf' : 'trailer'
-    else if (this.#state === 'last-lf') this.#expect(byte, LF, 'done')
-    else if (this.#state === 'trailer-end') this.#expect(byte, LF, 'trailer-start')
-    else if (byte === CR) this.#state = 'trailer-end'
+    if (this.#part === 'trailer-start') this.#part = byte === CR ? 'last-lf' : 'trailer'
+    else if (this.#part === 'last-lf') this.#expect(byte, LF, 'done')
+    else if (this.#part === 'trailer-end') this.#expect(byte, LF, 'trailer-start')
+    else if (byte === CR) this.#part = 'trailer-end'
   }
 
-  #expect(byte: number, wanted: number, next: ChunkState): void {
+  #expect(byte: number, wanted: number, next: Part): void {
     expect(byte, wanted)
-    this.#state = next
+    this.#part = next
   }
 
   #skip(most: number): void {
