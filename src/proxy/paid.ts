@@ -139,7 +139,12 @@ const relay = async (
       key = await claimKey(options.keys, { request, endpoint, ask: read, at })
     if (key?.again) {
       letGo(request, read)
-      return sendAgain(reply, key.again)
+      const lease = options.memory.open(request.token.id)
+      return sendAgain(reply, {
+        answer: key.again,
+        lease,
+        idleTimeoutMs: options.tools.timeouts.idleTimeoutMs,
+      })
     }
     const { hold, steps } = await planAndHold(request, read, endpoint, options)
     const settleHold = (row: UsageRow): Promise<Settlement> => options.tokens.settle(hold.id, row)

@@ -60,8 +60,8 @@ t.test('9 MiB in chunks of one byte are refused after the first ones, whoever re
       'a path that is not there',
       openBody(t, { port, token, path: '/v1/nothing' }),
       body,
-      400,
-      'invalid_request',
+      404,
+      'not_found',
     ],
     ['nobody’s', openBody(t, { port }), body, 401, 'invalid_api_key'],
   ]
