@@ -44,6 +44,8 @@ export const openServer = (settings: Settings, logger: FastifyBaseLogger): Fasti
     clientErrorHandler,
     frameworkErrors,
   })
+  // Fastify's own would read a megabyte for whoever asks for a path that is not there. Doors that take a body bring theirs.
+  app.removeAllContentTypeParsers()
   watchClients(app.server, (socket) => clientErrorHandler(invalidRequest(HALF), socket))
   app.server.prependListener('request', gatherChunks)
   app.server.on('connect', refuseTunnel)

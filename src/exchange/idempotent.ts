@@ -1,4 +1,5 @@
 import { createHash, type Hash } from 'node:crypto'
+import { Readable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Endpoint } from '../dialects/endpoints.ts'
@@ -11,13 +12,15 @@ import {
   invalidRequest,
 } from '../errors.ts'
 import type { Ask } from '../request/ask.ts'
-import { isChunks } from '../request/body.ts'
+import { isChunks, noMemory } from '../request/body.ts'
+import type { Lease } from '../request/shared-bytes.ts'
 import type { IdempotencyStore, KeptAnswer } from '../stores/contracts/idempotency.ts'
 import type { Settlement, UsageRow } from '../stores/contracts/token-store.ts'
 import type { Downstream } from './downstream.ts'
 import { type AnswerKeeper, createAnswerKeeper } from './kept-answer.ts'
 
 const HASHED_AT_ONCE_BYTES = 1024 * 1024
+const PIECE_BYTES = 64 * 1024
 const KEY = /^[\x20-\x7e]{1,255}$/
 
 type Settle = (row: UsageRow) => Promise<Settlement>
@@ -69,12 +72,48 @@ export const claimKey = async (store: IdempotencyStore, keyed: Keyed): Promise<K
   )
 }
 
-/** The answer of before, byte for byte. */
-export const sendAgain = (reply: FastifyReply, { status, headers, body }: KeptAnswer): FastifyReply =>
-  reply
+interface Again {
+  answer: KeptAnswer
+  /** The request's part of the memory of all bodies. */
+  lease: Lease
+  /** How long a client may leave it unread. */
+  idleTimeoutMs: number
+}
+
+/**
+ * The answer of before, byte for byte. It costs nothing, so nothing else bounds how often it is asked for: its bytes
+ * count while they are here, and who does not read them is cut.
+ */
+export function sendAgain(reply: FastifyReply, { answer, lease, idleTimeoutMs }: Again): FastifyReply {
+  const { status, headers, body } = answer
+  if (!lease.takeIfRoom(body.length)) throw noMemory()
+  const { raw } = reply
+  let isTaken = false
+  const watch = setInterval(() => {
+    // Behind another answer on its connection it has no socket yet: that one's reader is watched.
+    if (!isTaken && raw.socket) raw.destroy()
+    isTaken = false
+  }, idleTimeoutMs).unref()
+  raw.once('close', () => {
+    clearInterval(watch)
+    lease.release()
+  })
+  const taken = (): void => {
+    isTaken = true
+  }
+  return reply
     .code(status)
-    .headers({ ...headers, 'idempotent-replayed': 'true' })
-    .send(body)
+    .headers({ ...headers, 'content-length': String(body.length), 'idempotent-replayed': 'true' })
+    .send(Readable.from(piecesOf(body, taken), { objectMode: false }))
+}
+
+/** The next one is taken when the client has made room for it. */
+function* piecesOf(body: Buffer, taken: () => void): Generator<Buffer> {
+  for (let at = 0; at < body.length; at += PIECE_BYTES) {
+    taken()
+    yield body.subarray(at, at + PIECE_BYTES)
+  }
+}
 
 /** The path with its query, and the body: of JSON its bytes, of a form its content. */
 const fingerprintOf = async ({ request: { body, url }, endpoint, ask }: Keyed): Promise<string> => {

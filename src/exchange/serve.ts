@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import type { Ask } from '../request/ask.ts'
 import { planSteps, type Step } from '../routing/plan.ts'
+import type { KeptAnswer } from '../stores/contracts/idempotency.ts'
 import type { Hold, Settlement, UsageRow } from '../stores/contracts/token-store.ts'
 import { ClientDownstream } from './downstream.ts'
 import { Exchange } from './exchange.ts'
@@ -32,7 +33,7 @@ export async function serve(call: PaidCall, shared: Shared): Promise<FastifyRepl
       key = await claimKey(shared.keys, { request, endpoint, ask: read, at }) // was it asked before?
     if (key?.again) {
       letGo(request, read)
-      return sendAgain(reply, key.again)
+      return sendKept(call, key.again, shared)
     }
     const steps = planFor(call, read, shared) // who may answer: routing/
     const hold = await shared.hold(
@@ -48,6 +49,15 @@ export async function serve(call: PaidCall, shared: Shared): Promise<FastifyRepl
     letGo(request, ask)
     throw error
   }
+}
+
+function sendKept(
+  { request, reply }: PaidCall,
+  answer: KeptAnswer,
+  { memory, timeouts }: Shared,
+): FastifyReply {
+  const lease = memory.open(request.token.id)
+  return sendAgain(reply, { answer, lease, idleTimeoutMs: timeouts.idleTimeoutMs })
 }
 
 function planFor(

@@ -30,8 +30,8 @@ type Done = (error: Error | null, body?: Buffer[]) => void
 
 /** Bodies up to here cost nothing worth asking the store for. */
 const SMALL_BYTES = 64 * 1024
-/** What is set aside for a body of unknown length; it may become longer. */
-const UNKNOWN_BYTES = 1024 * 1024
+/** What is set aside for a body of unknown length: nearly all are small, and a longer one grows by steps. */
+const UNKNOWN_BYTES = SMALL_BYTES
 /** A rewritten copy of a small body goes to the provider (`spliceChunks`): both are there for a while. */
 const COPIES_OF_SMALL = 2
 /** How long a body waits in its socket for others to make room. */
@@ -56,7 +56,9 @@ export const collectBody = (
   const lease = limits.memory.open(request.token.id)
   request.bodyLease = lease
   // Nearly always all of it came with the head, while the token was looked up: nothing to wait for, no listeners.
-  const whole: Buffer | null = stream.readableLength === announced ? stream.read() : null
+  // Read by its length: without one, Node may hand out the first of several pieces alone.
+  const isHere = announced > 0 && stream.readableLength === announced
+  const whole: Buffer | null = isHere ? stream.read(announced) : null
   if (whole && lease.takeIfRoom(whole.length * COPIES_OF_SMALL)) return done(null, [whole])
   new BodyCollector(request, stream, { ...limits, lease, announced, done }).start(whole)
 }
@@ -80,6 +82,8 @@ class BodyCollector {
   #state: 'waiting' | 'reading' | 'over' = 'waiting'
   /** What is left of the time that it may take, while it is not the gateway that makes it wait. */
   #leftMs: number
+  /** Of a body that does not say how long it is: when it is asked next whether so much of it can be paid. */
+  #askAtBytes = SMALL_BYTES
   #seenBytes = 0
   #slowLooks = 0
 
@@ -131,12 +135,20 @@ class BodyCollector {
     const { length } = chunk
     if (this.#gathered.bytes + length > maxBytes) return this.#fail(tooLarge(maxBytes))
     this.#gathered.add(chunk)
+    if (this.#means.announced === 0 && this.#gathered.bytes >= this.#askAtBytes) this.#askAgain()
     if (lease.take(length) || this.#stream.complete) return
     this.#stream.pause()
     this.#waitForMore(() => {
       this.#keepTime()
       this.#stream.resume()
     })
+  }
+
+  /** At each doubling: an announced length says it before the first byte is read. */
+  #askAgain(): void {
+    const { bytes } = this.#gathered
+    this.#askAtBytes = bytes * 2
+    this.#means.refuseUncovered(this.#request, bytes).catch(this.#fail)
   }
 
   /** The memory is the others': the rest stays in the socket for a while. */
