@@ -3,7 +3,8 @@ import type { Endpoint } from '../dialects/endpoints.ts'
 import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
 import type { Ask } from '../request/ask.ts'
 import type { Step } from '../routing/plan.ts'
-import type { Hold, Settlement, Token, TokenStore, UsageRow } from '../stores/contracts/token-store.ts'
+import type { Hold, Settlement, Token, TokenStore } from '../stores/contracts/token-store.ts'
+import { tellLine, type UsageRow } from '../stores/contracts/usage-columns.ts'
 import { buildRow, type Outcome } from './settle.ts'
 
 /** One request's way to its usage row. */
@@ -78,7 +79,8 @@ export class Bill {
   async #settle(outcome: Outcome): Promise<Settlement> {
     const { request, settle } = this.#ask
     const row = this.#row(outcome)
-    tellLine(request, row, this.#step)
+    tellAnswerer(request, row, this.#step)
+    tellLine(request.line, row)
     const settlement = await settle(row)
     request.line.chargedMicros = settlement.chargedMicros
     return settlement
@@ -131,15 +133,8 @@ const leastUsage = ({ inputTokens, images, characters }: Ask): Usage => ({
   estimated: true,
 })
 
-const tellLine = ({ line }: FastifyRequest, row: UsageRow, step: Step | undefined): void => {
+const tellAnswerer = ({ line }: FastifyRequest, row: UsageRow, step: Step | undefined): void => {
   line.provider = step?.provider.name
   line.modelUsed = step?.upstreamModel
-  line.attempts = row.attempts
-  line.status = row.status
-  line.inputTokens = row.inputTokens
-  line.cachedTokens = row.cachedTokens
-  line.outputTokens = row.outputTokens
-  line.reasoningTokens = row.reasoningTokens
-  line.estimated = row.estimated
   line.firstByteMs = Math.round(row.firstByteMs * 10) / 10
 }

@@ -13,7 +13,8 @@ import {
 import type { Ask } from '../request/ask.ts'
 import { isChunks } from '../request/body.ts'
 import type { IdempotencyStore, KeptAnswer } from '../stores/contracts/idempotency.ts'
-import type { Settlement, UsageRow } from '../stores/contracts/token-store.ts'
+import type { Settlement } from '../stores/contracts/token-store.ts'
+import type { UsageRow } from '../stores/contracts/usage-columns.ts'
 import type { Downstream } from './downstream.ts'
 import { type AnswerKeeper, createAnswerKeeper } from './kept-answer.ts'
 

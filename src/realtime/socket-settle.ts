@@ -1,5 +1,6 @@
 import { notFound } from '../errors.ts'
-import type { Hold, Settlement, TokenStore, UsageRow } from '../stores/contracts/token-store.ts'
+import type { Hold, Settlement, TokenStore } from '../stores/contracts/token-store.ts'
+import type { UsageRow } from '../stores/contracts/usage-columns.ts'
 import { untilStored } from './store-patience.ts'
 
 /**

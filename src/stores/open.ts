@@ -4,7 +4,7 @@ import { DEFAULT_KEY_LIMITS, type IdempotencyStore, type KeyLimits } from './con
 import type { LargeAnswers } from './contracts/large-answers.ts'
 import type { SharedCounts } from './contracts/shared-counts.ts'
 import type { TokenStore } from './contracts/token-store.ts'
-import type { UsageSink } from './contracts/usage-sink.ts'
+import type { UsageLog } from './contracts/usage-log.ts'
 import type { Warn } from './contracts/warn.ts'
 import type { RedisMemory } from './redis/memory-watch.ts'
 import { refuseMarked } from './redis-marker.ts'
@@ -87,7 +87,7 @@ async function openLarge(settings: StoreSettings): Promise<LargeAnswers | undefi
   return openPostgresAnswers(settings.databaseUrl, readLimits(settings))
 }
 
-async function openSink({ databaseUrl, dbDir }: StoreSettings): Promise<UsageSink> {
+async function openSink({ databaseUrl, dbDir }: StoreSettings): Promise<UsageLog> {
   if (databaseUrl === undefined) return (await import('./sql/sqlite-usage.ts')).openSqliteUsage(dbDir)
   return (await import('./sql/postgres-usage.ts')).openPostgresUsage(databaseUrl)
 }

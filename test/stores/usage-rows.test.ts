@@ -4,7 +4,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import { readRedisUrl } from '../../src/config/env/redis-url.ts'
-import type { UsageSink } from '../../src/stores/contracts/usage-sink.ts'
+import type { UsageLog } from '../../src/stores/contracts/usage-log.ts'
 import { openStores, type StoreSettings, type Stores } from '../../src/stores/open.ts'
 import { openPostgresUsage } from '../../src/stores/sql/postgres-usage.ts'
 import { openSqliteUsage } from '../../src/stores/sql/sqlite-usage.ts'
@@ -62,7 +62,7 @@ t.test('rows of all replicas end up in usage.sqlite, each once', async (test) =>
   })
 })
 
-const sinks: [string, (test: Owner) => Promise<UsageSink>, () => Promise<unknown>][] = []
+const sinks: [string, (test: Owner) => Promise<UsageLog>, () => Promise<unknown>][] = []
 let sqliteDir = ''
 sinks.push([
   'SQLite',

@@ -1,3 +1,5 @@
+import type { UsageRow } from './usage-columns.ts'
+
 /** A secret's record: what it may do and whom it belongs to. The secret itself is stored nowhere. */
 export interface Token {
   id: string
@@ -93,36 +95,6 @@ export interface Hold {
   micros: number
   /** What is left to the token besides this hold. */
   balanceMicros: number
-}
-
-/** What one request used and what it costs; the store says what was charged. */
-export interface UsageRow {
-  requestId: string
-  tokenId: string
-  user: string
-  /** As the client asked for it. */
-  model: string
-  /** Who answered, and with which model; empty when nobody did. */
-  provider: string
-  modelUsed: string
-  endpoint: string
-  /** The HTTP status; 499 when the client left first, an error's when an answer that had begun was cut. */
-  status: number
-  inputTokens: number
-  cachedTokens: number
-  outputTokens: number
-  reasoningTokens: number
-  seconds: number
-  characters: number
-  images: number
-  estimated: boolean
-  /** The full price. What is charged never exceeds the hold plus what is left of the balance. */
-  costMicros: number
-  latencyMs: number
-  firstByteMs: number
-  attempts: number
-  /** When the request came, milliseconds since 1970. */
-  at: number
 }
 
 export interface Settlement {

@@ -1,7 +1,7 @@
 import { storeUnavailable } from '../../errors.ts'
 import { checkMicros } from '../contracts/micros.ts'
-import type { Credits, Hold, HoldRequest, Settlement, UsageRow } from '../contracts/token-store.ts'
-import { usageValues } from '../contracts/usage-values.ts'
+import type { Credits, Hold, HoldRequest, Settlement } from '../contracts/token-store.ts'
+import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import type { Accounts } from './accounts.ts'
 import { buildAccounts } from './accounts.ts'
@@ -55,10 +55,10 @@ export class Ledger {
   #isClosed = false
 
   /** Settles what a dead process has left, and knows every balance; throws a `StoreError`. */
-  constructor({ db, path }: LedgerFile, tokens: readonly TokenRecord[]) {
+  constructor({ db, path, columns }: LedgerFile, tokens: readonly TokenRecord[]) {
     this.#db = db
     try {
-      this.#writes = prepareWrites(db)
+      this.#writes = prepareWrites(db, columns)
       const charged = readCharged(db, this.#writes, tokens)
       for (const { id, creditedMicros } of tokens)
         this.#accounts.open(id, creditedMicros, charged.get(id) ?? 0)
@@ -157,11 +157,11 @@ export class Ledger {
     const settlement = { chargedMicros, balanceMicros: this.#accounts.balanceMicros(tokenId) }
     this.#open.delete(holdId)
     this.#remember({ holdId, tokenId, chargedMicros })
-    const values = usageValues(row.tokenId === tokenId ? row : { ...row, tokenId }, chargedMicros)
+    const charged = row.tokenId === tokenId ? row : { ...row, tokenId }
     return {
       apply: () => {
         if (isMarked) this.#writes.unhold.run(holdId)
-        this.#writes.usage.run(...values)
+        this.#writes.usage(charged, chargedMicros)
         if (chargedMicros > 0) this.#charges.set(tokenId, (this.#charges.get(tokenId) ?? 0) + chargedMicros)
       },
       done: () => resolve(settlement),

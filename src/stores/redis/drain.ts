@@ -1,4 +1,4 @@
-import type { UsageEntry, UsageSink } from '../contracts/usage-sink.ts'
+import type { UsageEntry, UsageLog } from '../contracts/usage-log.ts'
 import type { Warn } from '../contracts/warn.ts'
 import type { Tools } from './tools.ts'
 
@@ -10,14 +10,14 @@ const LONGEST_PAUSE_MS = 30_000
 export interface DrainOptions {
   tools: Tools
   /** Opened with the first row; one that failed is closed and opened anew. */
-  openSink(): Promise<UsageSink>
+  openSink(): Promise<UsageLog>
   warn: Warn
 }
 
 /** Carries usage rows from Redis into the database: one replica at a time, each row at least once. */
 export class Drain {
   readonly #options: DrainOptions
-  #sink: UsageSink | undefined
+  #sink: UsageLog | undefined
   #timer: NodeJS.Timeout | undefined
   #working: Promise<void> = Promise.resolve()
   #failures = 0

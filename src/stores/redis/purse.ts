@@ -1,6 +1,7 @@
 import { storeUnavailable } from '../../errors.ts'
 import { checkMicros } from '../contracts/micros.ts'
-import type { Hold, HoldRequest, Settlement, UsageRow } from '../contracts/token-store.ts'
+import type { Hold, HoldRequest, Settlement } from '../contracts/token-store.ts'
+import type { UsageRow } from '../contracts/usage-columns.ts'
 import { CANCELLED, type End, endHold, type HoldName, readNumbers, type Tools } from './tools.ts'
 import type { Unsettled } from './unsettled.ts'
 

@@ -1,6 +1,6 @@
 import { readdir, readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { UsageRow } from '../contracts/token-store.ts'
+import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Warn } from '../contracts/warn.ts'
 import type { Later } from './later.ts'
 import type { Purse } from './purse.ts'

@@ -8,7 +8,7 @@ import type { SharedCounts } from '../contracts/shared-counts.ts'
 import { StoreError } from '../contracts/store-error.ts'
 import { disabled, enabled, refuseRevoked, renewed, revoked, rotated } from '../contracts/token-changes.ts'
 import type { Credits, NewToken, Token, TokenStore } from '../contracts/token-store.ts'
-import type { UsageSink } from '../contracts/usage-sink.ts'
+import type { UsageLog } from '../contracts/usage-log.ts'
 import type { Warn } from '../contracts/warn.ts'
 import { openFolder } from '../folder.ts'
 import { adjust } from './adjust.ts'
@@ -42,7 +42,7 @@ export interface RedisStoreOptions {
   deadlineMs: number
   mostRows: number
   /** Undefined for a command, which carries no usage rows. */
-  openSink: (() => Promise<UsageSink>) | undefined
+  openSink: (() => Promise<UsageLog>) | undefined
   limits: KeyLimits
   /** Where answers go that are too large for Redis; closed with the store. */
   large: LargeAnswers | undefined
