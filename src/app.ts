@@ -30,7 +30,7 @@ import { type PassthroughOptions, passthrough, planPassthrough } from './service
 import { serviceLookup } from './services/websocket-lookup.ts'
 import { serviceRoutes } from './services/websocket-services.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
-import type { SharedCounts } from './stores/contracts/shared-counts.ts'
+import type { SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
 import { createMetrics, type Gauges, type Metrics } from './telemetry/metrics.ts'
 import { metricsRoute } from './telemetry/metrics-route.ts'

@@ -3,7 +3,8 @@ import type { Endpoint } from '../dialects/endpoints.ts'
 import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
 import type { Ask } from '../request/ask.ts'
 import type { Step } from '../routing/plan.ts'
-import type { Hold, Settlement, Token, TokenStore } from '../stores/contracts/token-store.ts'
+import type { Accounts, Hold, Settlement } from '../stores/contracts/accounts.ts'
+import type { Token } from '../stores/contracts/tokens.ts'
 import { tellLine, type UsageRow } from '../stores/contracts/usage-columns.ts'
 import { buildRow, type Outcome } from './settle.ts'
 
@@ -14,7 +15,7 @@ export interface BillRequest {
   endpoint: Endpoint
   ask: Ask
   hold: Hold
-  tokens: Pick<TokenStore, 'markAnswered'>
+  tokens: Pick<Accounts, 'markAnswered'>
   /** Ends the hold. */
   settle(row: UsageRow): Promise<Settlement>
   /** Milliseconds since 1970, and on the monotonic clock, when the request came. */

@@ -5,7 +5,7 @@ import { estimateUsage, lacksTokens, usualSeconds, withSeconds } from '../meteri
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import { readUsage } from '../metering/usage.ts'
 import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
-import type { Settlement } from '../stores/contracts/token-store.ts'
+import type { Settlement } from '../stores/contracts/accounts.ts'
 import type { Answer, AnswerContext } from './answer.ts'
 import { Pressure } from './pressure.ts'
 

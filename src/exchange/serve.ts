@@ -14,8 +14,9 @@ import type { SharedBytes } from '../request/shared-bytes.ts'
 import type { SpoolRoom } from '../request/spool.ts'
 import { wholeOf } from '../request/whole.ts'
 import { planSteps, pricesOf, type Step } from '../routing/plan.ts'
+import type { Accounts, Hold, Settlement } from '../stores/contracts/accounts.ts'
 import type { IdempotencyStore } from '../stores/contracts/idempotency.ts'
-import type { Hold, Settlement, Token, TokenStore } from '../stores/contracts/token-store.ts'
+import type { Token } from '../stores/contracts/tokens.ts'
 import type { UsageRow } from '../stores/contracts/usage-columns.ts'
 import type { ExchangeTools } from './deal.ts'
 import { ClientDownstream, type ErrorWriter } from './downstream.ts'
@@ -35,17 +36,12 @@ interface Payer {
 export interface PaidOptions {
   endpoints: readonly Endpoint[]
   catalog(): Catalog
-  tokens: TokenStore
+  tokens: Accounts
   keys: IdempotencyStore
   /** Sets the worst case aside, or turns the request away. */
-  hold(store: TokenStore, who: Payer, steps: readonly Step[], facts: RequestFacts): Promise<Hold>
+  hold(store: Accounts, who: Payer, steps: readonly Step[], facts: RequestFacts): Promise<Hold>
   /** Turns a body away that is still to be read and cannot be paid, however little it is. */
-  refuseUncovered(
-    store: TokenStore,
-    token: Token,
-    prices: readonly Price[],
-    facts: RequestFacts,
-  ): Promise<void>
+  refuseUncovered(store: Accounts, token: Token, prices: readonly Price[], facts: RequestFacts): Promise<void>
   errors: ErrorWriter
   tools: ExchangeTools
   /** Of all bodies that are here; of all uploads that lie on disk. */

@@ -1,5 +1,5 @@
 import type { FastifyRateLimitStore, FastifyRateLimitStoreCtor } from '@fastify/rate-limit'
-import type { SharedCounts } from '../stores/contracts/shared-counts.ts'
+import type { SharedCounts } from '../stores/contracts/places.ts'
 
 type Answer = Parameters<FastifyRateLimitStore['incr']>[1]
 

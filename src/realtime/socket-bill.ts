@@ -4,7 +4,8 @@ import { costMicros } from '../metering/price.ts'
 import { createTally, type NextInput } from '../metering/realtime.ts'
 import { NO_USAGE, type Usage } from '../metering/usage-kinds.ts'
 import type { Step } from '../routing/plan.ts'
-import type { Hold, Token, TokenStore } from '../stores/contracts/token-store.ts'
+import type { Accounts, Hold } from '../stores/contracts/accounts.ts'
+import type { Token } from '../stores/contracts/tokens.ts'
 import type { UsageRow } from '../stores/contracts/usage-columns.ts'
 import { addToLine, buildRealtimeRow, type Place } from './socket-row.ts'
 import { settlePlace } from './socket-settle.ts'
@@ -17,7 +18,7 @@ const NEXT_TURN_TOKENS = 1_000
 export interface RealtimeBillOptions {
   request: FastifyRequest
   token: Token
-  store: TokenStore
+  store: Accounts
   /** As the client asked for it. */
   model: string
   /** Sets one response aside; rejects when the balance does not cover it. */

@@ -2,7 +2,8 @@ import type { FastifyRequest } from 'fastify'
 import { buildRow } from '../billing/settle.ts'
 import type { Usage } from '../metering/usage-kinds.ts'
 import type { Step } from '../routing/plan.ts'
-import type { Hold, Token } from '../stores/contracts/token-store.ts'
+import type { Hold } from '../stores/contracts/accounts.ts'
+import type { Token } from '../stores/contracts/tokens.ts'
 import type { UsageRow } from '../stores/contracts/usage-columns.ts'
 
 /** One response's place: what is set aside for it, and the name of its row. */

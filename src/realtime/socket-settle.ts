@@ -1,5 +1,5 @@
 import { notFound } from '../errors.ts'
-import type { Hold, Settlement, TokenStore } from '../stores/contracts/token-store.ts'
+import type { Accounts, Hold, Settlement } from '../stores/contracts/accounts.ts'
 import type { UsageRow } from '../stores/contracts/usage-columns.ts'
 import { untilStored } from './store-patience.ts'
 
@@ -8,7 +8,7 @@ import { untilStored } from './store-patience.ts'
  * is charged as the balance covers.
  */
 export const settlePlace = async (
-  store: TokenStore,
+  store: Accounts,
   before: Hold | undefined,
   row: UsageRow,
 ): Promise<Settlement> => {

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Token } from '../stores/contracts/token-store.ts'
+import type { Token } from '../stores/contracts/tokens.ts'
 import { type LineUsage, NO_LINE_USAGE } from '../stores/contracts/usage-columns.ts'
 
 /** What the row says; its status is the one on the bill, for answers that broke off after their head. */

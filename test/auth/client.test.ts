@@ -5,7 +5,7 @@ import { readCredential } from '../../src/auth/credential.ts'
 import { hashSecret } from '../../src/auth/secret.ts'
 import { errorReply } from '../../src/entrance/error-reply.ts'
 import { rateLimited } from '../../src/errors.ts'
-import type { Token } from '../../src/stores/contracts/token-store.ts'
+import type { Token } from '../../src/stores/contracts/tokens.ts'
 
 const NOW = 1_800_000_000_000
 

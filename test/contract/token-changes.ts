@@ -1,6 +1,6 @@
 import t from 'tap'
 import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
-import type { Place } from '../../src/stores/contracts/token-store.ts'
+import type { Place } from '../../src/stores/contracts/places.ts'
 import { newToken, type OpenedStore, usageOf } from './token-store.ts'
 
 interface Owner {

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
-import type { NewToken, TokenStore } from '../../src/stores/contracts/token-store.ts'
+import type { TokenStore } from '../../src/stores/contracts/token-store.ts'
+import type { NewToken } from '../../src/stores/contracts/tokens.ts'
 import type { UsageRow } from '../../src/stores/contracts/usage-columns.ts'
 
 /** A store with nothing in it, and the same one after a restart. */

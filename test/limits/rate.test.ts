@@ -6,7 +6,7 @@ import { errorReply } from '../../src/entrance/error-reply.ts'
 import { addressLimit } from '../../src/limits/address.ts'
 import { type RateOptions, rateLimit } from '../../src/limits/rate.ts'
 import { writeDuration } from '../../src/limits/reset-text.ts'
-import type { Token } from '../../src/stores/contracts/token-store.ts'
+import type { Token } from '../../src/stores/contracts/tokens.ts'
 
 const MIDNIGHT = Date.UTC(2027, 0, 2)
 

@@ -1,4 +1,4 @@
-import type { Token } from './token-store.ts'
+import type { Token } from './tokens.ts'
 
 type Fields = Record<string, unknown>
 type Check = (value: unknown) => boolean

@@ -1,4 +1,4 @@
-import type { Place } from '../contracts/token-store.ts'
+import type { Place } from '../contracts/places.ts'
 
 /** The running requests of tokens that may only have so many; in memory: they die with the process. */
 export interface Places {

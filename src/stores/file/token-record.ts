@@ -1,5 +1,5 @@
 import { badFieldOf, isAmount, isFields, isName } from '../contracts/token-fields.ts'
-import type { Token } from '../contracts/token-store.ts'
+import type { Token } from '../contracts/tokens.ts'
 
 /** A token as `tokens.json` keeps it. */
 export interface TokenRecord extends Token {

@@ -1,18 +1,20 @@
 import { randomUUID } from 'node:crypto'
 import { storeUnavailable } from '../../errors.ts'
-import type {
-  BareKey,
-  Claim,
-  IdempotencyStore,
-  KeptAnswer,
-  KeyedRequest,
-  KeyLimits,
+import {
+  type BareKey,
+  type Claim,
+  type IdempotencyStore,
+  KEY_MEMORY_MS,
+  type KeptAnswer,
+  type KeyedRequest,
+  type KeyLimits,
+  SMALL_ANSWER_BYTES,
+  sizeOfAnswer,
 } from '../contracts/idempotency.ts'
-import { KEY_MEMORY_MS, SMALL_ANSWER_BYTES, sizeOfAnswer } from '../contracts/idempotency.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { type AnswerFiles, openAnswerFiles } from './answer-files.ts'
-import { keyHashOf } from './keys-schema.ts'
-import { type HashedRequest, type Kept, prepareKeys } from './keys-table.ts'
+import { keyHashOf } from './claims-schema.ts'
+import { type HashedRequest, type Kept, prepareKeys } from './claims-table.ts'
 import type { Ledger } from './ledger.ts'
 
 /** How often keys of yesterday are looked for; while there are more than one look takes, it goes on at once. */
