@@ -27,7 +27,7 @@ export interface Row {
 }
 
 /** The statements on the table of keys; first ends what a dead process has left running. */
-export function prepareKeys(db: Sqlite, limits: KeyLimits) {
+export function prepareClaims(db: Sqlite, limits: KeyLimits) {
   addClaims(db)
   endLeftKeys(db)
   return { ...prepareReads(db), waitMs: prepareKeyRoom(db, limits), ...prepareChanges(db, limits) }

@@ -6,7 +6,7 @@ import type { TokenStore } from '../contracts/token-store.ts'
 import type { NewToken } from '../contracts/tokens.ts'
 import { openFolder } from '../folder.ts'
 import { altered, openChanges } from './changes.ts'
-import { type KeysOptions, openKeys } from './claims.ts'
+import { type ClaimsOptions, openClaims } from './claims.ts'
 import { Ledger } from './ledger.ts'
 import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError, markStore, openLedgerFile, refuseVanished } from './ledger-file.ts'
@@ -53,11 +53,11 @@ export async function openFileStore(
 }
 
 function finishOpening(
-  options: Omit<KeysOptions, 'db'>,
+  options: Omit<ClaimsOptions, 'db'>,
   { db, path, isInitialised }: LedgerFile,
 ): IdempotencyStore {
   try {
-    const keys = openKeys({ ...options, db })
+    const keys = openClaims({ ...options, db })
     if (!isInitialised) options.ledger.setInitialised()
     return keys
   } catch (cause) {
