@@ -1,6 +1,7 @@
 /** SQLite would refuse anything else in a STRICT table, and with it all that shares the transaction. */
 function toWhole(value: unknown): number {
   const count = Number(value)
+  if (Number.isSafeInteger(count) && count >= 0) return count
   return Number.isFinite(count) ? Math.min(Math.max(0, Math.round(count)), Number.MAX_SAFE_INTEGER) : 0
 }
 
@@ -85,16 +86,16 @@ export type LineUsage = Pick<UsageRow, Extract<Described, { inLine: true }>['fie
 
 export type UsageValue = string | number
 
-/** The row's values in the order of the columns. */
-export function usageValues(
-  columns: readonly UsageColumn[],
-  row: Readonly<Record<string, unknown>>,
-  chargedMicros: number,
-): UsageValue[] {
-  const values: UsageValue[] = []
-  for (const { field, type } of columns)
-    values.push(TYPES[type].write(field === 'chargedMicros' ? chargedMicros : row[field]))
-  return values
+/** Prepares what makes a row's values, in the order of the columns: each paid request's row passes here. */
+export function prepareValues(columns: readonly UsageColumn[]) {
+  const fields = columns.map(({ field }) => field)
+  const writers = columns.map(({ type }) => TYPES[type].write)
+  const charged = fields.indexOf('chargedMicros')
+  return (row: Readonly<Record<string, unknown>>, chargedMicros: number): UsageValue[] => {
+    const values = writers.map((write, index) => write(row[fields[index] ?? '']))
+    if (charged !== -1) values[charged] = chargedMicros
+    return values
+  }
 }
 
 /** A stored record, by the names of its columns, as the row that it was. */

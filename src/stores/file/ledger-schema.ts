@@ -1,9 +1,9 @@
 import {
   emptyValue,
+  prepareValues,
   strictColumn,
   type UsageColumn,
   type UsageRow,
-  usageValues,
 } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 
@@ -53,8 +53,9 @@ export function prepareWrites(db: Sqlite, columns: readonly UsageColumn[]) {
   const insert = db.prepare(
     `INSERT INTO usage (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')})`,
   )
+  const valuesOf = prepareValues(columns)
   const usage = (row: UsageRow, chargedMicros: number): void => {
-    insert.run(...usageValues(columns, row, chargedMicros))
+    insert.run(...valuesOf(row, chargedMicros))
   }
   const charge = db.prepare(
     'INSERT INTO accounts VALUES (?, ?) ON CONFLICT DO UPDATE SET charged_micros = charged_micros + excluded.charged_micros',

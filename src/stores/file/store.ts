@@ -1,6 +1,7 @@
 import { notFound } from '../../errors.ts'
 import { type Credits, checkMicros } from '../contracts/accounts.ts'
 import { DEFAULT_KEY_LIMITS, type IdempotencyStore, type KeyLimits } from '../contracts/idempotency.ts'
+import type { Places } from '../contracts/places.ts'
 import { makeTokenId, renewed } from '../contracts/token-changes.ts'
 import type { TokenStore } from '../contracts/token-store.ts'
 import type { NewToken } from '../contracts/tokens.ts'
@@ -12,7 +13,6 @@ import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError, markStore, openLedgerFile, refuseVanished } from './ledger-file.ts'
 import type { Lock } from './lock.ts'
 import { takeLock } from './lock.ts'
-import { createPlaces } from './places.ts'
 import type { TokenRegistry } from './tokens.ts'
 import { createTokenRegistry, readTokenRegistry } from './tokens.ts'
 
@@ -72,7 +72,6 @@ function buildStore({ registry, ledger, lock }: Parts): TokenStore {
     ledger.openAccount(record.id, record.creditedMicros)
     return record
   }
-  const places = createPlaces()
   const findMaster = () => registry.byId(registry.masterId() ?? '')
   return {
     find: async (hash) => registry.byHash(hash),
@@ -86,8 +85,7 @@ function buildStore({ registry, ledger, lock }: Parts): TokenStore {
     },
     master: async () => findMaster(),
     ...openChanges(registry, ledger),
-    enter: async (tokenId, most) => places.enter(tokenId, most),
-    leave: places.leave,
+    ...createPlaces(),
     credits: async (tokenId) => creditsOf(ledger, tokenId),
     hold: (ask) => ledger.hold(ask),
     markAnswered: (holdId, leastMicros, row) => ledger.markAnswered(holdId, leastMicros, row),
@@ -105,4 +103,23 @@ function creditsOf(ledger: Ledger, tokenId: string): Credits {
   const credits = ledger.credits(tokenId)
   if (credits === undefined) throw notFound(`There is no token with the id "${tokenId}"`)
   return credits
+}
+
+/** In memory: they die with the process. */
+function createPlaces(): Places {
+  const taken = new Map<string, Set<string>>()
+  let count = 0
+  return {
+    enter: async (tokenId, most) => {
+      const running = taken.get(tokenId) ?? new Set()
+      if (running.size >= most) return undefined
+      const id = String(++count)
+      taken.set(tokenId, running.add(id))
+      return { id, tokenId }
+    },
+    leave: ({ id, tokenId }) => {
+      const running = taken.get(tokenId)
+      if (running?.delete(id) && running.size === 0) taken.delete(tokenId)
+    },
+  }
 }

@@ -2,10 +2,10 @@ import { type Dialect, Kysely, type Transaction } from 'kysely'
 import {
   emptyValue,
   logType,
+  prepareValues,
   readUsage,
   type UsageColumn,
   type UsageValue,
-  usageValues,
 } from '../contracts/usage-columns.ts'
 import { pageOf, type UsageEntry, type UsageLog, type UsageQuestion } from '../contracts/usage-log.ts'
 
@@ -107,7 +107,7 @@ async function insert(
 }
 
 function toRow({ row, chargedMicros }: UsageEntry, columns: readonly UsageColumn[]): Tables['usage'] {
-  const values = usageValues(columns, row, chargedMicros)
+  const values = prepareValues(columns)(row, chargedMicros)
   return Object.fromEntries(columns.map(({ name }, index) => [name, values[index] ?? 0]))
 }
 
