@@ -25,7 +25,7 @@ import { serviceLookup } from './services/websocket-lookup.ts'
 import { serviceRoutes } from './services/websocket-services.ts'
 import { type DrainLimits, drainApp } from './shutdown.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
-import type { SharedCounts } from './stores/contracts/shared-counts.ts'
+import type { SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
 import { createMetrics, type Gauges } from './telemetry/metrics.ts'
 import { metricsRoute } from './telemetry/metrics-route.ts'
@@ -56,25 +56,9 @@ export interface Gateway {
 
 /** The map: what happens to a request, in this order. */
 export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
-  const { settings, tokens, keys, counts, catalog, logger } = needs
+  const { settings, tokens, counts, catalog, logger } = needs
   const app = openServer(settings, logger)
-  const metrics = createMetrics()
-  const hold = holdWorstCase // not with an empty purse
-  const errors = { body: writeErrorBody, event: streamErrorEvent }
-  const { providerFailed } = metrics
-  const shared = openShared(settings, {
-    catalog,
-    tokens,
-    keys,
-    hold,
-    refuseUncovered,
-    errors,
-    providerFailed,
-  })
-  const websocket = openSockets(settings, shared)
-  app.addHook('onClose', () => websocket.sockets.close())
-  app.addHook('onClose', () => shared.upstreams.close())
-  const gauges = openGauges(app, needs, shared)
+  const { metrics, shared, sockets, gauges } = openAll(app, needs)
   const { requestsPerMinute, requestsPerDay } = settings
 
   await app.register(errorReply)
@@ -91,7 +75,7 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
   const withoutToken = await addressLimit(app, settings) // not too often from one address
   await app.register(async (open) => {
     open.addHook('onRequest', withoutToken)
-    await open.register(serviceRoutes, { kind: 'open', shared: websocket })
+    await open.register(serviceRoutes, { kind: 'open', shared: sockets })
   })
   await app.register(async (known) => {
     await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
@@ -99,12 +83,12 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
     await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(metricsRoute, { metrics, gauges })
     await known.register(passthrough, handOn(needs, shared))
-    await known.register(serviceRoutes, { kind: 'token', shared: websocket })
+    await known.register(serviceRoutes, { kind: 'token', shared: sockets })
     await known.register(
       async (v1) => {
         await v1.register(accountRoute, { tokens, requestsPerMinute, requestsPerDay })
         await v1.register(modelRoutes, { catalog })
-        await v1.register(realtimeRoute, { catalog, tokens, hold, shared: websocket })
+        await v1.register(realtimeRoute, { catalog, tokens, hold: holdWorstCase, shared: sockets })
         await v1.register(paidRoutes, { endpoints: ENDPOINTS, shared }) // exchange/serve.ts is the second map
       },
       { prefix: '/v1' },
@@ -112,6 +96,28 @@ export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
   })
 
   return { app, running: gauges.running, drain: (limits) => drainApp(app, shared.live, limits) }
+}
+
+/** What lives as long as the app, and is closed with it. */
+const openAll = (app: FastifyInstance, needs: AppNeeds) => {
+  const { settings, tokens, keys, catalog } = needs
+  const metrics = createMetrics()
+  const { providerFailed } = metrics
+  const hold = holdWorstCase // not with an empty purse
+  const errors = { body: writeErrorBody, event: streamErrorEvent }
+  const shared = openShared(settings, {
+    catalog,
+    tokens,
+    keys,
+    hold,
+    refuseUncovered,
+    errors,
+    providerFailed,
+  })
+  const sockets = openSockets(settings, shared, tokens)
+  app.addHook('onClose', () => sockets.sockets.close())
+  app.addHook('onClose', () => shared.upstreams.close())
+  return { metrics, shared, sockets, gauges: openGauges(app, needs, shared) }
 }
 
 /** What passes to a provider as it is. */
@@ -134,10 +140,10 @@ const openGauges = (
 })
 
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. */
-const openSockets = (settings: Settings, shared: Shared): RealtimeShared => ({
+const openSockets = (settings: Settings, shared: Shared, tokens: TokenStore): RealtimeShared => ({
   sockets: new OpenSockets({
     perHolder: settings.wsSocketsPerToken,
-    isUsable: (secretHash) => isStillUsable(shared.tokens, secretHash, shared.wallMs()),
+    isUsable: (secretHash) => isStillUsable(tokens, secretHash, shared.wallMs()),
   }),
   live: shared.live,
   health: shared.health,

@@ -1,6 +1,6 @@
 import type { TokenView } from '../../src/admin/token-schemas.ts'
+import type { Credits } from '../../src/stores/contracts/accounts.ts'
 import type { Book, Books } from '../../src/stores/contracts/books.ts'
-import type { Credits } from '../../src/stores/contracts/token-store.ts'
 
 /** What a running server says of its tokens; undefined when none runs. */
 export type Live = readonly TokenView[] | undefined

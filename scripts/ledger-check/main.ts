@@ -1,7 +1,7 @@
 import { Command } from 'commander'
-import type { Credits } from '../../src/stores/contracts/token-store.ts'
+import type { Credits } from '../../src/stores/contracts/accounts.ts'
 import { readBooks } from '../../src/stores/open.ts'
-import { type Place, readPlace } from '../command/place.ts'
+import { readLocation, type StoreLocation } from '../command/location.ts'
 import { DONE, FAILED, runCommand } from '../command/run.ts'
 import { NoServer, tokensOfServer } from '../token-gen/door.ts'
 import { showCredits } from '../token-gen/show.ts'
@@ -12,7 +12,7 @@ const MICROS = 1_000_000
 /** Runs the command with its arguments: the exit code, 1 also when the sums do not add up. */
 export const main = (args: readonly string[]): Promise<number> =>
   runCommand<{ json?: boolean }>(buildCommand(), args, async ({ json }) => {
-    const verdict = await check(readPlace())
+    const verdict = await check(readLocation())
     process.stdout.write(`${json ? toJson(verdict) : toText(verdict)}\n`)
     for (const fault of verdict.faults) process.stderr.write(`ledger-check: ${fault}\n`)
     return verdict.faults.length === 0 ? DONE : FAILED
@@ -24,10 +24,10 @@ const buildCommand = (): Command =>
     .option('--json', 'answer in JSON, with the sums of each token')
 
 /** The files' sums first, the server's after them. */
-async function check(place: Place): Promise<Verdict> {
-  const books = await readBooks(place)
+async function check(location: StoreLocation): Promise<Verdict> {
+  const books = await readBooks(location)
   // Redis has them all at one moment.
-  return judge(books, place.redis === undefined ? await readLive(place.dbDir) : undefined)
+  return judge(books, location.redis === undefined ? await readLive(location.dbDir) : undefined)
 }
 
 async function readLive(dbDir: string): Promise<Live> {

@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander'
 import { moveStores } from '../../src/stores/move.ts'
 import { Misuse } from '../command/failures.ts'
-import { readPlace } from '../command/place.ts'
+import { readLocation } from '../command/location.ts'
 import { DONE, runCommand } from '../command/run.ts'
 
 interface Flags {
@@ -19,10 +19,10 @@ const buildCommand = (): Command =>
     .addOption(new Option('--to <place>', 'where to').choices(['redis', 'files']).makeOptionMandatory())
 
 async function move({ to }: Flags): Promise<number> {
-  const { redis, ...place } = readPlace('DATABASE_URL', 'DATABASE_URL_FILE')
+  const { redis, ...location } = readLocation('DATABASE_URL', 'DATABASE_URL_FILE')
   if (redis === undefined) throw new Misuse('REDIS_URL is not set: which Redis is meant?')
   const stamp = new Date().toISOString().replaceAll(/[:.]/g, '-')
-  const { accounts } = await moveStores(to, { ...place, redis, stamp })
+  const { accounts } = await moveStores(to, { ...location, redis, stamp })
   const sum = (field: 'creditedMicros' | 'chargedMicros') =>
     accounts.reduce((all, account) => all + account[field], 0) / 1_000_000
   const way = to === 'redis' ? 'start the servers with REDIS_URL' : 'start the server without REDIS_URL'

@@ -1,6 +1,6 @@
 import { Command } from 'commander'
 import { Misuse } from '../command/failures.ts'
-import { type Place, readPlace } from '../command/place.ts'
+import { readLocation, type StoreLocation } from '../command/location.ts'
 import { DONE, runCommand } from '../command/run.ts'
 import { type CreditsWish, changeCredits, type Over, rotate } from './change.ts'
 import { type MintFlags, mint } from './mint.ts'
@@ -45,7 +45,7 @@ const buildCommand = (): Command =>
 /** Runs the command with its arguments: the exit code. */
 export const main = (args: readonly string[]): Promise<number> =>
   runCommand<Flags>(buildCommand(), args, async (flags) => {
-    process.stdout.write(`${await run(flags, readPlace())}\n`)
+    process.stdout.write(`${await run(flags, readLocation())}\n`)
     return DONE
   })
 
@@ -83,9 +83,9 @@ function readInstead(flags: Flags): Instead | undefined {
   return instead
 }
 
-async function run(flags: Flags, place: Place): Promise<string> {
+async function run(flags: Flags, location: StoreLocation): Promise<string> {
   const isJson = flags.json === true
-  const over: Over = (work) => withTokens(place, work)
+  const over: Over = (work) => withTokens(location, work)
   const instead = readInstead(flags)
   if (instead === undefined) return mint(over, flags, isJson)
   if (instead === 'add' || instead === 'debit') return changeCredits(over, flags, isJson)

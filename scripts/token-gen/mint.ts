@@ -1,5 +1,5 @@
 import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
-import type { NewToken } from '../../src/stores/contracts/token-store.ts'
+import type { NewToken } from '../../src/stores/contracts/tokens.ts'
 import { Misuse } from '../command/failures.ts'
 import type { Over } from './change.ts'
 import { readAddresses, readCredits, readExpiry, readLimit, readModels, readName, readType } from './flags.ts'

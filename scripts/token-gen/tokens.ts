@@ -2,15 +2,18 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { openTokenWork } from '../../src/admin/token-work.ts'
 import { openStores, StoreError, type Stores } from '../../src/stores/open.ts'
 import { Failure } from '../command/failures.ts'
-import type { Place } from '../command/place.ts'
+import type { StoreLocation } from '../command/location.ts'
 import { NoServer, type Tokens, tokensOfServer } from './door.ts'
 
 const START_MS = 5_000
 const RETRY_MS = 100
 
 /** Does `work` through the running server, else over the store itself; in Redis directly. */
-export async function withTokens<T>(place: Place, work: (tokens: Tokens) => Promise<T>): Promise<T> {
-  const { dbDir, redis } = place
+export async function withTokens<T>(
+  location: StoreLocation,
+  work: (tokens: Tokens) => Promise<T>,
+): Promise<T> {
+  const { dbDir, redis } = location
   const giveUpAt = Date.now() + START_MS
   for (;;) {
     try {
@@ -18,7 +21,7 @@ export async function withTokens<T>(place: Place, work: (tokens: Tokens) => Prom
     } catch (error) {
       if (!(error instanceof NoServer)) throw error
     }
-    const tokens = await tokensOfStore(place)
+    const tokens = await tokensOfStore(location)
     if (tokens !== undefined) return work(tokens).finally(() => tokens.close())
     if (Date.now() > giveUpAt)
       throw new Failure(`A process uses "${dbDir}" and does not answer on gateway.sock: try again or stop it`)
@@ -28,10 +31,10 @@ export async function withTokens<T>(place: Place, work: (tokens: Tokens) => Prom
 }
 
 /** Undefined while another process has the store. */
-async function tokensOfStore(place: Place): Promise<Tokens | undefined> {
+async function tokensOfStore(location: StoreLocation): Promise<Tokens | undefined> {
   let stores: Stores
   try {
-    stores = await openStores({ ...place, role: 'command' })
+    stores = await openStores({ ...location, role: 'command' })
   } catch (error) {
     if (error instanceof StoreError && error.reason === 'locked') return undefined
     throw error instanceof StoreError ? new Failure(error.message) : error

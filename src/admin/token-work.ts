@@ -1,7 +1,8 @@
 import type { InferOutput } from 'valibot'
 import { isAddressBlock } from '../config/address-blocks.ts'
 import { invalidRequest, notFound } from '../errors.ts'
-import type { NewToken, Token, TokenStore } from '../stores/contracts/token-store.ts'
+import type { TokenStore } from '../stores/contracts/token-store.ts'
+import type { NewToken, Token } from '../stores/contracts/tokens.ts'
 import type { creditsBody, secretBody, TokenView } from './token-schemas.ts'
 
 /** What an operator can do with tokens, through the door or over the store itself. */

@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type AddressCheck, buildAddressCheck } from '../config/address-blocks.ts'
 import { addressNotAllowed, GatewayError, invalidApiKey, storeUnavailable } from '../errors.ts'
-import type { Token, TokenStore } from '../stores/contracts/token-store.ts'
+import type { Token, Tokens } from '../stores/contracts/tokens.ts'
 import { hashSecret } from './secret.ts'
 
 declare module 'fastify' {
@@ -16,7 +16,7 @@ declare module 'fastify' {
 }
 
 export interface ClientAuthOptions {
-  tokens: Pick<TokenStore, 'find'>
+  tokens: Pick<Tokens, 'find'>
   now?: () => number
   /** It is called before a request without a valid token is refused, and may throw another refusal. */
   onRefused?(request: FastifyRequest): Promise<void> | void
@@ -71,12 +71,12 @@ const unfound = (cause: unknown): never => {
   throw storeUnavailable('Tokens cannot be checked right now. Try again in a moment.', { cause })
 }
 
-const findToken = (tokens: Pick<TokenStore, 'find'>, hash: string): Promise<Token | undefined> =>
+const findToken = (tokens: Pick<Tokens, 'find'>, hash: string): Promise<Token | undefined> =>
   tokens.find(hash).catch(unfound)
 
 /** Whether a secret that was let in once still would be: for what lives longer than a request. */
 export const isStillUsable = async (
-  tokens: Pick<TokenStore, 'find'>,
+  tokens: Pick<Tokens, 'find'>,
   hash: string,
   at: number,
 ): Promise<boolean> => {

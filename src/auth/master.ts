@@ -1,10 +1,10 @@
-import type { TokenStore } from '../stores/contracts/token-store.ts'
+import type { Tokens } from '../stores/contracts/tokens.ts'
 import { hashSecret, makeSecret, prefixOf } from './secret.ts'
 
 /** The master token may spend this many credits: in effect, without end. */
 const MASTER_CREDITS = 1_000_000_000
 
-type Masters = Pick<TokenStore, 'master' | 'putMaster'>
+type Masters = Pick<Tokens, 'master' | 'putMaster'>
 
 /** Makes this secret the operator's token, in place of an earlier one. */
 export const putMaster = async (tokens: Masters, secret: string): Promise<void> => {

@@ -3,7 +3,9 @@ import type { Endpoint } from '../dialects/endpoints.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import type { Ask } from '../request/ask.ts'
 import type { Step } from '../routing/plan.ts'
-import type { Hold, Settlement, Token, TokenStore, UsageRow } from '../stores/contracts/token-store.ts'
+import type { Accounts, Hold, Settlement } from '../stores/contracts/accounts.ts'
+import type { Token } from '../stores/contracts/tokens.ts'
+import { tellLine, type UsageRow } from '../stores/contracts/usage-columns.ts'
 import { buildRow, type Outcome } from './settle.ts'
 
 /** One request's way to its usage row. */
@@ -13,7 +15,7 @@ export interface BilledRequest {
   endpoint: Endpoint
   ask: Ask
   hold: Hold
-  tokens: Pick<TokenStore, 'markAnswered'>
+  tokens: Pick<Accounts, 'markAnswered'>
   /** Ends the hold. */
   settle(row: UsageRow): Promise<Settlement>
   /** Milliseconds since 1970, and on the monotonic clock, when the request came. */
@@ -78,7 +80,8 @@ export class Bill {
   async #settle(outcome: Outcome): Promise<Settlement> {
     const { request, settle } = this.#paid
     const row = this.#row(outcome)
-    tellLine(request, row, this.#step)
+    tellAnswerer(request, row, this.#step)
+    tellLine(request.line, row)
     const settlement = await settle(row)
     request.line.chargedMicros = settlement.chargedMicros
     return settlement
@@ -131,15 +134,8 @@ const leastUsage = ({ inputTokens, images, characters }: Ask): Usage => ({
   estimated: true,
 })
 
-const tellLine = ({ line }: FastifyRequest, row: UsageRow, step: Step | undefined): void => {
+const tellAnswerer = ({ line }: FastifyRequest, row: UsageRow, step: Step | undefined): void => {
   line.provider = step?.provider.name
   line.modelUsed = step?.upstreamModel
-  line.attempts = row.attempts
-  line.status = row.status
-  line.inputTokens = row.inputTokens
-  line.cachedTokens = row.cachedTokens
-  line.outputTokens = row.outputTokens
-  line.reasoningTokens = row.reasoningTokens
-  line.estimated = row.estimated
   line.firstByteMs = Math.round(row.firstByteMs * 10) / 10
 }

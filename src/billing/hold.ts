@@ -2,7 +2,8 @@ import type { Price } from '../config/catalog/catalog.ts'
 import { insufficientQuota } from '../errors.ts'
 import { type CostFacts, leastMicros, worstCaseMicros } from '../metering/price.ts'
 import type { Step } from '../routing/plan.ts'
-import type { Hold, Token, TokenStore } from '../stores/contracts/token-store.ts'
+import type { Accounts, Hold } from '../stores/contracts/accounts.ts'
+import type { Token } from '../stores/contracts/tokens.ts'
 
 /**
  * Sets the worst case aside before a provider is asked: the dearest of all steps that may answer. It is no hook,
@@ -10,7 +11,7 @@ import type { Hold, Token, TokenStore } from '../stores/contracts/token-store.ts
  * `store_unavailable`.
  */
 export const holdWorstCase = async (
-  store: TokenStore,
+  store: Accounts,
   { token, requestId }: { token: Token; requestId: string },
   steps: readonly Step[],
   facts: CostFacts,
@@ -35,7 +36,7 @@ export const holdWorstCase = async (
  * is. Credits that other requests hold may come back until it is here, and count for it. Throws `insufficient_quota`.
  */
 export const refuseUncovered = async (
-  store: TokenStore,
+  store: Accounts,
   token: Token,
   prices: readonly Price[],
   facts: CostFacts,

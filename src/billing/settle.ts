@@ -1,7 +1,7 @@
 import type { Price } from '../config/catalog/catalog.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import { costMicros } from '../metering/price.ts'
-import type { UsageRow } from '../stores/contracts/token-store.ts'
+import type { UsageRow } from '../stores/contracts/usage-columns.ts'
 
 /** How a request ended. */
 export interface Outcome {

@@ -5,7 +5,7 @@ import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import { estimateUsage, lacksTokens, usualSeconds, withSeconds } from '../metering/estimate.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import { readUsage } from '../metering/usage.ts'
-import type { Settlement } from '../stores/contracts/token-store.ts'
+import type { Settlement } from '../stores/contracts/accounts.ts'
 import type { Answer, AnswerContext } from './answer.ts'
 import { Pressure } from './pressure.ts'
 

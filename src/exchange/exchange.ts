@@ -12,7 +12,7 @@ import {
 } from '../routing/failover.ts'
 import type { Step } from '../routing/plan.ts'
 import { PlanWalk } from '../routing/plan-walk.ts'
-import type { Settlement } from '../stores/contracts/token-store.ts'
+import type { Settlement } from '../stores/contracts/accounts.ts'
 import type { CallListener } from '../upstream/call.ts'
 import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
 import type { AnswerHeaders } from '../upstream/response.ts'

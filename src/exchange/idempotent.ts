@@ -14,8 +14,9 @@ import {
 import type { Ask } from '../request/ask.ts'
 import { isChunks, noMemory } from '../request/body.ts'
 import type { Lease } from '../request/shared-bytes.ts'
+import type { Settlement } from '../stores/contracts/accounts.ts'
 import type { IdempotencyStore, KeptAnswer } from '../stores/contracts/idempotency.ts'
-import type { Settlement, UsageRow } from '../stores/contracts/token-store.ts'
+import type { UsageRow } from '../stores/contracts/usage-columns.ts'
 import type { Downstream } from './downstream.ts'
 import { type AnswerKeeper, createAnswerKeeper } from './kept-answer.ts'
 

@@ -8,8 +8,9 @@ import { openSpoolRoom, type SpoolRoom } from '../request/spool.ts'
 import { createProviderHealth, type ProviderHealth } from '../routing/health.ts'
 import type { Step } from '../routing/plan.ts'
 import { createRetryBudget, type RetryBudget } from '../routing/plan-walk.ts'
+import type { Accounts, Hold } from '../stores/contracts/accounts.ts'
 import type { IdempotencyStore } from '../stores/contracts/idempotency.ts'
-import type { Hold, Token, TokenStore } from '../stores/contracts/token-store.ts'
+import type { Token } from '../stores/contracts/tokens.ts'
 import { createTurns, type Turns } from '../turns.ts'
 import type { UpstreamTimeouts } from '../upstream/rules.ts'
 import { openUpstreams, type Upstreams } from '../upstream/upstreams.ts'
@@ -23,12 +24,12 @@ interface Payer {
 /** What `app.ts` hands to the paid rooms: the stores, and the words and the hold of other rooms. */
 export interface Given {
   catalog(): Catalog
-  tokens: TokenStore
+  tokens: Accounts
   keys: IdempotencyStore
   /** Sets the worst case aside, or turns the request away. */
-  hold(store: TokenStore, who: Payer, steps: readonly Step[], facts: CostFacts): Promise<Hold>
+  hold(store: Accounts, who: Payer, steps: readonly Step[], facts: CostFacts): Promise<Hold>
   /** Turns a body away that is still to be read and cannot be paid, however little it is. */
-  refuseUncovered(store: TokenStore, token: Token, prices: readonly Price[], facts: CostFacts): Promise<void>
+  refuseUncovered(store: Accounts, token: Token, prices: readonly Price[], facts: CostFacts): Promise<void>
   errors: ErrorWriter
   /** Told of every ask that came to nothing. */
   providerFailed(provider: string, reason: string): void

@@ -1,8 +1,8 @@
 import type { FastifyInstance } from 'fastify'
-import type { TokenStore } from '../stores/contracts/token-store.ts'
+import type { Accounts } from '../stores/contracts/accounts.ts'
 
 export interface AccountOptions {
-  tokens: TokenStore
+  tokens: Accounts
   /** The gateway's defaults, for tokens without limits of their own. */
   requestsPerMinute: number
   requestsPerDay: number | undefined

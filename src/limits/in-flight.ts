@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { rateLimited } from '../errors.ts'
-import type { TokenStore } from '../stores/contracts/token-store.ts'
+import type { Places } from '../stores/contracts/places.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -11,7 +11,7 @@ declare module 'fastify' {
 }
 
 export interface InFlightOptions {
-  tokens: Pick<TokenStore, 'enter' | 'leave'>
+  tokens: Places
 }
 
 /** No more requests of a token at once than it may have. From its credential to the end of its answer, whichever end. */

@@ -2,8 +2,8 @@ import type { CreateRateLimitOptions, FastifyRateLimitStoreCtor } from '@fastify
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type GatewayError, rateLimited } from '../errors.ts'
-import type { SharedCounts } from '../stores/contracts/shared-counts.ts'
-import type { Token } from '../stores/contracts/token-store.ts'
+import type { SharedCounts } from '../stores/contracts/places.ts'
+import type { Token } from '../stores/contracts/tokens.ts'
 import { Days } from './days.ts'
 import { DAY_MS, MINUTE_MS, monotonicMs, registerWindows, sharedWindows, windowStore } from './windows.ts'
 

@@ -4,7 +4,7 @@ import fastifyRateLimit, {
   type RateLimitOptions,
 } from '@fastify/rate-limit'
 import type { FastifyInstance } from 'fastify'
-import type { SharedCounts } from '../stores/contracts/shared-counts.ts'
+import type { SharedCounts } from '../stores/contracts/places.ts'
 
 export const MINUTE_MS = 60_000
 export const DAY_MS = 86_400_000

@@ -8,7 +8,8 @@ import { invalidRequest, missingModel } from '../errors.ts'
 import type { CostFacts } from '../metering/price.ts'
 import type { NextInput } from '../metering/realtime.ts'
 import { planSteps, type Step } from '../routing/plan.ts'
-import type { Hold, Token, TokenStore } from '../stores/contracts/token-store.ts'
+import type { Accounts, Hold } from '../stores/contracts/accounts.ts'
+import type { Token } from '../stores/contracts/tokens.ts'
 import { headerRecord } from '../upstream/rules.ts'
 import type { DialTarget } from '../upstream/websocket-dial.ts'
 import { addWebsocketRoute, passRefusal, readProtocols, whenGone } from '../websocket/upgrade.ts'
@@ -17,10 +18,10 @@ import { RealtimeBill } from './socket-bill.ts'
 
 export interface RealtimeOptions {
   catalog(): Catalog
-  tokens: TokenStore
+  tokens: Accounts
   /** Sets the worst case of one response aside, or turns the request away. */
   hold(
-    store: TokenStore,
+    store: Accounts,
     who: { token: Token; requestId: string },
     steps: readonly Step[],
     facts: CostFacts,

@@ -5,7 +5,9 @@ import { insufficientQuota } from '../errors.ts'
 import { costMicros } from '../metering/price.ts'
 import { createTally, type NextInput } from '../metering/realtime.ts'
 import type { Step } from '../routing/plan.ts'
-import type { Hold, Token, TokenStore, UsageRow } from '../stores/contracts/token-store.ts'
+import type { Accounts, Hold } from '../stores/contracts/accounts.ts'
+import type { Token } from '../stores/contracts/tokens.ts'
+import type { UsageRow } from '../stores/contracts/usage-columns.ts'
 import { orTooLate, StepQueue, settleReservation } from './socket-settle.ts'
 
 /** Beyond what was said so far: instructions and tools of a session, and the next turn. */
@@ -14,7 +16,7 @@ const NEXT_TURN_TOKENS = 1_000
 export interface RealtimeBillOptions {
   request: FastifyRequest
   token: Token
-  store: TokenStore
+  store: Accounts
   /** The model's name as the client asked for it. */
   model: string
   /** Sets one response aside; rejects when the balance does not cover it. */

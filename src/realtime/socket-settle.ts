@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { GatewayError, notFound, storeUnavailable } from '../errors.ts'
-import type { Hold, Settlement, TokenStore, UsageRow } from '../stores/contracts/token-store.ts'
+import type { Accounts, Hold, Settlement } from '../stores/contracts/accounts.ts'
+import type { UsageRow } from '../stores/contracts/usage-columns.ts'
 
 /** How long a socket waits for a store that does not answer before its client is told to come again. */
 const PATIENCE_MS = 5_000
@@ -33,7 +34,7 @@ export class StepQueue {
  * is charged as the balance covers.
  */
 export const settleReservation = async (
-  store: TokenStore,
+  store: Accounts,
   before: Hold | undefined,
   row: UsageRow,
 ): Promise<Settlement> => {

@@ -135,7 +135,7 @@ class BodyCollector {
     const { length } = chunk
     if (this.#gathered.bytes + length > maxBytes) return this.#fail(tooLarge(maxBytes))
     this.#gathered.add(chunk)
-    if (this.#means.announced === 0 && this.#gathered.bytes >= this.#askAtBytes) this.#askAgain()
+    if (this.#options.announced === 0 && this.#gathered.bytes >= this.#askAtBytes) this.#askAgain()
     if (lease.take(length) || this.#stream.complete) return
     this.#stream.pause()
     this.#waitForMore(() => {
@@ -148,7 +148,7 @@ class BodyCollector {
   #askAgain(): void {
     const { bytes } = this.#gathered
     this.#askAtBytes = bytes * 2
-    this.#means.refuseUncovered(this.#request, bytes).catch(this.#fail)
+    this.#options.refuseUncovered(this.#request, bytes).catch(this.#fail)
   }
 
   /** The memory is the others': the rest stays in the socket for a while. */

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { copyDownward } from '../dialects/headers.ts'
 import { upstreamFailed } from '../errors.ts'
-import type { Token } from '../stores/contracts/token-store.ts'
+import type { Token } from '../stores/contracts/tokens.ts'
 import { type DialTarget, dialWebsocket } from '../upstream/websocket-dial.ts'
 import { addWebsocketRoute, passRefusal, readProtocols, whenGone } from '../websocket/upgrade.ts'
 import { answerFailure } from './failure.ts'

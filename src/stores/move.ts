@@ -1,7 +1,6 @@
 import { join } from 'node:path'
 import type { RedisAddress } from '../config/env/redis-url.ts'
-import type { Dump } from './contracts/accounts-dump.ts'
-import type { Books } from './contracts/books.ts'
+import type { Books, Dump } from './contracts/books.ts'
 import { StoreError } from './contracts/store-error.ts'
 import { readFileBooks } from './file/books.ts'
 import { hasFiles, putInPlace, setAside, writeFiles } from './file/transfer.ts'

@@ -1,11 +1,15 @@
 import type { RedisAddress } from '../config/env/redis-url.ts'
 import type { Books } from './contracts/books.ts'
-import { DEFAULT_KEY_LIMITS, type IdempotencyStore, type KeyLimits } from './contracts/idempotency.ts'
-import type { LargeAnswers } from './contracts/large-answers.ts'
-import type { SharedCounts } from './contracts/shared-counts.ts'
+import {
+  DEFAULT_KEY_LIMITS,
+  type IdempotencyStore,
+  type KeyLimits,
+  type LargeAnswers,
+} from './contracts/idempotency.ts'
+import type { SharedCounts } from './contracts/places.ts'
+import type { Warn } from './contracts/store-error.ts'
 import type { TokenStore } from './contracts/token-store.ts'
-import type { UsageSink } from './contracts/usage-sink.ts'
-import type { Warn } from './contracts/warn.ts'
+import type { UsageLog } from './contracts/usage-log.ts'
 import type { RedisMemory } from './redis/memory-watch.ts'
 import { refuseMarked } from './redis-marker.ts'
 
@@ -87,7 +91,7 @@ async function openLarge(settings: StoreSettings): Promise<LargeAnswers | undefi
   return openPostgresAnswers(settings.databaseUrl, readLimits(settings))
 }
 
-async function openSink({ databaseUrl, dbDir }: StoreSettings): Promise<UsageSink> {
+async function openSink({ databaseUrl, dbDir }: StoreSettings): Promise<UsageLog> {
   if (databaseUrl === undefined) return (await import('./sql/sqlite-usage.ts')).openSqliteUsage(dbDir)
   return (await import('./sql/postgres-usage.ts')).openPostgresUsage(databaseUrl)
 }

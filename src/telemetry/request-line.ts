@@ -1,9 +1,13 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Token } from '../stores/contracts/token-store.ts'
+import type { Token } from '../stores/contracts/tokens.ts'
+import { type LineUsage, NO_LINE_USAGE } from '../stores/contracts/usage-columns.ts'
+
+/** What the row says; its status is the one on the bill, for answers that broke off after their head. */
+type OfRow = { [F in keyof LineUsage]?: LineUsage[F] | undefined }
 
 /** What the rooms found out about a request; each writes its part, the last line of the request says it all. */
-export interface RequestLine {
+export interface RequestLine extends OfRow {
   requestId: string
   method: string
   /** The router's pattern, unless a room knows better; never the URL: a path can hold what somebody typed into it. */
@@ -16,12 +20,6 @@ export interface RequestLine {
   model?: string | undefined
   provider?: string | undefined
   modelUsed?: string | undefined
-  attempts?: number | undefined
-  inputTokens?: number | undefined
-  cachedTokens?: number | undefined
-  outputTokens?: number | undefined
-  reasoningTokens?: number | undefined
-  estimated?: boolean | undefined
   chargedMicros?: number | undefined
   firstByteMs?: number | undefined
   stream?: boolean | undefined
@@ -70,16 +68,10 @@ const openLine = ({ id, method }: FastifyRequest): RequestLine => ({
   model: undefined,
   provider: undefined,
   modelUsed: undefined,
-  attempts: undefined,
-  inputTokens: undefined,
-  cachedTokens: undefined,
-  outputTokens: undefined,
-  reasoningTokens: undefined,
-  estimated: undefined,
+  ...NO_LINE_USAGE,
   chargedMicros: undefined,
   firstByteMs: undefined,
   stream: undefined,
-  status: undefined,
   error: undefined,
   cause: undefined,
 })

@@ -4,7 +4,7 @@ import { clientAuth, readCredential } from '../../src/auth/client.ts'
 import { hashSecret } from '../../src/auth/secret.ts'
 import { errorReply } from '../../src/entrance/error-reply.ts'
 import { rateLimited } from '../../src/errors.ts'
-import type { Token } from '../../src/stores/contracts/token-store.ts'
+import type { Token } from '../../src/stores/contracts/tokens.ts'
 
 const NOW = 1_800_000_000_000
 

@@ -2,7 +2,7 @@ import t from 'tap'
 import { askOf, type Owner } from '../stores/folders.ts'
 import { newToken, type OpenedStore, usageOf } from './token-store.ts'
 
-/** What every driver must do when an answer is marked; `open` is the same as for `tokenStoreContract`. */
+/** What every driver must do when an answer is marked; `open` is the same as for `accountsContract`. */
 export function answerMarksContract(name: string, open: (test: Owner) => Promise<OpenedStore>): void {
   t.test(
     `${name}: an answer marked twice at once costs its first least when the process dies`,

@@ -141,7 +141,7 @@ export interface Histories {
   steps: number
 }
 
-/** Random histories of the whole contract against a model of it; `open` as for `tokenStoreContract`. */
+/** Random histories of the whole contract against a model of it; `open` as for `accountsContract`. */
 export function tokenHistories(
   name: string,
   open: (test: Owner) => Promise<OpenedStore>,

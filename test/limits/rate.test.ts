@@ -5,7 +5,7 @@ import { clientAuth } from '../../src/auth/client.ts'
 import { errorReply } from '../../src/entrance/error-reply.ts'
 import { addressLimit } from '../../src/limits/address.ts'
 import { type RateOptions, rateLimit, writeDuration } from '../../src/limits/rate.ts'
-import type { Token } from '../../src/stores/contracts/token-store.ts'
+import type { Token } from '../../src/stores/contracts/tokens.ts'
 
 const MIDNIGHT = Date.UTC(2027, 0, 2)
 

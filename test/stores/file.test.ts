@@ -5,11 +5,13 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
 import { openStores } from '../../src/stores/open.ts'
+import { accountsContract } from '../contract/accounts.ts'
 import { answerMarksContract } from '../contract/answer-marks.ts'
 import { idempotencyContract } from '../contract/idempotency.ts'
-import { tokenChangesContract } from '../contract/token-changes.ts'
+import { placesContract } from '../contract/places.ts'
 import { tokenHistories } from '../contract/token-histories.ts'
-import { newToken, tokenStoreContract, usageOf } from '../contract/token-store.ts'
+import { newToken, usageOf } from '../contract/token-store.ts'
+import { tokensContract } from '../contract/tokens.ts'
 import { askOf, crashedCopy, folder, type Owner, openIn } from './folders.ts'
 
 const open = async (test: Owner) => {
@@ -24,8 +26,9 @@ const open = async (test: Owner) => {
   return { store, reopen }
 }
 
-tokenStoreContract('file', open)
-tokenChangesContract('file', open)
+tokensContract('file', open)
+accountsContract('file', open)
+placesContract('file', open)
 answerMarksContract('file', open)
 tokenHistories('file', open, { runs: 60, steps: 60 })
 idempotencyContract('file', async (test) => {

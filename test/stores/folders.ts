@@ -3,7 +3,8 @@ import { cpSync, existsSync, mkdirSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { HoldRequest, TokenStore } from '../../src/stores/contracts/token-store.ts'
+import type { HoldRequest } from '../../src/stores/contracts/accounts.ts'
+import type { TokenStore } from '../../src/stores/contracts/token-store.ts'
 import { openStores } from '../../src/stores/open.ts'
 
 export interface Owner {

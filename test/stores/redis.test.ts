@@ -4,11 +4,12 @@ import { Redis } from 'ioredis'
 import t from 'tap'
 import { readRedisUrl } from '../../src/config/env/redis-url.ts'
 import { openStores } from '../../src/stores/open.ts'
+import { accountsContract } from '../contract/accounts.ts'
 import { answerMarksContract } from '../contract/answer-marks.ts'
 import { idempotencyContract } from '../contract/idempotency.ts'
-import { tokenChangesContract } from '../contract/token-changes.ts'
+import { placesContract } from '../contract/places.ts'
 import { tokenHistories } from '../contract/token-histories.ts'
-import { tokenStoreContract } from '../contract/token-store.ts'
+import { tokensContract } from '../contract/tokens.ts'
 import { startRedis } from '../support/redis.ts'
 import { startProxy } from '../support/tcp-proxy.ts'
 import { folder, type Owner } from './folders.ts'
@@ -67,8 +68,9 @@ const onlyOneLeft = async (redisPrefix: string) => {
   while ((await eye.zcard(`{${redisPrefix}}:replicas`)) > 1) await wait(20)
 }
 
-tokenStoreContract('redis', open)
-tokenChangesContract('redis', open)
+tokensContract('redis', open)
+accountsContract('redis', open)
+placesContract('redis', open)
 answerMarksContract('redis', open)
 tokenHistories('redis', open, { runs: 40, steps: 60 })
 idempotencyContract('redis', async (test) => {

@@ -4,11 +4,11 @@ import { DatabaseSync } from 'node:sqlite'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import { readRedisUrl } from '../../src/config/env/redis-url.ts'
-import type { UsageSink } from '../../src/stores/contracts/usage-sink.ts'
 import { openStores, type StoreSettings, type Stores } from '../../src/stores/open.ts'
 import { openPostgresUsage } from '../../src/stores/sql/postgres-usage.ts'
 import { openSqliteUsage } from '../../src/stores/sql/sqlite-usage.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
+import { usageLogContract } from '../contract/usage-log.ts'
 import { waitUntil } from '../support/journey.ts'
 import { startPostgres } from '../support/postgres.ts'
 import { startRedis } from '../support/redis.ts'
@@ -62,37 +62,8 @@ t.test('rows of all replicas end up in usage.sqlite, each once', async (test) =>
   })
 })
 
-const sinks: [string, (test: Owner) => Promise<UsageSink>, () => Promise<unknown>][] = []
-let sqliteDir = ''
-sinks.push([
-  'SQLite',
-  async (test) => {
-    sqliteDir = await folder(test)
-    return openSqliteUsage(sqliteDir)
-  },
-  async () => {
-    const db = new DatabaseSync(join(sqliteDir, 'usage.sqlite'), { readOnly: true })
-    const found = db.prepare(SUMS).get()
-    db.close()
-    return found
-  },
-])
-sinks.push(['PostgreSQL', () => openPostgresUsage(postgres.url), async () => (await postgres.query(SUMS))[0]])
-
-for (const [name, open, sums] of sinks)
-  t.test(`${name}: what is delivered twice, even at once, is one row`, async (test) => {
-    const sink = await open(test)
-    test.teardown(() => sink.close())
-    const entries = Array.from({ length: 50 }, (_, n) => ({
-      key: `a:${n}`,
-      chargedMicros: 2,
-      row: usageOf('tok', 2),
-    }))
-    await Promise.all([sink.write(entries), sink.write(entries)])
-    await sink.write(entries.slice(10))
-    await sink.write([...entries.slice(0, 1), { key: 'b:1', chargedMicros: 5, row: usageOf('tok', 5) }])
-    test.match(JSON.stringify(await sums()).replaceAll('"', ''), '{n:51,charged:105}')
-  })
+usageLogContract('SQLite', async (test) => openSqliteUsage(await folder(test)))
+usageLogContract('PostgreSQL', () => openPostgresUsage(postgres.url))
 
 t.test('while PostgreSQL is down rows wait in Redis, up to a number; money is not touched', async (test) => {
   const [dbDir, redisPrefix] = [await folder(test), randomUUID()]

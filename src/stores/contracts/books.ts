@@ -1,4 +1,5 @@
-import type { Credits } from './token-store.ts'
+import type { Credits } from './accounts.ts'
+import type { Token } from './tokens.ts'
 
 /** One token's sums, as one snapshot of the store has them. */
 export interface Book extends Credits {
@@ -14,4 +15,17 @@ export interface Books {
   books: readonly Book[]
   /** What is wrong beyond a sum: one sentence each. */
   faults: readonly string[]
+}
+
+/** A token with all that belongs to it while nothing is held. */
+export interface DumpedAccount {
+  token: Token
+  creditedMicros: number
+  chargedMicros: number
+}
+
+/** A whole store at rest, on its way into another one. */
+export interface Dump {
+  masterId: string | undefined
+  accounts: readonly DumpedAccount[]
 }

@@ -11,3 +11,6 @@ export class StoreError extends Error {
     this.reason = reason
   }
 }
+
+/** Tells the operator what went wrong where no request waits for it; no field holds a secret. */
+export type Warn = (fields: object, text: string) => void

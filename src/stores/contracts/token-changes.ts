@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { invalidRequest } from '../../errors.ts'
-import type { Adjustment, NewToken, Rotation, Token } from './token-store.ts'
+import type { Adjustment } from './accounts.ts'
+import type { NewToken, Rotation, Token } from './tokens.ts'
 
 // What is done to a token's record, whichever driver keeps it. Where nothing changes the record itself comes back.
 

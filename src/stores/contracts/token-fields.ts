@@ -1,5 +1,5 @@
 import { isRecord } from '../../json.ts'
-import type { Token } from './token-store.ts'
+import type { Token } from './tokens.ts'
 
 type Check = (value: unknown) => boolean
 

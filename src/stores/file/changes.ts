@@ -1,4 +1,5 @@
 import { balanceTooSmall, idempotencyMismatch } from '../../errors.ts'
+import type { Adjustment } from '../contracts/accounts.ts'
 import {
   checkAdjustment,
   disabled,
@@ -7,46 +8,46 @@ import {
   revoked,
   rotated,
 } from '../contracts/token-changes.ts'
-import type { Adjustment, Rotation, Token } from '../contracts/token-store.ts'
+import type { Rotation, Token } from '../contracts/tokens.ts'
 import type { Ledger } from './ledger.ts'
 import type { TokenRecord } from './token-record.ts'
-import type { Changed, TokenBook } from './tokens.ts'
+import type { Changed, TokenRegistry } from './tokens.ts'
 
 /** Everything that is done to a token after it was made; each durable when it resolves. */
-export function openChanges(book: TokenBook, ledger: Ledger) {
+export function openChanges(registry: TokenRegistry, ledger: Ledger) {
   const change = async (id: string, alter: (token: Token) => Token): Promise<Token | undefined> =>
-    (await book.change(id, (record) => altered(record, alter))).record
+    (await registry.change(id, (record) => altered(record, alter))).record
   return {
     revoke: (tokenId: string, at: number) => change(tokenId, (token) => revoked(token, at)),
     disable: (tokenId: string, at: number) => change(tokenId, (token) => disabled(token, at)),
     enable: (tokenId: string) => change(tokenId, enabled),
     rotate: (rotation: Rotation) => change(rotation.tokenId, (token) => rotated(token, rotation)),
-    adjust: openAdjust(book, ledger),
+    adjust: openAdjust(registry, ledger),
   }
 }
 
-/** The credits are the book's own. */
+/** The credits are the registry's own. */
 export function altered(record: TokenRecord, alter: (token: Token) => Token): TokenRecord {
   const after = alter(record)
   return after === record ? record : { ...after, creditedMicros: record.creditedMicros }
 }
 
 /** One change for each operation id, also when it is asked for twice at once. */
-function openAdjust(book: TokenBook, ledger: Ledger) {
+function openAdjust(registry: TokenRegistry, ledger: Ledger) {
   const running = new Map<string, { ask: Adjustment; made: Promise<Changed> }>()
   return async (ask: Adjustment): Promise<Token | undefined> => {
     checkAdjustment(ask)
     const { operationId, tokenId } = ask
-    const token = book.byId(tokenId)
+    const token = registry.byId(tokenId)
     if (token === undefined) return undefined
-    const other = running.get(operationId)?.ask ?? book.operation(operationId)
+    const other = running.get(operationId)?.ask ?? registry.operation(operationId)
     if (other !== undefined && (other.tokenId !== tokenId || other.micros !== ask.micros))
       throw idempotencyMismatch('This operation id was used for another change: choose a new one')
     const same = running.get(operationId)
     if (same !== undefined) return (await same.made).record
     if (other !== undefined) return token
     if (ask.micros > 0) refuseRevoked(token)
-    const made = ask.micros > 0 ? topUp(book, ledger, ask) : debit(book, ledger, ask)
+    const made = ask.micros > 0 ? topUp(registry, ledger, ask) : debit(registry, ledger, ask)
     running.set(operationId, { ask, made })
     try {
       return (await made).record
@@ -57,14 +58,14 @@ function openAdjust(book: TokenBook, ledger: Ledger) {
 }
 
 /** Durable first: what is not on the disk cannot be spent. */
-async function topUp(book: TokenBook, ledger: Ledger, ask: Adjustment): Promise<Changed> {
-  const made = await write(book, ask)
+async function topUp(registry: TokenRegistry, ledger: Ledger, ask: Adjustment): Promise<Changed> {
+  const made = await write(registry, ask)
   if (made.isNew) ledger.credit(ask.tokenId, ask.micros)
   return made
 }
 
-/** The amount leaves the balance first: what is being taken away cannot be spent meanwhile. */
-async function debit(book: TokenBook, ledger: Ledger, ask: Adjustment): Promise<Changed> {
+/** Out of the balance first: what is being taken away cannot be spent meanwhile. */
+async function debit(registry: TokenRegistry, ledger: Ledger, ask: Adjustment): Promise<Changed> {
   const { tokenId, micros } = ask
   const balanceMicros = ledger.credits(tokenId)?.balanceMicros ?? 0
   if (balanceMicros < -micros)
@@ -73,18 +74,18 @@ async function debit(book: TokenBook, ledger: Ledger, ask: Adjustment): Promise<
     )
   ledger.credit(tokenId, micros)
   try {
-    return await write(book, ask)
+    return await write(registry, ask)
   } catch (error) {
     // The file may hold the debit all the same: until that is certain the credits stay out of reach.
-    void book.whole().then(() => ledger.credit(tokenId, -micros))
+    void registry.whole().then(() => ledger.credit(tokenId, -micros))
     throw error
   }
 }
 
-function write(book: TokenBook, { operationId, tokenId, micros, at }: Adjustment): Promise<Changed> {
+function write(registry: TokenRegistry, { operationId, tokenId, micros, at }: Adjustment): Promise<Changed> {
   const add = (token: TokenRecord): TokenRecord => ({
     ...token,
     creditedMicros: token.creditedMicros + micros,
   })
-  return book.change(tokenId, add, { id: operationId, tokenId, micros, at })
+  return registry.change(tokenId, add, { id: operationId, tokenId, micros, at })
 }

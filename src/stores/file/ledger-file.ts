@@ -3,9 +3,13 @@ import { chmodSync, closeSync, existsSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { errorText } from '../../errors.ts'
 import { StoreError } from '../contracts/store-error.ts'
+import { USAGE_COLUMNS, type UsageColumn } from '../contracts/usage-columns.ts'
+import { replaceFile } from '../durable-file.ts'
+import { sweepTemporary } from '../folder.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { openSqlite, prepareTransaction } from '../sql/sqlite.ts'
-import { createTables, LEDGER_VERSION } from './ledger-schema.ts'
+import { addColumns, createTables, LEDGER_VERSION } from './ledger-schema.ts'
+import { TOKENS_FILE } from './tokens.ts'
 
 export const LEDGER_FILE = 'usage.sqlite'
 
@@ -18,10 +22,16 @@ export interface LedgerFile {
   storeId: string
   /** False until both files were written once: only then may `tokens.json` be missing. */
   isInitialised: boolean
+  /** Of its usage rows. */
+  columns: readonly UsageColumn[]
 }
 
 /** Opens `usage.sqlite`; `storeId` is what `tokens.json` says, undefined when there is none. */
-export function openLedgerFile(dbDir: string, storeId: string | undefined): LedgerFile {
+export function openLedgerFile(
+  dbDir: string,
+  storeId: string | undefined,
+  columns: readonly UsageColumn[] = USAGE_COLUMNS,
+): LedgerFile {
   const path = join(dbDir, LEDGER_FILE)
   if (storeId !== undefined && !existsSync(path)) {
     throw new StoreError('damaged', `"${path}" is gone, though tokens.json is there: ${RESTORE}`)
@@ -33,19 +43,21 @@ export function openLedgerFile(dbDir: string, storeId: string | undefined): Ledg
     closeSync(openSync(path, 'a', 0o600))
     chmodSync(path, 0o600)
     db = openSqlite(path)
-    return readLedgerFile(db, path, storeId)
+    return readLedgerFile({ db, path, columns }, storeId)
   } catch (cause) {
     if (db?.isOpen) db.close()
     throw ledgerError(path, cause)
   }
 }
 
-function readLedgerFile(db: Sqlite, path: string, storeId: string | undefined): LedgerFile {
+type Opened = Pick<LedgerFile, 'db' | 'path' | 'columns'>
+
+function readLedgerFile({ db, path, columns }: Opened, storeId: string | undefined): LedgerFile {
   db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL')
   const isEmpty = db.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').get() === undefined
   if (isEmpty && storeId === undefined) {
-    prepareTransaction(db)(() => createTables(db, randomUUID()))
-    // The ledger must be on the disk before tokens.json is, else a power cut right now would look like a lost ledger.
+    prepareTransaction(db)(() => createTables(db, randomUUID(), columns))
+    // On the disk before tokens.json is, else a power cut right now would look like a lost ledger.
     db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
   }
   const rows = db.prepare('SELECT key, value FROM meta').all()
@@ -59,7 +71,8 @@ function readLedgerFile(db: Sqlite, path: string, storeId: string | undefined): 
     const tokens = join(path, '..', 'tokens.json')
     throw new StoreError('damaged', `"${tokens}" is gone, though usage.sqlite is there: ${RESTORE}`)
   }
-  return { db, path, storeId: own, isInitialised }
+  addColumns(db, columns)
+  return { db, path, storeId: own, isInitialised, columns }
 }
 
 // Primary result codes that speak of the disk or the rights, not of what the file holds.
@@ -77,4 +90,22 @@ export function ledgerError(path: string, cause: unknown): StoreError {
     return new StoreError('unusable', text, { cause })
   }
   return new StoreError('damaged', `"${path}" is damaged or foreign (${reason}): ${RESTORE}`, { cause })
+}
+
+export const STORE_MARKER = 'store.json'
+
+/** Throws a `StoreError` when a store was here and nothing of it is left: it must not look like a new folder. */
+export function refuseVanished(dbDir: string): void {
+  const isThere = (name: string): boolean => existsSync(join(dbDir, name))
+  if (!isThere(STORE_MARKER) || isThere(TOKENS_FILE) || isThere(LEDGER_FILE)) return
+  const text = `${TOKENS_FILE} and ${LEDGER_FILE} are gone from "${dbDir}", though "${STORE_MARKER}" says that they were there: restore both from the latest backup, or remove "${STORE_MARKER}" to begin anew`
+  throw new StoreError('damaged', text)
+}
+
+/** From now on a store that vanishes is found out. Durable when it resolves. */
+export async function markStore(dbDir: string, storeId: string): Promise<void> {
+  const path = join(dbDir, STORE_MARKER)
+  if (existsSync(path)) return
+  await sweepTemporary(dbDir, STORE_MARKER)
+  await replaceFile(path, JSON.stringify({ storeId }))
 }

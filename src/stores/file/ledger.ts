@@ -1,10 +1,15 @@
 import { storeUnavailable } from '../../errors.ts'
-import { checkMicros } from '../contracts/micros.ts'
-import type { Credits, Hold, HoldRequest, Settlement, UsageRow } from '../contracts/token-store.ts'
-import { usageValues } from '../contracts/usage-values.ts'
+import {
+  type Credits,
+  checkMicros,
+  type Hold,
+  type HoldRequest,
+  type Settlement,
+} from '../contracts/accounts.ts'
+import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
-import type { Accounts } from './accounts.ts'
-import { buildAccounts } from './accounts.ts'
+import type { Balances } from './balances.ts'
+import { buildBalances } from './balances.ts'
 import type { GroupCommit, Write } from './group-commit.ts'
 import { openGroupCommit } from './group-commit.ts'
 import type { LedgerFile } from './ledger-file.ts'
@@ -45,7 +50,7 @@ export class Ledger {
   readonly #writes: Writes
   readonly #commits: GroupCommit
   readonly #walSync: WalSync
-  readonly #accounts: Accounts = buildAccounts()
+  readonly #balances: Balances = buildBalances()
   readonly #open = new Map<number, OpenHold>()
   // A ring: a Map that forgets its oldest key slows down with each key it has forgotten.
   readonly #ended: (Ended | undefined)[] = []
@@ -55,13 +60,13 @@ export class Ledger {
   #isClosed = false
 
   /** Settles what a dead process has left, and knows every balance; throws a `StoreError`. */
-  constructor({ db, path }: LedgerFile, tokens: readonly TokenRecord[]) {
+  constructor({ db, path, columns }: LedgerFile, tokens: readonly TokenRecord[]) {
     this.#db = db
     try {
-      this.#writes = prepareWrites(db)
+      this.#writes = prepareWrites(db, columns)
       const charged = readCharged(db, this.#writes, tokens)
       for (const { id, creditedMicros } of tokens)
-        this.#accounts.open(id, creditedMicros, charged.get(id) ?? 0)
+        this.#balances.open(id, creditedMicros, charged.get(id) ?? 0)
     } catch (cause) {
       throw ledgerError(path, cause)
     }
@@ -84,12 +89,12 @@ export class Ledger {
   }
 
   openAccount(tokenId: string, creditedMicros: number): void {
-    this.#accounts.open(tokenId, creditedMicros, 0)
+    this.#balances.open(tokenId, creditedMicros, 0)
   }
 
   /** To be called after a top-up, or before a debit that the balance covers. */
   credit(tokenId: string, micros: number): void {
-    this.#accounts.credit(tokenId, micros)
+    this.#balances.credit(tokenId, micros)
   }
 
   /** Writes with the next charges, after all that was written before; false: there is no room for it. */
@@ -100,7 +105,7 @@ export class Ledger {
   }
 
   credits(tokenId: string): Credits | undefined {
-    return this.#accounts.credits(tokenId)
+    return this.#balances.credits(tokenId)
   }
 
   /** A hold is in memory alone: until an answer begins there is nothing that a crash could leave unpaid. */
@@ -108,11 +113,11 @@ export class Ledger {
     checkMicros('micros', micros)
     checkMicros('leastMicros', leastMicros)
     if (!this.isReady()) throw storeUnavailable('The balance cannot be written just now: try again')
-    const granted = this.#accounts.hold(tokenId, micros, leastMicros)
+    const granted = this.#balances.hold(tokenId, micros, leastMicros)
     if (granted === undefined) return undefined
     const id = this.#nextId++
     this.#open.set(id, { tokenId, micros: granted, isMarked: false })
-    return { id, tokenId, micros: granted, balanceMicros: this.#accounts.balanceMicros(tokenId) }
+    return { id, tokenId, micros: granted, balanceMicros: this.#balances.balanceMicros(tokenId) }
   }
 
   markAnswered(holdId: number, leastMicros: number, row: UsageRow): void {
@@ -153,15 +158,15 @@ export class Ledger {
 
   /** Charges now, in memory; the write that follows puts it on record. */
   #end(holdId: number, { tokenId, micros, isMarked }: OpenHold, { row, resolve, reject }: Ending): Write {
-    const chargedMicros = this.#accounts.charge(tokenId, micros, row.costMicros)
-    const settlement = { chargedMicros, balanceMicros: this.#accounts.balanceMicros(tokenId) }
+    const chargedMicros = this.#balances.charge(tokenId, micros, row.costMicros)
+    const settlement = { chargedMicros, balanceMicros: this.#balances.balanceMicros(tokenId) }
     this.#open.delete(holdId)
     this.#remember({ holdId, tokenId, chargedMicros })
-    const values = usageValues(row.tokenId === tokenId ? row : { ...row, tokenId }, chargedMicros)
+    const charged = row.tokenId === tokenId ? row : { ...row, tokenId }
     return {
       apply: () => {
         if (isMarked) this.#writes.unhold.run(holdId)
-        this.#writes.usage.run(...values)
+        this.#writes.usage(charged, chargedMicros)
         if (chargedMicros > 0) this.#charges.set(tokenId, (this.#charges.get(tokenId) ?? 0) + chargedMicros)
       },
       done: () => resolve(settlement),
@@ -190,7 +195,7 @@ export class Ledger {
     const isKnown = ended?.holdId === holdId
     return {
       chargedMicros: isKnown ? ended.chargedMicros : 0,
-      balanceMicros: this.#accounts.balanceMicros(isKnown ? ended.tokenId : row.tokenId),
+      balanceMicros: this.#balances.balanceMicros(isKnown ? ended.tokenId : row.tokenId),
     }
   }
 

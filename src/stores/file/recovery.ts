@@ -1,5 +1,4 @@
-import type { UsageRow } from '../contracts/token-store.ts'
-import { usageValues } from '../contracts/usage-values.ts'
+import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { prepareTransaction } from '../sql/sqlite.ts'
 import type { Writes } from './ledger-schema.ts'
@@ -38,7 +37,7 @@ function settleLeftHolds(db: Sqlite, writes: Writes, { charged, tokens }: Charge
       const chargedMicros = Math.min(amount(hold.least_micros), left)
       charged.set(tokenId, before + chargedMicros)
       if (chargedMicros > 0) writes.charge.run(tokenId, chargedMicros)
-      writes.usage.run(...usageValues({ ...row, tokenId, estimated: true }, chargedMicros))
+      writes.usage({ ...row, tokenId, estimated: true }, chargedMicros)
     }
     db.exec('DELETE FROM holds')
   })

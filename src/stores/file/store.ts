@@ -1,23 +1,23 @@
 import { notFound } from '../../errors.ts'
+import { type Credits, checkMicros } from '../contracts/accounts.ts'
 import { DEFAULT_KEY_LIMITS, type IdempotencyStore, type KeyLimits } from '../contracts/idempotency.ts'
-import { checkMicros } from '../contracts/micros.ts'
+import type { Places } from '../contracts/places.ts'
 import { makeTokenId, renewed } from '../contracts/token-changes.ts'
-import type { Credits, NewToken, TokenStore } from '../contracts/token-store.ts'
+import type { TokenStore } from '../contracts/token-store.ts'
+import type { NewToken } from '../contracts/tokens.ts'
 import { openFolder } from '../folder.ts'
 import { altered, openChanges } from './changes.ts'
-import { type KeysOptions, openKeys } from './keys.ts'
+import { type ClaimsOptions, openClaims } from './claims.ts'
 import { Ledger } from './ledger.ts'
 import type { LedgerFile } from './ledger-file.ts'
-import { ledgerError, openLedgerFile } from './ledger-file.ts'
+import { ledgerError, markStore, openLedgerFile, refuseVanished } from './ledger-file.ts'
 import type { Lock } from './lock.ts'
 import { takeLock } from './lock.ts'
-import { createPlaces } from './places.ts'
-import { markStore, refuseVanished } from './store-marker.ts'
-import type { TokenBook } from './tokens.ts'
-import { createTokenBook, readTokenBook } from './tokens.ts'
+import type { TokenRegistry } from './tokens.ts'
+import { createTokenRegistry, readTokenRegistry } from './tokens.ts'
 
 interface Parts {
-  book: TokenBook
+  registry: TokenRegistry
   ledger: Ledger
   lock: Lock
 }
@@ -38,13 +38,13 @@ export async function openFileStore(
   let file: LedgerFile | undefined
   try {
     refuseVanished(dbDir)
-    const found = await readTokenBook(dbDir)
+    const found = await readTokenRegistry(dbDir)
     file = openLedgerFile(dbDir, found?.storeId)
-    const book = found ?? (await createTokenBook(dbDir, file.storeId))
-    const ledger = new Ledger(file, book.all())
+    const registry = found ?? (await createTokenRegistry(dbDir, file.storeId))
+    const ledger = new Ledger(file, registry.all())
     const keys = finishOpening({ dbDir, ledger, limits }, file)
     await markStore(dbDir, file.storeId)
-    return { tokens: buildStore({ book, ledger, lock }), keys }
+    return { tokens: buildStore({ registry, ledger, lock }), keys }
   } catch (error) {
     if (file?.db.isOpen) file.db.close()
     lock.release()
@@ -53,11 +53,11 @@ export async function openFileStore(
 }
 
 function finishOpening(
-  options: Omit<KeysOptions, 'db'>,
+  options: Omit<ClaimsOptions, 'db'>,
   { db, path, isInitialised }: LedgerFile,
 ): IdempotencyStore {
   try {
-    const keys = openKeys({ ...options, db })
+    const keys = openClaims({ ...options, db })
     if (!isInitialised) options.ledger.setInitialised()
     return keys
   } catch (cause) {
@@ -65,36 +65,34 @@ function finishOpening(
   }
 }
 
-function buildStore({ book, ledger, lock }: Parts): TokenStore {
+function buildStore({ registry, ledger, lock }: Parts): TokenStore {
   const mint = async (token: NewToken, options?: { isMaster: boolean }) => {
     checkMicros('creditedMicros', token.creditedMicros)
-    const record = await book.put({ ...token, id: makeTokenId(), createdAt: Date.now() }, options)
+    const record = await registry.put({ ...token, id: makeTokenId(), createdAt: Date.now() }, options)
     ledger.openAccount(record.id, record.creditedMicros)
     return record
   }
-  const places = createPlaces()
-  const findMaster = () => book.byId(book.masterId() ?? '')
+  const findMaster = () => registry.byId(registry.masterId() ?? '')
   return {
-    find: async (hash) => book.byHash(hash),
-    list: async () => book.all(),
+    find: async (hash) => registry.byHash(hash),
+    list: async () => registry.all(),
     mint: (token) => mint(token),
     putMaster: async (token) => {
       const before = findMaster()
       if (before === undefined) return mint(token, { isMaster: true })
       const isSame = before.hash === token.hash && before.prefix === token.prefix
-      return isSame ? before : book.put(altered(before, (old) => renewed(old, token)))
+      return isSame ? before : registry.put(altered(before, (old) => renewed(old, token)))
     },
     master: async () => findMaster(),
-    ...openChanges(book, ledger),
-    enter: async (tokenId, most) => places.enter(tokenId, most),
-    leave: places.leave,
+    ...openChanges(registry, ledger),
+    ...createPlaces(),
     credits: async (tokenId) => creditsOf(ledger, tokenId),
     hold: (ask) => ledger.hold(ask),
     markAnswered: (holdId, leastMicros, row) => ledger.markAnswered(holdId, leastMicros, row),
     settle: (holdId, row) => ledger.settle(holdId, row),
-    isReady: () => ledger.isReady() && book.isWhole(),
+    isReady: () => ledger.isReady() && registry.isWhole(),
     close: async () => {
-      await book.close()
+      await registry.close()
       ledger.close()
       lock.release()
     },
@@ -105,4 +103,23 @@ function creditsOf(ledger: Ledger, tokenId: string): Credits {
   const credits = ledger.credits(tokenId)
   if (credits === undefined) throw notFound(`There is no token with the id "${tokenId}"`)
   return credits
+}
+
+/** In memory: they die with the process. */
+function createPlaces(): Places {
+  const taken = new Map<string, Set<string>>()
+  let count = 0
+  return {
+    enter: async (tokenId, most) => {
+      const running = taken.get(tokenId) ?? new Set()
+      if (running.size >= most) return undefined
+      const id = String(++count)
+      taken.set(tokenId, running.add(id))
+      return { id, tokenId }
+    },
+    leave: ({ id, tokenId }) => {
+      const running = taken.get(tokenId)
+      if (running?.delete(id) && running.size === 0) taken.delete(tokenId)
+    },
+  }
 }

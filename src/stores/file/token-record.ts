@@ -1,6 +1,6 @@
 import { isRecord } from '../../json.ts'
 import { badFieldOf, isAmount, isName } from '../contracts/token-fields.ts'
-import type { Token } from '../contracts/token-store.ts'
+import type { Token } from '../contracts/tokens.ts'
 
 /** A token as `tokens.json` keeps it. */
 export interface TokenRecord extends Token {

@@ -1,6 +1,6 @@
 import type { Low } from 'lowdb'
 import { storeUnavailable } from '../../errors.ts'
-import { OPERATION_MEMORY_MS } from '../contracts/token-store.ts'
+import { OPERATION_MEMORY_MS } from '../contracts/accounts.ts'
 import { UncertainWrite } from '../durable-file.ts'
 import { createHealing } from './healing.ts'
 import { buildTokenIndex, type TokenIndex } from './token-index.ts'

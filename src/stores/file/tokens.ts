@@ -14,7 +14,7 @@ import { openTokenWriter } from './token-writer.ts'
 export const TOKENS_FILE = 'tokens.json'
 
 /** The tokens in memory, and the one way to change them: durably, or not at all. */
-export interface TokenBook {
+export interface TokenRegistry {
   storeId: string
   byHash(hash: string): TokenRecord | undefined
   byId(id: string): TokenRecord | undefined
@@ -39,7 +39,7 @@ export interface Changed {
 }
 
 /** Reads `tokens.json`; undefined when there is none. */
-export async function readTokenBook(dbDir: string): Promise<TokenBook | undefined> {
+export async function readTokenRegistry(dbDir: string): Promise<TokenRegistry | undefined> {
   const path = join(dbDir, TOKENS_FILE)
   const low = new Low(durableFile<TokensFile>(path, readTokensFile), { version: 1, storeId: '', tokens: [] })
   try {
@@ -50,11 +50,11 @@ export async function readTokenBook(dbDir: string): Promise<TokenBook | undefine
     const text = `"${path}" cannot be read (${reason}): restore it, together with usage.sqlite, from the latest backup`
     throw new StoreError('damaged', text, { cause })
   }
-  return low.data.storeId === '' ? undefined : openBook(low)
+  return low.data.storeId === '' ? undefined : openRegistry(low)
 }
 
 /** Writes a first, empty `tokens.json`. */
-export async function createTokenBook(dbDir: string, storeId: string): Promise<TokenBook> {
+export async function createTokenRegistry(dbDir: string, storeId: string): Promise<TokenRegistry> {
   const path = join(dbDir, TOKENS_FILE)
   const low = new Low<TokensFile>(durableFile(path, readTokensFile), { version: 1, storeId, tokens: [] })
   try {
@@ -64,10 +64,10 @@ export async function createTokenBook(dbDir: string, storeId: string): Promise<T
     const text = `"${path}" cannot be written (${reason}): make it writable for this user, on a disk with free space`
     throw new StoreError('unusable', text, { cause })
   }
-  return openBook(low)
+  return openRegistry(low)
 }
 
-function openBook(low: Low<TokensFile>): TokenBook {
+function openRegistry(low: Low<TokensFile>): TokenRegistry {
   const index = buildTokenIndex(low.data.tokens)
   let masterId = low.data.master
   const writer = openTokenWriter(low, ({ record, isMaster }) => {

@@ -1,17 +1,15 @@
 import { existsSync } from 'node:fs'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Dump, DumpedAccount } from '../contracts/accounts-dump.ts'
-import type { UsageRow } from '../contracts/token-store.ts'
-import { usageValues } from '../contracts/usage-values.ts'
+import type { Dump, DumpedAccount } from '../contracts/books.ts'
+import { NO_ROW, type UsageRow } from '../contracts/usage-columns.ts'
 import { durableFile } from '../durable-file.ts'
 import { openFolder, syncFolder } from '../folder.ts'
 import { prepareTransaction } from '../sql/sqlite.ts'
 import { ANSWERS_FOLDER } from './answer-files.ts'
-import { LEDGER_FILE, openLedgerFile } from './ledger-file.ts'
+import { LEDGER_FILE, openLedgerFile, STORE_MARKER } from './ledger-file.ts'
 import { prepareWrites } from './ledger-schema.ts'
 import { takeLock } from './lock.ts'
-import { STORE_MARKER } from './store-marker.ts'
 import { readTokensFile, type TokensFile } from './token-record.ts'
 import { TOKENS_FILE } from './tokens.ts'
 
@@ -19,14 +17,14 @@ import { TOKENS_FILE } from './tokens.ts'
 export async function writeFiles(folder: string, { masterId, accounts }: Dump): Promise<void> {
   await rm(folder, { recursive: true, force: true })
   await mkdir(folder, { mode: 0o700 })
-  const { db, storeId } = openLedgerFile(folder, undefined)
+  const { db, storeId, columns } = openLedgerFile(folder, undefined)
   try {
-    const writes = prepareWrites(db)
+    const writes = prepareWrites(db, columns)
     prepareTransaction(db)(() => {
       for (const { token, chargedMicros } of accounts) {
         if (chargedMicros === 0) continue
         writes.charge.run(token.id, chargedMicros)
-        writes.usage.run(...usageValues(sumRow(token), chargedMicros))
+        writes.usage(sumRow(token), chargedMicros)
       }
       writes.meta.run('initialised', '1')
     })
@@ -45,26 +43,12 @@ export async function writeFiles(folder: string, { masterId, accounts }: Dump): 
 
 /** One row for all that was charged before: its own rows stay where they are. */
 const sumRow = ({ id, user }: DumpedAccount['token']): UsageRow => ({
+  ...NO_ROW,
   requestId: `moved_${id}`,
   tokenId: id,
   user,
-  model: '',
-  provider: '',
-  modelUsed: '',
   endpoint: 'store-move',
   status: 200,
-  inputTokens: 0,
-  cachedTokens: 0,
-  outputTokens: 0,
-  reasoningTokens: 0,
-  seconds: 0,
-  characters: 0,
-  images: 0,
-  estimated: false,
-  costMicros: 0,
-  latencyMs: 0,
-  firstByteMs: 0,
-  attempts: 0,
   at: Date.now(),
 })
 

@@ -1,6 +1,6 @@
 import type { RedisAddress } from '../../config/env/redis-url.ts'
 import type { Book, Books } from '../contracts/books.ts'
-import type { Token } from '../contracts/token-store.ts'
+import type { Token } from '../contracts/tokens.ts'
 import { buildClient } from './client.ts'
 import { connect } from './establish.ts'
 import { buildKeys } from './keys.ts'

@@ -7,12 +7,12 @@ import {
   type KeptAnswer,
   type KeyedRequest,
   type KeyLimits,
+  type LargeAnswers,
   SMALL_ANSWER_BYTES,
 } from '../contracts/idempotency.ts'
-import type { LargeAnswers } from '../contracts/large-answers.ts'
-import type { Later } from './later.ts'
+import type { Context } from './context.ts'
+import type { Retries } from './link.ts'
 import type { MemoryWatch } from './memory-watch.ts'
-import type { Tools } from './tools.ts'
 
 const MOST_TRIES = 3
 /** What answers may take of a Redis whose memory is not limited, and of one whose memory is. */
@@ -24,8 +24,8 @@ const TOKENS_AT_LEAST = 8
 const SHORT_SHARE = 100
 
 export interface ClaimsOptions {
-  tools: Tools
-  later: Later
+  context: Context
+  retries: Retries
   memory: MemoryWatch
   limits: KeyLimits
   /** Undefined: only small answers are kept. */
@@ -44,13 +44,13 @@ type End = { state: 'free' | 'answered'; answer: string; largeId: string }
 
 /** Clients' idempotency keys: one claim over all replicas. */
 export function openClaims(options: ClaimsOptions): IdempotencyStore {
-  const { tools, later } = options
-  const { link, owner } = tools
+  const { context, retries } = options
+  const { link, owner } = context
   let nextId = 1
   const end = (claimId: string, how: End) => {
     const [tokenId = '', keyHash = '', claim = '', requestId = ''] = claimId.split(' ')
     let { answer } = how
-    return later.do(() => {
+    return retries.do(() => {
       // What waits for Redis waits in memory: only the first try carries the answer.
       const text = answer
       answer = ''
@@ -75,7 +75,7 @@ export function openClaims(options: ClaimsOptions): IdempotencyStore {
       throw storeUnavailable('The idempotency key is asked about by too many at once: try again')
     },
     async isKnown({ tokenId, key, at, bodyBytes }) {
-      const name = tools.keys.claim(tokenId, hash('sha256', key))
+      const name = context.keys.claim(tokenId, hash('sha256', key))
       const [claimedAt, bytes] = await link.read((client) => client.hmget(name, 'at', 'bytes'))
       // Replicas of before do not write it: whatever is sent may be that body.
       const most = Number(bytes ?? Number.POSITIVE_INFINITY)
@@ -92,11 +92,11 @@ const idOf = ({ tokenId, keyHash, claim, requestId }: ClaimName): string =>
 
 /** Undefined: its owner is dead, and what becomes of it is settled now: ask again. */
 async function claimOnce(
-  { tools, memory, limits, large }: ClaimsOptions,
+  { context, memory, limits, large }: ClaimsOptions,
   request: KeyedRequest,
   name: ClaimName,
 ): Promise<Claim | undefined> {
-  const { link, scripts, keys, owner } = tools
+  const { link, scripts, keys, owner } = context
   const { fingerprint, bodyBytes, at } = request
   const { tokenId, keyHash, claim, requestId } = name
   const key = keys.claim(tokenId, keyHash)
@@ -166,7 +166,7 @@ async function endClaim(
   name: ClaimName,
   { state, answer, largeId }: End,
 ): Promise<void> {
-  const { link, scripts, keys } = options.tools
+  const { link, scripts, keys } = options.context
   const { tokenId, keyHash, claim, requestId } = name
   const charged = keys.charged(tokenId, requestId)
   const { own, all } = limitsInRedis(options.memory, options.limits)

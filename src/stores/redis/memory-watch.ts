@@ -1,5 +1,5 @@
-import type { Warn } from '../contracts/warn.ts'
-import type { Tools } from './tools.ts'
+import type { Warn } from '../contracts/store-error.ts'
+import type { Context } from './context.ts'
 
 const LOOK_EVERY_MS = 1_000
 /** Nothing is kept that could be left out from this share of the limit on. */
@@ -20,7 +20,7 @@ export interface MemoryWatch {
 }
 
 interface Options {
-  tools: Pick<Tools, 'link' | 'scripts' | 'keys'>
+  context: Pick<Context, 'link' | 'scripts' | 'keys'>
   /** What the operator allows; the server's own `maxmemory` when it is lower or nothing else is known. */
   limitBytes: number | undefined
   /** Memory is short for the first time. */
@@ -29,8 +29,8 @@ interface Options {
 }
 
 /** Looks at the memory of Redis every second, so that it is never filled by what could be left out. */
-export function openMemoryWatch({ tools, limitBytes, onShort, warn }: Options): MemoryWatch {
-  const { link, scripts, keys } = tools
+export function openMemoryWatch({ context, limitBytes, onShort, warn }: Options): MemoryWatch {
+  const { link, scripts, keys } = context
   let memory: RedisMemory = { usedBytes: 0, limitBytes, state: 'ok' }
   let [isLooking, wasShort] = [false, false]
   const look = async (): Promise<void> => {

@@ -1,5 +1,6 @@
 import { Cluster } from 'ioredis'
-import type { Tools } from './tools.ts'
+import { KEY_MEMORY_MS } from '../contracts/idempotency.ts'
+import type { Context } from './context.ts'
 
 const LOOKED_AT_ONCE = 500
 /** No answer that is kept in Redis today is so large. */
@@ -10,7 +11,7 @@ const OLD_BYTES = 64 * 1024
  * is room for them; where memory is short they go, and their keys stay used. Not in a Cluster, where no look around
  * finds the keys of one slot alone.
  */
-export async function dropOldAnswers({ link, keys }: Tools): Promise<void> {
+export async function dropOldAnswers({ link, keys }: Context): Promise<void> {
   let cursor = '0'
   do {
     const names = await link.read(async (client): Promise<string[]> => {
@@ -30,4 +31,27 @@ export async function dropOldAnswers({ link, keys }: Tools): Promise<void> {
       if (bytes > OLD_BYTES) await link.read((client) => client.hdel(name, 'answer'))
     }
   } while (cursor !== '0')
+}
+
+const FORGET_EVERY_MS = 600_000
+const MOST_AT_ONCE = 500
+/** As long as a claim outlives its day (`claim.lua`). */
+const MARGIN_MS = 3_600_000
+
+/** Takes what has expired off the sums of kept answers, token by token; ends with what it returns. */
+export function forgetAnswers(context: Context): () => void {
+  const timer = setInterval(() => {
+    if (context.link.isReady()) forgetAll(context, Date.now()).catch(() => undefined)
+  }, FORGET_EVERY_MS).unref()
+  return () => clearInterval(timer)
+}
+
+/** What Redis being away keeps from being done is done the next time. */
+export async function forgetAll({ link, scripts, keys }: Context, now: number): Promise<void> {
+  const from = now - KEY_MEMORY_MS - MARGIN_MS
+  const sums = [keys.answerSums, keys.answerTotal]
+  for (const tokenId of await link.read((client) => client.zrange(keys.answerSums, '0', '-1'))) {
+    const args = [tokenId, from, keys.claim(tokenId, ''), MOST_AT_ONCE]
+    while ((await link.run(scripts.forget, [keys.answers(tokenId), ...sums], args)) === MOST_AT_ONCE);
+  }
 }

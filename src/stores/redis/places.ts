@@ -1,12 +1,12 @@
-import type { Place } from '../contracts/token-store.ts'
-import type { Later } from './later.ts'
-import type { Tools } from './tools.ts'
+import type { Place, SharedCounts } from '../contracts/places.ts'
+import { type Context, readNumbers } from './context.ts'
+import type { Retries } from './link.ts'
 
 /** How many of a token's requests run, over all replicas. */
-export function openPlaces({ link, scripts, keys, owner }: Tools, later: Later, deadAfterMs: number) {
+export function openPlaces({ link, scripts, keys, owner }: Context, retries: Retries, deadAfterMs: number) {
   let nextId = 1
   const free = ({ id, tokenId }: Place) =>
-    later.do(() => link.read((client) => client.hdel(keys.places(tokenId), id)))
+    retries.do(() => link.read((client) => client.hdel(keys.places(tokenId), id)))
   return {
     enter: async (tokenId: string, most: number): Promise<Place | undefined> => {
       const place = { id: `${owner}:${nextId++}`, tokenId }
@@ -26,3 +26,12 @@ export function openPlaces({ link, scripts, keys, owner }: Tools, later: Later, 
     },
   }
 }
+
+/** Windows that all replicas count in, by the clock of Redis. */
+export const openCounts = ({ link, scripts, keys }: Context): SharedCounts => ({
+  count: async (tokenId, window) => {
+    const answer = await link.run(scripts.count, [keys.window(`${window}:${tokenId}`)], [window])
+    const [count = 0, endsInMs = 0] = readNumbers(answer)
+    return { count, endsInMs }
+  },
+})

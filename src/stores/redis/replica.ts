@@ -1,19 +1,19 @@
 import { readdir, readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { UsageRow } from '../contracts/token-store.ts'
-import type { Warn } from '../contracts/warn.ts'
-import type { Later } from './later.ts'
-import type { Purse } from './purse.ts'
-import { type End, endHold, type Tools } from './tools.ts'
+import type { Warn } from '../contracts/store-error.ts'
+import type { UsageRow } from '../contracts/usage-columns.ts'
+import type { Holds } from './accounts.ts'
+import { type Context, type End, endHold } from './context.ts'
+import type { Retries } from './link.ts'
 import { UNSETTLED, type Unsettled } from './unsettled.ts'
 
 /** How many beats a replica may miss before the others take it for dead. */
 const BEATS = 6
 
 export interface ReplicaOptions {
-  tools: Tools
-  purse: Purse
-  later: Later
+  context: Context
+  holds: Holds
+  retries: Retries
   unsettled: Unsettled
   dbDir: string
   storeId: string
@@ -25,21 +25,21 @@ export interface ReplicaOptions {
 
 /** A replica among others: it says that it lives, and ends what dead ones have left. */
 export interface Replica {
-  /** Makes one beat, outside of the row: throws when Redis is away, or is not the one of this deployment. */
-  beat(ask: Tools['link']['run']): Promise<void>
+  /** One beat, outside of the row: throws when Redis is away, or is not the one of this deployment. */
+  beat(ask: Context['link']['run']): Promise<void>
   /** Redis answers again. */
   back(): void
   close(): Promise<void>
 }
 
 export function openReplica(options: ReplicaOptions): Replica {
-  const { tools, purse, unsettled, storeId, deadAfterMs } = options
-  const { link, scripts, keys, owner } = tools
+  const { context, holds, unsettled, storeId, deadAfterMs } = options
+  const { link, scripts, keys, owner } = context
   let inTouchSince = performance.now()
   let dead: readonly string[] = []
   let suspects = new Set<string>()
   let working: Promise<void> | undefined
-  const beat = async (ask: Tools['link']['run']): Promise<void> => {
+  const beat = async (ask: Context['link']['run']): Promise<void> => {
     const answer = await ask(scripts.beat, [keys.meta, keys.replicas], [owner, deadAfterMs])
     const [found, rowsLost, ...silent] = Array.isArray(answer) ? answer.map(String) : []
     if (found !== storeId) throw new Error('this Redis no longer holds the store: it is empty or another one')
@@ -52,7 +52,7 @@ export function openReplica(options: ReplicaOptions): Replica {
     // All replicas were silent when Redis was away: they get as long as ever to come back.
     if (performance.now() - inTouchSince < deadAfterMs) return
     await adoptLeftFiles(options, dead)
-    for (const name of dead) await reap(tools, name, deadAfterMs)
+    for (const name of dead) await reap(context, name, deadAfterMs)
   }
   const tick = (): void => {
     if (!link.isReady()) return
@@ -74,8 +74,8 @@ export function openReplica(options: ReplicaOptions): Replica {
     beat,
     back: () => {
       inTouchSince = performance.now()
-      purse.catchUp()
-      options.later.catchUp()
+      holds.catchUp()
+      options.retries.catchUp()
       tick()
     },
     close: async () => {
@@ -89,9 +89,9 @@ export function openReplica(options: ReplicaOptions): Replica {
 }
 
 /** What is still held here nobody will settle any more. */
-async function sayGoodbye({ tools, unsettled }: ReplicaOptions): Promise<void> {
+async function sayGoodbye({ context, unsettled }: ReplicaOptions): Promise<void> {
   await unsettled.flush()
-  await reap(tools, tools.owner, 0)
+  await reap(context, context.owner, 0)
 }
 
 /**
@@ -100,17 +100,17 @@ async function sayGoodbye({ tools, unsettled }: ReplicaOptions): Promise<void> {
  * Only those seen twice: the first look may fall between two steps of a settlement. Returns what was seen once.
  */
 async function cancelLost(
-  { tools, purse, unsettled }: ReplicaOptions,
+  { context, holds, unsettled }: ReplicaOptions,
   suspects: ReadonlySet<string>,
 ): Promise<Set<string>> {
-  const { link, keys, owner } = tools
+  const { link, keys, owner } = context
   const standing = await link.read((client) => client.hgetall(keys.holds(owner)))
   const strays = new Set<string>()
   for (const [hold, text] of Object.entries(standing)) {
-    if (purse.isOpen(hold) || unsettled.has(hold)) continue
+    if (holds.isOpen(hold) || unsettled.has(hold)) continue
     strays.add(hold)
     if (!suspects.has(hold)) continue
-    await endHold(tools, { owner, hold, tokenId: tokenOf(text) }, purse.endOf(hold))
+    await endHold(context, { owner, hold, tokenId: tokenOf(text) }, holds.endOf(hold))
   }
   return strays
 }
@@ -120,19 +120,22 @@ async function cancelLost(
  * holds. Another machine may have ended those long ago, and forgotten the replica: what they cost beyond is charged now.
  */
 async function adoptLeftFiles(options: ReplicaOptions, dead: readonly string[]): Promise<void> {
-  const { tools, dbDir } = options
-  const { link, keys } = tools
+  const { context, dbDir } = options
+  const { link, keys } = context
   for (const file of await readdir(dbDir)) {
     const [, owner = ''] = UNSETTLED.exec(file) ?? []
-    if (owner === '' || owner === tools.owner) continue
+    if (owner === '' || owner === context.owner) continue
     const isKnown = (await link.read((client) => client.zscore(keys.replicas, owner))) !== null
     if (isKnown && !dead.includes(owner)) continue
     await adoptFile(options, join(dbDir, file))
   }
 }
 
-/** A file that cannot be read keeps nobody else's from being settled. */
-async function adoptFile({ tools: { link }, unsettled, warn }: ReplicaOptions, path: string): Promise<void> {
+/** One that cannot be read keeps nobody else's from being settled. */
+async function adoptFile(
+  { context: { link }, unsettled, warn }: ReplicaOptions,
+  path: string,
+): Promise<void> {
   try {
     await unsettled.adopt(await readFile(path, 'utf8'))
     await unlink(path)
@@ -143,12 +146,12 @@ async function adoptFile({ tools: { link }, unsettled, warn }: ReplicaOptions, p
 }
 
 /** Nobody is left to settle them: an answer that had begun costs its least, all others nothing. */
-async function reap(tools: Tools, owner: string, deadAfterMs: number): Promise<void> {
-  const { link, scripts, keys } = tools
+async function reap(context: Context, owner: string, deadAfterMs: number): Promise<void> {
+  const { link, scripts, keys } = context
   const left = await link.read((client) => client.hgetall(keys.holds(owner)))
   for (const [hold, text] of Object.entries(left)) {
     const end = endOfDead(text.slice(text.split(' ', 3).join(' ').length + 1))
-    await endHold(tools, { owner, hold, tokenId: tokenOf(text) }, { ...end, deadAfterMs })
+    await endHold(context, { owner, hold, tokenId: tokenOf(text) }, { ...end, deadAfterMs })
   }
   await link.run(scripts.leave, [keys.replicas, keys.holds(owner)], [owner, deadAfterMs])
 }

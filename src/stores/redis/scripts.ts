@@ -34,8 +34,8 @@ export const loadScripts = () => ({
   beat: load('beat'),
   leave: load('leave'),
   count: load('count'),
-  drain: load('drain'),
-  drained: load('drained'),
+  carry: load('carry'),
+  carried: load('carried'),
   release: load('release'),
 })
 

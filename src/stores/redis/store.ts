@@ -1,36 +1,30 @@
 import { randomBytes } from 'node:crypto'
 import type { RedisAddress } from '../../config/env/redis-url.ts'
 import { errorText, GatewayError, notFound, storeUnavailable } from '../../errors.ts'
-import type { IdempotencyStore, KeyLimits } from '../contracts/idempotency.ts'
-import type { LargeAnswers } from '../contracts/large-answers.ts'
-import { checkMicros } from '../contracts/micros.ts'
-import type { SharedCounts } from '../contracts/shared-counts.ts'
-import { StoreError } from '../contracts/store-error.ts'
+import { checkMicros } from '../contracts/accounts.ts'
+import type { IdempotencyStore, KeyLimits, LargeAnswers } from '../contracts/idempotency.ts'
+import type { SharedCounts } from '../contracts/places.ts'
+import { StoreError, type Warn } from '../contracts/store-error.ts'
 import { disabled, enabled, refuseRevoked, renewed, revoked, rotated } from '../contracts/token-changes.ts'
-import type { Credits, NewToken, Token, TokenStore } from '../contracts/token-store.ts'
-import type { UsageSink } from '../contracts/usage-sink.ts'
-import type { Warn } from '../contracts/warn.ts'
+import type { TokenStore } from '../contracts/token-store.ts'
+import type { NewToken, Token } from '../contracts/tokens.ts'
+import type { UsageLog } from '../contracts/usage-log.ts'
 import { openFolder } from '../folder.ts'
-import { adjust } from './adjust.ts'
-import { TokenBook } from './book.ts'
+import { adjust, Holds, readCredits } from './accounts.ts'
 import { openClaims } from './claims.ts'
 import { buildClient } from './client.ts'
-import { openCounts } from './counts.ts'
-import { Drain } from './drain.ts'
-import { establish, teach } from './establish.ts'
-import { forgetAnswers } from './forget-answers.ts'
+import type { Context } from './context.ts'
+import { establish, renewLog, teach } from './establish.ts'
 import { buildKeys } from './keys.ts'
-import { Later } from './later.ts'
-import { RedisLink } from './link.ts'
-import { renewLog } from './log-renewal.ts'
+import { RedisLink, Retries } from './link.ts'
 import { openMemoryWatch, type RedisMemory } from './memory-watch.ts'
-import { dropOldAnswers } from './old-answers.ts'
-import { openPlaces } from './places.ts'
-import { Purse } from './purse.ts'
+import { dropOldAnswers, forgetAnswers } from './old-answers.ts'
+import { openCounts, openPlaces } from './places.ts'
 import { openReplica, type Replica } from './replica.ts'
 import { loadScripts } from './scripts.ts'
-import { readNumbers, type Tools } from './tools.ts'
+import { TokenRecords } from './token-records.ts'
 import { openUnsettled } from './unsettled.ts'
+import { UsageCarrier } from './usage-carrier.ts'
 
 export interface RedisStoreOptions {
   address: RedisAddress
@@ -42,7 +36,7 @@ export interface RedisStoreOptions {
   deadlineMs: number
   mostRows: number
   /** Undefined for a command, which carries no usage rows. */
-  openSink: (() => Promise<UsageSink>) | undefined
+  openSink: (() => Promise<UsageLog>) | undefined
   limits: KeyLimits
   /** Where answers go that are too large for Redis; closed with the store. */
   large: LargeAnswers | undefined
@@ -77,18 +71,28 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
       },
       onBack: () => replica.back(),
     })
-    const tools = { link, scripts, keys, owner: randomBytes(9).toString('base64url'), mostRows }
-    const unsettled = openUnsettled(tools, dbDir)
-    const purse = new Purse(tools, unsettled)
+    const context = { link, scripts, keys, owner: randomBytes(9).toString('base64url'), mostRows }
+    const unsettled = openUnsettled(context, dbDir)
+    const holds = new Holds(context, unsettled)
     const onBeat = watchLost(warn)
-    const later = new Later()
-    const replica = openReplica({ tools, purse, later, unsettled, dbDir, storeId, deadAfterMs, onBeat, warn })
+    const retries = new Retries()
+    const replica = openReplica({
+      context,
+      holds,
+      retries,
+      unsettled,
+      dbDir,
+      storeId,
+      deadAfterMs,
+      onBeat,
+      warn,
+    })
     await link.start()
-    const places = openPlaces(tools, later, deadAfterMs)
-    const drain = openSink && new Drain({ tools, openSink, warn })
-    const { keys: claims, memory, close: closeRest } = openKeyRoom(tools, later, options)
-    const tokens = buildStore({ tools, purse, replica, places, drain, closeRest })
-    return { tokens, keys: claims, counts: openCounts(tools), memory: memory.now }
+    const places = openPlaces(context, retries, deadAfterMs)
+    const carrier = openSink && new UsageCarrier({ context, openSink, warn })
+    const { keys: claims, memory, close: closeRest } = openKeyRoom(context, retries, options)
+    const tokens = buildStore({ context, holds, replica, places, carrier, closeRest })
+    return { tokens, keys: claims, counts: openCounts(context), memory: memory.now }
   } catch (cause) {
     client.disconnect()
     if (cause instanceof StoreError) throw cause
@@ -98,45 +102,49 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
 }
 
 /** Clients' keys, and what keeps their answers from filling Redis. */
-function openKeyRoom(tools: Tools, later: Later, { limits, large, memoryBytes, warn }: RedisStoreOptions) {
+function openKeyRoom(
+  context: Context,
+  retries: Retries,
+  { limits, large, memoryBytes, warn }: RedisStoreOptions,
+) {
   const memory = openMemoryWatch({
-    tools,
+    context,
     limitBytes: memoryBytes,
-    onShort: () => dropOldAnswers(tools),
+    onShort: () => dropOldAnswers(context),
     warn,
   })
-  const stopForgetting = forgetAnswers(tools)
+  const stopForgetting = forgetAnswers(context)
   const close = async (): Promise<void> => {
     memory.close()
     stopForgetting()
     await large?.close()
   }
-  return { keys: openClaims({ tools, later, memory, limits, large }), memory, close }
+  return { keys: openClaims({ context, retries, memory, limits, large }), memory, close }
 }
 
 interface Parts {
-  tools: Tools
-  purse: Purse
+  context: Context
+  holds: Holds
   replica: Replica
   places: Pick<TokenStore, 'enter' | 'leave'>
-  drain: Drain | undefined
+  carrier: UsageCarrier | undefined
   closeRest(): Promise<void>
 }
 
-function buildStore({ tools, purse, replica, places, drain, closeRest }: Parts): TokenStore {
-  const book = new TokenBook(tools)
-  const credits = (tokenId: string) => readCredits(tools, tokenId)
+function buildStore({ context, holds, replica, places, carrier, closeRest }: Parts): TokenStore {
+  const records = new TokenRecords(context)
+  const credits = (tokenId: string) => readCredits(context, tokenId)
   return {
-    find: (hash) => book.find(hash),
-    list: () => book.list(),
-    mint: (token) => book.mint(token),
-    putMaster: (token) => putMaster(book, token),
-    master: () => book.master(),
-    ...recordChanges(book),
+    find: (hash) => records.find(hash),
+    list: () => records.list(),
+    mint: (token) => records.mint(token),
+    putMaster: (token) => putMaster(records, token),
+    master: () => records.master(),
+    ...recordChanges(records),
     adjust: async (adjustment) => {
-      const token = await book.byId(adjustment.tokenId)
+      const token = await records.byId(adjustment.tokenId)
       if (token !== undefined && adjustment.micros > 0) refuseRevoked(token)
-      return (await adjust(tools, adjustment)) ? book.byId(adjustment.tokenId) : undefined
+      return (await adjust(context, adjustment)) ? records.byId(adjustment.tokenId) : undefined
     },
     ...places,
     credits: async (tokenId) => {
@@ -144,20 +152,20 @@ function buildStore({ tools, purse, replica, places, drain, closeRest }: Parts):
       if (found === undefined) throw notFound(`There is no token with the id "${tokenId}"`)
       return found
     },
-    hold: (ask) => purse.hold(ask),
-    markAnswered: (holdId, leastMicros, row) => purse.markAnswered(holdId, leastMicros, row),
+    hold: (ask) => holds.hold(ask),
+    markAnswered: (holdId, leastMicros, row) => holds.markAnswered(holdId, leastMicros, row),
     settle: async (holdId, row) => {
       checkMicros('costMicros', row.costMicros)
-      const settlement = purse.settle(holdId, row)
+      const settlement = holds.settle(holdId, row)
       if (settlement !== undefined) return settlement
       return { chargedMicros: 0, balanceMicros: (await credits(row.tokenId))?.balanceMicros ?? 0 }
     },
-    isReady: () => tools.link.isReady(),
+    isReady: () => context.link.isReady(),
     close: async () => {
       await replica.close()
-      await drain?.close()
+      await carrier?.close()
       await closeRest()
-      tools.link.close()
+      context.link.close()
     },
   }
 }
@@ -175,34 +183,28 @@ function watchLost(warn: Warn): (rowsLost: number) => void {
   }
 }
 
-const recordChanges = (book: TokenBook): Pick<TokenStore, 'revoke' | 'disable' | 'enable' | 'rotate'> => ({
-  revoke: (id, at) => book.change(id, (token) => revoked(token, at)),
-  disable: (id, at) => book.change(id, (token) => disabled(token, at)),
-  enable: (id) => book.change(id, enabled),
-  rotate: (rotation) => book.change(rotation.tokenId, (token) => rotated(token, rotation)),
+const recordChanges = (
+  records: TokenRecords,
+): Pick<TokenStore, 'revoke' | 'disable' | 'enable' | 'rotate'> => ({
+  revoke: (id, at) => records.change(id, (token) => revoked(token, at)),
+  disable: (id, at) => records.change(id, (token) => disabled(token, at)),
+  enable: (id) => records.change(id, enabled),
+  rotate: (rotation) => records.change(rotation.tokenId, (token) => rotated(token, rotation)),
 })
 
-async function putMaster(book: TokenBook, token: NewToken): Promise<Token> {
-  const master = (await book.master()) ?? (await makeMaster(book, token))
-  const after = await book.change(master?.id ?? '', (before) => renewed(before, token))
+async function putMaster(records: TokenRecords, token: NewToken): Promise<Token> {
+  const master = (await records.master()) ?? (await makeMaster(records, token))
+  const after = await records.change(master?.id ?? '', (before) => renewed(before, token))
   if (after === undefined) throw storeUnavailable('The master token cannot be read')
   return after
 }
 
-/** One of the replicas that start at once makes the token, the others find it. */
-async function makeMaster(book: TokenBook, token: NewToken): Promise<Token | undefined> {
+/** Of replicas that start at once one makes the token, the others find it. */
+async function makeMaster(records: TokenRecords, token: NewToken): Promise<Token | undefined> {
   try {
-    return await book.mint(token, 'master')
+    return await records.mint(token, 'master')
   } catch (error) {
-    if (error instanceof GatewayError && error.code === 'name_taken') return book.master()
+    if (error instanceof GatewayError && error.code === 'name_taken') return records.master()
     throw error
   }
-}
-
-async function readCredits({ link, keys }: Tools, tokenId: string): Promise<Credits | undefined> {
-  const fields = ['credited', 'balance', 'held', 'charged']
-  const found = await link.read((client) => client.hmget(keys.account(tokenId), ...fields))
-  if (typeof found[0] !== 'string') return undefined
-  const [creditedMicros = 0, balanceMicros = 0, heldMicros = 0, chargedMicros = 0] = readNumbers(found)
-  return { creditedMicros, balanceMicros, heldMicros, chargedMicros }
 }

@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CANCELLED, type End, endHold, type HoldName, type Tools } from './tools.ts'
+import { CANCELLED, type Context, type End, endHold, type HoldName } from './context.ts'
 
 export const UNSETTLED = /^unsettled-([A-Za-z0-9_-]+)\.jsonl$/
 const MOST_WAITING = 10_000
@@ -26,22 +26,22 @@ export interface Unsettled {
 }
 
 /** The file is made with the first entry and emptied when none is left: doing it all again is harmless. */
-export function openUnsettled(tools: Tools, dbDir: string): Unsettled {
+export function openUnsettled(context: Context, dbDir: string): Unsettled {
   const waiting: Entry[] = []
   const holds = new Set<string>()
-  const journal = openJournal(join(dbDir, `unsettled-${tools.owner}.jsonl`))
+  const journal = openJournal(join(dbDir, `unsettled-${context.owner}.jsonl`))
   const cancels: HoldName[] = []
   let flushing: Promise<void> | undefined
 
   const flushAll = async (): Promise<void> => {
     for (let entry = waiting[0]; entry !== undefined; entry = waiting[0]) {
-      await endHold(tools, entry, entry.end)
+      await endHold(context, entry, entry.end)
       waiting.shift()
       holds.delete(entry.hold)
     }
     await journal.clear(() => waiting.length === 0)
     for (let name = cancels.pop(); name !== undefined; name = cancels.pop())
-      await cancelNow(tools, name, cancels)
+      await cancelNow(context, name, cancels)
   }
   return {
     add: async ({ owner, hold, tokenId }, end) => {
@@ -63,15 +63,15 @@ export function openUnsettled(tools: Tools, dbDir: string): Unsettled {
       return flushing
     },
     adopt: async (text) => {
-      for (const { end, ...name } of readEntries(text)) await endHold(tools, name, end)
+      for (const { end, ...name } of readEntries(text)) await endHold(context, name, end)
     },
     close: journal.close,
   }
 }
 
-async function cancelNow(tools: Tools, name: HoldName, rest: HoldName[]): Promise<void> {
+async function cancelNow(context: Context, name: HoldName, rest: HoldName[]): Promise<void> {
   try {
-    await endHold(tools, name, CANCELLED)
+    await endHold(context, name, CANCELLED)
   } catch (error) {
     rest.push(name)
     throw error

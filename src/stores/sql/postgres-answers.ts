@@ -1,8 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { asError } from '../../errors.ts'
-import { KEY_MEMORY_MS, type KeyLimits } from '../contracts/idempotency.ts'
-import type { LargeAnswers } from '../contracts/large-answers.ts'
+import { KEY_MEMORY_MS, type KeyLimits, type LargeAnswers } from '../contracts/idempotency.ts'
 
 /** A client waits for its answer to be kept: no longer than this, and not at all for a while after it took too long. */
 const PATIENCE_MS = 1_500

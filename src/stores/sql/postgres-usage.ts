@@ -1,10 +1,14 @@
 import { PostgresDialect } from 'kysely'
 import pg from 'pg'
-import type { UsageSink } from '../contracts/usage-sink.ts'
+import { USAGE_COLUMNS, type UsageColumn } from '../contracts/usage-columns.ts'
+import type { UsageLog } from '../contracts/usage-log.ts'
 import { openTable } from './usage-table.ts'
 
 /** The tables in PostgreSQL; throws when it does not answer. */
-export async function openPostgresUsage(connectionString: string): Promise<UsageSink> {
+export async function openPostgresUsage(
+  connectionString: string,
+  columns: readonly UsageColumn[] = USAGE_COLUMNS,
+): Promise<UsageLog> {
   const pool = new pg.Pool({
     connectionString,
     max: 2,
@@ -14,5 +18,5 @@ export async function openPostgresUsage(connectionString: string): Promise<Usage
   })
   // A connection that dies while it is idle: the next query opens another.
   pool.on('error', () => undefined)
-  return openTable(new PostgresDialect({ pool }))
+  return openTable(new PostgresDialect({ pool }), columns)
 }

@@ -1,35 +1,16 @@
 import { type Dialect, Kysely, type Transaction } from 'kysely'
-import type { UsageEntry, UsageSink } from '../contracts/usage-sink.ts'
-import { usageValues } from '../contracts/usage-values.ts'
-
-/** The columns in both dialects, named as in the file store's `usage.sqlite`. */
-const COLUMNS = {
-  request_id: 'text',
-  token_id: 'text',
-  user: 'text',
-  model: 'text',
-  provider: 'text',
-  model_used: 'text',
-  endpoint: 'text',
-  status: 'integer',
-  input_tokens: 'bigint',
-  cached_tokens: 'bigint',
-  output_tokens: 'bigint',
-  reasoning_tokens: 'bigint',
-  seconds: 'double precision',
-  characters: 'bigint',
-  images: 'bigint',
-  estimated: 'integer',
-  cost_micros: 'bigint',
-  charged_micros: 'bigint',
-  latency_ms: 'bigint',
-  first_byte_ms: 'bigint',
-  attempts: 'bigint',
-  time: 'bigint',
-} as const
+import {
+  emptyValue,
+  logType,
+  prepareValues,
+  readUsage,
+  type UsageColumn,
+  type UsageValue,
+} from '../contracts/usage-columns.ts'
+import { pageOf, type UsageEntry, type UsageLog, type UsageQuestion } from '../contracts/usage-log.ts'
 
 interface Tables {
-  usage: Record<keyof typeof COLUMNS, string | number>
+  usage: Record<string, UsageValue>
   /** Which entries are rows already. */
   usage_keys: { key: string; at: number }
 }
@@ -38,18 +19,11 @@ interface Tables {
 const ENTRY_MEMORY_MS = 7 * 86_400_000
 const SWEEP_EVERY_MS = 3_600_000
 
-const NAMES = Object.keys(COLUMNS)
-
-const toRow = ({ row, chargedMicros }: UsageEntry): Tables['usage'] => {
-  const values = usageValues(row, chargedMicros)
-  return Object.fromEntries(NAMES.map((name, index) => [name, values[index]])) as Tables['usage']
-}
-
 /** Opens the tables, made when missing; the same queries for SQLite and PostgreSQL. */
-export async function openTable(dialect: Dialect): Promise<UsageSink> {
+export async function openTable(dialect: Dialect, columns: readonly UsageColumn[]): Promise<UsageLog> {
   const db = new Kysely<Tables>({ dialect })
   try {
-    await createTables(db)
+    await createTables(db, columns)
     await sweep(db)
   } catch (error) {
     await db.destroy()
@@ -58,20 +32,27 @@ export async function openTable(dialect: Dialect): Promise<UsageSink> {
   let sweptAt = Date.now()
   return {
     write: async (entries) => {
-      await db.transaction().execute((transaction) => insert(transaction, entries))
+      await db.transaction().execute((transaction) => insert(transaction, entries, columns))
       if (Date.now() - sweptAt < SWEEP_EVERY_MS) return
       sweptAt = Date.now()
       await sweep(db)
+    },
+    read: async (question) => {
+      const stored = await select(db, question, columns)
+      return pageOf(
+        stored.map((one) => readUsage(columns, one)),
+        question,
+      )
     },
     close: () => db.destroy(),
   }
 }
 
-async function createTables(db: Kysely<Tables>): Promise<void> {
+async function createTables(db: Kysely<Tables>, columns: readonly UsageColumn[]): Promise<void> {
   let usage = db.schema.createTable('usage').ifNotExists()
-  for (const [name, type] of Object.entries(COLUMNS))
-    usage = usage.addColumn(name, type, (one) => one.notNull())
+  for (const column of columns) usage = usage.addColumn(column.name, logType(column), (one) => one.notNull())
   await usage.execute()
+  for (const column of columns) if (!(await isThere(db, column))) await addColumn(db, column)
   await db.schema
     .createIndex('usage_of_token')
     .ifNotExists()
@@ -86,13 +67,33 @@ async function createTables(db: Kysely<Tables>): Promise<void> {
   await db.schema.createIndex('usage_keys_by_age').ifNotExists().on('usage_keys').column('at').execute()
 }
 
+/** Asked of the table itself: a database may have tables of that name in other schemas. */
+async function isThere(db: Kysely<Tables>, { name }: UsageColumn): Promise<boolean> {
+  const asked = db.selectFrom('usage').select(name).limit(0)
+  return asked.execute().then(
+    () => true,
+    () => false,
+  )
+}
+
+/** A table of an earlier version lacks it: its rows have nothing in it. */
+const addColumn = (db: Kysely<Tables>, column: UsageColumn): Promise<void> =>
+  db.schema
+    .alterTable('usage')
+    .addColumn(column.name, logType(column), (one) => one.notNull().defaultTo(emptyValue(column)))
+    .execute()
+
 const sweep = (db: Kysely<Tables>) =>
   db
     .deleteFrom('usage_keys')
     .where('at', '<', Date.now() - ENTRY_MEMORY_MS)
     .execute()
 
-async function insert(transaction: Transaction<Tables>, entries: readonly UsageEntry[]): Promise<void> {
+async function insert(
+  transaction: Transaction<Tables>,
+  entries: readonly UsageEntry[],
+  columns: readonly UsageColumn[],
+): Promise<void> {
   const at = Date.now()
   const byKey = new Map(entries.map((entry) => [entry.key, entry]))
   const fresh = await transaction
@@ -101,6 +102,31 @@ async function insert(transaction: Transaction<Tables>, entries: readonly UsageE
     .onConflict((conflict) => conflict.doNothing())
     .returning('key')
     .execute()
-  const rows = fresh.flatMap(({ key }) => byKey.get(key) ?? []).map(toRow)
+  const rows = fresh.flatMap(({ key }) => byKey.get(key) ?? []).map((entry) => toRow(entry, columns))
   if (rows.length > 0) await transaction.insertInto('usage').values(rows).execute()
+}
+
+function toRow({ row, chargedMicros }: UsageEntry, columns: readonly UsageColumn[]): Tables['usage'] {
+  const values = prepareValues(columns)(row, chargedMicros)
+  return Object.fromEntries(columns.map(({ name }, index) => [name, values[index] ?? 0]))
+}
+
+/** One row more than are wanted, to know whether there are more. */
+function select(db: Kysely<Tables>, question: UsageQuestion, columns: readonly UsageColumn[]) {
+  const { tokenId, fromMs, untilMs, most, after } = question
+  let rows = db
+    .selectFrom('usage')
+    .select(columns.map(({ name }) => name))
+    .where('token_id', '=', tokenId)
+    .where('time', '>=', after?.at ?? fromMs)
+    .where('time', '<', untilMs)
+  if (after !== undefined)
+    rows = rows.where((is) => is.or([is('time', '>', after.at), is('request_id', '>=', after.requestId)]))
+  return rows
+    .orderBy('time')
+    .orderBy('request_id')
+    .orderBy('charged_micros')
+    .limit(most + 1)
+    .offset(after?.seen ?? 0)
+    .execute()
 }

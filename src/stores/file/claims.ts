@@ -1,18 +1,20 @@
 import { randomUUID } from 'node:crypto'
 import { storeUnavailable } from '../../errors.ts'
-import type {
-  BareKey,
-  Claim,
-  IdempotencyStore,
-  KeptAnswer,
-  KeyedRequest,
-  KeyLimits,
+import {
+  type BareKey,
+  type Claim,
+  type IdempotencyStore,
+  KEY_MEMORY_MS,
+  type KeptAnswer,
+  type KeyedRequest,
+  type KeyLimits,
+  SMALL_ANSWER_BYTES,
+  sizeOfAnswer,
 } from '../contracts/idempotency.ts'
-import { KEY_MEMORY_MS, SMALL_ANSWER_BYTES, sizeOfAnswer } from '../contracts/idempotency.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { type AnswerFiles, openAnswerFiles } from './answer-files.ts'
-import { keyHashOf } from './keys-schema.ts'
-import { type HashedRequest, type Kept, prepareKeys } from './keys-table.ts'
+import { keyHashOf } from './claims-schema.ts'
+import { type HashedRequest, type Kept, prepareClaims } from './claims-table.ts'
 import type { Ledger } from './ledger.ts'
 
 /** How often keys of yesterday are looked for; while there are more than one look takes, it goes on at once. */
@@ -37,7 +39,7 @@ interface KeyWrite {
   count?: number
 }
 
-export interface KeysOptions {
+export interface ClaimsOptions {
   dbDir: string
   db: Sqlite
   ledger: Ledger
@@ -45,20 +47,20 @@ export interface KeysOptions {
 }
 
 /** Idempotency keys beside the charges: claimed in memory at once, written in the order in which things happened. */
-export const openKeys = (options: KeysOptions): IdempotencyStore => new FileKeys(options)
+export const openClaims = (options: ClaimsOptions): IdempotencyStore => new FileKeys(options)
 
 class FileKeys implements IdempotencyStore {
   readonly #ledger: Ledger
-  readonly #table: ReturnType<typeof prepareKeys>
+  readonly #table: ReturnType<typeof prepareClaims>
   readonly #files: AnswerFiles
   readonly #held = new Map<string, Held>()
   readonly #claims = new Map<string, Held>()
   /** How many keys each token has beyond those in the database. */
   readonly #unwritten = new Map<string, number>()
 
-  constructor({ dbDir, db, ledger, limits }: KeysOptions) {
+  constructor({ dbDir, db, ledger, limits }: ClaimsOptions) {
     this.#ledger = ledger
-    this.#table = prepareKeys(db, limits)
+    this.#table = prepareClaims(db, limits)
     this.#files = openAnswerFiles(dbDir, this.#table.files())
     this.#sweepIn(SWEEP_ON_MS)
   }

@@ -1,4 +1,4 @@
-import type { Credits } from '../contracts/token-store.ts'
+import type { Credits } from '../contracts/accounts.ts'
 
 interface Account {
   creditedMicros: number
@@ -8,7 +8,7 @@ interface Account {
 }
 
 /** The balances in memory: every decision is made here, in one step, before anything is written. */
-export interface Accounts {
+export interface Balances {
   open(tokenId: string, creditedMicros: number, chargedMicros: number): void
   credits(tokenId: string): Credits | undefined
   /** Adds to what is credited, or takes from it: the caller has made sure that the balance covers it. */
@@ -26,7 +26,7 @@ const balanceOf = ({ creditedMicros, chargedMicros, heldMicros }: Account): numb
   creditedMicros - chargedMicros - heldMicros
 
 /** Accounts without a token yet. */
-export function buildAccounts(): Accounts {
+export function buildBalances(): Balances {
   const accounts = new Map<string, Account>()
   const release = (tokenId: string, heldMicros: number) => {
     const account = accounts.get(tokenId)

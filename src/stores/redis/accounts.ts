@@ -1,7 +1,17 @@
-import { storeUnavailable } from '../../errors.ts'
-import { checkMicros } from '../contracts/micros.ts'
-import type { Hold, HoldRequest, Settlement, UsageRow } from '../contracts/token-store.ts'
-import { CANCELLED, type End, endHold, type HoldName, readNumbers, type Tools } from './tools.ts'
+import { balanceTooSmall, idempotencyMismatch, storeUnavailable } from '../../errors.ts'
+import {
+  type Adjustment,
+  type Credits,
+  checkMicros,
+  type Hold,
+  type HoldRequest,
+  OPERATION_MEMORY_MS,
+  type Settlement,
+} from '../contracts/accounts.ts'
+import { checkAdjustment } from '../contracts/token-changes.ts'
+import type { UsageRow } from '../contracts/usage-columns.ts'
+import { CANCELLED, type Context, type End, endHold, type HoldName, readNumbers } from './context.ts'
+import { runCopied } from './copied.ts'
 import type { Unsettled } from './unsettled.ts'
 
 // How many ended holds are remembered, for whoever settles one twice.
@@ -22,8 +32,8 @@ interface Ended {
 }
 
 /** The holds of this replica: an end that Redis does not take goes into `unsettled` and is done later. */
-export class Purse {
-  readonly #tools: Tools
+export class Holds {
+  readonly #context: Context
   readonly #unsettled: Unsettled
   readonly #open = new Map<number, OpenHold>()
   /** The holds that are sent, and not answered yet. */
@@ -31,8 +41,8 @@ export class Purse {
   readonly #ended: (Ended | undefined)[] = []
   #nextId = 1
 
-  constructor(tools: Tools, unsettled: Unsettled) {
-    this.#tools = tools
+  constructor(context: Context, unsettled: Unsettled) {
+    this.#context = context
     this.#unsettled = unsettled
   }
 
@@ -40,7 +50,7 @@ export class Purse {
     checkMicros('micros', micros)
     checkMicros('leastMicros', leastMicros)
     if (this.#unsettled.isFull()) throw storeUnavailable('Too many charges wait to be written: try again')
-    const { link, scripts, keys, owner } = this.#tools
+    const { link, scripts, keys, owner } = this.#context
     const id = this.#nextId++
     const name = { owner, hold: String(id), tokenId }
     const touched = [keys.account(tokenId), keys.holds(owner), keys.ended(owner, name.hold), keys.replicas]
@@ -106,7 +116,7 @@ export class Purse {
 
   #mark(hold: OpenHold): void {
     if (hold.mark === undefined || hold.isMarked) return
-    const { link, scripts, keys, owner } = this.#tools
+    const { link, scripts, keys, owner } = this.#context
     const { leastMicros, row } = hold.mark
     const done = () => {
       hold.isMarked = true
@@ -116,7 +126,7 @@ export class Purse {
 
   async #settleOpen(hold: OpenHold, end: End): Promise<Settlement> {
     try {
-      return await endHold(this.#tools, hold, end)
+      return await endHold(this.#context, hold, end)
     } catch {
       // Whether it was done or not: done again it changes nothing.
     }
@@ -124,4 +134,27 @@ export class Purse {
     const chargedMicros = Math.min(end.costMicros, hold.micros)
     return { chargedMicros, balanceMicros: hold.balanceMicros + hold.micros - chargedMicros }
   }
+}
+
+const MEMORY_SECONDS = 2 * Math.ceil(OPERATION_MEMORY_MS / 1000)
+
+/** Tops up or takes away in one step, once for each operation id; whether there is such a token. */
+export async function adjust({ link, scripts, keys }: Context, adjustment: Adjustment): Promise<boolean> {
+  const { operationId, tokenId, micros } = adjustment
+  checkAdjustment(adjustment)
+  const touched = [keys.account(tokenId), keys.operation(operationId)]
+  const args = [tokenId, micros, Number.MAX_SAFE_INTEGER, MEMORY_SECONDS]
+  const answer = await runCopied(link, scripts.adjust, touched, args)
+  if (answer === 'small') throw balanceTooSmall('The free balance does not cover what is to be taken')
+  if (answer === 'other') throw idempotencyMismatch('This operation id stands for another change')
+  if (answer === 'much') throw new RangeError('that would be more credits than can be counted')
+  return answer === 'ok'
+}
+
+export async function readCredits({ link, keys }: Context, tokenId: string): Promise<Credits | undefined> {
+  const fields = ['credited', 'balance', 'held', 'charged']
+  const found = await link.read((client) => client.hmget(keys.account(tokenId), ...fields))
+  if (typeof found[0] !== 'string') return undefined
+  const [creditedMicros = 0, balanceMicros = 0, heldMicros = 0, chargedMicros = 0] = readNumbers(found)
+  return { creditedMicros, balanceMicros, heldMicros, chargedMicros }
 }

@@ -3,7 +3,7 @@ import type { Link } from './link.ts'
 import type { Scripts } from './scripts.ts'
 
 /** What every part of the driver works with. */
-export interface Tools {
+export interface Context {
   link: Link
   scripts: Scripts
   keys: Keys
@@ -37,7 +37,7 @@ export interface End {
 export const CANCELLED: End = { requestId: '', costMicros: 0, row: '', mode: 'cancel' }
 
 /** Ends a hold in one step; the same end twice changes nothing. */
-export async function endHold({ link, scripts, keys, mostRows }: Tools, name: HoldName, end: End) {
+export async function endHold({ link, scripts, keys, mostRows }: Context, name: HoldName, end: End) {
   const { owner, hold, tokenId } = name
   const charged = keys.charged(tokenId, end.requestId)
   const touched = [

@@ -1,4 +1,4 @@
--- KEYS: the drain's lock, its last number.  ARGV: owner, ms.  The fence number while this owner may drain, else 0.
+-- KEYS: the carrier's lock, its last number.  ARGV: owner, ms.  The fence number while this owner may carry, else 0.
 evenWhenFull()
 local held = redis.call('GET', KEYS[1])
 local number = held and tonumber(string.match(held, '^(%d+) '))

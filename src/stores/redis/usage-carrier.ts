@@ -1,29 +1,29 @@
-import type { UsageEntry, UsageSink } from '../contracts/usage-sink.ts'
-import type { Warn } from '../contracts/warn.ts'
-import type { Tools } from './tools.ts'
+import type { Warn } from '../contracts/store-error.ts'
+import type { UsageEntry, UsageLog } from '../contracts/usage-log.ts'
+import type { Context } from './context.ts'
 
 const LOCK_MS = 15_000
 const MOST_AT_ONCE = 200
 const PAUSE_MS = 500
 const LONGEST_PAUSE_MS = 30_000
 
-export interface DrainOptions {
-  tools: Tools
-  /** The sink is opened with the first row; one that failed is closed and opened anew. */
-  openSink(): Promise<UsageSink>
+export interface CarrierOptions {
+  context: Context
+  /** Opened with the first row; one that failed is closed and opened anew. */
+  openSink(): Promise<UsageLog>
   warn: Warn
 }
 
 /** Carries usage rows from Redis into the database: one replica at a time, each row at least once. */
-export class Drain {
-  readonly #options: DrainOptions
-  #sink: UsageSink | undefined
+export class UsageCarrier {
+  readonly #options: CarrierOptions
+  #sink: UsageLog | undefined
   #timer: NodeJS.Timeout | undefined
   #working: Promise<void> = Promise.resolve()
   #failures = 0
   #isClosed = false
 
-  constructor(options: DrainOptions) {
+  constructor(options: CarrierOptions) {
     this.#options = options
     this.#schedule()
   }
@@ -46,14 +46,14 @@ export class Drain {
   }
 
   async #work(): Promise<void> {
-    const { tools, warn } = this.#options
-    if (!tools.link.isReady()) return
+    const { context, warn } = this.#options
+    if (!context.link.isReady()) return
     try {
       while (await this.#carry());
       if (this.#failures > 0) warn({}, 'usage rows are written again')
       this.#failures = 0
     } catch (error) {
-      if (!tools.link.isReady()) return
+      if (!context.link.isReady()) return
       this.#failures += 1
       if (this.#failures === 1)
         warn({ err: error }, 'usage rows wait in Redis: the database does not take them')
@@ -64,8 +64,8 @@ export class Drain {
 
   /** Carries some rows, and says whether there may be more. */
   async #carry(): Promise<boolean> {
-    const { link, scripts, keys, owner } = this.#options.tools
-    const fence = await link.run(scripts.drain, [keys.drainLock, keys.drainNumber], [owner, LOCK_MS])
+    const { link, scripts, keys, owner } = this.#options.context
+    const fence = await link.run(scripts.carry, [keys.carrierLock, keys.carrierNumber], [owner, LOCK_MS])
     if (fence === 0) return false
     const found = await link.read((client) => client.xrange(keys.usage, '-', '+', 'COUNT', MOST_AT_ONCE))
     if (found.length > 0) {
@@ -74,8 +74,8 @@ export class Drain {
     }
     const mine = `${fence} ${owner}`
     const ids = found.map(([id]) => id)
-    if (ids.length > 0) await link.run(scripts.drained, [keys.drainLock, keys.usage], [mine, ...ids])
-    if (this.#isClosed && ids.length === 0) await link.run(scripts.release, [keys.drainLock], [mine])
+    if (ids.length > 0) await link.run(scripts.carried, [keys.carrierLock, keys.usage], [mine, ...ids])
+    if (this.#isClosed && ids.length === 0) await link.run(scripts.release, [keys.carrierLock], [mine])
     return ids.length === MOST_AT_ONCE || (this.#isClosed && ids.length > 0)
   }
 }

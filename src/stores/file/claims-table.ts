@@ -1,9 +1,8 @@
-import type { KeyedRequest, KeyLimits } from '../contracts/idempotency.ts'
-import { KEY_MEMORY_MS } from '../contracts/idempotency.ts'
+import { KEY_MEMORY_MS, type KeyedRequest, type KeyLimits } from '../contracts/idempotency.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { prepareTransaction } from '../sql/sqlite.ts'
 import type { AnswerFile } from './answer-files.ts'
-import { addClaims } from './keys-schema.ts'
+import { addClaims } from './claims-schema.ts'
 
 /** A request under its key's hash. */
 export interface HashedRequest extends KeyedRequest {
@@ -28,7 +27,7 @@ export interface Row {
 }
 
 /** The statements on the table of keys; first ends what a dead process has left running. */
-export function prepareKeys(db: Sqlite, limits: KeyLimits) {
+export function prepareClaims(db: Sqlite, limits: KeyLimits) {
   addClaims(db)
   endLeftKeys(db)
   return { ...prepareReads(db), waitMs: prepareKeyRoom(db, limits), ...prepareChanges(db, limits) }

@@ -1,10 +1,10 @@
 import { nameTaken, storeUnavailable } from '../../errors.ts'
-import { checkMicros } from '../contracts/micros.ts'
+import { checkMicros } from '../contracts/accounts.ts'
 import { makeTokenId } from '../contracts/token-changes.ts'
 import { badFieldOf } from '../contracts/token-fields.ts'
-import type { NewToken, Token } from '../contracts/token-store.ts'
+import type { NewToken, Token } from '../contracts/tokens.ts'
+import type { Context } from './context.ts'
 import { runCopied } from './copied.ts'
-import type { Tools } from './tools.ts'
 
 /** How long a record that was read counts as known: a revocation reaches every replica within this time. */
 const KNOWN_MS = 500
@@ -12,19 +12,19 @@ const MOST_KNOWN = 10_000
 const MOST_TRIES = 20
 
 /** The tokens' records. */
-export class TokenBook {
-  readonly #tools: Tools
+export class TokenRecords {
+  readonly #context: Context
   readonly #known = new Map<string, { token: Token; until: number }>()
 
-  constructor(tools: Tools) {
-    this.#tools = tools
+  constructor(context: Context) {
+    this.#context = context
   }
 
   async find(hash: string): Promise<Token | undefined> {
     const before = this.#known.get(hash)
     if (before !== undefined && before.until > performance.now()) return before.token
     this.#known.delete(hash)
-    const { link, scripts, keys } = this.#tools
+    const { link, scripts, keys } = this.#context
     const text = await link.run(scripts.find, [keys.tokens, keys.hashes], [hash])
     if (typeof text !== 'string') return undefined
     const token = readToken(text)
@@ -39,13 +39,13 @@ export class TokenBook {
   }
 
   async list(): Promise<Token[]> {
-    const { link, keys } = this.#tools
+    const { link, keys } = this.#context
     const texts = await link.read((client) => client.hvals(keys.tokens))
     return texts.map(readToken).sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1))
   }
 
   async master(): Promise<Token | undefined> {
-    const { link, keys } = this.#tools
+    const { link, keys } = this.#context
     const id = await link.read((client) => client.hget(keys.meta, 'master'))
     return id === null ? undefined : this.byId(id)
   }
@@ -54,7 +54,7 @@ export class TokenBook {
     checkMicros('creditedMicros', creditedMicros)
     const token: Token = { ...wish, id: makeTokenId(), createdAt: Date.now() }
     checkToken(token)
-    const { link, scripts, keys } = this.#tools
+    const { link, scripts, keys } = this.#context
     const name = token.name === '' ? '' : nameKeyOf(token)
     const touched = [keys.tokens, keys.hashes, keys.names, keys.account(token.id), keys.meta]
     const args = [token.id, token.hash, name, JSON.stringify(token), creditedMicros, isMaster]
@@ -80,14 +80,14 @@ export class TokenBook {
   }
 
   #textOf(id: string): Promise<string | null> {
-    const { link, keys } = this.#tools
+    const { link, keys } = this.#context
     return link.read((client) => client.hget(keys.tokens, id))
   }
 
   #put(before: Token, text: string, after: Token): Promise<unknown> {
     checkToken(after)
     this.#known.clear()
-    const { link, scripts, keys } = this.#tools
+    const { link, scripts, keys } = this.#context
     const args = [before.id, text, JSON.stringify(after), ...hashChanges(before, after)]
     return runCopied(link, scripts.change, [keys.tokens, keys.hashes], args)
   }

@@ -7,13 +7,13 @@ const ROOT = join(import.meta.dirname, '..', '..')
 const NAMES = ['DB_DIR', 'REDIS_URL', 'REDIS_URL_FILE', 'REDIS_PREFIX']
 
 /** Where the tokens are. */
-export type Place = Pick<Settings, 'dbDir' | 'redis' | 'redisPrefix' | 'databaseUrl'>
+export type StoreLocation = Pick<Settings, 'dbDir' | 'redis' | 'redisPrefix' | 'databaseUrl'>
 
 /**
  * The server's own store. Its `.env` and its folders are those of the folder it was started in: this one where there are
  * such, else the project's. Settings beyond `more` may be wrong or secret: they are none of a command's business.
  */
-export function readPlace(...more: string[]): Place {
+export function readLocation(...more: string[]): StoreLocation {
   const isHere = process.env.DB_DIR || ['.env', 'src/db'].some((path) => existsSync(path))
   const folder = isHere ? process.cwd() : ROOT
   loadEnvFile(join(folder, '.env'), process.env)

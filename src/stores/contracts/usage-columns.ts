@@ -1,0 +1,132 @@
+/** SQLite would refuse anything else in a STRICT table, and with it all that shares the transaction. */
+function toWhole(value: unknown): number {
+  const count = Number(value)
+  if (Number.isSafeInteger(count) && count >= 0) return count
+  return Number.isFinite(count) ? Math.min(Math.max(0, Math.round(count)), Number.MAX_SAFE_INTEGER) : 0
+}
+
+function toAmount(value: unknown): number {
+  const amount = Number(value)
+  return Number.isFinite(amount) ? Math.max(0, amount) : 0
+}
+
+/** A row of before a column was there has nothing for it. */
+const toText = (value: unknown): string => (typeof value === 'string' ? value : '')
+const toFlag = (value: unknown): boolean => value === true || Number(value) === 1
+
+/**
+ * The types of columns: in the ledger (STRICT), in the usage log (SQLite and PostgreSQL), what is written for a field,
+ * and the field read back (PostgreSQL answers a bigint as text).
+ */
+const TYPES = {
+  text: { strict: 'TEXT', log: 'text', write: toText, read: toText },
+  code: { strict: 'INTEGER', log: 'integer', write: toWhole, read: Number },
+  count: { strict: 'INTEGER', log: 'bigint', write: toWhole, read: Number },
+  /** A sum that must be right is written as it is: the database refuses what is no number. */
+  charge: { strict: 'INTEGER', log: 'bigint', write: Number, read: Number },
+  amount: { strict: 'REAL', log: 'double precision', write: toAmount, read: Number },
+  flag: {
+    strict: 'INTEGER',
+    log: 'integer',
+    write: (value: unknown) => (toFlag(value) ? 1 : 0),
+    read: toFlag,
+  },
+} as const
+
+/** One column of the usage tables and the field of the row that it holds. */
+export interface UsageColumn {
+  name: string
+  field: string
+  type: keyof typeof TYPES
+  /** The field stands in the request's log line as it is in the row. */
+  inLine?: true
+}
+
+/** What is known of a paid request once it is over: whatever writes, reads or moves a usage row follows this list. */
+export const USAGE_COLUMNS = [
+  { name: 'request_id', field: 'requestId', type: 'text' },
+  { name: 'token_id', field: 'tokenId', type: 'text' },
+  { name: 'user', field: 'user', type: 'text' },
+  // The model is the one that the client asked for.
+  { name: 'model', field: 'model', type: 'text' },
+  // Who answered, and with which model, is empty when nobody did.
+  { name: 'provider', field: 'provider', type: 'text' },
+  { name: 'model_used', field: 'modelUsed', type: 'text' },
+  { name: 'endpoint', field: 'endpoint', type: 'text' },
+  // The HTTP status is 499 when the client left first, an error's when an answer that had begun was cut.
+  { name: 'status', field: 'status', type: 'code', inLine: true },
+  { name: 'input_tokens', field: 'inputTokens', type: 'count', inLine: true },
+  { name: 'cached_tokens', field: 'cachedTokens', type: 'count', inLine: true },
+  { name: 'output_tokens', field: 'outputTokens', type: 'count', inLine: true },
+  { name: 'reasoning_tokens', field: 'reasoningTokens', type: 'count', inLine: true },
+  { name: 'seconds', field: 'seconds', type: 'amount' },
+  { name: 'characters', field: 'characters', type: 'count' },
+  { name: 'images', field: 'images', type: 'count' },
+  { name: 'estimated', field: 'estimated', type: 'flag', inLine: true },
+  // The cost is the full price; what is charged never exceeds the hold plus what is left of the balance.
+  { name: 'cost_micros', field: 'costMicros', type: 'count' },
+  { name: 'charged_micros', field: 'chargedMicros', type: 'charge' },
+  { name: 'latency_ms', field: 'latencyMs', type: 'count' },
+  { name: 'first_byte_ms', field: 'firstByteMs', type: 'count' },
+  { name: 'attempts', field: 'attempts', type: 'count', inLine: true },
+  // When the request came, in milliseconds since 1970.
+  { name: 'time', field: 'at', type: 'count' },
+] as const satisfies readonly UsageColumn[]
+
+type Described = (typeof USAGE_COLUMNS)[number]
+
+/** A usage row as the tables have it. */
+export type ChargedRow = { [C in Described as C['field']]: ReturnType<(typeof TYPES)[C['type']]['read']> }
+
+/** What one request used and what it costs; the store says what was charged. */
+export type UsageRow = Omit<ChargedRow, 'chargedMicros'>
+
+/** The fields of a log line that are the row's. */
+export type LineUsage = Pick<UsageRow, Extract<Described, { inLine: true }>['field']>
+
+export type UsageValue = string | number
+
+/** Prepares what makes a row's values, in the order of the columns: each paid request's row passes here. */
+export function prepareValues(columns: readonly UsageColumn[]) {
+  const fields = columns.map(({ field }) => field)
+  const writers = columns.map(({ type }) => TYPES[type].write)
+  const charged = fields.indexOf('chargedMicros')
+  return (row: Readonly<Record<string, unknown>>, chargedMicros: number): UsageValue[] => {
+    const values = writers.map((write, index) => write(row[fields[index] ?? '']))
+    if (charged !== -1) values[charged] = chargedMicros
+    return values
+  }
+}
+
+/** A stored record, by the names of its columns, as the row that it was. */
+export function readUsage(columns: readonly UsageColumn[], stored: Readonly<Record<string, unknown>>) {
+  const fields = columns.map(({ name, field, type }) => [field, TYPES[type].read(stored[name])])
+  return Object.fromEntries(fields) as ChargedRow
+}
+
+/** A row of which nothing is known. */
+export const NO_ROW: UsageRow = readUsage(
+  USAGE_COLUMNS.filter(({ field }) => field !== 'chargedMicros'),
+  Object.fromEntries(USAGE_COLUMNS.map(({ name, type }) => [name, TYPES[type].write(0)])),
+)
+
+const IN_LINE = USAGE_COLUMNS.filter((column) => 'inLine' in column).map(
+  ({ field }) => field,
+) as readonly (keyof LineUsage)[]
+
+/** A line's fields before anything is used: all at once, so that every line has the same shape for the engine. */
+export const NO_LINE_USAGE = Object.fromEntries(IN_LINE.map((field) => [field, undefined])) as {
+  [F in keyof LineUsage]: undefined
+}
+
+export function tellLine(line: { [F in keyof LineUsage]?: LineUsage[F] | undefined }, row: UsageRow): void {
+  const target: Record<string, unknown> = line
+  for (const field of IN_LINE) target[field] = row[field]
+}
+
+/** A column of the ledger's STRICT table. */
+export const strictColumn = ({ name, type }: UsageColumn): string => `${name} ${TYPES[type].strict} NOT NULL`
+
+/** A column's type in the usage log, and what the rows of before it was there have in it. */
+export const logType = ({ type }: UsageColumn) => TYPES[type].log
+export const emptyValue = ({ type }: UsageColumn): UsageValue => (type === 'text' ? '' : 0)
