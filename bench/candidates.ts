@@ -86,14 +86,14 @@ export interface GatewayOptions {
   checkout?: string
 }
 
-/** A gateway with everything on, this one's if no other checkout is named. */
 /** As `npm start` of that checkout does, with its flags for V8: see the README's figures. */
-function startArguments(root: string): string[] {
+export function startArguments(root: string): string[] {
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   const [, ...flags] = String(scripts.start).split(' ')
   return [...flags.slice(0, -1), join(root, 'src', 'server.js')]
 }
 
+/** A gateway with everything on, this one's if no other checkout is named. */
 export async function gatewayCandidate(
   upstreamPort: number,
   { tokenCount = 1, checkout }: GatewayOptions = {},
