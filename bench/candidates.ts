@@ -10,7 +10,7 @@ import { prepareGateway } from './prepare-gateway.ts'
 export interface Running {
   pid: number
   port: number
-  /** From the start of the process to its first accepted connection. */
+  /** The time from the start of the process to its first accepted connection. */
   startMs: number
   stop(): Promise<void>
 }
@@ -86,7 +86,7 @@ export interface GatewayOptions {
   checkout?: string
 }
 
-/** As `npm start` of that checkout does, with its flags for V8: see the README's figures. */
+/** The arguments of `npm start` in that checkout, with its flags for V8: docs/speed.md has the figures. */
 export function startArguments(root: string): string[] {
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   const [, ...flags] = String(scripts.start).split(' ')
