@@ -11,7 +11,7 @@ import { get } from '../support/client.ts'
 import { failGateway, startGateway, temporaryFolder } from '../support/gateway.ts'
 import { unusedPort } from '../support/ports.ts'
 import { startRedis } from '../support/redis.ts'
-import { askOf, folder } from './folders.ts'
+import { askOf, folder } from '../stores/folders.ts'
 
 t.setTimeout(120_000)
 
