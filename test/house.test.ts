@@ -24,6 +24,8 @@ const LEAVES = [
 const CONFIG = ['config', 'config/env', 'config/catalog']
 const COUNTED = ['metering', 'dialects']
 const PLUGINS = ['entrance', 'auth', 'limits', 'services', 'admin', 'telemetry']
+const WAY = ['request', 'exchange', 'billing', 'routing', 'upstream', 'websocket', 'realtime']
+const ROOMS = [...PLUGINS, ...WAY, ...COUNTED]
 
 /** What a plugin room may know: what is pure, and what the stores promise. */
 const pluginWall: Walls[string] = {
@@ -135,22 +137,14 @@ const WALLS: Walls = {
   },
   'demo.ts': { may: LEAVES, types: CONFIG, why: 'the demo is a provider like any other, behind a socket' },
   'app.ts': {
-    may: [
-      ...[
-        ...PLUGINS,
-        'exchange',
-        'realtime',
-        'billing',
-        'request',
-        'routing',
-        'upstream',
-        'websocket',
-        ...COUNTED,
-      ],
-      ...['http-server.ts', 'stores/contracts', ...CONFIG, ...LEAVES],
-    ],
+    may: [...ROOMS, 'http-server.ts', 'shared.ts', 'drain.ts', 'stores/contracts', ...CONFIG, ...LEAVES],
     why: 'the map names every room and opens no store',
   },
+  'shared.ts': {
+    may: [...ROOMS, 'stores/contracts', ...CONFIG, ...LEAVES],
+    why: 'what all requests of an app share is opened here, for the map: no store among it',
+  },
+  'drain.ts': { may: LEAVES, why: 'waiting for what runs needs nothing that runs' },
   'welcome.ts': { may: LEAVES, types: ['telemetry/logger'], why: 'the first words need nothing that runs' },
   'process.ts': {
     may: [
