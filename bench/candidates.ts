@@ -86,8 +86,8 @@ export interface GatewayOptions {
   checkout?: string
 }
 
-/** The arguments of `npm start` in that checkout, with its flags for V8: see the README's figures. */
-function startArguments(root: string): string[] {
+/** The arguments of `npm start` in that checkout, with its flags for V8: docs/speed.md has the figures. */
+export function startArguments(root: string): string[] {
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   const [, ...flags] = String(scripts.start).split(' ')
   return [...flags.slice(0, -1), join(root, 'src', 'server.js')]

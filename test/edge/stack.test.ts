@@ -7,7 +7,7 @@ import { controlled } from '../support/stream-behaviours.ts'
 import { ALL_NAMES, DOMAINS, untilHealthy } from './support/deployment.ts'
 import { inspect, openEdge, untilCertified, untilServing } from './support/edge.ts'
 import { CLIENT_ADDRESSES, EDGE_ADDRESS, WRONG_ADDRESS, whyNoEngine } from './support/engine.ts'
-import { commandsBelow } from './support/readme.ts'
+import { commandsBelow } from './support/guide.ts'
 import { output, poll } from './support/shell.ts'
 import { visitor } from './support/visitor.ts'
 

@@ -13,8 +13,8 @@ import { controlled } from '../support/stream-behaviours.ts'
 import { DOMAINS, untilHealthy } from './support/deployment.ts'
 import { type Edge, inspect, openEdge, untilCertified, untilServing } from './support/edge.ts'
 import { CLIENT_ADDRESSES, EDGE_ADDRESS, whyNoEngine } from './support/engine.ts'
+import { commandsBelow } from './support/guide.ts'
 import { HOSTILE_ADDRESS, holdConnections, openHostileSpace, startCrowd } from './support/hostile.ts'
-import { commandsBelow } from './support/readme.ts'
 import { output, poll, run } from './support/shell.ts'
 
 const [FIRST = '', SECOND = ''] = DOMAINS

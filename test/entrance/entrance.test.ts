@@ -55,6 +55,8 @@ const open = async (t: Test, allowlist: string[] = []) => {
     logController: quietRequests,
     genReqId: makeRequestId(),
     bodyLimit: 1000,
+    // Each of these reads until the server closes: a connection that it keeps would hold the test for a minute.
+    keepAliveTimeout: 500,
     clientErrorHandler,
     frameworkErrors,
   })

@@ -6,12 +6,12 @@ import t from 'tap'
 import { readRedisUrl } from '../../src/config/env/redis-url.ts'
 import { openStores } from '../../src/stores/open.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
+import { askOf, folder } from '../stores/folders.ts'
 import { authorityFile, makeCertificates } from '../support/certificates.ts'
 import { get } from '../support/client.ts'
 import { failGateway, startGateway, temporaryFolder } from '../support/gateway.ts'
 import { unusedPort } from '../support/ports.ts'
 import { startRedis } from '../support/redis.ts'
-import { askOf, folder } from './folders.ts'
 
 t.setTimeout(120_000)
 

@@ -1,0 +1,60 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import t from 'tap'
+
+const ROOT = join(import.meta.dirname, '..')
+const read = (path: string) => readFileSync(join(ROOT, path), 'utf8')
+const PAGES = [
+  ...['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md'],
+  ...readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.md'))
+    .map((path) => `docs/${path.replaceAll('\\', '/')}`),
+]
+
+/** As GitHub names a heading. */
+function anchorsOf(text: string): string[] {
+  return Array.from(text.matchAll(/^#+ (.+)$/gm), ([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-'),
+  )
+}
+
+t.test('every link of the pages leads to a file that is there, and to a heading of it', async (t) => {
+  for (const page of PAGES) {
+    const links = Array.from(read(page).matchAll(/\]\(([^)\s]+)\)/g), ([, link = '']) => link)
+    for (const link of links.filter((each) => !each.startsWith('http'))) {
+      const [path = '', anchor] = link.split('#')
+      const target = path === '' ? page : join(dirname(page), path)
+      t.ok(existsSync(join(ROOT, target)), `${page}: ${link}`)
+      if (anchor !== undefined) t.ok(anchorsOf(read(target)).includes(anchor), `${page}: ${link}`)
+    }
+  }
+})
+
+t.test('a section of the contract that code cites is in the contract', async (t) => {
+  const sections = Array.from(read('docs/contract.md').matchAll(/^## (\d+)\. /gm), ([, number]) => number)
+  t.strictSame(
+    sections,
+    sections.map((_, index) => String(index + 1)),
+  )
+  for (const folder of ['src', 'test', 'scripts', 'bench'])
+    for (const path of readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })) {
+      if (!/\.(ts|js)$/.test(path)) continue
+      for (const [, number] of read(join(folder, path)).matchAll(/\bcontract, section (\d+)/g))
+        t.ok(sections.includes(number), `${path} cites section ${number}`)
+    }
+})
+
+t.test('every setting of the README stands in the example', async (t) => {
+  const [, table = ''] = /## Settings\n(.*?)\n## /s.exec(read('README.md')) ?? []
+  const rows = Array.from(table.matchAll(/^\| (.+?) \|/gm), ([, names = '']) => names).slice(1)
+  const named = rows.flatMap((row) =>
+    Array.from(row.matchAll(/`([A-Z][A-Z\d_]+)`/g), ([, name = '']) => name),
+  )
+  const example = read('.env.example')
+  t.ok(named.length > 40, `${named.length} settings are told of`)
+  for (const name of named.filter((each) => !each.endsWith('_FILE') || each === 'MODELS_FILE'))
+    t.ok(example.includes(name), `.env.example has ${name}`)
+})
