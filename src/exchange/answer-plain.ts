@@ -1,13 +1,15 @@
 import { gunzipSync, inflateSync } from 'node:zlib'
 import { creditHeaders } from '../billing/bill.ts'
+import type { Price } from '../config/catalog/catalog.ts'
 import type { Deadlines } from '../deadlines.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import { estimateUsage, lacksTokens, usualSeconds, withSeconds } from '../metering/estimate.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import { readUsage } from '../metering/usage.ts'
+import type { Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
-import type { Answer, AnswerContext } from './answer.ts'
-import { Pressure } from './pressure.ts'
+import { type Answer, type AnswerHead, type AnswerOwner, Pressure } from './answer.ts'
+import type { PaidCall } from './paid-call.ts'
 
 /** An answer up to this size is held back until it is paid, so that its price stands in its headers. */
 const MAX_HELD_BACK = 256 * 1024
@@ -17,7 +19,9 @@ const SETTLE_PATIENCE_MS = 500
 
 /** A JSON answer, or audio: held back while it is small, passed through as it comes when it is not. */
 export class PlainAnswer implements Answer {
-  readonly #context: AnswerContext
+  readonly #owner: AnswerOwner
+  readonly #head: AnswerHead
+  readonly #price: Price
   readonly #pressure: Pressure
   readonly #costs: boolean
   readonly #isJson: boolean
@@ -27,13 +31,15 @@ export class PlainAnswer implements Answer {
   /** It is there once bytes pass through. */
   #meter: StreamMeter | undefined
 
-  constructor(context: AnswerContext) {
-    this.#context = context
-    this.#pressure = new Pressure(context)
-    this.#costs = context.status < 300
-    this.#isJson = String(context.headers['content-type'] ?? '').includes('json')
+  constructor(owner: AnswerOwner, head: AnswerHead, { model }: Step) {
+    this.#owner = owner
+    this.#head = head
+    this.#price = model.price
+    this.#pressure = new Pressure(owner)
+    this.#costs = head.status < 300
+    this.#isJson = String(head.headers['content-type'] ?? '').includes('json')
     // A transcript's text is needed whole: it may have to be counted.
-    this.#isShort = this.#isJson || context.endpoint.dialect.countsSeconds
+    this.#isShort = this.#isJson || owner.call.endpoint.dialect.countsSeconds
   }
 
   data(chunk: Buffer): void {
@@ -50,13 +56,13 @@ export class PlainAnswer implements Answer {
     const [first] = this.#held
     const whole = this.#held.length === 1 && first ? first : Buffer.concat(this.#held)
     this.#finish(this.#meter ? undefined : whole).catch(() => {
-      this.#context.downstream.cut()
-      this.#context.exchange.over()
+      this.#owner.call.downstream.cut()
+      this.#owner.over()
     })
   }
 
   died(error: Error): void {
-    this.#context.downstream.fail(error, {})
+    this.#owner.call.downstream.fail(error, {})
     this.#abandon(502)
   }
 
@@ -69,20 +75,23 @@ export class PlainAnswer implements Answer {
   }
 
   #startPassing(): void {
-    const { bill, downstream, endpoint, headers, status } = this.#context
-    this.#meter = createStreamMeter(endpoint.dialect)
+    const { bill, call } = this.#owner
+    const { status, headers } = this.#head
+    this.#meter = createStreamMeter(call.endpoint.dialect)
     if (this.#costs) bill.markAnswered(status)
-    downstream.begin(status, headers, { ...bill.headers(), ...lengthOf(headers) })
+    call.downstream.begin(status, headers, { ...bill.headers(), ...lengthOf(headers) })
     for (const chunk of this.#held.splice(0)) this.#pass(this.#meter, chunk)
   }
 
   #pass(meter: StreamMeter, chunk: Buffer): void {
     meter.push(chunk)
-    if (!this.#context.downstream.write(chunk)) this.#pressure.hold()
+    if (!this.#owner.call.downstream.write(chunk)) this.#pressure.hold()
   }
 
   async #finish(body: Buffer | undefined): Promise<void> {
-    const { bill, shared, downstream, headers, status } = this.#context
+    const { bill, shared, call } = this.#owner
+    const { downstream } = call
+    const { status, headers } = this.#head
     const settling = bill.settle(status, this.#costs ? await this.#usageOf(body) : undefined)
     const settlement = await patiently(settling, shared.deadlines)
     if (body) {
@@ -92,45 +101,51 @@ export class PlainAnswer implements Answer {
     downstream.end(body)
     // The log line and the drain wait for the bill, whatever the client had patience for.
     if (!settlement) await settling
-    this.#context.exchange.over()
+    this.#owner.over()
   }
 
   #usageOf(body: Buffer | undefined): Usage | Promise<Usage> {
-    const { endpoint, headers } = this.#context
-    const plain = body && decode(body, headers['content-encoding'])
+    const { call } = this.#owner
+    const plain = body && decode(body, this.#head.headers['content-encoding'])
     const source = plain ?? this.#meter?.tail()
-    const reported = source && this.#isJson ? readUsage(endpoint.dialect, source) : undefined
-    return completeUsage(this.#context, reported, plain)
+    const reported = source && this.#isJson ? readUsage(call.endpoint.dialect, source) : undefined
+    return completeUsage(call, this.#price, { reported, answer: plain })
   }
 
   #abandon(status: number): void {
-    const { bill, downstream, exchange } = this.#context
+    const { bill, call } = this.#owner
     this.#pressure.end()
     const settle = async (): Promise<void> => {
       await bill.settle(
         status,
-        this.#costs ? await completeUsage(this.#context, undefined, undefined) : undefined,
+        this.#costs ? await completeUsage(call, this.#price, NOTHING_SEEN) : undefined,
       )
     }
     settle()
-      .catch(() => downstream.cut())
-      .finally(() => exchange.over())
+      .catch(() => call.downstream.cut())
+      .finally(() => this.#owner.over())
   }
 }
 
-const lengthOf = (headers: AnswerContext['headers']): Record<string, string> =>
+const lengthOf = (headers: AnswerHead['headers']): Record<string, string> =>
   headers['content-length'] === undefined ? {} : { 'content-length': headers['content-length'] }
 
 const isBlank = (chunk: Buffer): boolean =>
   chunk.length > 0 && chunk.every((byte) => byte === 0x20 || byte === 0x0a || byte === 0x0d)
 
+interface Seen {
+  reported: Usage | undefined
+  answer: Buffer | undefined
+}
+
+const NOTHING_SEEN: Seen = { reported: undefined, answer: undefined }
+
 /** The provider's report, with what only we know added; where it says less than is charged, our own estimate. */
 const completeUsage = (
-  context: AnswerContext,
-  reported: Usage | undefined,
-  answer: Buffer | undefined,
+  { ask, endpoint, token }: PaidCall,
+  price: Price,
+  { reported, answer }: Seen,
 ): Usage | Promise<Usage> => {
-  const { ask, endpoint, price } = context
   const { dialect } = endpoint
   if (dialect.isFree) return NO_USAGE
   const isCountedHere =
@@ -146,7 +161,7 @@ const completeUsage = (
   const seconds = known?.seconds || usualSeconds(ask.seconds)
   return estimateUsage({
     dialect,
-    key: context.key,
+    key: token.id,
     requestBody: ask.text?.(),
     answer,
     characters,

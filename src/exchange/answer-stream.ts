@@ -1,19 +1,22 @@
 import type { Transform } from 'node:stream'
 import { creditHeaders } from '../billing/bill.ts'
+import type { Price } from '../config/catalog/catalog.ts'
 import type { Usage } from '../dialects/usage.ts'
 import { insufficientQuota, upstreamFailed } from '../errors.ts'
 import { sawEnd } from '../metering/sse.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
-import type { Answer, AnswerContext } from './answer.ts'
+import type { Step } from '../routing/plan.ts'
+import { type Answer, type AnswerHead, type AnswerOwner, Pressure } from './answer.ts'
 import { openDecoder, readOut } from './decoder.ts'
 import { HoldGuard } from './hold-guard.ts'
-import { Pressure } from './pressure.ts'
 import { usageOfStream } from './stream-usage.ts'
 import { createUsageFilter, endsEvent, type UsageFilter } from './usage-filter.ts'
 
 /** Server-sent events: each leaves at once; read by the meter, touched only to take the usage chunk out. */
 export class StreamAnswer implements Answer {
-  readonly #context: AnswerContext
+  readonly #owner: AnswerOwner
+  readonly #head: AnswerHead
+  readonly #price: Price
   readonly #pressure: Pressure
   readonly #meter: StreamMeter
   readonly #decoder: Transform | undefined
@@ -24,24 +27,28 @@ export class StreamAnswer implements Answer {
   #isScheduled = false
   /** A head alone is no answer, and costs nothing. */
   #hasBytes = false
-  #isOver = false
-  #isMarked = false
+  /** A crash charges nothing while it is `held`; it is marked once, before its first byte leaves. */
+  #state: 'held' | 'marked' | 'over' = 'held'
   /** The last bytes end an event, so that an error event may follow. */
   #isAtBoundary = true
 
-  constructor(context: AnswerContext, mustHideUsage: boolean) {
-    const { headers, endpoint } = context
-    this.#context = context
-    this.#pressure = new Pressure(context)
+  constructor(owner: AnswerOwner, head: AnswerHead, step: Step) {
+    const { ask, endpoint } = owner.call
+    const { price } = step.model
+    this.#owner = owner
+    this.#head = head
+    this.#price = price
+    this.#pressure = new Pressure(owner)
     this.#meter = createStreamMeter(endpoint.dialect)
-    this.#decoder = openDecoder(headers['content-encoding'], (plain) => this.#meter.push(plain))
-    this.#filter = mustHideUsage && !this.#decoder ? createUsageFilter() : undefined
-    this.#guard = new HoldGuard(context, this.#meter)
+    this.#decoder = openDecoder(head.headers['content-encoding'], (plain) => this.#meter.push(plain))
+    this.#filter =
+      ask.mustAskForUsage && step.provider.usageOption && !this.#decoder ? createUsageFilter() : undefined
+    this.#guard = new HoldGuard(owner.call, price, this.#meter)
     this.#schedule()
   }
 
   data(chunk: Buffer): void {
-    if (this.#isOver) return
+    if (this.#state === 'over') return
     this.#hasBytes = true
     if (this.#pending.length === 0) this.#pending = [chunk]
     else this.#pending.push(chunk)
@@ -49,13 +56,13 @@ export class StreamAnswer implements Answer {
   }
 
   ended(): void {
-    if (this.#isOver) return
+    if (this.#state === 'over') return
     const last = this.#takeLast()
     if (!last) return
-    const { headers, endpoint, status } = this.#context
+    const { status, headers } = this.#head
     // Without a length or chunks, a connection that breaks looks like one that ends: the protocol's end must be there.
     const isFramed = 'content-length' in headers || 'transfer-encoding' in headers
-    if (!isFramed && !this.#decoder && !sawEnd(endpoint.dialect, this.#meter.tail())) {
+    if (!isFramed && !this.#decoder && !sawEnd(this.#owner.call.endpoint.dialect, this.#meter.tail())) {
       this.#write(last)
       return this.#breakOff(upstreamFailed('The provider broke off its answer'), 502)
     }
@@ -73,7 +80,7 @@ export class StreamAnswer implements Answer {
   }
 
   drop(): void {
-    this.#isOver = true
+    this.#state = 'over'
     this.#pressure.end()
   }
 
@@ -90,13 +97,13 @@ export class StreamAnswer implements Answer {
   #flush(): void {
     this.#isScheduled = false
     // An answer that is whole by now is settled before a byte of it leaves: there is nothing to mark.
-    if (this.#isOver) return
+    if (this.#state === 'over') return
     this.#mark()
     const bytes = this.#takeSafely()
     if (!bytes) return
     this.#begin({})
     if (bytes.length > 0) this.#write(bytes)
-    else this.#context.downstream.response.flushHeaders()
+    else this.#owner.call.downstream.response.flushHeaders()
     if (!this.#guard.isDue()) return
     this.#guard.weigh(() =>
       this.#breakOff(insufficientQuota('Your balance is used up: this answer was cut here'), 429),
@@ -105,26 +112,26 @@ export class StreamAnswer implements Answer {
 
   /** The mark is made once, before the first byte leaves. */
   #mark(): void {
-    if (this.#isMarked) return
-    this.#isMarked = true
-    this.#context.bill.markAnswered(this.#context.status)
+    if (this.#state !== 'held') return
+    this.#state = 'marked'
+    this.#owner.bill.markAnswered(this.#head.status)
   }
 
   /** The client's head: with the first bytes, or for a silent stream without any. */
   #begin(extra: Record<string, string>): void {
-    const { downstream, headers, status, bill } = this.#context
+    const { downstream } = this.#owner.call
     if (downstream.hasBegun()) return
-    const own = bill.headers()
+    const own = this.#owner.bill.headers()
     own['cache-control'] = 'no-cache'
     own['x-accel-buffering'] = 'no'
-    downstream.begin(status, headers, Object.assign(own, extra))
+    downstream.begin(this.#head.status, this.#head.headers, Object.assign(own, extra))
   }
 
   #write(bytes: Buffer): void {
     if (bytes.length === 0) return
     this.#begin({})
     this.#isAtBoundary = endsEvent(bytes)
-    if (!this.#context.downstream.write(bytes)) this.#pressure.hold()
+    if (!this.#owner.call.downstream.write(bytes)) this.#pressure.hold()
   }
 
   /** What is pending, counted, without what is not for the client; undefined: the stream was broken off. */
@@ -154,9 +161,9 @@ export class StreamAnswer implements Answer {
   }
 
   #breakOff(error: Error, status: number): void {
-    if (this.#isOver) return
-    const { exchange, downstream } = this.#context
-    exchange.attempt()?.abort()
+    if (this.#state === 'over') return
+    const { downstream } = this.#owner.call
+    this.#owner.attempt()?.abort()
     this.#begin({})
     if (!this.#isAtBoundary) downstream.write(Buffer.from('\n\n'))
     downstream.fail(error, {})
@@ -165,30 +172,34 @@ export class StreamAnswer implements Answer {
 
   /** Settles; the last bytes of a whole answer leave when the charge is on record. */
   #finish(status: number, last: Buffer | undefined): void {
-    if (this.#isOver) return
-    this.#isOver = true
+    if (this.#state === 'over') return
+    this.#state = 'over'
     this.#pressure.end()
     void this.#settle(status, last)
   }
 
   #usage(isComplete: boolean): Usage | Promise<Usage> {
-    return usageOfStream(this.#context, { meter: this.#meter, filter: this.#filter, isComplete })
+    return usageOfStream(this.#owner.call, this.#price, {
+      meter: this.#meter,
+      filter: this.#filter,
+      isComplete,
+    })
   }
 
   async #settle(status: number, last: Buffer | undefined): Promise<void> {
-    const { bill, downstream, exchange } = this.#context
+    const { bill, call } = this.#owner
     try {
       if (this.#decoder) await readOut(this.#decoder)
       const usage = this.#hasBytes ? this.#usage(last !== undefined) : undefined
       const settlement = await bill.settle(status, usage instanceof Promise ? await usage : usage)
-      if (!last) return exchange.over()
+      if (!last) return this.#owner.over()
       // An answer of which nothing has left yet goes as one piece, with its price.
       this.#begin({ ...creditHeaders(settlement), 'content-length': String(last.length) })
-      downstream.end(last)
+      call.downstream.end(last)
     } catch {
-      downstream.cut()
+      call.downstream.cut()
     }
-    exchange.over()
+    this.#owner.over()
   }
 }
 

@@ -1,11 +1,7 @@
 import type { Bill } from '../billing/bill.ts'
-import type { Price } from '../config/catalog/catalog.ts'
-import type { Endpoint } from '../dialects/endpoints.ts'
-import type { Ask } from '../request/ask.ts'
 import type { AnswerHeaders } from '../upstream/response.ts'
 import type { Attempt } from '../upstream/upstreams.ts'
-import type { Downstream } from './downstream.ts'
-import type { Shared } from './shared.ts'
+import type { PaidCall, Shared } from './paid-call.ts'
 
 /** One provider's answer on its way to the client. */
 export interface Answer {
@@ -25,23 +21,40 @@ export interface AnswerHead {
   headers: AnswerHeaders
 }
 
-/** Whose answer it is. */
+/** Whose answer it is: the exchange, as far as an answer needs it. */
 export interface AnswerOwner {
+  readonly call: PaidCall
+  readonly shared: Shared
+  readonly bill: Bill
   attempt(): Attempt | undefined
   /** To be called when nothing more will happen. */
   over(): void
 }
 
-/** What an answer works with. */
-export interface AnswerContext extends AnswerHead {
-  exchange: AnswerOwner
-  endpoint: Endpoint
-  ask: Ask
-  downstream: Downstream
-  price: Price
-  heldMicros: number
-  /** Who pays. */
-  key: string
-  shared: Shared
-  bill: Bill
+/** Back-pressure from a slow reader to its provider. */
+export class Pressure {
+  readonly #owner: AnswerOwner
+  #stall: NodeJS.Timeout | undefined
+
+  constructor(owner: AnswerOwner) {
+    this.#owner = owner
+  }
+
+  /** The client's buffer is full: the provider waits until it has drained; a reader that stalls for good is cut. */
+  hold(): void {
+    if (this.#stall) return
+    const { downstream } = this.#owner.call
+    const { idleTimeoutMs } = this.#owner.shared.timeouts
+    this.#owner.attempt()?.pause()
+    this.#stall = setTimeout(() => downstream.response.destroy(), idleTimeoutMs)
+    downstream.response.once('drain', () => {
+      this.end()
+      this.#owner.attempt()?.resume()
+    })
+  }
+
+  end(): void {
+    clearTimeout(this.#stall)
+    this.#stall = undefined
+  }
 }

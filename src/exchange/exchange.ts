@@ -19,9 +19,9 @@ import type { AnswerHeaders } from '../upstream/response.ts'
 import { UpstreamError } from '../upstream/rules.ts'
 import type { Attempt } from '../upstream/upstreams.ts'
 import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
-import { isStream, openAnswer } from './open-answer.ts'
-import type { PaidRequest } from './paid-request.ts'
-import type { Shared } from './shared.ts'
+import { PlainAnswer } from './answer-plain.ts'
+import { StreamAnswer } from './answer-stream.ts'
+import type { PaidCall, Shared } from './paid-call.ts'
 
 /**
  * How long a stream's head waits for a first byte, and may fail over; then it leaves, lest somebody gives up a silent
@@ -30,13 +30,19 @@ import type { Shared } from './shared.ts'
 const HEAD_PATIENCE_MS = 250
 
 /**
+ * A provider is asked; a stream's head is here and waits for a first byte; bytes pass; the whole answer is here and only
+ * its bill and its last bytes are on their way; nothing more will happen but for the bill.
+ */
+type State = 'asking' | 'waiting' | 'answering' | 'settling' | 'over'
+
+/**
  * One request's way from the first ask of a provider to the settled bill: failover before the first byte, one answer,
  * one settlement.
  */
 export class Exchange implements CallListener, AnswerOwner {
-  readonly #paid: PaidRequest
-  readonly #shared: Shared
-  readonly #bill: Bill
+  readonly call: PaidCall
+  readonly shared: Shared
+  readonly bill: Bill
   readonly #walk: PlanWalk
   readonly #total: Deadline
   #attempt: Attempt | undefined
@@ -46,21 +52,19 @@ export class Exchange implements CallListener, AnswerOwner {
   readonly #patience: Deadline
   #answer: Answer | undefined
   slot = -1
-  /** The whole answer is here: only its bill and its last bytes are on their way. */
-  #isWhole = false
-  #isOver = false
+  #state: State = 'asking'
   readonly #billed = new Billed()
 
-  constructor(paid: PaidRequest, shared: Shared) {
-    this.#paid = paid
-    this.#shared = shared
-    this.#bill = new Bill(paid)
-    this.#walk = new PlanWalk(paid.steps, paid.endpoint.path, shared)
+  constructor(call: PaidCall, shared: Shared) {
+    this.call = call
+    this.shared = shared
+    this.bill = new Bill(call)
+    this.#walk = new PlanWalk(call.steps, call.endpoint.path, shared)
     this.#patience = shared.deadlines.open(() => this.#begin())
     this.#total = shared.deadlines.open(() => this.#runOut())
     this.#total.start(shared.timeouts.totalTimeoutMs)
     shared.live.add(this)
-    paid.request.billing = this.#billed
+    call.request.billing = this.#billed
   }
 
   attempt(): Attempt | undefined {
@@ -68,7 +72,7 @@ export class Exchange implements CallListener, AnswerOwner {
   }
 
   start(): void {
-    const { response } = this.#paid.downstream
+    const { response } = this.call.downstream
     response.once('close', () => {
       if (!response.writableFinished) this.#left()
     })
@@ -82,17 +86,22 @@ export class Exchange implements CallListener, AnswerOwner {
   }
 
   answered(status: number, headers: AnswerHeaders): boolean {
-    const step = this.#bill.step()
-    if (!step || this.#isOver) return false
-    const failure = readStatusFailure(status, headers, this.#shared.wallMs())
+    const step = this.bill.step()
+    if (!step || this.#state === 'over') return false
+    const failure = readStatusFailure(status, headers, this.shared.wallMs())
     if (failure) {
       this.#fail(failure)
       return false
     }
     this.#head = { status, headers: this.#hideKey(step, status, headers) }
-    if (isStream(this.#head)) this.#patience.start(HEAD_PATIENCE_MS)
+    if (isStream(this.#head)) this.#await()
     else this.#begin()
     return true
+  }
+
+  #await(): void {
+    this.#state = 'waiting'
+    this.#patience.start(HEAD_PATIENCE_MS)
   }
 
   /** From here on the provider's key is taken out of what it says; returns its headers without it. */
@@ -115,7 +124,7 @@ export class Exchange implements CallListener, AnswerOwner {
   ended(): void {
     if (!this.#answer) return this.failed(new UpstreamError('CLOSED_EARLY', 'The provider streamed nothing'))
     // Counting it must not turn it into a timeout, nor a restart into an error that was charged.
-    this.#isWhole = true
+    if (this.#state !== 'over') this.#state = 'settling'
     this.#total.stop()
     const rest = this.#mask?.rest()
     if (rest && rest.length > 0) this.#answer.data(rest)
@@ -123,41 +132,42 @@ export class Exchange implements CallListener, AnswerOwner {
   }
 
   failed(error: Error): void {
-    if (this.#isOver) return
+    if (this.#state === 'over') return
     if (error instanceof GatewayError) return this.#refuse(error)
     const failure = readNetworkFailure(error)
-    if (!this.#paid.downstream.hasBegun()) return this.#fail(failure)
+    if (!this.call.downstream.hasBegun()) return this.#fail(failure)
     this.#note(failure)
     this.#answer?.died(upstreamFailed('The provider broke off its answer', { cause: error }))
   }
 
   #left(): void {
-    if (this.#isOver) return
+    if (this.#state === 'over') return
     this.#attempt?.abort()
-    this.#paid.request.line.error ??= 'client_left'
+    this.call.request.line.error ??= 'client_left'
     if (this.#answer) return this.#answer.left()
-    this.#overAfter(this.#bill.settle(499, undefined))
+    this.#overAfter(this.bill.settle(499, undefined))
   }
 
   #runOut(): void {
     this.#note(TOTAL_TIMEOUT)
-    this.#stop(this.#walk.verdict(this.#paid.ask.model))
+    this.#stop(this.#walk.verdict(this.call.ask.model))
   }
 
   #stop(error: GatewayError): void {
-    if (this.#isOver || this.#isWhole) return
+    if (this.#state === 'over' || this.#state === 'settling') return
     this.#attempt?.abort()
-    if (this.#answer && this.#paid.downstream.hasBegun()) this.#answer.died(error)
+    if (this.#answer && this.call.downstream.hasBegun()) this.#answer.died(error)
     else this.#refuse(error)
   }
 
   #askNext(): void {
-    const { ask, endpoint, request } = this.#paid
-    const { upstreams, timeouts } = this.#shared
+    const { ask, endpoint, request } = this.call
+    const { upstreams, timeouts } = this.shared
     const step = this.#walk.next()
     const body = step && ask.bodyFor(step.upstreamModel, ask.mustAskForUsage && step.provider.usageOption)
     if (!body || !this.#walk.mayAsk(step)) return this.#refuse(this.#walk.verdict(ask.model))
-    this.#bill.beginAttempt(step)
+    this.#state = 'asking'
+    this.bill.beginAttempt(step)
     this.#answer?.drop()
     this.#answer = undefined
     this.#patience.stop()
@@ -174,9 +184,9 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#askNext()
   }
 
-  #note(failure: Failure, step = this.#bill.step()): void {
+  #note(failure: Failure, step = this.bill.step()): void {
     if (!step) return
-    const { request } = this.#paid
+    const { request } = this.call
     const { reason } = failure
     this.#walk.note(step, failure)
     request.line.cause = reason
@@ -185,23 +195,25 @@ export class Exchange implements CallListener, AnswerOwner {
   }
 
   #refuse(error: GatewayError): void {
-    if (this.#isOver) return
+    if (this.#state === 'over') return
     this.#attempt?.abort()
     this.#answer?.drop()
-    this.#paid.request.line.error = error.code
+    this.call.request.line.error = error.code
     const tell = (settlement?: Settlement): void =>
-      this.#paid.downstream.fail(error, { ...this.#bill.headers(), ...creditHeaders(settlement) })
-    this.#overAfter(this.#bill.settle(error.statusCode, undefined).then(tell, () => tell()))
+      this.call.downstream.fail(error, { ...this.bill.headers(), ...creditHeaders(settlement) })
+    this.#overAfter(this.bill.settle(error.statusCode, undefined).then(tell, () => tell()))
   }
 
   #begin(): void {
     this.#patience.stop()
-    const step = this.#bill.step()
-    if (!step || !this.#head || this.#isOver) return
+    const step = this.bill.step()
+    if (!step || !this.#head || this.#state === 'over') return
+    this.#state = 'answering'
     this.#walk.succeeded(step)
-    this.#bill.noteFirstByte()
-    const answering = { paid: this.#paid, step, head: this.#head, shared: this.#shared, bill: this.#bill }
-    this.#answer = openAnswer(this, answering)
+    this.bill.noteFirstByte()
+    this.#answer = isStream(this.#head)
+      ? new StreamAnswer(this, this.#head, step)
+      : new PlainAnswer(this, this.#head, step)
   }
 
   /** Nothing more will happen but for the bill, which is still on its way. */
@@ -217,15 +229,20 @@ export class Exchange implements CallListener, AnswerOwner {
   }
 
   #end(): void {
-    this.#isOver = true
+    this.#state = 'over'
     this.#total.stop()
     this.#patience.stop()
-    this.#paid.ask.discard()
-    this.#paid.request.bodyLease?.release()
+    this.call.ask.discard()
+    this.call.request.bodyLease?.release()
   }
 
   #leave(): void {
-    this.#shared.live.delete(this)
+    this.shared.live.delete(this)
     this.#billed.over()
   }
+}
+
+/** Whatever the client asked for, the provider's media type decides how its answer passes. */
+function isStream({ status, headers }: AnswerHead): boolean {
+  return status < 300 && /^text\/event-stream/i.test(String(headers['content-type']))
 }

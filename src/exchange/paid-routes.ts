@@ -1,27 +1,20 @@
 import type { FastifyInstance } from 'fastify'
 import type { Endpoint } from '../dialects/endpoints.ts'
-import { collectBody } from '../request/body.ts'
+import { collectBody, type JsonLimits } from '../request/body.ts'
 import { findTypeMistake } from '../request/one-reading.ts'
-import { jsonLimits, MAX_UPLOAD_BYTES } from './read-ask.ts'
+import type { Shared } from './paid-call.ts'
+import { MAX_UPLOAD_BYTES, refuseUnpaid } from './read-ask.ts'
 import { serve } from './serve.ts'
-import type { Shared } from './shared.ts'
 
-declare module 'fastify' {
-  interface FastifyContextConfig {
-    paid?: Endpoint
-  }
-}
+const MAX_JSON_BYTES = 10 * 1024 * 1024
 
-export interface PaidRoutesOptions {
+export interface PaidOptions {
   endpoints: readonly Endpoint[]
   shared: Shared
 }
 
-/** The endpoints that cost: what a body may be, and then `serve.ts`. */
-export async function paidRoutes(
-  app: FastifyInstance,
-  { endpoints, shared }: PaidRoutesOptions,
-): Promise<void> {
+/** The endpoints that cost: body in, plan, hold, and then the exchange with the providers. */
+export const paidRoutes = async (app: FastifyInstance, { endpoints, shared }: PaidOptions): Promise<void> => {
   app.removeAllContentTypeParsers()
   app.decorateRequest('bodyLease')
   const limits = jsonLimits(shared)
@@ -34,7 +27,24 @@ export async function paidRoutes(
   for (const endpoint of endpoints) {
     const config = { paid: endpoint }
     app.post(endpoint.path, { bodyLimit: MAX_UPLOAD_BYTES, config }, (request, reply) =>
-      serve({ request, reply, endpoint }, shared),
+      serve(request, reply, endpoint, shared),
     )
   }
 }
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    paid?: Endpoint
+  }
+}
+
+const jsonLimits = (shared: Shared): JsonLimits => ({
+  maxBytes: MAX_JSON_BYTES,
+  timeoutMs: shared.bodyTimeoutMs,
+  deadlines: shared.deadlines,
+  memory: shared.memory,
+  async refuseUncovered(request, bytes) {
+    const { paid } = request.routeOptions.config
+    if (paid) await refuseUnpaid(request, paid, { shared, bytes, isForm: false })
+  },
+})

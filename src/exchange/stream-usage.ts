@@ -1,8 +1,9 @@
+import type { Price } from '../config/catalog/catalog.ts'
 import type { Usage } from '../dialects/usage.ts'
 import { estimateUsage, lacksTokens, usualSeconds, withSeconds } from '../metering/estimate.ts'
 import { sawEnd } from '../metering/sse.ts'
 import type { StreamMeter } from '../metering/stream-meter.ts'
-import type { AnswerContext } from './answer.ts'
+import type { PaidCall } from './paid-call.ts'
 import type { UsageFilter } from './usage-filter.ts'
 
 interface Seen {
@@ -14,27 +15,28 @@ interface Seen {
 
 /** What a stream used: the provider's count; where it is missing or cut short, ours. */
 export const usageOfStream = (
-  context: AnswerContext,
+  call: PaidCall,
+  price: Price,
   { meter, filter, isComplete }: Seen,
 ): Usage | Promise<Usage> => {
-  const { ask, endpoint, price } = context
+  const { ask, endpoint } = call
   const { dialect } = endpoint
   const hidden = filter?.report()
   const reported = (hidden && dialect.readReport(hidden)) ?? meter.usage()
   const isWhole = isComplete || sawEnd(dialect, meter.tail())
   if (reported && isWhole && !lacksTokens(dialect, reported, price))
     return withSeconds(reported, ask.seconds, price)
-  return estimateRest(context, meter, reported)
+  return estimateRest(call, meter, reported)
 }
 
 const estimateRest = async (
-  { ask, endpoint: { dialect }, key }: AnswerContext,
+  { ask, endpoint: { dialect }, token }: PaidCall,
   meter: StreamMeter,
   reported: Usage | undefined,
 ): Promise<Usage> => {
   const own = await estimateUsage({
     dialect,
-    key,
+    key: token.id,
     requestBody: ask.text?.(),
     meter,
     characters: ask.characters,

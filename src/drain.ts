@@ -9,7 +9,7 @@ export interface DrainLimits {
   settleMs: number
 }
 
-/** Announced, then no new work, then time for what runs; what still runs is cut, and its bills get their time. */
+/** The gateway's way down: told first, then no new work, then what runs is waited for, cut and settled. */
 export async function drainApp(app: FastifyInstance, live: Live, limits: DrainLimits): Promise<void> {
   const idle = async (): Promise<void> => {
     await app.drain.idle()

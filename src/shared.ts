@@ -1,0 +1,75 @@
+import type { FastifyInstance } from 'fastify'
+import { isStillUsable } from './auth/client.ts'
+import { holdWorstCase, refuseUncovered } from './billing/hold.ts'
+import type { Settings } from './config/env/settings.ts'
+import { Deadlines } from './deadlines.ts'
+import { streamErrorEvent, writeErrorBody } from './entrance/error-reply.ts'
+import type { Shared } from './exchange/paid-call.ts'
+import { createLive } from './live.ts'
+import type { RealtimeShared } from './realtime/session.ts'
+import { SharedBytes } from './request/shared-bytes.ts'
+import { openSpoolRoom } from './request/spool.ts'
+import { createProviderHealth } from './routing/health.ts'
+import { createRetryBudget } from './routing/plan-walk.ts'
+import type { Gauges, Metrics } from './telemetry/metrics.ts'
+import { createTurns } from './turns.ts'
+import { openUpstreams } from './upstream/upstreams.ts'
+import { OpenSockets } from './websocket/open-sockets.ts'
+
+type Needs = Pick<Shared, 'catalog' | 'tokens' | 'keys'> & { settings: Settings }
+
+/** What all paid requests of this app share; `app.ts` closes it. */
+export function openShared({ settings, catalog, tokens, keys }: Needs, { providerFailed }: Metrics): Shared {
+  const deadlines = new Deadlines()
+  return {
+    catalog,
+    tokens,
+    keys,
+    hold: holdWorstCase,
+    refuseUncovered,
+    errors: { body: writeErrorBody, event: streamErrorEvent },
+    upstreams: openUpstreams(settings.connectTimeoutMs, deadlines),
+    deadlines,
+    live: createLive(),
+    timeouts: settings,
+    bodyTimeoutMs: settings.bodyTimeoutMs,
+    memory: new SharedBytes(settings.bodyMemoryBytes),
+    spool: openSpoolRoom(settings.spoolBytes),
+    health: createProviderHealth(),
+    missingModels: createProviderHealth(),
+    budget: createRetryBudget(),
+    now: () => performance.now(),
+    wallMs: Date.now,
+    turns: createTurns(),
+    providerFailed,
+  }
+}
+
+/** What all WebSockets of this app share: also what HTTP requests learn about providers. `app.ts` closes it. */
+export function openSocketsShared(
+  settings: Settings,
+  { tokens, live, health, missingModels, budget, now, wallMs, providerFailed }: Shared,
+): RealtimeShared {
+  const sockets = new OpenSockets({
+    perHolder: settings.wsSocketsPerToken,
+    isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),
+  })
+  const idleTimeoutMs = settings.wsIdleTimeoutMs
+  const providers = { health, missingModels, budget, providerFailed }
+  return { sockets, live, ...providers, timeouts: settings, idleTimeoutMs, now, wallMs }
+}
+
+/** What is so at this moment. */
+export function openGauges(
+  app: FastifyInstance,
+  { tokens, live, memory, spool }: Shared,
+  redisMemory: Gauges['redisMemory'],
+): Gauges {
+  return {
+    isReady: () => tokens.isReady() && !app.drain.isLeaving,
+    running: () => live.size,
+    bodyBytes: () => memory.usedBytes,
+    spoolBytes: () => spool.usedBytes,
+    redisMemory,
+  }
+}
