@@ -23,7 +23,8 @@ export interface Candidate {
   close(): void
 }
 
-const nginxConfig = (port: number, upstreamPort: number) => `
+function nginxConfig(port: number, upstreamPort: number) {
+  return `
 worker_processes 1; daemon off; master_process off; pid nginx.pid; error_log stderr crit; worker_rlimit_nofile 16384;
 events { worker_connections 8192; }
 http {
@@ -36,6 +37,7 @@ http {
     location /ws { proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection Upgrade; proxy_set_header Upgrade websocket; }
   }
 }`
+}
 
 /** nginx as a plain proxy with keep-alive; undefined when it is not installed. */
 export function nginxCandidate(upstreamPort: number): Candidate | undefined {
@@ -114,8 +116,8 @@ export async function gatewayCandidate(
   return { name, headers: { authorization: `Bearer ${secret}` }, start, close }
 }
 
-const reachable = (port: number) =>
-  new Promise<boolean>((resolve) => {
+function reachable(port: number) {
+  return new Promise<boolean>((resolve) => {
     const socket = connect(port, '127.0.0.1')
     const tell = (is: boolean) => {
       socket.destroy()
@@ -123,6 +125,7 @@ const reachable = (port: number) =>
     }
     socket.once('connect', () => tell(true)).once('error', () => tell(false))
   })
+}
 
 async function started(port: number, child: ChildProcess): Promise<Running> {
   const from = performance.now()

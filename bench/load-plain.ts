@@ -73,8 +73,9 @@ function reopen(socket: Socket): void {
   setTimeout(open, 5)
 }
 
-const report = (at: 'start' | 'end') =>
-  process.send?.({ at, completed, failed, latenciesMs, clockMs: performance.now() })
+function report(at: 'start' | 'end') {
+  return process.send?.({ at, completed, failed, latenciesMs, clockMs: performance.now() })
+}
 
 for (let i = 0; i < job.connections; i += 1) open()
 

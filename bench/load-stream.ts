@@ -23,7 +23,9 @@ const request = `POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\ncontent-ty
 const firstMs: number[] = []
 const delaysMs: number[] = []
 let [errors, starved, ended, opened] = [0, 0, 0, 0]
-const isDone = () => ended === job.streams
+function isDone() {
+  return ended === job.streams
+}
 
 function open(): void {
   const socket = connect({ port: job.port, host: '127.0.0.1', noDelay: true })

@@ -22,7 +22,7 @@ http.listen(0, '127.0.0.1')
 await once(http, 'listening')
 
 let completed = 0
-const open = async ({ url, headers, inFlight }: SocketJob): Promise<WebSocket> => {
+async function open({ url, headers, inFlight }: SocketJob): Promise<WebSocket> {
   const socket = new WebSocket(url, { headers })
   await once(socket, 'open')
   socket.on('message', () => {

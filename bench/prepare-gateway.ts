@@ -26,14 +26,15 @@ export async function prepareGateway(upstreamPort: number, tokenCount: number) {
   return { cwd, env, secret: secrets[0] ?? '' }
 }
 
-const modelsText = (upstreamPort: number) =>
-  JSON.stringify({
+function modelsText(upstreamPort: number) {
+  return JSON.stringify({
     providers: { up: { baseUrl: `http://127.0.0.1:${upstreamPort}/v1`, keyEnv: 'UP_KEY' } },
     models: {
       renamed: { plan: [{ provider: 'up', model: 'bench-with-another-name' }] },
       '*': { plan: [{ provider: 'up' }] },
     },
   })
+}
 
 async function mintTokens(dbDir: string, count: number): Promise<string[]> {
   const stores = await openStores({ dbDir })

@@ -105,18 +105,20 @@ export interface Paced {
   delayP99Ms: number
 }
 
-const streamJob = (
+function streamJob(
   candidate: Candidate,
   running: Running,
   job: { streams: number; events: number; everyMs: number },
-) => ({
-  port: running.port,
-  headers: candidate.headers,
-  model: `sse-${job.events}-${job.everyMs}ms`,
-  spreadMs: 1000,
-  limitMs: job.events * job.everyMs + 15_000,
-  ...job,
-})
+) {
+  return {
+    port: running.port,
+    headers: candidate.headers,
+    model: `sse-${job.events}-${job.everyMs}ms`,
+    spreadMs: 1000,
+    limitMs: job.events * job.everyMs + 15_000,
+    ...job,
+  }
+}
 
 /** Thousands of short streams first: code that has just been compiled says little about a running service. */
 async function warmStreams(

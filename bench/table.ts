@@ -10,13 +10,21 @@ export interface Bar {
   isMet: boolean | undefined
 }
 
-const round = (value: number, digits = 1) => value.toFixed(digits)
-const spread = (values: readonly number[], digits = 1) =>
-  `${round(median(values), digits)} (${round(Math.min(...values), digits)}-${round(Math.max(...values), digits)})`
-const verdict = ({ text, isMet }: Bar) =>
-  `${text}: ${isMet === undefined ? 'not measured' : isMet ? '**met**' : '**MISSED**'}`
-const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
-const header = (cells: readonly string[]) => [row(cells), row(cells.map(() => '---'))]
+function round(value: number, digits = 1) {
+  return value.toFixed(digits)
+}
+function spread(values: readonly number[], digits = 1) {
+  return `${round(median(values), digits)} (${round(Math.min(...values), digits)}-${round(Math.max(...values), digits)})`
+}
+function verdict({ text, isMet }: Bar) {
+  return `${text}: ${isMet === undefined ? 'not measured' : isMet ? '**met**' : '**MISSED**'}`
+}
+function row(cells: readonly string[]) {
+  return `| ${cells.join(' | ')} |`
+}
+function header(cells: readonly string[]) {
+  return [row(cells), row(cells.map(() => '---'))]
+}
 
 /** The ratio of two medians; undefined without both. */
 export function ratio(
@@ -26,7 +34,9 @@ export function ratio(
   return of?.length && to?.length ? median(of) / median(to) : undefined
 }
 
-const showRatio = (value: number | undefined) => (value === undefined ? '-' : `${round(value, 2)} x`)
+function showRatio(value: number | undefined) {
+  return value === undefined ? '-' : `${round(value, 2)} x`
+}
 
 /** One load scenario: a row for each candidate, the bar under it. */
 export function loadTable(

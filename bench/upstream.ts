@@ -30,15 +30,21 @@ function plainAnswer(): Buffer {
 }
 
 const STREAM_HEAD = `HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n${HEADERS}\r\ntransfer-encoding: chunked\r\n\r\n`
-const toChunk = (event: string) => `${event.length.toString(16)}\r\n${event}\r\n`
-const wrap = (rest: string) =>
-  toChunk(`data: {"id":"chatcmpl-bench","object":"chat.completion.chunk",${BASE},${rest}}\n\n`)
+function toChunk(event: string) {
+  return `${event.length.toString(16)}\r\n${event}\r\n`
+}
+function wrap(rest: string) {
+  return toChunk(`data: {"id":"chatcmpl-bench","object":"chat.completion.chunk",${BASE},${rest}}\n\n`)
+}
 const STREAM_END = `${wrap(`"choices":[],${USAGE}`)}${toChunk('data: [DONE]\n\n')}0\r\n\r\n`
 
 /** One event of about 220 bytes; `sent` is the monotonic clock in microseconds, the same for every process. */
-const streamEvent = (sent: string) =>
-  wrap(`"choices":[{"index":0,"delta":{"content":"@${sent}@"},"finish_reason":null}]`)
-const nowUs = () => String(process.hrtime.bigint() / 1000n).padStart(14, '0')
+function streamEvent(sent: string) {
+  return wrap(`"choices":[{"index":0,"delta":{"content":"@${sent}@"},"finish_reason":null}]`)
+}
+function nowUs() {
+  return String(process.hrtime.bigint() / 1000n).padStart(14, '0')
+}
 
 const PLAIN = plainAnswer()
 const bursts = new Map<number, Buffer>()

@@ -23,20 +23,20 @@ interface Seen {
   idleKb: number
 }
 
-const startLoad = async (): Promise<{ load: ChildProcess; port: number }> => {
+async function startLoad(): Promise<{ load: ChildProcess; port: number }> {
   const args = [join(import.meta.dirname, 'load-websocket.ts')]
   const load = startPinned({ core: OTHER_CORE, command: process.execPath, args, ipc: true })
   const [{ port }] = await once(load, 'message')
   return { load, port }
 }
 
-const count = async (load: ChildProcess): Promise<number> => {
+async function count(load: ChildProcess): Promise<number> {
   load.send('count')
   const [{ completed }] = await once(load, 'message')
   return completed
 }
 
-const measure = async ({ candidate, path }: Variant, load: ChildProcess, windowMs: number): Promise<Seen> => {
+async function measure({ candidate, path }: Variant, load: ChildProcess, windowMs: number): Promise<Seen> {
   const running = await candidate.start()
   const job: SocketJob = {
     url: `ws://127.0.0.1:${running.port}${path}`,
@@ -99,7 +99,7 @@ export async function runWebsocket(
   return table(seen)
 }
 
-const table = (seen: ReadonlyMap<string, Seen[]>): string[] => {
+function table(seen: ReadonlyMap<string, Seen[]>): string[] {
   const middle = (all: readonly Seen[], of: (each: Seen) => number) => median(all.map(of))
   const relay = middle(seen.get('TCP relay') ?? [], ({ cpuUs }) => cpuUs)
   return [

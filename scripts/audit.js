@@ -11,7 +11,7 @@ const [FAILED, BAD] = [1, ['high', 'critical']]
 const LONGEST_MS = 120_000
 
 /** @param {string} text @returns {{ message?: string, vulnerabilities?: Record<string, Vulnerability> }} */
-const read = (text) => {
+function read(text) {
   try {
     return JSON.parse(text)
   } catch {
@@ -20,7 +20,7 @@ const read = (text) => {
 }
 
 /** @param {[string, Vulnerability]} found */
-const describe = ([name, { severity, range, via = [], fixAvailable }]) => {
+function describe([name, { severity, range, via = [], fixAvailable }]) {
   const reasons = via.map((one) => (typeof one === 'string' ? `through ${one}` : `${one.title} ${one.url}`))
   const cure = fixAvailable ? 'a fixed version exists: npm audit fix' : 'no fixed version exists yet'
   return `✗ ${severity}: ${name} ${range ?? ''}: ${reasons.join('; ')}: ${cure}\n`

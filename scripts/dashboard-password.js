@@ -20,7 +20,7 @@ const [FAILED, MISUSED] = [1, 2]
 /** Asked anew with every request of the page, so it must not take long; the made passwords have 192 bits. */
 const COST = 10
 
-const readFlags = () => {
+function readFlags() {
   const options = /** @type {const} */ ({
     user: { type: 'string', default: 'admin' },
     file: { type: 'string', default: FILE },
@@ -31,7 +31,7 @@ const readFlags = () => {
 }
 
 /** @param {boolean} isGiven */
-const readPassword = async (isGiven) => {
+async function readPassword(isGiven) {
   if (!isGiven) return randomBytes(24).toString('base64url')
   const password = (await text(process.stdin)).replace(/\r?\n$/, '')
   const bytes = Buffer.byteLength(password)
@@ -40,13 +40,13 @@ const readPassword = async (isGiven) => {
 }
 
 /** Whole or not at all, and readable by its owner alone. @param {string} file @param {string} line */
-const write = (file, line) => {
+function write(file, line) {
   const part = `${file}.${process.pid}`
   writeFileSync(part, line, { mode: 0o600, flag: 'wx' })
   renameSync(part, file)
 }
 
-const main = async () => {
+async function main() {
   const { user, file, stdin, help } = readFlags()
   if (help) return process.stdout.write(USAGE)
   if (!/^[\w.@-]{1,64}$/.test(user)) throw new Error('--user takes letters, digits, dots, dashes and @')

@@ -13,7 +13,7 @@ const FAILED = 1
  * `npm ci` has brought. Sets the exit code.
  * @param {() => Promise<{ main(args: string[]): Promise<number> }>} load imports the command
  */
-export const runOnOurNode = async (load) => {
+export async function runOnOurNode(load) {
   if (process.features.typescript) {
     const { main } = await load()
     process.exitCode = await main(process.argv.slice(2))

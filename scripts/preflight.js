@@ -19,7 +19,7 @@ const options = /** @type {const} */ ({
   help: { type: 'boolean', default: false },
 })
 
-const main = async () => {
+async function main() {
   const { address, resolver, help } = parseArgs({ options }).values
   if (help) return process.stdout.write(USAGE)
   const { settings, findings } = readSettings('.env')

@@ -52,7 +52,7 @@ export interface Gateway {
 }
 
 /** The map: what happens to a request, in this order. */
-export const buildApp = async (needs: AppNeeds): Promise<Gateway> => {
+export async function buildApp(needs: AppNeeds): Promise<Gateway> {
   const { settings, tokens, counts, catalog, logger, redisMemory } = needs
   const app = openServer(settings, logger)
   const metrics = createMetrics()

@@ -11,7 +11,7 @@ export interface DemoProvider {
 }
 
 /** Opens the echo provider on a free loopback port; asked like any other provider. */
-export const openDemoProvider = async (): Promise<DemoProvider> => {
+export async function openDemoProvider(): Promise<DemoProvider> {
   const server = createServer((request, response) => {
     answer(request, response).catch(() => response.destroy())
   })
@@ -46,7 +46,7 @@ interface DemoRequest {
   input?: unknown
 }
 
-const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const asked = await readJson(request)
   if (!asked)
     return reply(response, 400, {
@@ -68,7 +68,7 @@ const answer = async (request: IncomingMessage, response: ServerResponse): Promi
   })
 }
 
-const readJson = async (request: IncomingMessage): Promise<DemoRequest | undefined> => {
+async function readJson(request: IncomingMessage): Promise<DemoRequest | undefined> {
   const chunks: Buffer[] = []
   for await (const chunk of request) chunks.push(chunk)
   try {
@@ -79,7 +79,7 @@ const readJson = async (request: IncomingMessage): Promise<DemoRequest | undefin
 }
 
 /** The text of the last message, whether a string or parts. */
-const lastText = ({ messages }: DemoRequest): string => {
+function lastText({ messages }: DemoRequest): string {
   const last: unknown = Array.isArray(messages) ? messages.at(-1) : undefined
   const content = isRecord(last) ? last.content : undefined
   if (typeof content === 'string') return content
@@ -87,34 +87,40 @@ const lastText = ({ messages }: DemoRequest): string => {
   return parts.map((part) => (isRecord(part) && typeof part.text === 'string' ? part.text : '')).join('')
 }
 
-const words = (text: string): string[] => text.match(/\s*\S+|\s+$/g) ?? []
+function words(text: string): string[] {
+  return text.match(/\s*\S+|\s+$/g) ?? []
+}
 
-const usage = (asked: DemoRequest, text: string) => {
+function usage(asked: DemoRequest, text: string) {
   const input = words(JSON.stringify(asked.messages ?? '')).length
   const output = Math.max(1, words(text).length)
   return { prompt_tokens: input, completion_tokens: output, total_tokens: input + output }
 }
 
-const reply = (response: ServerResponse, status: number, body: unknown): void => {
+function reply(response: ServerResponse, status: number, body: unknown): void {
   const bytes = Buffer.from(JSON.stringify(body))
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': bytes.length })
   response.end(bytes)
 }
 
-const envelope = (asked: DemoRequest, object: string) => ({
-  id: 'chatcmpl-demo',
-  object,
-  created: Math.floor(Date.now() / 1000),
-  model: String(asked.model),
-})
+function envelope(asked: DemoRequest, object: string) {
+  return {
+    id: 'chatcmpl-demo',
+    object,
+    created: Math.floor(Date.now() / 1000),
+    model: String(asked.model),
+  }
+}
 
-const chat = (asked: DemoRequest, text: string) => ({
-  ...envelope(asked, 'chat.completion'),
-  choices: [{ index: 0, message: { role: 'assistant', content: text }, finish_reason: 'stop' }],
-  usage: usage(asked, text),
-})
+function chat(asked: DemoRequest, text: string) {
+  return {
+    ...envelope(asked, 'chat.completion'),
+    choices: [{ index: 0, message: { role: 'assistant', content: text }, finish_reason: 'stop' }],
+    usage: usage(asked, text),
+  }
+}
 
-const streamChat = (response: ServerResponse, asked: DemoRequest, text: string): void => {
+function streamChat(response: ServerResponse, asked: DemoRequest, text: string): void {
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
   const send = (body: unknown): void => {
     response.write(`data: ${JSON.stringify(body)}\n\n`)
@@ -132,7 +138,7 @@ const streamChat = (response: ServerResponse, asked: DemoRequest, text: string):
   response.end('data: [DONE]\n\n')
 }
 
-const message = (asked: DemoRequest, text: string) => {
+function message(asked: DemoRequest, text: string) {
   const { prompt_tokens, completion_tokens } = usage(asked, text)
   return {
     id: 'msg_demo',
@@ -146,7 +152,7 @@ const message = (asked: DemoRequest, text: string) => {
   }
 }
 
-const streamMessage = (response: ServerResponse, asked: DemoRequest, text: string): void => {
+function streamMessage(response: ServerResponse, asked: DemoRequest, text: string): void {
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
   const send = (type: string, body: object): void => {
     response.write(`event: ${type}\ndata: ${JSON.stringify({ type, ...body })}\n\n`)

@@ -37,10 +37,10 @@ interface ErrorRow {
   passing: boolean
 }
 
-const define =
-  (status: number, code: string, type: string, passing = false) =>
-  (text: string, detail?: ErrorDetail) =>
+function define(status: number, code: string, type: string, passing = false) {
+  return (text: string, detail?: ErrorDetail) =>
     new GatewayError({ status, code, type, passing }, text, detail)
+}
 
 const INVALID = 'invalid_request_error'
 

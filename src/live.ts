@@ -19,7 +19,7 @@ export interface Live {
  * An array and not a Set: when a Set outgrows its table, V8 leaves a link from the old table to the new one, and along
  * such links every request would survive until the next full garbage collection (measured: a third of all GC time).
  */
-export const createLive = (): Live => {
+export function createLive(): Live {
   const running: Cuttable[] = []
   const waiting: (() => void)[] = []
   return {

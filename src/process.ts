@@ -25,12 +25,12 @@ const DOOR_AFTER_MS = 50
 /** Cut streams get this long to settle after the drain. */
 const LAST_SETTLEMENTS_MS = 5_000
 
-const fail = (text: string, code = EXIT_CONFIG): never => {
+function fail(text: string, code = EXIT_CONFIG): never {
   process.stderr.write(`${text}\n`)
   process.exit(code)
 }
 
-const readEnvironment = (): Settings => {
+function readEnvironment(): Settings {
   try {
     loadEnvFile('.env', process.env)
     return readSettings(process.env)
@@ -50,7 +50,7 @@ interface Running {
 }
 
 /** Lets running requests end, cuts what is left, settles, and leaves with 0. */
-const drain = async ({ gateway, settings, stores, log, closeRest }: Running): Promise<void> => {
+async function drain({ gateway, settings, stores, log, closeRest }: Running): Promise<void> {
   log.logger.info({ running: gateway.running() }, 'draining')
   await gateway.drain({
     delayMs: settings.drainDelayMs,
@@ -64,10 +64,13 @@ const drain = async ({ gateway, settings, stores, log, closeRest }: Running): Pr
   await log.close()
 }
 
-const secretsOf = ({ adminFirst, redis, databaseUrl }: Settings): string[] =>
-  [adminFirst, redis?.password, redis?.sentinelPassword, databaseUrl].filter((secret) => secret !== undefined)
+function secretsOf({ adminFirst, redis, databaseUrl }: Settings): string[] {
+  return [adminFirst, redis?.password, redis?.sentinelPassword, databaseUrl].filter(
+    (secret) => secret !== undefined,
+  )
+}
 
-const handleSignals = (running: Running, reload: () => void): void => {
+function handleSignals(running: Running, reload: () => void): void {
   let isStopping = false
   const stop = (): void => {
     if (isStopping) process.exit(1)
@@ -89,7 +92,7 @@ const handleSignals = (running: Running, reload: () => void): void => {
   })
 }
 
-const openStoresOrFail = async (settings: Settings, warn: Warn): Promise<Stores> => {
+async function openStoresOrFail(settings: Settings, warn: Warn): Promise<Stores> {
   try {
     return await openStores({ ...settings, warn })
   } catch (error) {
@@ -99,7 +102,7 @@ const openStoresOrFail = async (settings: Settings, warn: Warn): Promise<Stores>
   }
 }
 
-const start = async (): Promise<void> => {
+async function start(): Promise<void> {
   const settings = readEnvironment()
   // The log opens before the stores: what they find wrong while they open is told as well.
   const log = openLog({ dir: settings.logDir, level: settings.logLevel })
@@ -136,11 +139,11 @@ const start = async (): Promise<void> => {
 }
 
 /** The gateway serves without a door all the same: only tokens cannot be made beside it. */
-const openDoor = async (
+async function openDoor(
   { tokens }: Stores,
   { dbDir }: Settings,
   logger: FastifyBaseLogger,
-): Promise<Door | undefined> => {
+): Promise<Door | undefined> {
   try {
     const { openAdminDoor } = await import('./admin/door.ts')
     return await openAdminDoor({ tokens, dbDir, logger })
@@ -150,7 +153,7 @@ const openDoor = async (
   }
 }
 
-const listenOrFail = async ({ app }: Gateway, { port, host }: Settings): Promise<void> => {
+async function listenOrFail({ app }: Gateway, { port, host }: Settings): Promise<void> {
   try {
     await app.listen({ port, host })
   } catch (error) {
@@ -161,10 +164,11 @@ const listenOrFail = async ({ app }: Gateway, { port, host }: Settings): Promise
   }
 }
 
-const keysOf = ({ providers }: Catalog): string[] =>
-  [...providers.values()].flatMap(({ key }) => (key === undefined ? [] : [key]))
+function keysOf({ providers }: Catalog): string[] {
+  return [...providers.values()].flatMap(({ key }) => (key === undefined ? [] : [key]))
+}
 
-const openCatalogOrFail = (settings: Settings, demo: Parameters<typeof openCatalog>[0]['demo'], log: Log) => {
+function openCatalogOrFail(settings: Settings, demo: Parameters<typeof openCatalog>[0]['demo'], log: Log) {
   try {
     const source = openCatalog({
       settings,

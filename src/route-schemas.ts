@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifySchemaValidationError, FastifyServerOptions } from 'fastify'
 import * as v from 'valibot'
 
-const refuse = (): never => {
+function refuse(): never {
   throw new Error('a route with a schema needs checkWithValibot on its server')
 }
 
@@ -11,7 +11,7 @@ export const schemaController: FastifyServerOptions['schemaController'] = {
 }
 
 /** The schemas of this server's routes are valibot's. What the schema of an answer does not name stays inside. */
-export const checkWithValibot = (app: FastifyInstance): void => {
+export function checkWithValibot(app: FastifyInstance): void {
   app.setValidatorCompiler<v.GenericSchema>(({ schema }) => (value) => {
     const read = v.safeParse(schema, value, { abortEarly: true })
     return read.success ? { value: read.output } : { error: read.issues.map(describe) }
@@ -24,7 +24,7 @@ export const checkWithValibot = (app: FastifyInstance): void => {
 }
 
 /** Names the field and the rule, never the value: it may be a secret. */
-const describe = ({ type, expected, path }: v.BaseIssue<unknown>): FastifySchemaValidationError => {
+function describe({ type, expected, path }: v.BaseIssue<unknown>): FastifySchemaValidationError {
   const keys = path ?? []
   return {
     keyword: type,
@@ -38,8 +38,9 @@ const describe = ({ type, expected, path }: v.BaseIssue<unknown>): FastifySchema
   }
 }
 
-const describeKey = (expected: string | null): string =>
-  expected === 'never' ? 'is not known here' : 'is missing'
+function describeKey(expected: string | null): string {
+  return expected === 'never' ? 'is not known here' : 'is missing'
+}
 
 const VERBS: Readonly<Record<string, string>> = {
   regex: 'match',

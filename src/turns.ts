@@ -17,7 +17,7 @@ interface Work {
 }
 
 /** One round for the whole app: with one for each user, two would take two turns in one go. */
-export const createTurns = (): Turns => {
+export function createTurns(): Turns {
   /** The works in the order of their next turns. */
   const lines = new Map<string, Work[]>()
   let isDue = false
@@ -48,7 +48,7 @@ export const createTurns = (): Turns => {
   }
 }
 
-const isOver = ({ step, resolve, reject }: Work): boolean => {
+function isOver({ step, resolve, reject }: Work): boolean {
   try {
     if (!step()) return false
     resolve()

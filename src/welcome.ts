@@ -4,7 +4,7 @@ import type { Log } from './telemetry/logger/logger.ts'
 const SAFE_NODE: Readonly<Record<string, string>> = { 24: '24.22.1', 26: '26.12.1' }
 
 /** The master token, this once, and a call that works when pasted. */
-export const showFirstSteps = (secret: string, port: number, model: string): void => {
+export function showFirstSteps(secret: string, port: number, model: string): void {
   const call = `curl http://localhost:${port}/v1/chat/completions \\
   -H "Authorization: Bearer ${secret}" \\
   -H "Content-Type: application/json" \\
@@ -22,7 +22,7 @@ ${call}
 }
 
 /** A runtime without the latest security fixes is named in the log. */
-export const warnOfOldNode = (log: Log): void => {
+export function warnOfOldNode(log: Log): void {
   const safe = SAFE_NODE[process.versions.node.split('.')[0] ?? '']
   if (safe && isOlder(process.versions.node, safe)) {
     log.logger.warn(
@@ -33,7 +33,7 @@ export const warnOfOldNode = (log: Log): void => {
 }
 
 /** Versions are compared by hand: the first comparison by locale loads the collation's tables, which takes 25 ms. */
-const isOlder = (version: string, safe: string): boolean => {
+function isOlder(version: string, safe: string): boolean {
   const [, minor = 0, patch = 0] = version.split('.').map(Number.parseFloat)
   const [, safeMinor = 0, safePatch = 0] = safe.split('.').map(Number.parseFloat)
   return minor < safeMinor || (minor === safeMinor && patch < safePatch)

@@ -20,8 +20,9 @@ const LONGEST_GAP_UNITS = 30
 /** More than any limit looks back at. */
 const KEPT = 12
 
-const isSame = (some: readonly string[], others: readonly string[]) =>
-  some.length === others.length && some.every((one) => others.includes(one))
+function isSame(some: readonly string[], others: readonly string[]) {
+  return some.length === others.length && some.every((one) => others.includes(one))
+}
 
 interface Now {
   nowMs: number
@@ -41,10 +42,12 @@ export function nextAttemptMs(attempts: Attempts, { nowMs, retryMs, addresses }:
 }
 
 /** Adds one; old ones are dropped. */
-export const addAttempt = ({ timesMs }: Attempts, nowMs: number, addresses: readonly string[]): Attempts => ({
-  timesMs: [...timesMs, nowMs].slice(-KEPT),
-  addresses,
-})
+export function addAttempt({ timesMs }: Attempts, nowMs: number, addresses: readonly string[]): Attempts {
+  return {
+    timesMs: [...timesMs, nowMs].slice(-KEPT),
+    addresses,
+  }
+}
 
 /** Attempts on disk: a restart and a repeated "up" begin no new count. */
 export interface AttemptStore {
@@ -81,16 +84,20 @@ export function openAttempts(file: string, authority: string): AttemptStore {
   }
 }
 
-const isList = (value: unknown, type: string): boolean =>
-  Array.isArray(value) && value.every((one) => typeof one === type)
+function isList(value: unknown, type: string): boolean {
+  return Array.isArray(value) && value.every((one) => typeof one === type)
+}
 
-const isAttempts = (value: unknown): value is Attempts =>
-  typeof value === 'object' &&
-  value !== null &&
-  'timesMs' in value &&
-  isList(value.timesMs, 'number') &&
-  'addresses' in value &&
-  isList(value.addresses, 'string')
+function isAttempts(value: unknown): value is Attempts {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'timesMs' in value &&
+    isList(value.timesMs, 'number') &&
+    'addresses' in value &&
+    isList(value.addresses, 'string')
+  )
+}
 
 /** A file that is missing, damaged or another authority's counts as empty. */
 function readAttempts(file: string, authority: string): Map<string, Attempts> {

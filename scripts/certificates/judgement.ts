@@ -23,7 +23,9 @@ export type Judgement =
 
 export type Family = 4 | 6
 
-export const familyOf = (address: string): Family => (isIPv6(address) ? 6 : 4)
+export function familyOf(address: string): Family {
+  return isIPv6(address) ? 6 : 4
+}
 
 /**
  * One address that leads elsewhere is enough for the authority to ask there. Silence counts as elsewhere once this server

@@ -8,34 +8,38 @@ const LAST_LOOK_MS = 2000
 const [TAKEN_EVERY_MS, TAKEN_WITHIN_MS] = [20, 15_000]
 
 /** The part of Traefik's configuration that is this process' own: where its check leads, and what is ordered now. */
-const buildConfiguration = (names: readonly string[], checkNames: readonly string[]): object => ({
-  tcp: {
-    routers: {
-      'certificate-check': {
-        rule: checkNames.map((name) => `HostSNI(\`${name}\`)`).join(' || '),
-        entryPoints: ['websecure'],
-        service: 'certificate-check',
-        tls: { passthrough: true },
+function buildConfiguration(names: readonly string[], checkNames: readonly string[]): object {
+  return {
+    tcp: {
+      routers: {
+        'certificate-check': {
+          rule: checkNames.map((name) => `HostSNI(\`${name}\`)`).join(' || '),
+          entryPoints: ['websecure'],
+          service: 'certificate-check',
+          tls: { passthrough: true },
+        },
+      },
+      services: {
+        'certificate-check': { loadBalancer: { servers: [{ address: `certificates:${CHECK_PORT}` }] } },
       },
     },
-    services: {
-      'certificate-check': { loadBalancer: { servers: [{ address: `certificates:${CHECK_PORT}` }] } },
-    },
-  },
-  ...(names.length === 0 ? {} : { http: { routers: Object.fromEntries(names.map(orderFor)) } }),
-})
+    ...(names.length === 0 ? {} : { http: { routers: Object.fromEntries(names.map(orderFor)) } }),
+  }
+}
 
 /** Serves nothing: the routes of edge/routes.yml come first. Its name is what makes Traefik order a certificate. */
-const orderFor = (name: string): [string, object] => [
-  `certificate-${name}`,
-  {
-    rule: `Host(\`${name}\`)`,
-    priority: 1,
-    entryPoints: ['websecure'],
-    service: 'noop@internal',
-    tls: { certResolver: 'letsencrypt' },
-  },
-]
+function orderFor(name: string): [string, object] {
+  return [
+    `certificate-${name}`,
+    {
+      rule: `Host(\`${name}\`)`,
+      priority: 1,
+      entryPoints: ['websecure'],
+      service: 'noop@internal',
+      tls: { certResolver: 'letsencrypt' },
+    },
+  ]
+}
 
 /**
  * Names that Traefik shall order a certificate for. Traefik orders for each name without one at every change of its

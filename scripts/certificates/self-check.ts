@@ -72,6 +72,9 @@ async function greet(key: Buffer, { host, port, name }: Way): Promise<Reached> {
   }
 }
 
-const isSilence = (error: unknown): boolean =>
-  error instanceof Error &&
-  (error.name === 'AbortError' || ('code' in error && NO_ANSWER.includes(String(error.code))))
+function isSilence(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    (error.name === 'AbortError' || ('code' in error && NO_ANSWER.includes(String(error.code))))
+  )
+}

@@ -105,7 +105,9 @@ async function mayOrder(watched: Watched, shared: Shared, finding: Finding): Pro
   return Math.min(dueMs - Date.now(), watched.lookMs)
 }
 
-const addressesOf = ({ addresses }: Found) => addresses.map(({ address }) => address)
+function addressesOf({ addresses }: Found) {
+  return addresses.map(({ address }) => address)
+}
 
 function whenDue(watched: Watched, { attempts, retryMs }: Shared, { found, judgement }: Finding): number {
   const nowMs = Date.now()
@@ -116,7 +118,7 @@ function whenDue(watched: Watched, { attempts, retryMs }: Shared, { found, judge
   return Math.max(dueMs, watched.unknownDueMs)
 }
 
-const waiting = ({ name, judged }: Watched, { attempts }: Shared, dueMs: number): string => {
+function waiting({ name, judged }: Watched, { attempts }: Shared, dueMs: number): string {
   const again = `next order at ${new Date(dueMs).toISOString().replace(/\.\d+/, '')}`
   const isFirst = attempts.of(name, Date.now()).timesMs.length === 0
   return isFirst

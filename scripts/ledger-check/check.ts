@@ -25,7 +25,9 @@ export function judge({ books, faults }: Books, live: Live): Verdict {
   return { books: current, total: totalOf(current), faults: [...new Set([...faults, ...stored, ...running])] }
 }
 
-const nameOf = ({ tokenId, user }: Book): string => `token ${tokenId} of ${user}`
+function nameOf({ tokenId, user }: Book): string {
+  return `token ${tokenId} of ${user}`
+}
 
 function faultsOf(book: Book): string[] {
   const { creditedMicros, balanceMicros, heldMicros, chargedMicros } = book
@@ -38,10 +40,11 @@ function faultsOf(book: Book): string[] {
 }
 
 /** A charge never becomes less: the server may know more than its files, but not the other way round. */
-const lossOf = (book: Book): string[] =>
-  book.chargedMicros >= book.rowsMicros
+function lossOf(book: Book): string[] {
+  return book.chargedMicros >= book.rowsMicros
     ? []
     : [`${nameOf(book)}: the server has charged ${book.chargedMicros}, its usage rows say ${book.rowsMicros}`]
+}
 
 function withLive(book: Book, live: readonly TokenView[]): Book {
   const found = live.find(({ id }) => id === book.tokenId)

@@ -10,18 +10,20 @@ import { judge, type Live, type Verdict } from './check.ts'
 const MICROS = 1_000_000
 
 /** Runs the command with its arguments: the exit code, 1 also when the sums do not add up. */
-export const main = (args: readonly string[]): Promise<number> =>
-  runCommand<{ json?: boolean }>(buildCommand(), args, async ({ json }) => {
+export function main(args: readonly string[]): Promise<number> {
+  return runCommand<{ json?: boolean }>(buildCommand(), args, async ({ json }) => {
     const verdict = await check(readLocation())
     process.stdout.write(`${json ? toJson(verdict) : toText(verdict)}\n`)
     for (const fault of verdict.faults) process.stderr.write(`ledger-check: ${fault}\n`)
     return verdict.faults.length === 0 ? DONE : FAILED
   })
+}
 
-const buildCommand = (): Command =>
-  new Command('ledger-check')
+function buildCommand(): Command {
+  return new Command('ledger-check')
     .description('Checks that credited = balance + held + charged, beside a running server or without one.')
     .option('--json', 'answer in JSON, with the sums of each token')
+}
 
 /** The files' sums first, the server's after them. */
 async function check(location: StoreLocation): Promise<Verdict> {
@@ -39,10 +41,12 @@ async function readLive(dbDir: string): Promise<Live> {
   }
 }
 
-const shown = (micros: number): string => (micros < 0 ? `-${showCredits(-micros)}` : showCredits(micros))
+function shown(micros: number): string {
+  return micros < 0 ? `-${showCredits(-micros)}` : showCredits(micros)
+}
 
-const toText = ({ books, total, faults }: Verdict): string =>
-  [
+function toText({ books, total, faults }: Verdict): string {
+  return [
     `tokens    ${books.length}`,
     `credited  ${shown(total.creditedMicros)}`,
     `balance   ${shown(total.balanceMicros)}`,
@@ -50,18 +54,22 @@ const toText = ({ books, total, faults }: Verdict): string =>
     `charged   ${shown(total.chargedMicros)}`,
     faults.length === 0 ? 'credited = balance + held + charged' : `${faults.length} faults`,
   ].join('\n')
+}
 
-const credits = ({ creditedMicros, balanceMicros, heldMicros, chargedMicros }: Credits): object => ({
-  credited: creditedMicros / MICROS,
-  balance: balanceMicros / MICROS,
-  held: heldMicros / MICROS,
-  charged: chargedMicros / MICROS,
-})
+function credits({ creditedMicros, balanceMicros, heldMicros, chargedMicros }: Credits): object {
+  return {
+    credited: creditedMicros / MICROS,
+    balance: balanceMicros / MICROS,
+    held: heldMicros / MICROS,
+    charged: chargedMicros / MICROS,
+  }
+}
 
-const toJson = ({ books, total, faults }: Verdict): string =>
-  JSON.stringify({
+function toJson({ books, total, faults }: Verdict): string {
+  return JSON.stringify({
     addsUp: faults.length === 0,
     ...credits(total),
     tokens: books.map((book) => ({ id: book.tokenId, user: book.user, name: book.name, ...credits(book) })),
     faults,
   })
+}

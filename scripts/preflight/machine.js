@@ -9,34 +9,45 @@ const LEAST_COMPOSE = '1.29.2'
 const DOCKER_WITHOUT_COMPOSE_1 = '26'
 
 /** @param {string} command @param {string[]} args */
-const said = (command, args) => {
+function said(command, args) {
   const { status, stdout } = spawnSync(command, args, { encoding: 'utf8', timeout: 20_000 })
   return status === 0 ? stdout.trim() : ''
 }
 
 // There is no docker to ask in a container (scripts/preflight.sh): the answers come along as variables.
-const dockerVersion = () =>
-  process.env.DOCKER_VERSION ?? said('docker', ['version', '--format', '{{.Server.Version}}'])
-const composeVersion = () =>
-  process.env.COMPOSE_VERSION ??
-  (said('docker-compose', ['version', '--short']) || said('docker', ['compose', 'version', '--short']))
+function dockerVersion() {
+  return process.env.DOCKER_VERSION ?? said('docker', ['version', '--format', '{{.Server.Version}}'])
+}
+function composeVersion() {
+  return (
+    process.env.COMPOSE_VERSION ??
+    (said('docker-compose', ['version', '--short']) || said('docker', ['compose', 'version', '--short']))
+  )
+}
 
 /** Then its ports are taken by right. */
-export const ownTraefikRuns = () =>
-  (process.env.TRAEFIK_RUNNING ?? said('docker', ['ps', '-q', '--filter', 'name=^traefik-prod$'])) !== ''
+export function ownTraefikRuns() {
+  return (
+    (process.env.TRAEFIK_RUNNING ?? said('docker', ['ps', '-q', '--filter', 'name=^traefik-prod$'])) !== ''
+  )
+}
 
 /** @param {string} version @param {string} least */
-const isOlder = (version, least) =>
-  version.replace(/^v/, '').localeCompare(least, undefined, { numeric: true }) < 0
+function isOlder(version, least) {
+  return version.replace(/^v/, '').localeCompare(least, undefined, { numeric: true }) < 0
+}
 
 /** What is no hindrance, as lines. */
-export const notes = () =>
-  spawnSync('sh', ['scripts/pin-images.sh', '--check'], { encoding: 'utf8' }).stdout ?? ''
+export function notes() {
+  return spawnSync('sh', ['scripts/pin-images.sh', '--check'], { encoding: 'utf8' }).stdout ?? ''
+}
 
 /** @returns {string[]} */
-export const checkMachine = () => [...checkVersions(), ...checkModes()]
+export function checkMachine() {
+  return [...checkVersions(), ...checkModes()]
+}
 
-const checkVersions = () => {
+function checkVersions() {
   const [docker, compose] = [dockerVersion(), composeVersion()]
   const findings = []
   if (docker === '')
@@ -53,7 +64,8 @@ const checkVersions = () => {
   return findings
 }
 
-const checkModes = () =>
-  ['letsencrypt/acme.json', 'edge/dashboard-users']
+function checkModes() {
+  return ['letsencrypt/acme.json', 'edge/dashboard-users']
     .filter((path) => existsSync(path) && (statSync(path).mode & OTHERS) !== 0)
     .map((path) => `${path} can be read by other users of this server: chmod 600 ${path}`)
+}

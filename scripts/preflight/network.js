@@ -12,14 +12,15 @@ const PRIVATE =
   /^(10\.|127\.|169\.254\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|f[cde])/i
 
 /** The public addresses that this machine knows to be its own. @returns {string[]} */
-export const findAddresses = () =>
-  Object.values(networkInterfaces())
+export function findAddresses() {
+  return Object.values(networkInterfaces())
     .flatMap((all) => all ?? [])
     .filter(({ internal, address }) => !internal && !PRIVATE.test(address))
     .map(({ address }) => address)
+}
 
 /** @param {Settings} settings @param {{ addresses: string[], resolver?: string }} where @returns {Promise<string[]>} */
-export const checkNames = async (settings, { addresses, resolver: server }) => {
+export async function checkNames(settings, { addresses, resolver: server }) {
   const names = hostnames(settings)
   if (addresses.length === 0)
     return [
@@ -37,7 +38,7 @@ export const checkNames = async (settings, { addresses, resolver: server }) => {
  * All addresses of a name, as DNS has them now: a resolver of its own remembers nothing.
  * @param {string} name @param {string} [server] @returns {Promise<Answer>}
  */
-export const findRecords = async (name, server) => {
+export async function findRecords(name, server) {
   const resolver = new Resolver({ timeout: 2000, tries: 2 })
   if (server) resolver.setServers([server])
   const results = await Promise.allSettled([resolver.resolve4(name), resolver.resolve6(name)])
@@ -50,7 +51,7 @@ export const findRecords = async (name, server) => {
 }
 
 /** @param {Answer[]} failed */
-const reportSilence = (failed) => {
+function reportSilence(failed) {
   if (failed.length === 0) return []
   const codes = [...new Set(failed.map(({ failure }) => failure))].join(', ')
   const names = failed.map(({ name }) => name).join(', ')
@@ -60,7 +61,7 @@ const reportSilence = (failed) => {
 }
 
 /** @param {Answer} answer @param {string[]} addresses */
-const checkRecords = ({ name, found }, addresses) => {
+function checkRecords({ name, found }, addresses) {
   const own = addresses.join(' or ')
   if (found.length === 0) return [`${name} has no DNS record: make an A record with ${own}, then wait for it`]
   const others = found.filter((address) => !addresses.includes(address))
@@ -71,14 +72,14 @@ const checkRecords = ({ name, found }, addresses) => {
 }
 
 /** @param {Settings} settings @returns {Promise<string[]>} */
-export const checkPorts = async ({ EDGE_HTTP, EDGE_HTTPS }) => {
+export async function checkPorts({ EDGE_HTTP, EDGE_HTTPS }) {
   if (ownTraefikRuns()) return []
   const places = [EDGE_HTTP || '80', EDGE_HTTPS || '443']
   return (await Promise.all(places.map(checkPort))).flat()
 }
 
 /** @param {string} place a port, or an address (an IPv6 one in brackets) and a port */
-const checkPort = async (place) => {
+async function checkPort(place) {
   const [, host = '0.0.0.0', port = ''] = /^(?:\[?(.*?)\]?:)?(\d+)$/.exec(place) ?? []
   const server = createServer()
   try {

@@ -11,20 +11,22 @@ const MOST_DRAIN_MS = 40_000
 const HOSTNAME = /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])$/
 
 /** The five hostnames and the dashboard's, without those that are none. @param {Settings} settings */
-export const hostnames = (settings) =>
-  [...NAMES.map((name) => settings[name] ?? ''), `traefik.${settings.DOMAIN1 ?? ''}`].filter((name) =>
+export function hostnames(settings) {
+  return [...NAMES.map((name) => settings[name] ?? ''), `traefik.${settings.DOMAIN1 ?? ''}`].filter((name) =>
     HOSTNAME.test(name),
   )
+}
 
 /** The server's public addresses, as far as its operator has named them. @param {Settings} settings */
-export const edgeAddresses = ({ EDGE_ADDRESSES: list = '' }) =>
-  list
+export function edgeAddresses({ EDGE_ADDRESSES: list = '' }) {
+  return list
     .split(',')
     .map((text) => text.trim())
     .filter(Boolean)
+}
 
 /** @param {string} path @returns {{ settings: Settings, findings: string[] }} */
-export const readSettings = (path) => {
+export function readSettings(path) {
   try {
     const text = readFileSync(path, 'utf8')
     const isOpen = (statSync(path).mode & OTHERS) !== 0
@@ -39,27 +41,30 @@ export const readSettings = (path) => {
 }
 
 /** @param {string} text @returns {Settings} */
-const readLines = (text) =>
-  Object.fromEntries(
+function readLines(text) {
+  return Object.fromEntries(
     text.split(/\r?\n/).flatMap((line) => {
       const [, name, value = ''] = /^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$/.exec(line) ?? []
       return name === undefined ? [] : [[name, value.replace(/^(['"])(.*)\1$/, '$2')]]
     }),
   )
+}
 
 /** @param {Settings} settings @returns {string[]} */
-export const checkSettings = (settings) => [
-  ...checkDomains(settings),
-  ...checkAuthority(settings),
-  ...checkReplicas(settings),
-  ...checkMaster(settings),
-  ...checkDrain(settings),
-  ...checkCertificates(settings),
-  ...checkConnections(settings),
-]
+export function checkSettings(settings) {
+  return [
+    ...checkDomains(settings),
+    ...checkAuthority(settings),
+    ...checkReplicas(settings),
+    ...checkMaster(settings),
+    ...checkDrain(settings),
+    ...checkCertificates(settings),
+    ...checkConnections(settings),
+  ]
+}
 
 /** @param {Settings} settings */
-const checkDomains = (settings) => {
+function checkDomains(settings) {
   const missing = NAMES.filter((name) => !settings[name]).map((name) => `${name} is empty: set it in .env`)
   const wrong = NAMES.filter((name) => settings[name] && !HOSTNAME.test(settings[name])).map(
     (name) =>
@@ -75,7 +80,7 @@ const checkDomains = (settings) => {
 }
 
 /** @param {Settings} settings */
-const checkAuthority = ({ ACME_EMAIL: email = '', ACME_CA_SERVER: server = '', LETSENCRYPT_EMAIL: old }) => {
+function checkAuthority({ ACME_EMAIL: email = '', ACME_CA_SERVER: server = '', LETSENCRYPT_EMAIL: old }) {
   const findings = []
   if (!email && old) findings.push('LETSENCRYPT_EMAIL is not read any more: call it ACME_EMAIL in .env')
   else if (!/^[^@\s]+@[^@\s]+\.[^@\s]+$/.test(email))
@@ -90,19 +95,21 @@ const checkAuthority = ({ ACME_EMAIL: email = '', ACME_CA_SERVER: server = '', L
 }
 
 /** @param {Settings} settings */
-const checkReplicas = ({ COMPOSE_PROFILES: profiles = '', REDIS_URL: redis }) =>
-  profiles.split(',').includes('scale') && !redis
+function checkReplicas({ COMPOSE_PROFILES: profiles = '', REDIS_URL: redis }) {
+  return profiles.split(',').includes('scale') && !redis
     ? ['COMPOSE_PROFILES=scale needs REDIS_URL=redis://redis:6379 in .env: replicas cannot share files']
     : []
+}
 
 /** @param {Settings} settings */
-const checkMaster = ({ ADMIN_FIRST: master = '' }) =>
-  master && (master.length < 16 || /^((your|change)[_-]|changeme)/i.test(master))
+function checkMaster({ ADMIN_FIRST: master = '' }) {
+  return master && (master.length < 16 || /^((your|change)[_-]|changeme)/i.test(master))
     ? ['ADMIN_FIRST is too short or a placeholder: openssl rand -hex 32, or leave it empty and one is made']
     : []
+}
 
 /** @param {Settings} settings */
-const checkDrain = ({ DRAIN_DELAY_MS: delay, DRAIN_TIMEOUT_MS: timeout, REDIS_URL: redis }) => {
+function checkDrain({ DRAIN_DELAY_MS: delay, DRAIN_TIMEOUT_MS: timeout, REDIS_URL: redis }) {
   const sumMs = Number(delay || (redis ? 5000 : 0)) + Number(timeout || 25_000)
   return sumMs > MOST_DRAIN_MS
     ? [
@@ -112,7 +119,7 @@ const checkDrain = ({ DRAIN_DELAY_MS: delay, DRAIN_TIMEOUT_MS: timeout, REDIS_UR
 }
 
 /** @param {Settings} settings */
-const checkCertificates = (settings) => {
+function checkCertificates(settings) {
   const findings = edgeAddresses(settings)
     .filter((address) => isIP(address) === 0)
     .map((address) => `EDGE_ADDRESSES: ${address} is no IP address: set it in .env, such as 203.0.113.5`)
@@ -128,7 +135,7 @@ const UNREAD_UPLOAD_BYTES = 1_300_000
 const DEFAULTS = { EDGE_CONNECTIONS: '4096', EDGE_CONNECTIONS_PER_ADDRESS: '512', TRAEFIK_MEMORY: '1g' }
 
 /** @param {Settings} settings */
-const checkConnections = (settings) => {
+function checkConnections(settings) {
   const read = (/** @type {keyof typeof DEFAULTS} */ name) => settings[name] || DEFAULTS[name]
   const wrong = /** @type {const} */ (['EDGE_CONNECTIONS', 'EDGE_CONNECTIONS_PER_ADDRESS'])
     .filter((name) => !/^[1-9]\d*$/.test(read(name)))
@@ -149,7 +156,7 @@ const checkConnections = (settings) => {
 }
 
 /** A size as Compose takes it; one that it would not take is not this check's to find. @param {string} text */
-const readBytes = (text) => {
+function readBytes(text) {
   const [, number = '', unit = ''] = /^([\d.]+)\s*([bkmg]?)b?$/i.exec(text) ?? []
   const power = ['', 'k', 'm', 'g'].indexOf(unit.toLowerCase().replace('b', ''))
   return number === '' ? Number.POSITIVE_INFINITY : Number(number) * 1024 ** power

@@ -9,14 +9,17 @@ interface Flags {
 }
 
 /** Runs the command with its arguments: the exit code. */
-export const main = (args: readonly string[]): Promise<number> => runCommand(buildCommand(), args, move)
+export function main(args: readonly string[]): Promise<number> {
+  return runCommand(buildCommand(), args, move)
+}
 
-const buildCommand = (): Command =>
-  new Command('store-move')
+function buildCommand(): Command {
+  return new Command('store-move')
     .description(
       'Moves tokens and balances from the files in DB_DIR to REDIS_URL, or back. No server may run.',
     )
     .addOption(new Option('--to <place>', 'where to').choices(['redis', 'files']).makeOptionMandatory())
+}
 
 async function move({ to }: Flags): Promise<number> {
   const { redis, ...location } = readLocation('DATABASE_URL', 'DATABASE_URL_FILE')

@@ -49,8 +49,9 @@ export async function changeCredits(over: Over, wish: CreditsWish, isJson: boole
 }
 
 /** The answer was lost, or Redis has the change and no copy of it yet. */
-const mayBeDone = (error: unknown): error is Error =>
-  error instanceof NoAnswer || (error instanceof GatewayError && error.code === 'store_unavailable')
+function mayBeDone(error: unknown): error is Error {
+  return error instanceof NoAnswer || (error instanceof GatewayError && error.code === 'store_unavailable')
+}
 
 function readDebit(text: string): number {
   const micros = readCredits(text, '--debit')
@@ -94,10 +95,13 @@ async function find(tokens: Tokens, wish: Which): Promise<string> {
   )
 }
 
-const describe = ({ userName, name, type }: Which): string =>
-  `valid ${type ?? ''} token of "${userName}"${name === undefined ? '' : ` named "${name}"`}`.replace(
+function describe({ userName, name, type }: Which): string {
+  return `valid ${type ?? ''} token of "${userName}"${name === undefined ? '' : ` named "${name}"`}`.replace(
     '  ',
     ' ',
   )
+}
 
-const listed = ({ id, name }: TokenView): string => (name === '' ? id : `${id} (${name})`)
+function listed({ id, name }: TokenView): string {
+  return name === '' ? id : `${id} (${name})`
+}

@@ -69,8 +69,8 @@ function openPath(dbDir: string) {
   throw new NoServer()
 }
 
-const send = (socketPath: string, { method, path, body }: Ask): Promise<IncomingMessage> =>
-  new Promise((resolve, reject) => {
+function send(socketPath: string, { method, path, body }: Ask): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
     const text = body === undefined ? undefined : JSON.stringify(body)
     const headers = text === undefined ? {} : { 'content-type': 'application/json' }
     const signal = AbortSignal.timeout(TIMEOUT_MS)
@@ -78,9 +78,13 @@ const send = (socketPath: string, { method, path, body }: Ask): Promise<Incoming
       .on('error', reject)
       .end(text)
   })
+}
 
-const foreign = (dbDir: string): Failure =>
-  new Failure(`What listens on gateway.sock in "${dbDir}" is no gateway of this kind: nothing was changed`)
+function foreign(dbDir: string): Failure {
+  return new Failure(
+    `What listens on gateway.sock in "${dbDir}" is no gateway of this kind: nothing was changed`,
+  )
+}
 
 function explain(error: unknown, dbDir: string): unknown {
   if (error instanceof Failure || !(error instanceof Error)) return error

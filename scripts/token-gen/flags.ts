@@ -112,4 +112,6 @@ export function readLimit(flag: string, text: string): number {
 }
 
 /** Fit for a line on a terminal. */
-const shown = (text: string): string => text.slice(0, 40).replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Cs}]/gu, '?')
+function shown(text: string): string {
+  return text.slice(0, 40).replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Cs}]/gu, '?')
+}

@@ -17,8 +17,8 @@ interface Flags extends MintFlags, CreditsWish {
   json?: boolean
 }
 
-const buildCommand = (): Command =>
-  new Command('token-gen')
+function buildCommand(): Command {
+  return new Command('token-gen')
     .description('Makes, lists and changes the tokens that clients send to the gateway.')
     .option('--type <type>', 'user, or admin who may also manage the gateway (default: user)')
     .option('--userName <name>', 'whom the token belongs to (default for admin: admin)')
@@ -41,13 +41,15 @@ const buildCommand = (): Command =>
     .option('--enable <id>', 'let a disabled token in again instead')
     .option('--revoke <id>', 'end a token for good instead')
     .option('--json', 'answer in JSON')
+}
 
 /** Runs the command with its arguments: the exit code. */
-export const main = (args: readonly string[]): Promise<number> =>
-  runCommand<Flags>(buildCommand(), args, async (flags) => {
+export function main(args: readonly string[]): Promise<number> {
+  return runCommand<Flags>(buildCommand(), args, async (flags) => {
     process.stdout.write(`${await run(flags, readLocation())}\n`)
     return DONE
   })
+}
 
 /** What is done instead of making a token, and the flags that go with it. */
 const INSTEAD = {
@@ -62,7 +64,9 @@ const INSTEAD = {
 
 type Instead = keyof typeof INSTEAD
 
-const isInstead = (flag: string): flag is Instead => flag in INSTEAD
+function isInstead(flag: string): flag is Instead {
+  return flag in INSTEAD
+}
 
 /** Refuses flags that do not go together. */
 function readInstead(flags: Flags): Instead | undefined {

@@ -11,8 +11,9 @@ export function showCredits(micros: number): string {
   return fraction === '' ? String(whole) : `${whole}.${fraction}`
 }
 
-const dateOf = (at: number | undefined): string =>
-  at === undefined ? '-' : new Date(at).toISOString().slice(0, 10)
+function dateOf(at: number | undefined): string {
+  return at === undefined ? '-' : new Date(at).toISOString().slice(0, 10)
+}
 
 function stateOf({ revokedAt, disabledAt, expiresAt }: TokenView, now: number): string {
   if (revokedAt !== undefined) return 'revoked'

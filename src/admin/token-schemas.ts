@@ -1,15 +1,21 @@
 import * as v from 'valibot'
 import { OPERATION_ID } from '../stores/contracts/token-changes.ts'
 
-const whole = (minimum: number, maximum: number) =>
-  v.pipe(v.number(), v.integer(), v.minValue(minimum), v.maxValue(maximum))
-const matching = (pattern: RegExp) => v.pipe(v.string(), v.regex(pattern))
-const atMost = <const T extends v.GenericSchema>(most: number, item: T) =>
-  v.pipe(v.array(item), v.maxLength(most))
+function whole(minimum: number, maximum: number) {
+  return v.pipe(v.number(), v.integer(), v.minValue(minimum), v.maxValue(maximum))
+}
+function matching(pattern: RegExp) {
+  return v.pipe(v.string(), v.regex(pattern))
+}
+function atMost<const T extends v.GenericSchema>(most: number, item: T) {
+  return v.pipe(v.array(item), v.maxLength(most))
+}
 
 // No control characters, line separators or halves of a surrogate pair; at least one character to be seen.
 const VISIBLE = '(?=.*\\S)[^\\p{Cc}\\p{Zl}\\p{Zp}\\p{Cs}]'
-const visible = (most: number) => matching(new RegExp(`^${VISIBLE}{1,${most}}$`, 'u'))
+function visible(most: number) {
+  return matching(new RegExp(`^${VISIBLE}{1,${most}}$`, 'u'))
+}
 
 const limit = v.optional(whole(1, 1_000_000_000))
 const time = v.optional(whole(0, 8_640_000_000_000_000))

@@ -43,7 +43,7 @@ export function openTokenWork(tokens: TokenStore): TokenWork {
 }
 
 /** The caller's amount is at fault, not the gateway. */
-const countable = async <T>(work: Promise<T>): Promise<T> => {
+async function countable<T>(work: Promise<T>): Promise<T> {
   try {
     return await work
   } catch (error) {

@@ -18,8 +18,9 @@ interface OneToken {
 
 const answered = { params: tokenParams, response: { 200: tokenAnswer } }
 
-const note = (request: FastifyRequest, { id, user }: TokenView, text: string): void =>
+function note(request: FastifyRequest, { id, user }: TokenView, text: string): void {
   request.log.info({ tokenId: id, user }, text)
+}
 
 /** Makes, lists and changes tokens. */
 export async function adminTokens(app: FastifyInstance, { tokens }: { tokens: TokenStore }): Promise<void> {

@@ -29,16 +29,18 @@ const MISSING = 'Send your token as "Authorization: Bearer <token>" or "x-api-ke
 /** One text for unknown, revoked, disabled, rotated and expired: which of them is nobody's business but the owner's. */
 const INVALID = 'The token is not valid. Ask for a new one.'
 
-const readBearer = (header: string | undefined): string | undefined =>
-  header === undefined ? undefined : BEARER.exec(header)?.[1]
+function readBearer(header: string | undefined): string | undefined {
+  return header === undefined ? undefined : BEARER.exec(header)?.[1]
+}
 
-const firstOf = (value: string | string[] | undefined): string | undefined =>
-  typeof value === 'string' ? value : undefined
+function firstOf(value: string | string[] | undefined): string | undefined {
+  return typeof value === 'string' ? value : undefined
+}
 
 const KEY_ENTRY = /^openai-insecure-api-key\.(.+)$/
 
 /** Browsers can put no header on a WebSocket: their secret comes as one of the subprotocols they offer. */
-const readSubprotocol = (headers: IncomingHttpHeaders): string | undefined => {
+function readSubprotocol(headers: IncomingHttpHeaders): string | undefined {
   const offered = headers['sec-websocket-protocol']
   if (offered === undefined || headers.upgrade?.toLowerCase() !== 'websocket') return undefined
   for (const entry of offered.split(',')) {
@@ -49,7 +51,7 @@ const readSubprotocol = (headers: IncomingHttpHeaders): string | undefined => {
 }
 
 /** The secret a client sends: `Authorization: Bearer`, else `x-api-key`, else `api-key`; a browser's WebSocket: a subprotocol. */
-export const readCredential = (headers: IncomingHttpHeaders): string | undefined => {
+export function readCredential(headers: IncomingHttpHeaders): string | undefined {
   const sent =
     readBearer(headers.authorization) ??
     firstOf(headers['x-api-key']) ??
@@ -59,33 +61,34 @@ export const readCredential = (headers: IncomingHttpHeaders): string | undefined
   return secret && secret.length <= MOST_SECRET_BYTES && PRINTABLE.test(secret) ? secret : undefined
 }
 
-const isUsable = (token: Token, hash: string, at: number): boolean => {
+function isUsable(token: Token, hash: string, at: number): boolean {
   if (token.revokedAt !== undefined || token.disabledAt !== undefined) return false
   if (token.expiresAt !== undefined && token.expiresAt <= at) return false
   const earlier = token.previous?.find((one) => one.hash === hash)
   return earlier === undefined || earlier.until > at
 }
 
-const unfound = (cause: unknown): never => {
+function unfound(cause: unknown): never {
   if (cause instanceof GatewayError) throw cause
   throw storeUnavailable('Tokens cannot be checked right now. Try again in a moment.', { cause })
 }
 
-const findToken = (tokens: Pick<Tokens, 'find'>, hash: string): Promise<Token | undefined> =>
-  tokens.find(hash).catch(unfound)
+function findToken(tokens: Pick<Tokens, 'find'>, hash: string): Promise<Token | undefined> {
+  return tokens.find(hash).catch(unfound)
+}
 
 /** Whether a secret that was let in once still would be: for what lives longer than a request. */
-export const isStillUsable = async (
+export async function isStillUsable(
   tokens: Pick<Tokens, 'find'>,
   hash: string,
   at: number,
-): Promise<boolean> => {
+): Promise<boolean> {
   const token = await findToken(tokens, hash)
   return token !== undefined && isUsable(token, hash, at)
 }
 
 /** Keeps what was read of a token's list for as long as the list itself lives. */
-const createAddressGuard = (): ((token: Token, address: string) => void) => {
+function createAddressGuard(): (token: Token, address: string) => void {
   const checks = new WeakMap<readonly string[], AddressCheck>()
   return ({ addresses }, address) => {
     if (addresses === undefined || addresses.length === 0) return

@@ -7,7 +7,7 @@ const MASTER_CREDITS = 1_000_000_000
 type Masters = Pick<Tokens, 'master' | 'putMaster'>
 
 /** Makes this secret the operator's token, in place of an earlier one. */
-export const putMaster = async (tokens: Masters, secret: string): Promise<void> => {
+export async function putMaster(tokens: Masters, secret: string): Promise<void> {
   await tokens.putMaster({
     hash: hashSecret(secret),
     prefix: prefixOf(secret),
@@ -20,7 +20,7 @@ export const putMaster = async (tokens: Masters, secret: string): Promise<void> 
 }
 
 /** The operator's token of the very first start, returned to be shown once; undefined when there is one. */
-export const makeMaster = async (tokens: Masters): Promise<string | undefined> => {
+export async function makeMaster(tokens: Masters): Promise<string | undefined> {
   if (await tokens.master()) return undefined
   const secret = makeSecret()
   await putMaster(tokens, secret)

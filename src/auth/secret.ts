@@ -6,11 +6,16 @@ const PREFIX_LENGTH = 7
 const CHOSEN_PREFIX_LENGTH = 2
 
 /** A new secret: 256 random bits behind a mark that secret scanners can look for. */
-export const makeSecret = (): string => `gw-${randomBytes(32).toString('base64url')}`
+export function makeSecret(): string {
+  return `gw-${randomBytes(32).toString('base64url')}`
+}
 
 /** What is stored of a secret: its SHA-256 in hex. Plain, since 256 random bits leave nothing to guess. */
-export const hashSecret = (secret: string): string => hash('sha256', secret)
+export function hashSecret(secret: string): string {
+  return hash('sha256', secret)
+}
 
 /** The secret's first characters, for people to tell tokens apart. */
-export const prefixOf = (secret: string): string =>
-  secret.slice(0, MADE_HERE.test(secret) ? PREFIX_LENGTH : CHOSEN_PREFIX_LENGTH)
+export function prefixOf(secret: string): string {
+  return secret.slice(0, MADE_HERE.test(secret) ? PREFIX_LENGTH : CHOSEN_PREFIX_LENGTH)
+}

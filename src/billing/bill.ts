@@ -113,28 +113,32 @@ export class Bill {
 }
 
 /** What is known of the credits once the bill is settled; undefined: it is still on its way. */
-export const creditHeaders = (settlement: Settlement | undefined): Record<string, string> =>
-  settlement
+export function creditHeaders(settlement: Settlement | undefined): Record<string, string> {
+  return settlement
     ? {
         'x-gateway-credits-charged': String(settlement.chargedMicros / 1e6),
         'x-gateway-credits-remaining': String(settlement.balanceMicros / 1e6),
       }
     : {}
+}
 
 /** A wildcard lets clients name models in any script; a header takes ASCII, anything else would break the answer. */
-const headerText = (name: string): string =>
-  /^[\x20-\x7e]*$/.test(name) ? name : encodeURI(name.toWellFormed())
+function headerText(name: string): string {
+  return /^[\x20-\x7e]*$/.test(name) ? name : encodeURI(name.toWellFormed())
+}
 
 /** What is known to be used once an answer has begun. */
-const leastUsage = ({ inputTokens, images, characters }: Ask): Usage => ({
-  ...NO_USAGE,
-  inputTokens: Math.ceil(inputTokens / 4),
-  images,
-  characters,
-  estimated: true,
-})
+function leastUsage({ inputTokens, images, characters }: Ask): Usage {
+  return {
+    ...NO_USAGE,
+    inputTokens: Math.ceil(inputTokens / 4),
+    images,
+    characters,
+    estimated: true,
+  }
+}
 
-const tellAnswerer = ({ line }: FastifyRequest, row: UsageRow, step: Step | undefined): void => {
+function tellAnswerer({ line }: FastifyRequest, row: UsageRow, step: Step | undefined): void {
   line.provider = step?.provider.name
   line.modelUsed = step?.upstreamModel
   line.firstByteMs = Math.round(row.firstByteMs * 10) / 10

@@ -10,12 +10,12 @@ import type { Token } from '../stores/contracts/tokens.ts'
  * so that nothing can come between the hold and the request that settles it. Throws `insufficient_quota` and
  * `store_unavailable`.
  */
-export const holdWorstCase = async (
+export async function holdWorstCase(
   store: Accounts,
   { token, requestId }: { token: Token; requestId: string },
   steps: readonly Step[],
   facts: CostFacts,
-): Promise<Hold> => {
+): Promise<Hold> {
   let [micros, least] = [0, 0]
   for (const { model } of steps) {
     micros = Math.max(micros, worstCaseMicros(facts, model.price, model.maxOutput))
@@ -35,12 +35,12 @@ export const holdWorstCase = async (
  * Turns away what cannot be paid however little it is: for a body that is still to be read, at the cheapest price there
  * is. Credits that other requests hold may come back until it is here, and count for it. Throws `insufficient_quota`.
  */
-export const refuseUncovered = async (
+export async function refuseUncovered(
   store: Accounts,
   token: Token,
   prices: readonly Price[],
   facts: CostFacts,
-): Promise<void> => {
+): Promise<void> {
   const least = Math.min(...prices.map((price) => leastMicros(facts, price)))
   if (least === 0 || least === Number.POSITIVE_INFINITY) return
   // A store that cannot be asked refuses the hold itself, in words of its own.
@@ -52,4 +52,6 @@ export const refuseUncovered = async (
   )
 }
 
-const credits = (micros: number): number => Math.ceil(micros / 1e6)
+function credits(micros: number): number {
+  return Math.ceil(micros / 1e6)
+}

@@ -35,12 +35,12 @@ export interface Timing {
   firstByteMs: number
 }
 
-export const buildRow = (
+export function buildRow(
   facts: RequestFacts,
   timing: Timing,
   outcome: Outcome,
   answerer?: Answerer,
-): UsageRow => {
+): UsageRow {
   const usage = outcome.usage ?? NO_USAGE
   return {
     requestId: facts.requestId,

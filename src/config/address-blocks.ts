@@ -5,10 +5,12 @@ export type AddressCheck = (address: string) => boolean
 
 const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i
 
-const familyOf = (address: string): 'ipv4' | 'ipv6' => (isIP(address) === 4 ? 'ipv4' : 'ipv6')
+function familyOf(address: string): 'ipv4' | 'ipv6' {
+  return isIP(address) === 4 ? 'ipv4' : 'ipv6'
+}
 
 /** Reads addresses and CIDR blocks such as `10.0.0.0/8` and `2001:db8::1`. */
-export const buildAddressCheck = (blocks: readonly string[]): AddressCheck => {
+export function buildAddressCheck(blocks: readonly string[]): AddressCheck {
   const list = new BlockList()
   for (const block of blocks) {
     const [address = '', bits] = block.split('/')
@@ -23,7 +25,7 @@ export const buildAddressCheck = (blocks: readonly string[]): AddressCheck => {
 }
 
 /** Whether `text` is an IP address or a CIDR block. */
-export const isAddressBlock = (text: string): boolean => {
+export function isAddressBlock(text: string): boolean {
   const [address = '', bits, ...rest] = text.split('/')
   const version = address.includes('%') ? 0 : isIP(address)
   if (version === 0 || rest.length > 0) return false

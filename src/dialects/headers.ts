@@ -16,11 +16,11 @@ const DOWNWARD = [
 ] as const
 
 /** Flat name-value list for a provider: from zero at every attempt, so that no key meets another origin. */
-export const upstreamHeaders = (
+export function upstreamHeaders(
   client: IncomingHttpHeaders,
   provider: Pick<Provider, 'key'>,
   dialect: Pick<Dialect, 'authorize'>,
-): string[] => {
+): string[] {
   const headers = ['accept-encoding', 'identity', 'user-agent', 'llm-api-gateway']
   const contentType = client['content-type']
   if (contentType) headers.push('content-type', contentType)
@@ -33,13 +33,15 @@ export const upstreamHeaders = (
 }
 
 /** The client's query as it was sent, its "?" included: no credential is in it (`entrance/guard.ts`). */
-export const upstreamQuery = (url: string): string => /\?[^#]*/.exec(url)?.[0] ?? ''
+export function upstreamQuery(url: string): string {
+  return /\?[^#]*/.exec(url)?.[0] ?? ''
+}
 
 /** Copies what a client may see of a provider's answer onto `target`. */
-export const copyDownward = (
+export function copyDownward(
   answer: Readonly<{ [name: string]: string | string[] | undefined }>,
   target: { [name: string]: unknown },
-): void => {
+): void {
   for (const name of DOWNWARD) {
     const value = answer[name]
     if (value !== undefined) target[name] = value

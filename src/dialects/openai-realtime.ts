@@ -28,27 +28,30 @@ const LEADING_TYPE =
 const LEADING_BYTES = 512
 
 /** The event's `type`; undefined when its kept bytes do not say it. */
-export const readType = (head: Buffer): string | undefined => {
+export function readType(head: Buffer): string | undefined {
   const leading = LEADING_TYPE.exec(head.toString('latin1', 0, LEADING_BYTES))?.[1]
   if (leading !== undefined) return leading
   const event = parseJson(head.toString())
   return isRecord(event) && typeof event.type === 'string' ? event.type : undefined
 }
 
-export const kindOf = (type: string | undefined): EventKind => KINDS[type ?? ''] ?? 'other'
+export function kindOf(type: string | undefined): EventKind {
+  return KINDS[type ?? ''] ?? 'other'
+}
 
 /** What a `response.done` or a transcription says was used; undefined when it says nothing credible. */
-export const readEventUsage = (kind: EventKind, { head, tail, bytes }: RealtimeEvent): Usage | undefined => {
+export function readEventUsage(kind: EventKind, { head, tail, bytes }: RealtimeEvent): Usage | undefined {
   const report = head.length + tail.length === bytes ? wholeReport(head, tail) : cutReport(kind, tail)
   return report && openaiRealtime.readReport(report)
 }
 
-const wholeReport = (head: Buffer, tail: Buffer): JsonRecord | undefined => {
+function wholeReport(head: Buffer, tail: Buffer): JsonRecord | undefined {
   const event = parseJson(Buffer.concat([head, tail]).toString())
   if (!isRecord(event)) return undefined
   const holder = isRecord(event.response) ? event.response : event
   return isRecord(holder.usage) ? holder.usage : undefined
 }
 
-const cutReport = (kind: EventKind, tail: Buffer): JsonRecord | undefined =>
-  lastObject(tail.toString('latin1'), 'usage', kind === 'done' ? 2 : 1)
+function cutReport(kind: EventKind, tail: Buffer): JsonRecord | undefined {
+  return lastObject(tail.toString('latin1'), 'usage', kind === 'done' ? 2 : 1)
+}

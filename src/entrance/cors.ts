@@ -20,7 +20,7 @@ const READABLE_HEADERS = [
 const WILDCARD = '://*.'
 const LABEL = /^[a-z0-9-]+$/
 
-const matches = (origin: string, entry: string): boolean => {
+function matches(origin: string, entry: string): boolean {
   const start = entry.indexOf(WILDCARD)
   if (start < 0) return origin === entry
   const scheme = entry.slice(0, start + 3)
@@ -30,7 +30,7 @@ const matches = (origin: string, entry: string): boolean => {
 }
 
 /** Exact but for upper case; `https://*.example.app` stands for one label. `null` is what any sandboxed page sends. */
-export const isAllowedOrigin = (origin: string | undefined, allowlist: readonly string[]): boolean => {
+export function isAllowedOrigin(origin: string | undefined, allowlist: readonly string[]): boolean {
   if (origin === undefined || origin === 'null') return false
   const asked = origin.toLowerCase()
   return allowlist.some((entry) => matches(asked, entry.toLowerCase()))

@@ -18,7 +18,7 @@ declare module 'fastify' {
   }
 }
 
-const openDrain = () => {
+function openDrain() {
   let isLeaving = false
   let isDraining = false
   let inFlight = 0

@@ -19,7 +19,7 @@ export interface ErrorAnswer {
 
 const JSON_TYPE = 'application/json; charset=utf-8'
 
-const buildHeaders = (error: GatewayError): Record<string, string> => {
+function buildHeaders(error: GatewayError): Record<string, string> {
   const headers: Record<string, string> = {
     'content-type': JSON_TYPE,
     'x-should-retry': String(error.passing),
@@ -32,23 +32,27 @@ const buildHeaders = (error: GatewayError): Record<string, string> => {
 }
 
 /** Any thrown thing as a whole answer; what a client must not see is left out. */
-export const writeErrorBody = (error: unknown, dialect: Dialect, requestId: string): ErrorAnswer => {
+export function writeErrorBody(error: unknown, dialect: Dialect, requestId: string): ErrorAnswer {
   const known = readError(error) ?? internalError('The gateway failed. Try again later.')
   return { status: known.statusCode, headers: buildHeaders(known), body: dialect.errorBody(known, requestId) }
 }
 
 /** The event that ends a stream which cannot be completed. */
-export const streamErrorEvent = (error: unknown, dialect: Dialect, requestId: string): string =>
-  dialect.errorEvent(readError(error) ?? internalError('The gateway failed. Try again later.'), requestId)
+export function streamErrorEvent(error: unknown, dialect: Dialect, requestId: string): string {
+  return dialect.errorEvent(
+    readError(error) ?? internalError('The gateway failed. Try again later.'),
+    requestId,
+  )
+}
 
 /** Whether an answer is already under way on this connection: another one inside it would corrupt it. */
-const isAnswering = (socket: Socket): boolean => {
+function isAnswering(socket: Socket): boolean {
   const answer: unknown = Reflect.get(socket, '_httpMessage')
   return typeof answer === 'object' && answer !== null && Reflect.get(answer, 'headersSent') === true
 }
 
 /** Fastify's option of this name: it hears of bytes that are no HTTP request, or that came too slowly. */
-export const clientErrorHandler = (failure: Error, socket: Socket): void => {
+export function clientErrorHandler(failure: Error, socket: Socket): void {
   if (
     socket.destroyed ||
     !socket.writable ||
@@ -74,16 +78,17 @@ export const clientErrorHandler = (failure: Error, socket: Socket): void => {
 }
 
 /** It answers the server's event `connect`, on which Node would hang up. */
-export const refuseTunnel = ({ socket }: IncomingMessage): void =>
+export function refuseTunnel({ socket }: IncomingMessage): void {
   clientErrorHandler(invalidRequest('CONNECT is not served here.'), socket)
+}
 
-const readCode = (cause: unknown): string | undefined => {
+function readCode(cause: unknown): string | undefined {
   const code = codeOf(cause)
   return typeof code === 'string' ? code : undefined
 }
 
 /** The log learns what the client must not: the failure behind the answer. */
-const report = (error: unknown, request: FastifyRequest): void => {
+function report(error: unknown, request: FastifyRequest): void {
   const known = readError(error)
   if (request.line) {
     request.line.error = known?.code ?? 'internal_error'
@@ -93,7 +98,7 @@ const report = (error: unknown, request: FastifyRequest): void => {
   else if (known.statusCode > 500) request.log.warn({ err: error }, 'request failed')
 }
 
-const sendError = (thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+function sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const error = request.server.judgeRefusal?.(thrown, request) ?? thrown
   report(error, request)
   const { status, headers, body } = writeErrorBody(error, dialectOfUrl(request.raw.url ?? ''), request.id)
@@ -102,7 +107,7 @@ const sendError = (thrown: unknown, request: FastifyRequest, reply: FastifyReply
 }
 
 /** Fastify's option of this name: it hears of a URL that the router could not read. */
-export const frameworkErrors = (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void => {
+export function frameworkErrors(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   reply.header('x-request-id', request.id)
   void sendError(error, request, reply)
 }

@@ -22,7 +22,7 @@ const CREDENTIAL_NAMES = new Set([
   'authorization',
 ])
 
-const decode = (text: string): string => {
+function decode(text: string): string {
   try {
     return decodeURIComponent(text)
   } catch {
@@ -30,20 +30,21 @@ const decode = (text: string): string => {
   }
 }
 
-const hasCredential = (query: string): boolean =>
-  query.split(/[&;]/).some((pair) => {
+function hasCredential(query: string): boolean {
+  return query.split(/[&;]/).some((pair) => {
     const name = pair.split('=', 1)[0] ?? ''
     return CREDENTIAL_NAMES.has(decode(name).trim().toLowerCase())
   })
+}
 
 /** Whatever could be read as another path behind us than the one that was routed here. */
-const isCrooked = (path: string): boolean => {
+function isCrooked(path: string): boolean {
   if (!path.includes('%') && !path.includes('..') && !path.includes('\\')) return false
   const plain = path.replace(/%(00|2e|2f|5c)/gi, (code) => decodeURIComponent(code))
   return plain.includes('\0') || plain.includes('\\') || plain.split('/').includes('..')
 }
 
-const checkUrl = (url: string): GatewayError | undefined => {
+function checkUrl(url: string): GatewayError | undefined {
   if (!url.startsWith('/')) return invalidRequest('Send the path alone in the request line, as "/v1/models".')
   const start = url.indexOf('?')
   if (start >= 0 && hasCredential(url.slice(start + 1))) {
@@ -57,7 +58,7 @@ const checkUrl = (url: string): GatewayError | undefined => {
 }
 
 /** Node keeps the first of two such headers and drops the other; somebody before us may have believed the other. */
-const findTwice = (rawHeaders: readonly string[]): string | undefined => {
+function findTwice(rawHeaders: readonly string[]): string | undefined {
   let seen = ''
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = rawHeaders[index] ?? ''
@@ -71,9 +72,9 @@ const findTwice = (rawHeaders: readonly string[]): string | undefined => {
 }
 
 /** Why a request is turned away before anybody asks whose it is. */
-export const checkRequest = (
+export function checkRequest(
   request: Pick<IncomingMessage, 'url' | 'rawHeaders' | 'headers' | 'httpVersion'>,
-): GatewayError | undefined => {
+): GatewayError | undefined {
   const { rawHeaders, headers, url = '' } = request
   if (rawHeaders.length > MOST_HEADERS * 2)
     return headersTooLarge(`Send at most ${MOST_HEADERS} headers with a request.`)

@@ -12,7 +12,7 @@ const KEEP_ALIVE_MS = 15_000
  * A client may end its side after its request and still wait for the answer. One that has left altogether looks the same
  * until something is sent to it: so it is sent what no client minds, and a client that is gone resets the connection.
  */
-export const watchClients = (server: Server, refuseHalf: (socket: Socket) => void): void => {
+export function watchClients(server: Server, refuseHalf: (socket: Socket) => void): void {
   // Without this Node ends the connection with the client's side of it.
   Reflect.set(server, 'httpAllowHalfOpen', true)
   server.on('connection', (socket: Socket) => {
@@ -27,12 +27,12 @@ export const watchClients = (server: Server, refuseHalf: (socket: Socket) => voi
 }
 
 /** A request whose body will never be whole: Node itself does not find it out where it ignores an upgrade. */
-const isHalf = (socket: Socket): boolean => {
+function isHalf(socket: Socket): boolean {
   const answer: unknown = Reflect.get(socket, '_httpMessage')
   return socket.writable && answer instanceof ServerResponse && !answer.req.complete
 }
 
-const probe = (socket: Socket, refuseHalf: (socket: Socket) => void): void => {
+function probe(socket: Socket, refuseHalf: (socket: Socket) => void): void {
   socket.setKeepAlive(true, KEEP_ALIVE_MS)
   const waits = PROBES_MS.values()
   let timer: NodeJS.Timeout | undefined
@@ -62,7 +62,7 @@ const probe = (socket: Socket, refuseHalf: (socket: Socket) => void): void => {
   next()
 }
 
-const ask = (socket: Socket): void => {
+function ask(socket: Socket): void {
   const answer: unknown = Reflect.get(socket, '_httpMessage')
   if (!(answer instanceof ServerResponse) || answer.writableEnded) return
   if (!socket.writable || socket.writableLength > 0) return

@@ -7,8 +7,9 @@ export interface HealthOptions {
   redisMemory?: (() => { state: 'ok' | 'high' | 'full' }) | undefined
 }
 
-const memoryOf = (memory: { state: string } | undefined): { redisMemory?: string } =>
-  memory ? { redisMemory: memory.state } : {}
+function memoryOf(memory: { state: string } | undefined): { redisMemory?: string } {
+  return memory ? { redisMemory: memory.state } : {}
+}
 
 /** Monitors and balancers ask for the head alone. */
 const HEAD_TOO = { exposeHeadRoute: true }

@@ -137,20 +137,21 @@ class FineChunks {
   }
 }
 
-const tooFine = () =>
-  invalidRequest(
+function tooFine() {
+  return invalidRequest(
     `The body came in more than ${FREE_CHUNKS} HTTP chunks of less than ${LEAST_AVERAGE_BYTES} bytes on average; send it in larger ones`,
   )
+}
 
 interface Heard {
   request: IncomingMessage
   socket: Socket
   untilMs: number
-  /** Counted on the socket: what is thrown away passes no listener. */
+  /** The bytes are counted on the socket: what is thrown away passes no listener. */
   mostBytesRead: number
 }
 
-const hasBody = ({ headers }: IncomingMessage): boolean => {
+function hasBody({ headers }: IncomingMessage): boolean {
   const { 'content-length': length = '0', 'transfer-encoding': coding } = headers
   return length !== '0' || coding !== undefined
 }
@@ -185,14 +186,16 @@ export function createHearingResponse(): typeof ServerResponse {
   }
 }
 
-const isOver = ({ request, socket, untilMs, mostBytesRead }: Heard, now: number): boolean => {
+function isOver({ request, socket, untilMs, mostBytesRead }: Heard, now: number): boolean {
   if (request.complete || socket.destroyed) return true
   if (now < untilMs && socket.bytesRead <= mostBytesRead) return false
   socket.destroy()
   return true
 }
 
-/** For an error that is written before its request is in: Fastify and Node would close as soon as it is out. */
+/**
+ * Lets an error be read that is written before its request is in: Fastify and Node would close as soon as it is out.
+ */
 export function hearOut({ raw: request }: FastifyRequest, reply: FastifyReply): void {
   if (!hasBody(request) || request.complete || request.destroyed) return
   const { socket } = request

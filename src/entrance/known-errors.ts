@@ -43,7 +43,7 @@ const BY_STATUS: Readonly<Record<number, Rewrite>> = {
 }
 
 /** A schema's refusal: its text names the field and the rule, never the value. */
-const readValidation = (error: Error): GatewayError | undefined => {
+function readValidation(error: Error): GatewayError | undefined {
   const issues: unknown = Reflect.get(error, 'validation')
   if (!Array.isArray(issues)) return undefined
   const path: unknown = issues[0]?.instancePath
@@ -52,7 +52,7 @@ const readValidation = (error: Error): GatewayError | undefined => {
 }
 
 /** The client's fault in our words, or undefined for a failure of our own. */
-export const readError = (error: unknown): GatewayError | undefined => {
+export function readError(error: unknown): GatewayError | undefined {
   if (error instanceof GatewayError) return error
   if (!(error instanceof Error)) return undefined
   const code: unknown = Reflect.get(error, 'code')

@@ -6,7 +6,7 @@ import { dialectOfHeaders, dialectOfUrl } from '../dialects/endpoints.ts'
 const SAFE_ID = /^[A-Za-z0-9._:-]{1,128}$/
 
 /** Fastify's `genReqId`: a client's own id when it is safe to repeat, else a new one, unique across restarts. */
-export const makeRequestId = (): ((request: Pick<IncomingMessage, 'headers'>) => string) => {
+export function makeRequestId(): (request: Pick<IncomingMessage, 'headers'>) => string {
   const prefix = `req_${randomBytes(6).toString('hex')}`
   let count = 0
   return ({ headers }) => {
@@ -17,8 +17,9 @@ export const makeRequestId = (): ((request: Pick<IncomingMessage, 'headers'>) =>
 }
 
 /** Where a client looks for the id besides, by what its headers or its URL say that it speaks. */
-const otherName = ({ headers, url = '' }: IncomingMessage): string | undefined =>
-  dialectOfHeaders(headers).requestIdHeader ?? dialectOfUrl(url).requestIdHeader
+function otherName({ headers, url = '' }: IncomingMessage): string | undefined {
+  return dialectOfHeaders(headers).requestIdHeader ?? dialectOfUrl(url).requestIdHeader
+}
 
 /** `x-request-id` on every answer that goes through `reply`. */
 export const requestId = fp(

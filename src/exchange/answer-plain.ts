@@ -127,11 +127,13 @@ export class PlainAnswer implements Answer {
   }
 }
 
-const lengthOf = (headers: AnswerHead['headers']): Record<string, string> =>
-  headers['content-length'] === undefined ? {} : { 'content-length': headers['content-length'] }
+function lengthOf(headers: AnswerHead['headers']): Record<string, string> {
+  return headers['content-length'] === undefined ? {} : { 'content-length': headers['content-length'] }
+}
 
-const isBlank = (chunk: Buffer): boolean =>
-  chunk.length > 0 && chunk.every((byte) => byte === 0x20 || byte === 0x0a || byte === 0x0d)
+function isBlank(chunk: Buffer): boolean {
+  return chunk.length > 0 && chunk.every((byte) => byte === 0x20 || byte === 0x0a || byte === 0x0d)
+}
 
 interface Seen {
   reported: Usage | undefined
@@ -141,11 +143,11 @@ interface Seen {
 const NOTHING_SEEN: Seen = { reported: undefined, answer: undefined }
 
 /** The provider's report, with what only we know added; where it says less than is charged, our own estimate. */
-const completeUsage = (
+function completeUsage(
   { ask, endpoint, token }: PaidCall,
   price: Price,
   { reported, answer }: Seen,
-): Usage | Promise<Usage> => {
+): Usage | Promise<Usage> {
   const { dialect } = endpoint
   if (dialect.isFree) return NO_USAGE
   const isCountedHere =
@@ -170,7 +172,7 @@ const completeUsage = (
   })
 }
 
-const decode = (body: Buffer, encoding: string | undefined): Buffer | undefined => {
+function decode(body: Buffer, encoding: string | undefined): Buffer | undefined {
   const limit = { maxOutputLength: MAX_DECODED }
   try {
     if (!encoding || encoding === 'identity') return body
@@ -183,8 +185,8 @@ const decode = (body: Buffer, encoding: string | undefined): Buffer | undefined 
   return undefined
 }
 
-const patiently = (settling: Promise<Settlement>, deadlines: Deadlines): Promise<Settlement | undefined> =>
-  new Promise((resolve, reject) => {
+function patiently(settling: Promise<Settlement>, deadlines: Deadlines): Promise<Settlement | undefined> {
+  return new Promise((resolve, reject) => {
     const deadline = deadlines.open(() => resolve(undefined))
     deadline.start(SETTLE_PATIENCE_MS)
     settling.then(
@@ -198,3 +200,4 @@ const patiently = (settling: Promise<Settlement>, deadlines: Deadlines): Promise
       },
     )
   })
+}

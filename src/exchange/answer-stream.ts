@@ -1,4 +1,5 @@
 import type { Transform } from 'node:stream'
+import { createGunzip, createInflate } from 'node:zlib'
 import { creditHeaders } from '../billing/bill.ts'
 import type { Price } from '../config/catalog/catalog.ts'
 import type { Usage } from '../dialects/usage.ts'
@@ -7,7 +8,6 @@ import { sawEnd } from '../metering/sse.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import type { Step } from '../routing/plan.ts'
 import { type Answer, type AnswerHead, type AnswerOwner, Pressure } from './answer.ts'
-import { openDecoder, readOut } from './decoder.ts'
 import { HoldGuard } from './hold-guard.ts'
 import { usageOfStream } from './stream-usage.ts'
 import { createUsageFilter, endsEvent, type UsageFilter } from './usage-filter.ts'
@@ -206,3 +206,21 @@ export class StreamAnswer implements Answer {
 const NOTHING = Buffer.alloc(0)
 /** Nobody writes to it: an array for each stream would be one too many. */
 const NONE: Buffer[] = []
+
+/**
+ * The meter alone reads through it: a compressed stream passes to the client as it is. Undefined: it is not compressed.
+ */
+function openDecoder(encoding: string | undefined, onPlain: (plain: Buffer) => void): Transform | undefined {
+  if (!encoding || encoding === 'identity') return undefined
+  const decoder = encoding === 'deflate' ? createInflate() : createGunzip()
+  // Bytes that cannot be read are counted by estimate; they pass to the client as they came.
+  return decoder.on('data', onPlain).on('error', () => {})
+}
+
+/** It works on other threads: what it was given last, the report too, comes out later. */
+function readOut(decoder: Transform): Promise<void> {
+  return new Promise((resolve) => {
+    if (decoder.closed) resolve()
+    else decoder.once('close', resolve).end()
+  })
+}

@@ -53,7 +53,7 @@ export class HoldGuard {
 }
 
 /** This is only a guess of when to weigh, in bytes; the weighing counts as the bill will. */
-const firstWeighing = ({ ask, hold, endpoint }: PaidCall, price: Price): number => {
+function firstWeighing({ ask, hold, endpoint }: PaidCall, price: Price): number {
   if (price.outputMicros <= 0 || endpoint.dialect.isFree) return Number.POSITIVE_INFINITY
   const inputMicros = Math.ceil(ask.inputTokens / 4) * price.inputMicros
   const covered = Math.max(0, hold.micros - inputMicros) / price.outputMicros

@@ -46,7 +46,7 @@ interface Keyed {
 }
 
 /** Takes the request's `Idempotency-Key`. Throws `invalid_request`, `idempotency_conflict`, `-mismatch`. */
-export const claimKey = async (store: IdempotencyStore, keyed: Keyed): Promise<KeyedExchange> => {
+export async function claimKey(store: IdempotencyStore, keyed: Keyed): Promise<KeyedExchange> {
   const { request, at } = keyed
   const key = request.headers['idempotency-key']
   if (typeof key !== 'string' || !KEY.test(key))
@@ -117,7 +117,7 @@ function* piecesOf(body: Buffer, taken: () => void): Generator<Buffer> {
 }
 
 /** The path with its query, and the body: of JSON its bytes, of a form its content. */
-const fingerprintOf = async ({ request: { body, url }, endpoint, ask }: Keyed): Promise<string> => {
+async function fingerprintOf({ request: { body, url }, endpoint, ask }: Keyed): Promise<string> {
   const hash = createHash('sha256')
     .update(endpoint.path + upstreamQuery(url))
     .update('\0')
@@ -126,11 +126,12 @@ const fingerprintOf = async ({ request: { body, url }, endpoint, ask }: Keyed): 
   return hash.digest('hex')
 }
 
-const bodyBytesOf = ({ request: { body }, ask }: Keyed): number =>
-  isChunks(body) ? body.reduce((sum, { length }) => sum + length, 0) : (ask.content?.bytes ?? 0)
+function bodyBytesOf({ request: { body }, ask }: Keyed): number {
+  return isChunks(body) ? body.reduce((sum, { length }) => sum + length, 0) : (ask.content?.bytes ?? 0)
+}
 
 /** Others have their turn between two pieces: not every processor hashes ten megabytes in a moment. */
-const addAll = async (hash: Hash, chunks: readonly Buffer[]): Promise<void> => {
+async function addAll(hash: Hash, chunks: readonly Buffer[]): Promise<void> {
   let left = HASHED_AT_ONCE_BYTES
   for (const chunk of chunks) {
     for (let at = 0; at < chunk.length; at += HASHED_AT_ONCE_BYTES) {
@@ -150,7 +151,7 @@ const NOTHING_TO_DO: Omit<KeyedExchange, 'again'> = {
   free: async () => {},
 }
 
-const openExchange = (store: IdempotencyStore, claimId: string): KeyedExchange => {
+function openExchange(store: IdempotencyStore, claimId: string): KeyedExchange {
   let keeper: AnswerKeeper | undefined
   let downstream: Downstream | undefined
   // A key that cannot be ended now is ended by the store itself when it opens again.

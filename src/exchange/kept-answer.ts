@@ -15,10 +15,10 @@ export interface AnswerKeeper {
 }
 
 /** `onWhole` hears of a whole answer before its last byte leaves: with it when it is JSON and small enough. */
-export const createAnswerKeeper = (
+export function createAnswerKeeper(
   inner: Downstream,
   onWhole: (answer: KeptAnswer | undefined) => Promise<void>,
-): AnswerKeeper => {
+): AnswerKeeper {
   let [head, hasFailed, size]: [Omit<KeptAnswer, 'body'> | undefined, boolean, number] = [undefined, false, 0]
   let pieces: Buffer[] = []
   const keep = (bytes: Buffer): void => {
@@ -57,11 +57,11 @@ export const createAnswerKeeper = (
 }
 
 /** Undefined for what is no JSON: a stream or a sound. */
-const headOf = (
+function headOf(
   status: number,
   answer: AnswerHeaders,
   extra: Record<string, string>,
-): Omit<KeptAnswer, 'body'> | undefined => {
+): Omit<KeptAnswer, 'body'> | undefined {
   if (!/\bjson\b/i.test(String(answer['content-type'] ?? ''))) return undefined
   const all: Record<string, string> = { ...extra }
   copyDownward(answer, all)

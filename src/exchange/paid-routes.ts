@@ -14,7 +14,7 @@ export interface PaidOptions {
 }
 
 /** The endpoints that cost: body in, plan, hold, and then the exchange with the providers. */
-export const paidRoutes = async (app: FastifyInstance, { endpoints, shared }: PaidOptions): Promise<void> => {
+export async function paidRoutes(app: FastifyInstance, { endpoints, shared }: PaidOptions): Promise<void> {
   app.removeAllContentTypeParsers()
   app.decorateRequest('bodyLease')
   const limits = jsonLimits(shared)
@@ -38,13 +38,15 @@ declare module 'fastify' {
   }
 }
 
-const jsonLimits = (shared: Shared): JsonLimits => ({
-  maxBytes: MAX_JSON_BYTES,
-  timeoutMs: shared.bodyTimeoutMs,
-  deadlines: shared.deadlines,
-  memory: shared.memory,
-  async refuseUncovered(request, bytes) {
-    const { paid } = request.routeOptions.config
-    if (paid) await refuseUnpaid(request, paid, { shared, bytes, isForm: false })
-  },
-})
+function jsonLimits(shared: Shared): JsonLimits {
+  return {
+    maxBytes: MAX_JSON_BYTES,
+    timeoutMs: shared.bodyTimeoutMs,
+    deadlines: shared.deadlines,
+    memory: shared.memory,
+    async refuseUncovered(request, bytes) {
+      const { paid } = request.routeOptions.config
+      if (paid) await refuseUnpaid(request, paid, { shared, bytes, isForm: false })
+    },
+  }
+}

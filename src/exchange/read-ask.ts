@@ -28,7 +28,7 @@ export function readAsk(request: FastifyRequest, endpoint: Endpoint, shared: Sha
   return readMultipartAsk(endpoint, request.raw, uploadLimits(request, endpoint, shared))
 }
 
-const uploadLimits = (request: FastifyRequest, endpoint: Endpoint, shared: Shared): UploadLimits => {
+function uploadLimits(request: FastifyRequest, endpoint: Endpoint, shared: Shared): UploadLimits {
   const lease = shared.memory.open(request.token.id)
   request.bodyLease = lease
   return {
@@ -41,31 +41,33 @@ const uploadLimits = (request: FastifyRequest, endpoint: Endpoint, shared: Share
   }
 }
 
-const longReading = (
+function longReading(
   { token, raw }: FastifyRequest,
   endpoint: Endpoint,
   { turns, catalog }: Shared,
-): LongReading => ({
-  inTurns: (step) =>
-    turns.run(token.id, () => {
-      // A client that is gone takes no more turns.
-      if (raw.socket.destroyed) throw bodyTooSlow('The connection closed while the body was read')
-      return step()
-    }),
-  refuse(model) {
-    planSteps({ catalog: catalog(), model, besides: [], allowed: token.models, dialect: endpoint.dialect })
-  },
-})
+): LongReading {
+  return {
+    inTurns: (step) =>
+      turns.run(token.id, () => {
+        // A client that is gone takes no more turns.
+        if (raw.socket.destroyed) throw bodyTooSlow('The connection closed while the body was read')
+        return step()
+      }),
+    refuse(model) {
+      planSteps({ catalog: catalog(), model, besides: [], allowed: token.models, dialect: endpoint.dialect })
+    },
+  }
+}
 
 /**
  * Refuses a body by its length alone, before it is read. An answer that is kept under a key costs nothing; a new key
  * says nothing, nor does one whose own body was shorter.
  */
-export const refuseUnpaid = async (
+export async function refuseUnpaid(
   request: FastifyRequest,
   endpoint: Endpoint,
   { shared, bytes, isForm }: { shared: Shared; bytes: number; isForm: boolean },
-): Promise<void> => {
+): Promise<void> {
   const { token } = request
   const prices = pricesOf({ catalog: shared.catalog(), allowed: token.models, dialect: endpoint.dialect })
   try {
@@ -76,11 +78,11 @@ export const refuseUnpaid = async (
   }
 }
 
-const isKeyKnown = async (
+async function isKeyKnown(
   { headers, token }: FastifyRequest,
   bodyBytes: number,
   { keys, wallMs }: Shared,
-): Promise<boolean> => {
+): Promise<boolean> {
   const key = headers['idempotency-key']
   if (typeof key !== 'string') return false
   // A store that cannot be asked refuses the claim itself, in words of its own.

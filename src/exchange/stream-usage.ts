@@ -14,11 +14,11 @@ interface Seen {
 }
 
 /** What a stream used: the provider's count; where it is missing or cut short, ours. */
-export const usageOfStream = (
+export function usageOfStream(
   call: PaidCall,
   price: Price,
   { meter, filter, isComplete }: Seen,
-): Usage | Promise<Usage> => {
+): Usage | Promise<Usage> {
   const { ask, endpoint } = call
   const { dialect } = endpoint
   const hidden = filter?.report()
@@ -29,11 +29,11 @@ export const usageOfStream = (
   return estimateRest(call, meter, reported)
 }
 
-const estimateRest = async (
+async function estimateRest(
   { ask, endpoint: { dialect }, token }: PaidCall,
   meter: StreamMeter,
   reported: Usage | undefined,
-): Promise<Usage> => {
+): Promise<Usage> {
   const own = await estimateUsage({
     dialect,
     key: token.id,

@@ -17,7 +17,9 @@ export interface UsageFilter {
   report(): JsonRecord | undefined
 }
 
-export const createUsageFilter = (): UsageFilter => new HidingFilter()
+export function createUsageFilter(): UsageFilter {
+  return new HidingFilter()
+}
 
 class HidingFilter implements UsageFilter {
   /** It is there once an event had to be looked into. */
@@ -80,14 +82,14 @@ class HidingFilter implements UsageFilter {
 const NOTHING: Buffer = Buffer.alloc(0)
 
 /** Only an event with an empty list can be the usage chunk: whole events before it pass as they are. */
-const plainPart = (bytes: Buffer): number => {
+function plainPart(bytes: Buffer): number {
   const empty = firstEmptyList(bytes)
   if (empty === -1 && endsEvent(bytes)) return bytes.length
   const boundary = bytes.lastIndexOf(EVENT_END, empty === -1 ? undefined : empty)
   return boundary === -1 ? 0 : boundary + 2
 }
 
-const firstEmptyList = (bytes: Buffer): number => {
+function firstEmptyList(bytes: Buffer): number {
   const tight = bytes.indexOf(EMPTY_LIST)
   const wide = bytes.indexOf(WIDE_EMPTY_LIST)
   if (tight === -1 || wide === -1) return Math.max(tight, wide)
@@ -95,7 +97,7 @@ const firstEmptyList = (bytes: Buffer): number => {
 }
 
 /** Whether the last bytes end an event. */
-export const endsEvent = (bytes: Buffer): boolean => {
+export function endsEvent(bytes: Buffer): boolean {
   const { length } = bytes
   if (bytes[length - 1] !== 0x0a) return false
   return bytes[length - 2] === 0x0a || (bytes[length - 2] === 0x0d && bytes[length - 3] === 0x0a)

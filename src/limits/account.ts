@@ -9,7 +9,7 @@ export interface AccountOptions {
 }
 
 /** `GET /v1/token`: what the caller's own token is and has; asks no provider, costs nothing. */
-export const accountRoute = async (app: FastifyInstance, options: AccountOptions): Promise<void> => {
+export async function accountRoute(app: FastifyInstance, options: AccountOptions): Promise<void> {
   app.get('/token', { exposeHeadRoute: true, config: { isQuick: true } }, async ({ token }, reply) => {
     const credits = await options.tokens.credits(token.id)
     reply.header('cache-control', 'no-store')

@@ -17,9 +17,11 @@ export interface AddressLimitOptions {
 
 const IPV6_BLOCK_BITS = 64
 
-const isUpgrade = ({ raw }: FastifyRequest): boolean => Reflect.get(raw, 'upgrade') === true
+function isUpgrade({ raw }: FastifyRequest): boolean {
+  return Reflect.get(raw, 'upgrade') === true
+}
 
-const isOurs = (error: unknown): boolean => {
+function isOurs(error: unknown): boolean {
   const status: unknown = error instanceof Error ? Reflect.get(error, 'statusCode') : undefined
   return typeof status !== 'number' || status >= 500
 }
@@ -29,10 +31,10 @@ const isOurs = (error: unknown): boolean => {
  * for no token, and handshakes that are refused before anybody asked for one, with one count for all. Valid tokens of
  * the same address are not touched.
  */
-export const addressLimit = async (
+export async function addressLimit(
   app: FastifyInstance,
   { failuresPerMinute }: AddressLimitOptions,
-): Promise<(request: FastifyRequest) => Promise<void>> => {
+): Promise<(request: FastifyRequest) => Promise<void>> {
   const windows = new Windows()
   const counted = new WeakSet<FastifyRequest>()
   const count = (request: FastifyRequest): GatewayError | undefined => {

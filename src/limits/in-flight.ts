@@ -35,7 +35,7 @@ export const inFlightLimit = fp<InFlightOptions>(
 )
 
 /** An answer ends with its response; an upgraded connection has none that closes, and ends with its socket. */
-const leaveAtEnd = ({ raw, ws }: FastifyRequest, reply: FastifyReply, leave: () => void): void => {
+function leaveAtEnd({ raw, ws }: FastifyRequest, reply: FastifyReply, leave: () => void): void {
   const { socket } = raw
   const end = (): void => {
     reply.raw.off('close', end).off('finish', end)

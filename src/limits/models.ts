@@ -12,7 +12,7 @@ export interface ModelsOptions {
 const QUICK = { exposeHeadRoute: true, config: { isQuick: true } }
 
 /** `GET /v1/models` and `/v1/models/{id}`: what the caller's token may use, in the dialect that it speaks. */
-export const modelRoutes = async (app: FastifyInstance, { catalog }: ModelsOptions): Promise<void> => {
+export async function modelRoutes(app: FastifyInstance, { catalog }: ModelsOptions): Promise<void> {
   app.get('/models', QUICK, async (request) => {
     const models = [...catalog().models.values()].filter((model) =>
       isModelAllowed(request.token.models, model.name),

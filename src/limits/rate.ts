@@ -53,7 +53,7 @@ interface Check {
   read(state: Awaited<Counting> | undefined): Count | undefined
 }
 
-const openCheck = (app: FastifyInstance, { timeWindow, maxOf, store }: Window): Check => {
+function openCheck(app: FastifyInstance, { timeWindow, maxOf, store }: Window): Check {
   const options: CreateRateLimitOptions = {
     ...(store ? { store } : {}),
     timeWindow,
@@ -82,16 +82,20 @@ export function writeDuration(ms: number): string {
   return hours > 0 ? `${hours}h${minutes}m${seconds}s` : `${minutes}m${seconds}s`
 }
 
-const setHeaders = (reply: FastifyReply, { limit, remaining, resetMs }: RateState): void => {
+function setHeaders(reply: FastifyReply, { limit, remaining, resetMs }: RateState): void {
   reply.header('x-ratelimit-limit-requests', limit)
   reply.header('x-ratelimit-remaining-requests', remaining)
   reply.header('x-ratelimit-reset-requests', writeDuration(resetMs))
 }
 
-const buildRefusal = ({ limit, resetMs }: Count, window: string): GatewayError =>
-  rateLimited(`This token may send ${limit} requests a ${window}. Wait as long as "Retry-After" says.`, {
-    retryAfterMs: Math.max(1, resetMs),
-  })
+function buildRefusal({ limit, resetMs }: Count, window: string): GatewayError {
+  return rateLimited(
+    `This token may send ${limit} requests a ${window}. Wait as long as "Retry-After" says.`,
+    {
+      retryAfterMs: Math.max(1, resetMs),
+    },
+  )
+}
 
 /** May they, now: so many requests per token in a minute and in a day (UTC). After `client-auth`. */
 export const rateLimit = fp<RateOptions>(

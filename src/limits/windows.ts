@@ -27,7 +27,9 @@ const FIRST_SWEEP_KEYS = 10_000
 const MOST_KEYS = 1_000_000
 
 /** Whole milliseconds of the clock that nobody sets. */
-export const monotonicMs = (): number => Math.floor(performance.now())
+export function monotonicMs(): number {
+  return Math.floor(performance.now())
+}
 
 /** Windows by key, each from its first request on. */
 export class Windows {
@@ -67,8 +69,8 @@ export class Windows {
 }
 
 /** `createRateLimit` asks for a class. */
-export const windowStore = (count: (key: string, lengthMs: number) => WindowCount) =>
-  class WindowStore implements FastifyRateLimitStore {
+export function windowStore(count: (key: string, lengthMs: number) => WindowCount) {
+  return class WindowStore implements FastifyRateLimitStore {
     incr(key: string, answer: Answer, timeWindowMs: number): void {
       answer(null, count(key, timeWindowMs))
     }
@@ -79,6 +81,7 @@ export const windowStore = (count: (key: string, lengthMs: number) => WindowCoun
       return Store ? new Store({}) : this
     }
   }
+}
 
 /** Windows that all replicas count in. A store that does not answer refuses the request: nobody passes uncounted. */
 export function sharedWindows(counts: SharedCounts): FastifyRateLimitStoreCtor {
@@ -100,7 +103,7 @@ export function sharedWindows(counts: SharedCounts): FastifyRateLimitStoreCtor {
  * Makes `app.createRateLimit` count in windows of our own. The package's own store forgets keys above 5,000, and hands
  * all who ask in the same moment one shared object, so that each reads the count of the last and all are refused.
  */
-export const registerWindows = async (app: FastifyInstance): Promise<void> => {
+export async function registerWindows(app: FastifyInstance): Promise<void> {
   if (app.hasDecorator('createRateLimit')) return
   const windows = new Windows()
   const store: FastifyRateLimitStoreCtor = windowStore((key, lengthMs) => windows.count(key, lengthMs))

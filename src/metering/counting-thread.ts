@@ -16,7 +16,7 @@ const AS_PLAIN_TEXT = { disallowedSpecial: new Set<string>() }
 /** Slice by slice: one user's long texts do not hold up another's. */
 const turns = createTurns()
 
-const read = (what: Countable): { text: string; tokens: number } => {
+function read(what: Countable): { text: string; tokens: number } {
   if (what.of === 'text') return { text: what.text, tokens: 0 }
   const body = Buffer.from(what.body.buffer, what.body.byteOffset, what.body.byteLength)
   if (what.of === 'request') return textOfRequest(body)
@@ -31,7 +31,7 @@ function textOfAnswer(dialect: Dialect, body: string): string {
 }
 
 /** A long text is counted by a sample. */
-const count = async (key: string, { text, tokens }: { text: string; tokens: number }): Promise<number> => {
+async function count(key: string, { text, tokens }: { text: string; tokens: number }): Promise<number> {
   const isSampled = text.length > SAMPLED_FROM_CHARS
   const step = isSampled ? Math.floor(text.length / SAMPLE_SLICES) : SLICE_CHARS
   let [at, slices, counted] = [0, 0, 0]

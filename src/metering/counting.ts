@@ -36,7 +36,7 @@ let lastId = 0
  * LLM tokens, counted on a thread of its own: hostile text takes the tokenizer a second, and nobody waits for that but
  * who sent it. Keys (tokens) take their turns there one after the other.
  */
-export const count = async (key: string, what: Countable): Promise<number> => {
+export async function count(key: string, what: Countable): Promise<number> {
   const { worker, waiting } = openThread()
   const tokens = await new Promise<number | undefined>((resolve) => {
     lastId += 1
@@ -48,7 +48,7 @@ export const count = async (key: string, what: Countable): Promise<number> => {
   return tokens ?? Math.ceil((what.of === 'text' ? what.text.length : what.body.length) / BYTES_PER_TOKEN)
 }
 
-const openThread = (): Thread => {
+function openThread(): Thread {
   if (thread) return thread
   const worker = new Worker(new URL('./counting-thread.ts', import.meta.url))
   const opened: Thread = { worker, waiting: new Map() }

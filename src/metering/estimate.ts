@@ -22,19 +22,25 @@ export interface EstimateFacts {
 }
 
 /** Images and audio may be reported by number or length alone: where LLM tokens have a price too, these are missing. */
-export const lacksTokens = ({ unit }: Dialect, usage: Usage, price: Price): boolean =>
-  unit !== undefined &&
-  usage.inputTokens + usage.outputTokens === 0 &&
-  price.inputMicros + price.outputMicros > 0
+export function lacksTokens({ unit }: Dialect, usage: Usage, price: Price): boolean {
+  return (
+    unit !== undefined &&
+    usage.inputTokens + usage.outputTokens === 0 &&
+    price.inputMicros + price.outputMicros > 0
+  )
+}
 
 /** The usual length of an upload: recorded speech has a quarter of the most seconds that its bytes can hold. */
-export const usualSeconds = (mostSeconds: number): number => Math.ceil(mostSeconds / 4)
+export function usualSeconds(mostSeconds: number): number {
+  return Math.ceil(mostSeconds / 4)
+}
 
 /** A transcript may be reported by its LLM tokens alone: where seconds have a price they are guessed from the upload. */
-export const withSeconds = (usage: Usage, mostSeconds: number, { perSecondMicros }: Price): Usage =>
-  usage.seconds > 0 || mostSeconds === 0 || perSecondMicros === 0
+export function withSeconds(usage: Usage, mostSeconds: number, { perSecondMicros }: Price): Usage {
+  return usage.seconds > 0 || mostSeconds === 0 || perSecondMicros === 0
     ? usage
     : { ...usage, seconds: usualSeconds(mostSeconds), estimated: true }
+}
 
 /** Our own count, for a request whose provider sent no usage report. */
 export async function estimateUsage(facts: EstimateFacts): Promise<Usage> {
@@ -46,11 +52,14 @@ export async function estimateUsage(facts: EstimateFacts): Promise<Usage> {
 }
 
 /** The input's part of `estimateUsage`: what the stream named at its start, else our count. */
-export const estimateInput = async ({ dialect, key, requestBody, meter }: EstimateFacts): Promise<Usage> =>
-  meter?.startInput() ?? {
-    ...NO_USAGE,
-    inputTokens: requestBody ? await estimateInputTokens(dialect, requestBody, key) : 0,
-  }
+export async function estimateInput({ dialect, key, requestBody, meter }: EstimateFacts): Promise<Usage> {
+  return (
+    meter?.startInput() ?? {
+      ...NO_USAGE,
+      inputTokens: requestBody ? await estimateInputTokens(dialect, requestBody, key) : 0,
+    }
+  )
+}
 
 async function estimateOutputTokens({
   dialect,
@@ -70,9 +79,11 @@ async function estimateOutputTokens({
 }
 
 /** LLM tokens of a JSON request, from its text; files count a flat 1,000 each. */
-export const estimateInputTokens = async (dialect: Dialect, body: Buffer, key = ''): Promise<number> =>
-  dialect.isFree ? 0 : count(key, { of: 'request', body })
+export async function estimateInputTokens(dialect: Dialect, body: Buffer, key = ''): Promise<number> {
+  return dialect.isFree ? 0 : count(key, { of: 'request', body })
+}
 
 /** LLM tokens of a text. Above 256 KiB a sample is counted. */
-export const countTokens = async (text: string, key = ''): Promise<number> =>
-  text === '' ? 0 : count(key, { of: 'text', text })
+export async function countTokens(text: string, key = ''): Promise<number> {
+  return text === '' ? 0 : count(key, { of: 'text', text })
+}

@@ -60,7 +60,7 @@ export class InputBound {
   }
 }
 
-const savedByFiles = (body: Buffer): number => {
+function savedByFiles(body: Buffer): number {
   if (body.length <= RUN_LEAST_TOKENS) return 0
   let saved = 0
   for (const { start, end } of findBase64Runs(body)) {
@@ -70,7 +70,7 @@ const savedByFiles = (body: Buffer): number => {
   return saved
 }
 
-const isUrlKey = (body: Buffer, at: number) => {
+function isUrlKey(body: Buffer, at: number) {
   const end = at + URL_KEY.length
   return (
     body.compare(URL_KEY, 0, URL_KEY.length, at, end) === 0 &&

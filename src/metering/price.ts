@@ -26,10 +26,14 @@ export function costMicros(usage: Usage, price: Price): number {
   return Math.min(roundUp(micros), Number.MAX_SAFE_INTEGER)
 }
 
-const positive = (value: number) => (Number.isNaN(value) ? 0 : Math.max(value, 0))
+function positive(value: number) {
+  return Number.isNaN(value) ? 0 : Math.max(value, 0)
+}
 
 /** Nothing times anything is nothing, also when the other is no number. */
-const times = (amount: number, micros: number) => positive(amount) && positive(micros) && amount * micros
+function times(amount: number, micros: number) {
+  return positive(amount) && positive(micros) && amount * micros
+}
 
 function roundUp(micros: number): number {
   if (micros === 0) return 0
@@ -71,20 +75,22 @@ export function leastMicros(facts: CostFacts, price: Price): number {
   return costMicros(usageOf(facts, inputTokens, facts.dialect.hasOutput ? 1 : 0), price)
 }
 
-const usageOf = (
+function usageOf(
   { images, characters, seconds }: CostFacts,
   inputTokens: number,
   outputTokens: number,
-): Usage => ({
-  inputTokens,
-  cachedTokens: 0,
-  outputTokens,
-  reasoningTokens: 0,
-  seconds,
-  characters,
-  images,
-  estimated: true,
-})
+): Usage {
+  return {
+    inputTokens,
+    cachedTokens: 0,
+    outputTokens,
+    reasoningTokens: 0,
+    seconds,
+    characters,
+    images,
+    estimated: true,
+  }
+}
 
 function mostOutput(facts: CostFacts, maxOutput: number): number {
   const { dialect } = facts
@@ -97,4 +103,6 @@ function mostOutput(facts: CostFacts, maxOutput: number): number {
   return each * Math.max(atLeastOne(facts.choices), dialect.countsImages ? atLeastOne(facts.images) : 1)
 }
 
-const atLeastOne = (count: number) => (count >= 1 ? Math.min(count, MAX_CHOICES) : 1)
+function atLeastOne(count: number) {
+  return count >= 1 ? Math.min(count, MAX_CHOICES) : 1
+}

@@ -17,11 +17,7 @@ const IMAGE_TOKENS = 2_048
 const ENVELOPE_BYTES = 160
 
 /** A client's event may be LLM tokens (`most`), or audio or an image in base64, which are fewer. */
-const weighSent = (
-  type: string | undefined,
-  head: Buffer,
-  bytes: number,
-): { most: number; least: number } => {
+function weighSent(type: string | undefined, head: Buffer, bytes: number): { most: number; least: number } {
   if (type === 'input_audio_buffer.append') {
     const tokens = bytes / AUDIO_IN_BYTES_PER_TOKEN
     return { most: tokens, least: tokens }
@@ -32,7 +28,7 @@ const weighSent = (
 }
 
 /** Only the provider's deltas are LLM tokens that nothing else reports. */
-const weighReceived = (type: string | undefined, bytes: number): number => {
+function weighReceived(type: string | undefined, bytes: number): number {
   if (!type?.endsWith('.delta')) return 0
   const isAudio = type.endsWith('audio.delta')
   const perToken = isAudio ? AUDIO_OUT_BYTES_PER_TOKEN : TEXT_BYTES_PER_TOKEN
@@ -43,9 +39,12 @@ const weighReceived = (type: string | undefined, bytes: number): number => {
 const ASIDE = /"(?:conversation|input)"|\\u/
 
 /** Whether it may ask for a response that reads less than the conversation: also a message that shows too little of itself. */
-const mayAskAside = (type: string | undefined, head: Buffer, bytes: number): boolean =>
-  type === undefined ||
-  (kindOf(type) === 'ask' && (head.length < bytes || ASIDE.test(head.toString('latin1'))))
+function mayAskAside(type: string | undefined, head: Buffer, bytes: number): boolean {
+  return (
+    type === undefined ||
+    (kindOf(type) === 'ask' && (head.length < bytes || ASIDE.test(head.toString('latin1'))))
+  )
+}
 
 const NOTHING = { most: 0, least: 0 }
 /** Asks that are remembered until their responses begin: some never do. */
@@ -55,7 +54,7 @@ const MOST_ASKED = 16
  * What a next response will read. Reports correct what was guessed; but no later and smaller one takes back what one has
  * counted, for what was deleted meanwhile cannot be known.
  */
-const createContext = () => {
+function createContext() {
   let next = { ...NOTHING }
   /** What was said since each running response began, or was asked for: its report does not count that. */
   const running: { most: number; least: number }[] = []
@@ -92,7 +91,7 @@ const createContext = () => {
 }
 
 /** Our own count of what passed, for the next response and for one that nobody reports on. */
-export const createTally = () => {
+export function createTally() {
   const context = createContext()
   let output = 0
   /** A report may be one of a response beside the conversation from then on. */

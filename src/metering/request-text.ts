@@ -52,8 +52,9 @@ function addFields(value: JsonRecord, open: unknown[]): void {
   }
 }
 
-const isFile = (text: string) =>
-  /^data:[^,]{0,160};base64,/.test(text) || (text.length > FILE_CHARS && !/[^\w+/=-]/.test(text))
+function isFile(text: string) {
+  return /^data:[^,]{0,160};base64,/.test(text) || (text.length > FILE_CHARS && !/[^\w+/=-]/.test(text))
+}
 
 function textOfLarge(body: Buffer): RequestText {
   const parts: string[] = []

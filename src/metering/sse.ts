@@ -19,8 +19,9 @@ export interface EventSplitter {
 }
 
 /** Throws an error with the code `EVENT_TOO_LARGE` on a longer event, so that a provider cannot fill the memory. */
-export const createEventSplitter = (maxEventBytes = MAX_EVENT_BYTES): EventSplitter =>
-  new LineSplitter(maxEventBytes)
+export function createEventSplitter(maxEventBytes = MAX_EVENT_BYTES): EventSplitter {
+  return new LineSplitter(maxEventBytes)
+}
 
 class LineSplitter implements EventSplitter {
   readonly #held: HeldBytes
@@ -111,11 +112,13 @@ class HeldBytes {
   }
 }
 
-const tooLarge = (maxBytes: number) =>
-  Object.assign(new Error(`An event is longer than ${maxBytes} bytes`), { code: 'EVENT_TOO_LARGE' })
+function tooLarge(maxBytes: number) {
+  return Object.assign(new Error(`An event is longer than ${maxBytes} bytes`), { code: 'EVENT_TOO_LARGE' })
+}
 
-const afterLineEnd = (chunk: Buffer, at: number) =>
-  chunk[at] === CR && chunk[at + 1] === LF ? at + 2 : at + 1
+function afterLineEnd(chunk: Buffer, at: number) {
+  return chunk[at] === CR && chunk[at + 1] === LF ? at + 2 : at + 1
+}
 
 /** Remembers both kinds of line end, so that a chunk with only one kind is not searched again and again for the other. */
 class LineEnds {

@@ -21,7 +21,9 @@ export interface StreamMeter {
 }
 
 /** Small chunks are copied: a kept reference costs more memory than the few hundred bytes of an event. */
-export const createStreamMeter = (dialect: Dialect): StreamMeter => new EndsMeter(dialect)
+export function createStreamMeter(dialect: Dialect): StreamMeter {
+  return new EndsMeter(dialect)
+}
 
 const EMPTY: Buffer = Buffer.alloc(0)
 
@@ -114,7 +116,7 @@ function textOfEvents(dialect: Dialect, events: string): string {
   return text
 }
 
-const owned = (head: Buffer): Buffer => {
+function owned(head: Buffer): Buffer {
   if (head.buffer.byteLength === head.length) return head
   const copy = Buffer.allocUnsafeSlow(head.length)
   head.copy(copy)

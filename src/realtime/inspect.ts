@@ -15,14 +15,19 @@ const UPSTREAM_TAIL_BYTES = 16 * 1024
 /** The next response is not paid for: nothing more may pass. */
 type RunDry = (why?: unknown) => void
 
-const endIf = (runDry: RunDry) => (why: unknown) => {
-  if (why !== undefined) runDry(why)
+function endIf(runDry: RunDry) {
+  return (why: unknown) => {
+    if (why !== undefined) runDry(why)
+  }
 }
 
-const coverOr = (bill: RealtimeBill, runDry: RunDry): Promise<void> | undefined =>
-  bill.cover()?.then(endIf(runDry))
+function coverOr(bill: RealtimeBill, runDry: RunDry): Promise<void> | undefined {
+  return bill.cover()?.then(endIf(runDry))
+}
 
-const mayAsk = (type: string | undefined): boolean => type === undefined || kindOf(type) === 'ask'
+function mayAsk(type: string | undefined): boolean {
+  return type === undefined || kindOf(type) === 'ask'
+}
 
 /** What became of a message that may not pass: its socket is closed meanwhile. */
 const NEVER = new Promise<void>(() => {})
@@ -106,21 +111,23 @@ export class ClientInspector implements MessageInspector {
 const MODEL_PATHS: readonly string[] = ['model', 'session.model', 'response.model']
 
 /** A response that begins by itself (server VAD) is paid for before the client hears of it; one that ends is charged. */
-export const inspectUpstream = (bill: RealtimeBill, runDry: RunDry): MessageInspector => ({
-  headBytes: UPSTREAM_HEAD_BYTES,
-  tailBytes: UPSTREAM_TAIL_BYTES,
-  gate: (head) => (kindOf(readType(head)) === 'begun' ? coverOr(bill, runDry) : undefined),
-  passed(head, tail, bytes) {
-    const type = readType(head)
-    const kind = kindOf(type)
-    if (kind === 'begun') bill.begin()
-    if (kind === 'done') bill.end(readEventUsage(kind, { head, tail, bytes }))
-    if (kind === 'transcribed') {
-      const usage = readEventUsage(kind, { head, tail, bytes })
-      if (usage) void bill.charge(usage).then(endIf(runDry))
-    }
-    if (kind !== 'other') return
-    bill.received(type, bytes)
-    bill.weigh(runDry)
-  },
-})
+export function inspectUpstream(bill: RealtimeBill, runDry: RunDry): MessageInspector {
+  return {
+    headBytes: UPSTREAM_HEAD_BYTES,
+    tailBytes: UPSTREAM_TAIL_BYTES,
+    gate: (head) => (kindOf(readType(head)) === 'begun' ? coverOr(bill, runDry) : undefined),
+    passed(head, tail, bytes) {
+      const type = readType(head)
+      const kind = kindOf(type)
+      if (kind === 'begun') bill.begin()
+      if (kind === 'done') bill.end(readEventUsage(kind, { head, tail, bytes }))
+      if (kind === 'transcribed') {
+        const usage = readEventUsage(kind, { head, tail, bytes })
+        if (usage) void bill.charge(usage).then(endIf(runDry))
+      }
+      if (kind !== 'other') return
+      bill.received(type, bytes)
+      bill.weigh(runDry)
+    },
+  }
+}

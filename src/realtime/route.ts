@@ -30,18 +30,18 @@ export interface RealtimeOptions {
 }
 
 /** `GET /v1/realtime?model=`: a paid socket. */
-export const realtimeRoute = async (app: FastifyInstance, options: RealtimeOptions): Promise<void> => {
+export async function realtimeRoute(app: FastifyInstance, options: RealtimeOptions): Promise<void> {
   addWebsocketRoute(app, {
     url: '/realtime',
     prepare: (request, reply) => prepare(request, reply, options),
   })
 }
 
-const prepare = async (
+async function prepare(
   request: FastifyRequest,
   reply: FastifyReply,
   options: RealtimeOptions,
-): Promise<void> => {
+): Promise<void> {
   const model = readModel(request.url)
   request.line.model = model
   const { token } = request
@@ -74,11 +74,11 @@ const prepare = async (
   }
 }
 
-const openSession = async (
+async function openSession(
   request: FastifyRequest,
   { model, steps }: { model: string; steps: readonly Step[] },
   { tokens, hold, shared }: RealtimeOptions,
-): Promise<{ session: RealtimeSession; bill: RealtimeBill }> => {
+): Promise<{ session: RealtimeSession; bill: RealtimeBill }> {
   const { token } = request
   const bill = new RealtimeBill({
     request,
@@ -110,18 +110,20 @@ const openSession = async (
   return { session, bill }
 }
 
-const realtimeFacts = ({ mostTokens, leastTokens }: NextInput): CostFacts => ({
-  dialect: openaiRealtime,
-  inputTokens: mostTokens,
-  leastInputTokens: leastTokens,
-  choices: 1,
-  images: 0,
-  characters: 0,
-  seconds: 0,
-})
+function realtimeFacts({ mostTokens, leastTokens }: NextInput): CostFacts {
+  return {
+    dialect: openaiRealtime,
+    inputTokens: mostTokens,
+    leastInputTokens: leastTokens,
+    choices: 1,
+    images: 0,
+    characters: 0,
+    seconds: 0,
+  }
+}
 
 /** The model is all of the query that goes up: other names (`call_id`) would reach into sessions of other tenants. */
-const buildTarget = (request: FastifyRequest, { provider, upstreamModel, dialect }: Step): DialTarget => {
+function buildTarget(request: FastifyRequest, { provider, upstreamModel, dialect }: Step): DialTarget {
   const url = new URL(`${provider.origin}${provider.basePath}/realtime`)
   url.searchParams.set('model', upstreamModel)
   // A handshake has no body that a type could be of.
@@ -135,7 +137,7 @@ function realtimeProtocols(names: readonly string[]): string[] {
   return names.filter((name) => name === 'realtime' || /^openai-beta\./.test(name))
 }
 
-const readModel = (url: string): string => {
+function readModel(url: string): string {
   const start = url.indexOf('?')
   const names = start < 0 ? [] : new URLSearchParams(url.slice(start + 1)).getAll('model')
   const [model = ''] = names

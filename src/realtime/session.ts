@@ -29,7 +29,7 @@ type WalkShared = ConstructorParameters<typeof PlanWalk>[2]
 /** What all paid sockets of one app share: also what other requests learn about providers. */
 export interface RealtimeShared extends SharedSockets, WalkShared {
   timeouts: DialTimeouts
-  /** Since 1970. */
+  /** Milliseconds since 1970. */
   wallMs(): number
 }
 

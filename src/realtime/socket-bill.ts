@@ -30,7 +30,7 @@ interface Reservation {
   /** Undefined: it began without one (a provider that reports out of order). */
   hold: Hold | undefined
   startedMs: number
-  /** So much input is set aside for. */
+  /** The input that is set aside for. */
   inputTokens: number
 }
 
@@ -41,7 +41,7 @@ export class RealtimeBill {
   #rows = 0
   #step: Step | undefined
   #attempts = 0
-  /** For the next response. */
+  /** The place of the next response. */
   #free: Reservation | undefined
   #running: Reservation[] = []
   /** Settlements and the hold that follows them, one after the other. */
@@ -167,7 +167,7 @@ export class RealtimeBill {
     return { requestId, hold: undefined, startedMs: performance.now(), inputTokens: 0 }
   }
 
-  /** More was said since it was set aside than it was meant for. */
+  /** True when more was said since it was set aside than it was meant for. */
   #isOutgrown({ inputTokens }: Reservation): boolean {
     return this.#tally.nextInput().mostTokens > inputTokens
   }
@@ -215,7 +215,7 @@ export class RealtimeBill {
 interface RowFacts {
   request: FastifyRequest
   token: Token
-  /** As the client asked for it. */
+  /** The model's name as the client asked for it. */
   model: string
   now(): number
   /** Who was asked last, and how many were. */

@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { within } from '../deadlines.ts'
 import { GatewayError, notFound, storeUnavailable } from '../errors.ts'
 import type { Accounts, Hold, Settlement } from '../stores/contracts/accounts.ts'
 import type { UsageRow } from '../stores/contracts/usage-columns.ts'
@@ -33,11 +34,11 @@ export class StepQueue {
  * Charges a row against its hold, as soon as the store has room for it. Without a hold (nobody could ask before) as much
  * is charged as the balance covers.
  */
-export const settleReservation = async (
+export async function settleReservation(
   store: Accounts,
   before: Hold | undefined,
   row: UsageRow,
-): Promise<Settlement> => {
+): Promise<Settlement> {
   const { tokenId, requestId } = row
   // A hold of nothing is granted beside any others, and its settlement takes what is left.
   const nothing = { tokenId, requestId, micros: 0, leastMicros: 0 }
@@ -47,17 +48,13 @@ export const settleReservation = async (
 }
 
 /** What `work` says, or after a while that the store is down; the work itself goes on. */
-export const orTooLate = async (work: Promise<unknown>): Promise<unknown> => {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<unknown>((resolve) => {
-    const why = storeUnavailable('The balance cannot be checked right now. Connect again in a moment.')
-    timer = setTimeout(resolve, PATIENCE_MS, why)
-  })
-  return Promise.race([work, late]).finally(() => clearTimeout(timer))
+export function orTooLate(work: Promise<unknown>): Promise<unknown> {
+  const why = storeUnavailable('The balance cannot be checked right now. Connect again in a moment.')
+  return within(PATIENCE_MS, work, why)
 }
 
 /** Asks again until the store answers: for what was used already and must be paid. */
-export const untilStored = async <T>(ask: () => Promise<T>): Promise<T> => {
+export async function untilStored<T>(ask: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
       return await ask()

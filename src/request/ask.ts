@@ -5,7 +5,7 @@ import type { CostFacts } from '../metering/price.ts'
 /** What goes to a provider: bytes, pieces of bytes, or a stream, whose length is known or not. */
 export interface OutgoingBody {
   body: Buffer | Readable | readonly Buffer[]
-  /** Bytes; needed for pieces, and for a stream that is to go without chunks. */
+  /** The body's bytes; needed for pieces, and for a stream that is to go without chunks. */
   length: number | undefined
 }
 
@@ -37,11 +37,13 @@ export const FILE_TOKENS = 8_192
 export const MIN_AUDIO_BYTES_PER_SECOND = 2_000
 
 /** What can be said of a body by its length alone: whatever stands in it, it is counted for no less. */
-export const leastFacts = (dialect: Dialect, bytes: number, isForm: boolean): CostFacts => ({
-  dialect,
-  inputTokens: isForm ? Math.min(bytes, FILE_TOKENS) : Math.floor(bytes / BYTES_PER_TOKEN),
-  choices: 1,
-  images: dialect.countsImages ? 1 : 0,
-  characters: 0,
-  seconds: isForm && dialect.countsSeconds ? Math.ceil(bytes / MIN_AUDIO_BYTES_PER_SECOND) : 0,
-})
+export function leastFacts(dialect: Dialect, bytes: number, isForm: boolean): CostFacts {
+  return {
+    dialect,
+    inputTokens: isForm ? Math.min(bytes, FILE_TOKENS) : Math.floor(bytes / BYTES_PER_TOKEN),
+    choices: 1,
+    images: dialect.countsImages ? 1 : 0,
+    characters: 0,
+    seconds: isForm && dialect.countsSeconds ? Math.ceil(bytes / MIN_AUDIO_BYTES_PER_SECOND) : 0,
+  }
+}

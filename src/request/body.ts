@@ -45,12 +45,12 @@ const SLOW_LOOKS = 2
  * Gathers a body; refuses one that says or turns out to be too large, that does not arrive in time, that cannot be
  * paid, or for which there is no memory.
  */
-export const collectBody = (
+export function collectBody(
   request: FastifyRequest,
   stream: IncomingMessage,
   limits: JsonLimits,
   done: Done,
-): void => {
+): void {
   const announced = Number(request.headers['content-length'] ?? 0)
   if (announced > limits.maxBytes) return done(tooLarge(limits.maxBytes))
   const lease = limits.memory.open(request.token.id)
@@ -64,7 +64,9 @@ export const collectBody = (
 }
 
 /** What `collectBody` leaves; a form upload is its stream. */
-export const isChunks = (body: unknown): body is Buffer[] => Array.isArray(body)
+export function isChunks(body: unknown): body is Buffer[] {
+  return Array.isArray(body)
+}
 
 interface CollectorOptions extends JsonLimits {
   lease: Lease
@@ -218,13 +220,18 @@ class BodyCollector {
   }
 }
 
-export const tooLarge = (maxBytes: number) =>
-  requestTooLarge(`The body is larger than ${Math.floor(maxBytes / 1024 / 1024)} MiB; send less at once`)
+export function tooLarge(maxBytes: number) {
+  return requestTooLarge(
+    `The body is larger than ${Math.floor(maxBytes / 1024 / 1024)} MiB; send less at once`,
+  )
+}
 
-export const tooSlow = () =>
-  bodyTooSlow('The body arrives too slowly to be waited for (less than 1 kB a second); send it again')
+export function tooSlow() {
+  return bodyTooSlow('The body arrives too slowly to be waited for (less than 1 kB a second); send it again')
+}
 
-export const noMemory = () =>
-  gatewayBusy(
+export function noMemory() {
+  return gatewayBusy(
     'Too many large bodies are on their way right now; send this one again in a moment, or one at a time',
   )
+}

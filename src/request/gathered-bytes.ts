@@ -8,7 +8,7 @@ const EMPTY: Buffer = Buffer.alloc(0)
  * Gives memory back now and not at some garbage collection. Only for bytes that nobody else holds, and that were never
  * handed to a socket or a file: the kernel may still be reading those.
  */
-export const giveBack = ({ buffer, length, byteLength }: Buffer): void => {
+export function giveBack({ buffer, length, byteLength }: Buffer): void {
   const isAlone = buffer.byteLength === byteLength && length >= LEAST_GIVEN_BACK_BYTES
   if (isAlone && buffer instanceof ArrayBuffer) buffer.transfer(0)
 }

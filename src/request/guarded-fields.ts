@@ -43,7 +43,7 @@ const NEITHER_LETTER_NOR_DIGIT = /[^\p{L}\p{N}]/gu
  * (KELVIN SIGN is a k, LONG S an s), Java by upper and lower case, protojson and others read `maxTokens` for `max_tokens`,
  * some drop what they cannot decode, and some end a name at its first NUL.
  */
-export const foldName = (name: string): string => {
+export function foldName(name: string): string {
   const end = name.indexOf('\0')
   const text = end === -1 ? name : name.slice(0, end)
   return text.normalize('NFKD').replace(NEITHER_LETTER_NOR_DIGIT, '').toUpperCase().toLowerCase()
@@ -56,16 +56,18 @@ export const FOLDED_ASCII: Uint8Array = Uint8Array.from({ length: 128 }, (_, cod
 })
 
 /** One letter or digit more. */
-export const addToHash = (hash: number, code: number): number => (Math.imul(hash, 31) + code) | 0
+export function addToHash(hash: number, code: number): number {
+  return (Math.imul(hash, 31) + code) | 0
+}
 
-const hashOf = (fold: string): number => {
+function hashOf(fold: string): number {
   let hash = 0
   for (let at = 0; at < fold.length; at += 1) hash = addToHash(hash, fold.charCodeAt(at))
   return hash
 }
 
 /** The guarded field of this name. Throws `invalid_json` when the name is another spelling of one. */
-export const findField = (table: FieldTable, name: string): GuardedField | undefined => {
+export function findField(table: FieldTable, name: string): GuardedField | undefined {
   const field = table.byName.get(name) ?? table.byFold.get(foldName(name))
   if (!field || field.name === name) return field
   if (field.isExact) return undefined
@@ -74,7 +76,7 @@ export const findField = (table: FieldTable, name: string): GuardedField | undef
 }
 
 /** Builds a table of at most 52 names: so many bits does a number hold exactly. */
-export const guard = (shapes: Readonly<Record<string, Shape>>, above = ''): FieldTable => {
+export function guard(shapes: Readonly<Record<string, Shape>>, above = ''): FieldTable {
   const fields = Object.entries(shapes).map(
     ([name, { inner, keptBytes = KEPT_BYTES, isExact = false }], index): GuardedField => ({
       name,
@@ -125,8 +127,9 @@ export const ROUTING_FIELDS: readonly string[] = [
   'router_settings',
 ]
 
-const plain = (names: readonly string[]): Record<string, Shape> =>
-  Object.fromEntries(names.map((name) => [name, {}]))
+function plain(names: readonly string[]): Record<string, Shape> {
+  return Object.fromEntries(names.map((name) => [name, {}]))
+}
 
 const PAID: Readonly<Record<string, Shape>> = {
   model: {},

@@ -21,10 +21,12 @@ export interface WholeBody {
 }
 
 /** The whole of what `collectBody` leaves: one piece, or none of an empty body. */
-export const wholeOf = (chunks: readonly Buffer[]): WholeBody => ({
-  view: chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks),
-  chunks,
-})
+export function wholeOf(chunks: readonly Buffer[]): WholeBody {
+  return {
+    view: chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks),
+    chunks,
+  }
+}
 
 /** How a body is read that takes longer than a turn. */
 export interface LongReading {
@@ -38,7 +40,7 @@ export interface LongReading {
  * Reads a JSON body: at once where that takes no longer than a turn, else in turns. Throws `invalid_json`,
  * `missing_model` and `invalid_request`.
  */
-export const readJsonAsk = (endpoint: Endpoint, body: WholeBody, long: LongReading): Ask | Promise<Ask> => {
+export function readJsonAsk(endpoint: Endpoint, body: WholeBody, long: LongReading): Ask | Promise<Ask> {
   const { view } = body
   // A lenient reader decodes more than is UTF-8: to it such a body may have quotes, and fields, that are not seen here.
   if (!isUtf8(view)) throw invalidJson('The body must be UTF-8')
@@ -63,7 +65,7 @@ interface Read {
   body: WholeBody
 }
 
-const buildAsk = (endpoint: Endpoint, { fields, bound, body: { view, chunks } }: Read): Ask => {
+function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks } }: Read): Ask {
   const { dialect } = endpoint
   refuseOthers(fields, dialect)
   const model = readModel(fields)
@@ -92,11 +94,13 @@ const buildAsk = (endpoint: Endpoint, { fields, bound, body: { view, chunks } }:
   }
 }
 
-const nothing = (): void => {}
+function nothing(): void {}
 
-const isThere = (value: unknown): boolean => value !== null
+function isThere(value: unknown): boolean {
+  return value !== null
+}
 
-const refuseOthers = (fields: JsonFields, { hasBackground }: Dialect): void => {
+function refuseOthers(fields: JsonFields, { hasBackground }: Dialect): void {
   if (fields.find('__proto__'))
     throw invalidJson('The body may not have a "__proto__" field', { param: '__proto__' })
   const param = fields.named().find((path) => ROUTING_FIELDS.includes(path))
@@ -115,7 +119,7 @@ const refuseOthers = (fields: JsonFields, { hasBackground }: Dialect): void => {
   }
 }
 
-const readModel = (fields: JsonFields): string => {
+function readModel(fields: JsonFields): string {
   const model = fields.value('model')
   if (model === undefined || model === '') {
     throw missingModel('Name a "model" in the body; GET /v1/models lists what your token may use', {
@@ -127,7 +131,7 @@ const readModel = (fields: JsonFields): string => {
 }
 
 /** Each of `n` and `best_of` is a number of answers that are made and paid for. */
-const readChoices = (fields: JsonFields): number => {
+function readChoices(fields: JsonFields): number {
   const counts = ['n', 'best_of'].map((name) => {
     const count = fields.count(name) ?? 1
     if (count >= 1 && count <= MAX_CHOICES) return count
@@ -137,7 +141,7 @@ const readChoices = (fields: JsonFields): number => {
 }
 
 /** Whole letters, of one or two units each. */
-const lettersOf = (text: string): number => {
+function lettersOf(text: string): number {
   let letters = text.length
   for (let at = 1; at < text.length; at += 1) {
     const isSecond = (text.charCodeAt(at) & 0xfc00) === 0xdc00
@@ -147,7 +151,7 @@ const lettersOf = (text: string): number => {
 }
 
 /** The largest of those that the client named. */
-const readOutputLimit = (fields: JsonFields, { outputLimitFields }: Dialect): number | undefined => {
+function readOutputLimit(fields: JsonFields, { outputLimitFields }: Dialect): number | undefined {
   let most: number | undefined
   for (const name of outputLimitFields) {
     const limit = fields.count(name)
@@ -168,18 +172,20 @@ interface Span {
   text: string | undefined
 }
 
-const findSpans = (fields: JsonFields, mustAskForUsage: boolean): Spans => ({
-  model: fields.find('model'),
-  usage: mustAskForUsage ? usageSplice(fields) : undefined,
-})
+function findSpans(fields: JsonFields, mustAskForUsage: boolean): Spans {
+  return {
+    model: fields.find('model'),
+    usage: mustAskForUsage ? usageSplice(fields) : undefined,
+  }
+}
 
 /** The same bytes but for two things: `model` is the provider's name, and the usage chunk is asked for. */
-const rewrite = (
+function rewrite(
   chunks: readonly Buffer[],
   { model, usage }: Spans,
   upstreamModel: string,
   askForUsage: boolean,
-): OutgoingBody => {
+): OutgoingBody {
   const text = JSON.stringify(upstreamModel)
   const splices: Splice[] = []
   if (model && model.text !== text)
@@ -197,7 +203,7 @@ const ASKED_FIRST = Buffer.from('"stream_options":{"include_usage":true},')
 const ASKED_ALONE = Buffer.from('"include_usage":true')
 const ASKED_TOO = Buffer.from(',"include_usage":true')
 
-const usageSplice = (fields: JsonFields): Splice => {
+function usageSplice(fields: JsonFields): Splice {
   const asked = fields.find('stream_options.include_usage')
   if (asked) return { start: asked.start, end: asked.end, bytes: TRUE }
   const options = fields.find('stream_options')
@@ -215,7 +221,7 @@ interface Splice {
 }
 
 /** The chunks with the splices in them, in as few pieces as there are; nothing is copied but small bodies. */
-const spliceChunks = (chunks: readonly Buffer[], splices: readonly Splice[]): readonly Buffer[] => {
+function spliceChunks(chunks: readonly Buffer[], splices: readonly Splice[]): readonly Buffer[] {
   if (splices.length === 0) return chunks
   const sorted = splices.length === 1 ? splices : splices.toSorted((a, b) => a.start - b.start)
   const [only] = chunks
@@ -232,7 +238,7 @@ const spliceChunks = (chunks: readonly Buffer[], splices: readonly Splice[]): re
 }
 
 /** Nearly every request: one buffer, written once. */
-const spliceSmall = (chunk: Buffer, splices: readonly Splice[]): Buffer => {
+function spliceSmall(chunk: Buffer, splices: readonly Splice[]): Buffer {
   let size = chunk.length
   for (const { start, end, bytes } of splices) size += bytes.length - (end - start)
   const whole = Buffer.allocUnsafe(size)
@@ -246,13 +252,13 @@ const spliceSmall = (chunk: Buffer, splices: readonly Splice[]): Buffer => {
   return whole
 }
 
-const sizeOf = (chunks: readonly Buffer[]): number => {
+function sizeOf(chunks: readonly Buffer[]): number {
   let size = 0
   for (const chunk of chunks) size += chunk.length
   return size
 }
 
-const pushRange = (pieces: Buffer[], chunks: readonly Buffer[], from: number, to: number): void => {
+function pushRange(pieces: Buffer[], chunks: readonly Buffer[], from: number, to: number): void {
   let at = 0
   for (const chunk of chunks) {
     const [start, end] = [Math.max(from - at, 0), Math.min(to - at, chunk.length)]

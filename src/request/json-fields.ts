@@ -109,7 +109,7 @@ export class JsonFields {
 }
 
 /** The scanner has read the text as JSON but for the inside of long strings. */
-const parsed = ({ text }: FoundField): unknown => {
+function parsed({ text }: FoundField): unknown {
   if (text === undefined) return TOO_LONG
   try {
     return JSON.parse(text)

@@ -7,12 +7,15 @@ const LETTER_U = 0x75
 const OBJECT = 1
 const ARRAY = 2
 
-export const openedBy = (byte: number | undefined): number =>
-  byte === 0x7b ? OBJECT : byte === 0x5b ? ARRAY : 0
+export function openedBy(byte: number | undefined): number {
+  return byte === 0x7b ? OBJECT : byte === 0x5b ? ARRAY : 0
+}
 
-export const closerOf = (kind: number | undefined): number => (kind === OBJECT ? 0x7d : 0x5d)
+export function closerOf(kind: number | undefined): number {
+  return kind === OBJECT ? 0x7d : 0x5d
+}
 
-export const skipSpace = (body: Buffer, from: number): number => {
+export function skipSpace(body: Buffer, from: number): number {
   let at = from
   // One look past the end would make every later scan three times as slow.
   while (at < body.length) {
@@ -24,7 +27,7 @@ export const skipSpace = (body: Buffer, from: number): number => {
 }
 
 /** Undefined: it has a bad escape, or bytes that are no letters but to a lenient reader. */
-export const readName = (bytes: Buffer): string | undefined => {
+export function readName(bytes: Buffer): string | undefined {
   if (!isUtf8(bytes)) return undefined
   const text = bytes.toString()
   if (!text.includes('\\')) return text
@@ -35,7 +38,7 @@ export const readName = (bytes: Buffer): string | undefined => {
   }
 }
 
-const flagged = (letters: string): Uint8Array => {
+function flagged(letters: string): Uint8Array {
   const flags = new Uint8Array(256)
   for (const letter of letters) flags[letter.charCodeAt(0)] = 1
   return flags
@@ -46,7 +49,7 @@ const HEX_DIGITS = flagged('0123456789abcdefABCDEF')
 const SCALAR_BYTES = flagged('0123456789abcdefghijklmnopqrstuvwxyz+-.E')
 
 /** What stands behind a backslash. */
-export const isEscape = (body: Buffer, at: number): boolean => {
+export function isEscape(body: Buffer, at: number): boolean {
   if (SIMPLE_ESCAPES[body[at] ?? 0] === 1) return true
   if (body[at] !== LETTER_U) return false
   for (let digit = at + 1; digit <= at + 4; digit += 1) if (HEX_DIGITS[body[digit] ?? 0] === 0) return false
@@ -54,7 +57,7 @@ export const isEscape = (body: Buffer, at: number): boolean => {
 }
 
 /** Where the letters and signs of a number or word end; at most `until`. */
-export const scalarEnd = (body: Buffer, from: number, until: number): number => {
+export function scalarEnd(body: Buffer, from: number, until: number): number {
   let at = from
   while (at < until && SCALAR_BYTES[body[at] ?? 0] === 1) at += 1
   return at
@@ -62,7 +65,7 @@ export const scalarEnd = (body: Buffer, from: number, until: number): number => 
 
 const WORDS = ['true', 'false', 'null'].map((word) => Buffer.from(word))
 
-const isWord = (body: Buffer, start: number, end: number): boolean => {
+function isWord(body: Buffer, start: number, end: number): boolean {
   const word = WORDS.find(([first]) => first === body[start])
   if (word?.length !== end - start) return false
   for (let at = 1; at < word.length; at += 1) if (body[start + at] !== word[at]) return false
@@ -70,7 +73,7 @@ const isWord = (body: Buffer, start: number, end: number): boolean => {
 }
 
 /** Whether these bytes are a number, `true`, `false` or `null`: no string is made of them. */
-export const isScalar = (body: Buffer, start: number, end: number): boolean => {
+export function isScalar(body: Buffer, start: number, end: number): boolean {
   const first = body[start] ?? 0
   if (first >= 0x61) return isWord(body, start, end)
   let at = first === 0x2d ? start + 1 : start
@@ -91,16 +94,18 @@ export const isScalar = (body: Buffer, start: number, end: number): boolean => {
   return at === end
 }
 
-const skipDigits = (body: Buffer, from: number, end: number): number => {
+function skipDigits(body: Buffer, from: number, end: number): number {
   let at = from
   while (at < end && isDigit(body[at] ?? 0)) at += 1
   return at
 }
 
-const isDigit = (byte: number): boolean => byte >= 0x30 && byte <= 0x39
+function isDigit(byte: number): boolean {
+  return byte >= 0x30 && byte <= 0x39
+}
 
 /** Where a string ends, or has an escape or a byte that it may not have; at most `until`. */
-export const plainEnd = (piece: Buffer, from: number, until: number): number => {
+export function plainEnd(piece: Buffer, from: number, until: number): number {
   let at = from
   while (at < until) {
     const byte = piece[at] ?? 0
@@ -111,16 +116,20 @@ export const plainEnd = (piece: Buffer, from: number, until: number): number => 
 }
 
 /** Whether these bytes are those. */
-export const isSame = (piece: Buffer, start: number, end: number, bytes: Uint8Array): boolean => {
+export function isSame(piece: Buffer, start: number, end: number, bytes: Uint8Array): boolean {
   if (end - start !== bytes.length) return false
   for (let at = 0; at < bytes.length; at += 1) if (piece[start + at] !== bytes[at]) return false
   return true
 }
 
-export const malformed = (at: number) => invalidJson(`The body is not valid JSON (byte ${at})`)
+export function malformed(at: number) {
+  return invalidJson(`The body is not valid JSON (byte ${at})`)
+}
 
 /** What begins at `at` goes on in the next piece. */
-export const more = (at: number): number => -1 - at
+export function more(at: number): number {
+  return -1 - at
+}
 
 /** Every field that is served, and 128 items of lists that name one each: whatever a body is, no more is kept. */
 const MAX_FOUND = 160
@@ -138,24 +147,22 @@ export interface FoundField {
   isEmpty: boolean
 }
 
-export const beginField = (
-  { path }: { path: string },
-  start: number,
-  byte: number | undefined,
-): FoundField => ({
-  path,
-  start,
-  end: start,
-  opening: byte ?? 0,
-  text: undefined,
-  isEmpty: false,
-})
+export function beginField({ path }: { path: string }, start: number, byte: number | undefined): FoundField {
+  return {
+    path,
+    start,
+    end: start,
+    opening: byte ?? 0,
+    text: undefined,
+    isEmpty: false,
+  }
+}
 
 /**
  * A field of the items of a list may stand as often as the list has items: without a bound a body would be kept many
  * times over, and gone over again. Throws `invalid_json`, with the field: the body is JSON all the same.
  */
-export const keepField = (found: FoundField[], field: FoundField): void => {
+export function keepField(found: FoundField[], field: FoundField): void {
   const { path: param } = field
   if (found.length === MAX_FOUND)
     throw invalidJson(`"${param}" stands in the body too often; send fewer of its list's items`, { param })

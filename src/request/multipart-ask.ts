@@ -16,11 +16,11 @@ const PICTURE = 'data:image/png;base64,'
  * the file streams through. Where the file comes first it is read past onto disk. Throws `missing_model`,
  * `invalid_request`, `request_too_large`, `request_timeout`.
  */
-export const readMultipartAsk = async (
+export async function readMultipartAsk(
   endpoint: Endpoint,
   stream: IncomingMessage,
   limits: UploadLimits,
-): Promise<Ask> => {
+): Promise<Ask> {
   // A form under a key is read whole before its exchange begins: only then is it known whether it is the one of before.
   const hash = stream.headers['idempotency-key'] === undefined ? undefined : createHash('sha256')
   const reader = createMultipartReader(readBoundary(stream.headers['content-type'] ?? ''), hash)
@@ -47,7 +47,7 @@ interface Form {
   prompt(): string | undefined
 }
 
-const readForm = (endpoint: Endpoint, field: (name: string) => FormField | undefined): Form => {
+function readForm(endpoint: Endpoint, field: (name: string) => FormField | undefined): Form {
   const model = field('model')
   if (!model?.value) throw missingModel('Name a "model" field in the form', { param: 'model' })
   if (!isModelName(model.value)) throw invalidRequest(`"model" must be ${MODEL_NAME}`, { param: 'model' })
@@ -58,11 +58,11 @@ const readForm = (endpoint: Endpoint, field: (name: string) => FormField | undef
   return { model, images: endpoint.dialect.countsImages ? images : 0, prompt: () => field('prompt')?.value }
 }
 
-const buildAsk = (
+function buildAsk(
   endpoint: Endpoint,
   upload: Upload,
   { model, images, prompt, content, bytes }: Form & Pick<Ask, 'content'> & { bytes: number },
-): Ask => {
+): Ask {
   let isSpent = false
   const mostTokens = FILE_TOKENS + Buffer.byteLength(prompt() ?? '')
   return {
@@ -93,12 +93,12 @@ const buildAsk = (
   }
 }
 
-const sendable = (
+function sendable(
   upload: Upload,
   { start, end }: FormField,
   upstreamModel: string,
   onStart: () => void,
-): OutgoingBody => {
+): OutgoingBody {
   const { spool, memory } = upload
   const name = Buffer.from(upstreamModel)
   const head = [memory.subarray(0, start), name, memory.subarray(end)]

@@ -18,7 +18,7 @@ const DISPOSITION = /^content-disposition:[ \t]*form-data[ \t]*/i
  * The boundary of a `multipart/form-data` content type. No parameter may stand beside it that a reader could take for
  * it, as `boundary*0` or `x="; boundary=c"`. Throws `invalid_request`.
  */
-export const readBoundary = (contentType: string): string => {
+export function readBoundary(contentType: string): string {
   const start = FORM_TYPE.exec(contentType)?.[0].length ?? -1
   const parameters = readParameters(contentType, start)
   const boundary = parameters?.get('boundary')
@@ -35,7 +35,7 @@ export const readBoundary = (contentType: string): string => {
  * The field's name, and whether it is a file. What a provider's parser could read in another way is refused: it would
  * see another model than the one that was authorised and is paid. Throws `invalid_request`.
  */
-export const readPartHead = (headers: string): PartHead => {
+export function readPartHead(headers: string): PartHead {
   const lines = headers.split('\r\n').filter((line) => line !== '')
   const dispositions = lines.filter((line) => /^content-disposition/i.test(line))
   const [disposition = ''] = dispositions
@@ -60,13 +60,15 @@ export const readPartHead = (headers: string): PartHead => {
 }
 
 /** Such a name is encoded as MIME has it in headers: some readers decode that. */
-const isEncoded = (name: string): boolean => name.includes('\\') || name.includes('=?')
+function isEncoded(name: string): boolean {
+  return name.includes('\\') || name.includes('=?')
+}
 
 /**
  * No parameter but those of a form, and the name first: readers that search for `name=` find it there, whatever a file
  * is called. With an escape they do not agree on where a file's name ends, so nothing like a name may follow.
  */
-const isPlainDisposition = (line: string, parameters: ReadonlyMap<string, string>): boolean => {
+function isPlainDisposition(line: string, parameters: ReadonlyMap<string, string>): boolean {
   const [first, ...others] = parameters.keys()
   if (first !== 'name' || others.some((key) => key !== 'filename' && key !== 'filename*')) return false
   return (
@@ -75,18 +77,19 @@ const isPlainDisposition = (line: string, parameters: ReadonlyMap<string, string
 }
 
 /** Continued, broken by what is a line end to some, or not named by a token (as a boundary is not). */
-const isOddLine = (line: string): boolean =>
-  /[\r\n\0]/.test(line) || !/^[\w!#$%&'*+.^`|~-]+:/.test(line) || line.startsWith('--')
+function isOddLine(line: string): boolean {
+  return /[\r\n\0]/.test(line) || !/^[\w!#$%&'*+.^`|~-]+:/.test(line) || line.startsWith('--')
+}
 
 /** A header after which the value stands for other letters than its bytes in UTF-8, or for a form of its own. */
-const isRecoded = (line: string): boolean => {
+function isRecoded(line: string): boolean {
   const [, name = '', value = ''] = /^([^:]*?)[ \t]*:[ \t]*(.*)$/.exec(line) ?? []
   if (/^content-type$/i.test(name)) return !isPlainType(value) || /^(?:multipart|message)\b/i.test(value)
   return /^content-transfer-encoding$/i.test(name) && !/^(?:7bit|8bit|binary)[ \t]*$/i.test(value)
 }
 
 /** Parameters by lower-case name; undefined when the value has another form or names one twice. */
-const readParameters = (value: string, start: number): Map<string, string> | undefined => {
+function readParameters(value: string, start: number): Map<string, string> | undefined {
   const parameters = new Map<string, string>()
   if (start < 0) return undefined
   PARAMETER.lastIndex = start

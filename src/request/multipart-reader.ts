@@ -42,8 +42,9 @@ const HEADER_END = Buffer.from('\r\n\r\n')
  * RFC 7578, part by part, wherever the chunks break. `hash` is fed with all of it but the boundary, which clients choose
  * anew each time. Throws `invalid_request`.
  */
-export const createMultipartReader = (boundary: string, hash?: Hash): MultipartReader =>
-  new PartReader(boundary, hash)
+export function createMultipartReader(boundary: string, hash?: Hash): MultipartReader {
+  return new PartReader(boundary, hash)
+}
 
 class PartReader implements MultipartReader {
   readonly fields: FormField[] = []

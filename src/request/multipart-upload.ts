@@ -52,11 +52,7 @@ export interface Upload {
 }
 
 /** Opens an upload for reading, part by part. Throws `request_too_large`. */
-export const openUpload = (
-  stream: IncomingMessage,
-  reader: MultipartReader,
-  limits: UploadLimits,
-): Upload => {
+export function openUpload(stream: IncomingMessage, reader: MultipartReader, limits: UploadLimits): Upload {
   const announced = Number(stream.headers['content-length'] ?? Number.NaN)
   if (announced > limits.maxBytes) throw tooLarge(limits.maxBytes)
   return new UploadReader(stream, reader, limits)

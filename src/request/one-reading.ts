@@ -4,7 +4,9 @@ import { FORM_FIELDS, foldName } from './guarded-fields.ts'
 /** The charsets in which every reader sees what is checked here. */
 const CHARSET = /^(?:utf-?8|us-ascii)$/i
 
-export const isUtf8Name = (charset: string): boolean => CHARSET.test(charset)
+export function isUtf8Name(charset: string): boolean {
+  return CHARSET.test(charset)
+}
 /** What follows the media type; one `;` more at the end is common. */
 const PARAMETERS = /^(?:[ \t]*;[ \t]*[\w!#$%&'*+.^`|~-]+=(?:[^\s;,"\\]+|"[^"\\]*"))*[ \t]*;?[ \t]*$/
 const PARAMETER = /;[ \t]*([^=]+)=(?:"([^"]*)"|([^\s;]+))/g
@@ -13,7 +15,7 @@ const PARAMETER = /;[ \t]*([^=]+)=(?:"([^"]*)"|([^\s;]+))/g
  * Why a JSON body of this content type is refused: a reader could take its bytes for other letters than UTF-8 has them
  * for, by another charset, a second one, or words that readers split in different ways.
  */
-export const findTypeMistake = (contentType: string | undefined): GatewayError | undefined => {
+export function findTypeMistake(contentType: string | undefined): GatewayError | undefined {
   // Nearly every request.
   if (contentType === 'application/json' || contentType === undefined || isPlainType(contentType))
     return undefined
@@ -21,7 +23,7 @@ export const findTypeMistake = (contentType: string | undefined): GatewayError |
 }
 
 /** Whether a content type names no charset but UTF-8, in words that all readers split alike. */
-export const isPlainType = (contentType: string): boolean => {
+export function isPlainType(contentType: string): boolean {
   const start = contentType.indexOf(';')
   if (start === -1) return !contentType.includes(',')
   const parameters = contentType.slice(start)
@@ -38,7 +40,7 @@ export const isPlainType = (contentType: string): boolean => {
  * Refuses a query that names what the body decides: some servers (LiteLLM) believe `?model=` before the body. Throws
  * `invalid_request`.
  */
-export const checkQuery = (url: string): void => {
+export function checkQuery(url: string): void {
   const start = url.indexOf('?')
   if (start === -1) return
   for (const pair of url.slice(start + 1).split(/[&;]/)) {
@@ -49,12 +51,12 @@ export const checkQuery = (url: string): void => {
 }
 
 /** What a reader may take the name of a form field for: `model[]` is a model too. */
-export const foldFormName = (name: string): string => {
+export function foldFormName(name: string): string {
   const bracket = name.indexOf('[', 1)
   return foldName(decode(bracket === -1 ? name : name.slice(0, bracket)))
 }
 
-const decode = (text: string): string => {
+function decode(text: string): string {
   if (!text.includes('%')) return text
   try {
     return decodeURIComponent(text)

@@ -40,7 +40,7 @@ export interface SpoolPlace {
 }
 
 /** `mostBytes`: the operator's limit; undefined: of what is free now. */
-export const openSpoolRoom = (mostBytes: number | undefined): SpoolRoom => {
+export function openSpoolRoom(mostBytes: number | undefined): SpoolRoom {
   const shared = new SharedBytes(mostBytes ?? usualBytes())
   void sweep()
   return {
@@ -113,7 +113,7 @@ class SpoolFile implements Spool {
   }
 }
 
-const openNameless = async (): Promise<FileHandle> => {
+async function openNameless(): Promise<FileHandle> {
   const path = join(tmpdir(), `gateway-upload-${randomUUID()}`)
   const file = await open(path, 'wx+', 0o600)
   try {
@@ -131,17 +131,17 @@ const openNameless = async (): Promise<FileHandle> => {
  * Files have their name for a moment only, so that what a crash left in that moment is empty and nobody's. A living
  * gateway on the same folder that is in that moment loses nothing but the name, which it is about to remove itself.
  */
-const sweep = async (): Promise<void> => {
+async function sweep(): Promise<void> {
   const names = await readdir(tmpdir()).catch(() => [])
   for (const name of names) if (NAME.test(name)) await removeOwn(join(tmpdir(), name)).catch(() => {})
 }
 
-const removeOwn = async (path: string): Promise<void> => {
+async function removeOwn(path: string): Promise<void> {
   const file = await lstat(path)
   if (file.isFile() && file.uid === process.getuid?.()) await unlink(path)
 }
 
-const usualBytes = (): number => {
+function usualBytes(): number {
   try {
     const { type, bavail, bsize } = statfsSync(tmpdir())
     return Math.min(MOST_BYTES, bavail * bsize * (type === TMPFS ? SHARE_OF_MEMORY_DISK : SHARE_OF_DISK))
@@ -151,18 +151,20 @@ const usualBytes = (): number => {
   }
 }
 
-const hasDiskFor = async (bytes: number): Promise<boolean> => {
+async function hasDiskFor(bytes: number): Promise<boolean> {
   const { bavail, bsize } = await statfs(tmpdir())
   return bytes <= bavail * bsize * (1 - SPARED_SHARE)
 }
 
 /** Whatever the disk says (full, over a quota, read-only, not ours, broken): it is not the client's fault, and may pass. */
-const toSpoolFull = (cause: unknown): Error =>
-  cause instanceof Error && codeOf(cause) === 'spool_full' ? cause : noRoom(cause)
+function toSpoolFull(cause: unknown): Error {
+  return cause instanceof Error && codeOf(cause) === 'spool_full' ? cause : noRoom(cause)
+}
 
-const noRoom = (cause?: unknown) =>
-  spoolFull(
+function noRoom(cause?: unknown) {
+  return spoolFull(
     'There is no room to store this upload right now; send it again in a moment, or put the form field "model" (of ' +
       'images also "n") before the file: then nothing has to be stored',
     { cause },
   )
+}

@@ -21,15 +21,18 @@ export const TOTAL_TIMEOUT: Failure = {
 }
 
 /** Whether this status of a provider sends the request to the next one of the plan (contract, section 4). */
-export const isProviderFailure = (status: number): boolean =>
-  status >= 500 ||
-  status === 429 ||
-  (status >= 300 && status < 400) ||
-  (status >= 401 && status <= 404 && status !== 400) ||
-  status === 408
+export function isProviderFailure(status: number): boolean {
+  return (
+    status >= 500 ||
+    status === 429 ||
+    (status >= 300 && status < 400) ||
+    (status >= 401 && status <= 404 && status !== 400) ||
+    status === 408
+  )
+}
 
 /** Why this head of an answer sends the request to the next provider; undefined: it is the answer. */
-export const readStatusFailure = (status: number, headers: Headerish, now: number): Failure | undefined => {
+export function readStatusFailure(status: number, headers: Headerish, now: number): Failure | undefined {
   const isPage = status < 300 && /^text\/html/i.test(String(headers['content-type'] ?? ''))
   if (!isProviderFailure(status) && !isPage) return undefined
   const reason = isPage ? 'html' : String(status)
@@ -37,7 +40,9 @@ export const readStatusFailure = (status: number, headers: Headerish, now: numbe
 }
 
 /** The provider is well, but it does not know the model, or not at this endpoint. */
-export const isModelMissing = (failure: Failure): boolean => failure.status === 404
+export function isModelMissing(failure: Failure): boolean {
+  return failure.status === 404
+}
 
 const TIMEOUTS = new Set(['CONNECT_TIMEOUT', 'FIRST_BYTE_TIMEOUT', 'IDLE_TIMEOUT'])
 
@@ -59,14 +64,15 @@ const OWN_FAULTS = new Set([
 ])
 
 /** Such a code is Node's own: what we called it with was wrong. */
-const isOwn = (code: string): boolean =>
-  OWN_FAULTS.has(code) || /^ERR_(?:INVALID_|OUT_OF_RANGE|MEMORY_)/.test(code)
+function isOwn(code: string): boolean {
+  return OWN_FAULTS.has(code) || /^ERR_(?:INVALID_|OUT_OF_RANGE|MEMORY_)/.test(code)
+}
 
 /** The log says this in the place of "provider failed". */
 export const OWN_FAULT_TEXT = 'the gateway could not send a request'
 
 /** What went wrong on the wire, for failover and for the log. */
-export const readNetworkFailure = (error: Error): Failure => {
+export function readNetworkFailure(error: Error): Failure {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : error.name
   return {
     kind: isOwn(code) ? 'own' : TIMEOUTS.has(code) ? 'timeout' : 'network',
@@ -77,7 +83,7 @@ export const readNetworkFailure = (error: Error): Failure => {
 }
 
 /** `Retry-After` (RFC 9110 section 10.2.3: seconds or a date) or `retry-after-ms`, in milliseconds. */
-export const readRetryAfter = (headers: Headerish, now: number): number | undefined => {
+export function readRetryAfter(headers: Headerish, now: number): number | undefined {
   const milliseconds = Number(headers['retry-after-ms'] ?? Number.NaN)
   if (milliseconds > 0) return milliseconds
   const value = headers['retry-after']
@@ -99,7 +105,7 @@ export interface Walked {
 }
 
 /** The one error that stands for all attempts of a request. */
-export const judgeFailures = (model: string, { failures, restsMs, neverAsked }: Walked): GatewayError => {
+export function judgeFailures(model: string, { failures, restsMs, neverAsked }: Walked): GatewayError {
   const last = failures.at(-1)
   const name = model.slice(0, 64)
   if (last && neverAsked === 0 && failures.every(isModelMissing)) {
@@ -115,7 +121,8 @@ export const judgeFailures = (model: string, { failures, restsMs, neverAsked }: 
 }
 
 /** Nobody could even be asked, by a fault of this machine. */
-export const ownFault = ({ reason }: Failure): GatewayError =>
-  gatewayBusy('The gateway could not send this request on right now; send it again in a moment', {
+export function ownFault({ reason }: Failure): GatewayError {
+  return gatewayBusy('The gateway could not send this request on right now; send it again in a moment', {
     cause: new Error(reason),
   })
+}

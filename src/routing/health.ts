@@ -27,7 +27,7 @@ export interface ProviderHealth {
   succeeded(name: string): void
 }
 
-export const createProviderHealth = (): ProviderHealth => {
+export function createProviderHealth(): ProviderHealth {
   const records = new Map<string, ProviderState>()
 
   const recordOf = (name: string): ProviderState => {

@@ -18,7 +18,7 @@ export interface RetryBudget {
   spend(): boolean
 }
 
-export const createRetryBudget = (): RetryBudget => {
+export function createRetryBudget(): RetryBudget {
   let left = BURST
   return {
     earn() {

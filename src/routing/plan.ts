@@ -31,7 +31,7 @@ export interface PlanRequest {
  * The providers to ask, best first: the model's plan, then its fallbacks' plans.
  * Throws `model_not_found` and `model_not_allowed`.
  */
-export const planSteps = (ask: PlanRequest): Step[] => {
+export function planSteps(ask: PlanRequest): Step[] {
   const model = find(ask.catalog, ask.model)
   const isAllowed = (name: string): boolean => isModelAllowed(ask.allowed, name)
   if (!isAllowed(ask.model) || !ask.besides.every(isAllowed)) {
@@ -57,7 +57,7 @@ export const planSteps = (ask: PlanRequest): Step[] => {
 }
 
 /** What a request may cost whose model is not known yet: the prices of all that the token may ask for at this endpoint. */
-export const pricesOf = ({ catalog, allowed, dialect }: Omit<PlanRequest, 'model' | 'besides'>): Price[] => {
+export function pricesOf({ catalog, allowed, dialect }: Omit<PlanRequest, 'model' | 'besides'>): Price[] {
   const { models, wildcard } = catalog
   const known = [...models].filter(([name]) => isModelAllowed(allowed, name)).map(([, model]) => model)
   const all = wildcard ? [...known, wildcard] : known
@@ -69,15 +69,19 @@ export const pricesOf = ({ catalog, allowed, dialect }: Omit<PlanRequest, 'model
  * The wildcard serves no name that a provider may take for a listed one: `EXPENSIVE` or `expensive:nitro` would be had at
  * the wildcard's price, and past what a token may use.
  */
-const find = (catalog: Catalog, name: string): Model | undefined =>
-  catalog.models.get(name) ?? (catalog.wildcard && !catalog.looksListed(name) ? catalog.wildcard : undefined)
+function find(catalog: Catalog, name: string): Model | undefined {
+  return (
+    catalog.models.get(name) ??
+    (catalog.wildcard && !catalog.looksListed(name) ? catalog.wildcard : undefined)
+  )
+}
 
-const pricedFor = ({ unit }: Dialect, model: Model): Model => {
+function pricedFor({ unit }: Dialect, model: Model): Model {
   if (!model.tokenPrice || (unit && model.tokenPrice.units.includes(unit))) return model
   return { ...model, price: model.tokenPrice.price }
 }
 
-const stepsOf = (found: Model, asked: string, { dialect }: PlanRequest): Step[] => {
+function stepsOf(found: Model, asked: string, { dialect }: PlanRequest): Step[] {
   const model = pricedFor(dialect, found)
   const steps: Step[] = []
   for (const { provider, model: own } of model.plan) {
@@ -89,10 +93,11 @@ const stepsOf = (found: Model, asked: string, { dialect }: PlanRequest): Step[] 
 }
 
 /** Whether a token limited to these names and patterns (`gpt-*`; none: no limit) may use the model. */
-export const isModelAllowed = (patterns: readonly string[], model: string): boolean =>
-  patterns.length === 0 || patterns.some((pattern) => matches(pattern, model))
+export function isModelAllowed(patterns: readonly string[], model: string): boolean {
+  return patterns.length === 0 || patterns.some((pattern) => matches(pattern, model))
+}
 
-const matches = (pattern: string, model: string): boolean => {
+function matches(pattern: string, model: string): boolean {
   const star = pattern.indexOf('*')
   if (star === -1) return pattern === model
   const head = pattern.slice(0, star)

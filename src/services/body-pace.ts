@@ -10,7 +10,7 @@ const JUDGED_MS = 2 * PACE_MS
  * Ends a body that somebody else reads when its client stops sending for `timeoutMs`, or crawls: the reader gets a
  * `request_timeout` as of a stream that failed.
  */
-export const watchPace = (request: IncomingMessage, deadlines: Deadlines, timeoutMs: number): void => {
+export function watchPace(request: IncomingMessage, deadlines: Deadlines, timeoutMs: number): void {
   if (!request.complete && !request.destroyed) new PaceWatch(request, deadlines, timeoutMs)
 }
 
@@ -64,5 +64,6 @@ class PaceWatch {
   }
 }
 
-const paused = (timeoutMs: number) =>
-  bodyTooSlow(`The body paused for ${timeoutMs / 1000} seconds; send it again`)
+function paused(timeoutMs: number) {
+  return bodyTooSlow(`The body paused for ${timeoutMs / 1000} seconds; send it again`)
+}

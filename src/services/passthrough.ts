@@ -49,7 +49,7 @@ const TIMEOUTS: Readonly<Record<string, UpstreamErrorCode>> = {
 }
 
 /** The failure behind the package's own, by the names of all ways out. */
-const readFailure = (failure: Error): GatewayError => {
+function readFailure(failure: Error): GatewayError {
   // Such an error is one of the client's own body.
   for (const one of [failure, failure.cause]) if (one instanceof GatewayError) return one
   const cause = failure.cause instanceof Error ? failure.cause : failure
@@ -61,10 +61,10 @@ const readFailure = (failure: Error): GatewayError => {
   return answerFailure(new UpstreamError(known, 'The provider did not answer in time', { cause }), 'provider')
 }
 
-const buildUpward = (
+function buildUpward(
   client: IncomingHttpHeaders,
   { key, dialect }: PassthroughRoute,
-): Record<string, string> => {
+): Record<string, string> {
   const headers = headerRecord(upstreamHeaders(client, { key }, dialect))
   const length = client['content-length']
   if (length !== undefined) headers['content-length'] = length
@@ -72,7 +72,7 @@ const buildUpward = (
 }
 
 /** A body's length passes too: a client that waits for 300 MiB may see how far it is. */
-const buildDownward = (answer: IncomingHttpHeaders): IncomingHttpHeaders => {
+function buildDownward(answer: IncomingHttpHeaders): IncomingHttpHeaders {
   const headers: IncomingHttpHeaders = {}
   copyDownward(answer, headers)
   if (answer['content-length'] !== undefined) headers['content-length'] = answer['content-length']
@@ -80,19 +80,21 @@ const buildDownward = (answer: IncomingHttpHeaders): IncomingHttpHeaders => {
 }
 
 /** The body without the provider's own key; whatever ends one of the two streams ends the other. */
-const hideKey = (body: unknown, key: string | undefined): unknown => {
+function hideKey(body: unknown, key: string | undefined): unknown {
   const mask = createKeyMask(key)
   return mask && body instanceof Readable ? pipeline(body, maskTransform(mask), () => undefined) : body
 }
 
-const readError = (failure: unknown): Error => (failure instanceof Error ? failure : new Error('unknown'))
+function readError(failure: unknown): Error {
+  return failure instanceof Error ? failure : new Error('unknown')
+}
 
 /** Where `PASSTHROUGH_PATHS` lead: a provider named, the first one, or a URL of the operator's. */
-export const planPassthrough = (
+export function planPassthrough(
   settings: Pick<Settings, 'passthrough'>,
   catalog: Catalog,
-): PassthroughRoute[] =>
-  settings.passthrough.flatMap(({ prefix, provider, url }): PassthroughRoute[] => {
+): PassthroughRoute[] {
+  return settings.passthrough.flatMap(({ prefix, provider, url }): PassthroughRoute[] => {
     if (url !== undefined) {
       const { origin, pathname } = new URL(url)
       return [{ prefix, origin, basePath: pathname, dialect: openaiChat }]
@@ -104,12 +106,13 @@ export const planPassthrough = (
     const dialect = dialectOfProvider(target)
     return [{ prefix, origin: target.origin, basePath: target.basePath + rest, key: target.key, dialect }]
   })
+}
 
 /**
  * Passthrough leaves by `@fastify/http-proxy` over undici and not by `Upstreams`, which knows nothing but POST: every
  * method and header of HTTP may pass here, and nothing of it is counted. The package's own agent would verify no certificate, and let a stream wait for another stream's end.
  */
-const openVerifyingAgent = async (timeouts: UpstreamTimeouts) => {
+async function openVerifyingAgent(timeouts: UpstreamTimeouts) {
   const { Agent } = await import('undici')
   return new Agent({
     connect: { timeout: timeouts.connectTimeoutMs, ...TLS_RULES },

@@ -25,7 +25,7 @@ type Strategy = Parameters<FastifyInstance['addConstraintStrategy']>[0]
 type Handler = NonNullable<ReturnType<ReturnType<Strategy['storage']>['get']>>
 
 /** The service that a path leads to: the longest public path that covers it. */
-export const findService = (routes: readonly WsRoute[], url: string): WsRoute | undefined => {
+export function findService(routes: readonly WsRoute[], url: string): WsRoute | undefined {
   if (routes.length === 0) return undefined
   const [path = ''] = url.split('?', 1)
   let best: WsRoute | undefined
@@ -37,21 +37,24 @@ export const findService = (routes: readonly WsRoute[], url: string): WsRoute | 
   return best
 }
 
-const kindOf = (route: WsRoute | undefined): ServiceKind | undefined =>
-  route && (route.isOpen ? 'open' : 'token')
+function kindOf(route: WsRoute | undefined): ServiceKind | undefined {
+  return route && (route.isOpen ? 'open' : 'token')
+}
 
 /** The router knows two routes, one of each kind, and asks at every request whether the path leads to such a service. */
-const buildStrategy = (routes: () => readonly WsRoute[]): Strategy => ({
-  name: 'service',
-  storage: () => {
-    const handlers = new Map<unknown, Handler>()
-    return {
-      get: (kind) => handlers.get(kind) ?? null,
-      set: (kind, handler) => void handlers.set(kind, handler),
-    }
-  },
-  deriveConstraint: ({ url = '' }) => kindOf(findService(routes(), url)),
-})
+function buildStrategy(routes: () => readonly WsRoute[]): Strategy {
+  return {
+    name: 'service',
+    storage: () => {
+      const handlers = new Map<unknown, Handler>()
+      return {
+        get: (kind) => handlers.get(kind) ?? null,
+        set: (kind, handler) => void handlers.set(kind, handler),
+      }
+    },
+    deriveConstraint: ({ url = '' }) => kindOf(findService(routes(), url)),
+  }
+}
 
 /** Sets `request.service`. */
 export const serviceLookup = fp<ServiceLookupOptions>(

@@ -22,10 +22,7 @@ const UPWARD_OPEN = ['authorization', 'cookie', 'origin'] as const
 const PRIVATE = /^openai-(insecure-api-key|organization|project)\./i
 
 /** `WS_ROUTES`, and `wsRoutes` of the models file: all services of one kind. Auth and limits are the enclosing scope's. */
-export const serviceRoutes = async (
-  app: FastifyInstance,
-  { kind, shared }: ServiceOptions,
-): Promise<void> => {
+export async function serviceRoutes(app: FastifyInstance, { kind, shared }: ServiceOptions): Promise<void> {
   addWebsocketRoute(app, {
     url: '/*',
     options: { config: { service: kind }, constraints: { service: kind } },
@@ -33,11 +30,7 @@ export const serviceRoutes = async (
   })
 }
 
-const prepare = async (
-  request: FastifyRequest,
-  reply: FastifyReply,
-  shared: ServiceShared,
-): Promise<void> => {
+async function prepare(request: FastifyRequest, reply: FastifyReply, shared: ServiceShared): Promise<void> {
   // Unset where nobody was asked for a token.
   const token: Token | undefined = request.service.isOpen ? undefined : request.token
   const session = new ServiceSession(request, shared)
@@ -67,7 +60,7 @@ const prepare = async (
   }
 }
 
-const buildTarget = (request: FastifyRequest): DialTarget => {
+function buildTarget(request: FastifyRequest): DialTarget {
   const { prefix, url, isOpen } = request.service
   const headers: Record<string, string> = {
     'x-request-id': request.id,

@@ -7,7 +7,9 @@ import { sweepTemporary } from './folder.ts'
 
 const MARKER = 'redis-store.json'
 
-export const markerPath = (dbDir: string): string => join(dbDir, MARKER)
+export function markerPath(dbDir: string): string {
+  return join(dbDir, MARKER)
+}
 
 /** The id of the store in Redis that this folder's server works on; undefined when it never did. Throws a `StoreError`. */
 export function readMarker(dbDir: string): string | undefined {
@@ -30,7 +32,9 @@ export async function writeMarker(dbDir: string, storeId: string): Promise<void>
   await replaceFile(markerPath(dbDir), JSON.stringify({ storeId }))
 }
 
-export const removeMarker = (dbDir: string): void => rmSync(markerPath(dbDir), { force: true })
+export function removeMarker(dbDir: string): void {
+  rmSync(markerPath(dbDir), { force: true })
+}
 
 /** Such a folder would look like an empty store without REDIS_URL. */
 export function refuseMarked(dbDir: string): void {

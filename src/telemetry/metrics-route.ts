@@ -7,10 +7,10 @@ export interface MetricsRouteOptions {
 }
 
 /** `GET /metrics`, for tokens of the type `admin` alone; to others it is no path. After `client-auth`. */
-export const metricsRoute = async (
+export async function metricsRoute(
   app: FastifyInstance,
   { metrics, gauges }: MetricsRouteOptions,
-): Promise<void> => {
+): Promise<void> {
   app.get('/metrics', { config: { isQuick: true } }, async ({ token }, reply) => {
     if (token.type !== 'admin') return reply.callNotFound()
     const { contentType, text } = await metrics.write(gauges)

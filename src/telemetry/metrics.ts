@@ -73,24 +73,26 @@ class Sums {
   }
 }
 
-const openSums = () => ({
-  requests: new Sums('gateway_requests_total', 'Requests that are over; 499: the client left.', [
-    'route',
-    'method',
-    'status',
-  ]),
-  tokens: new Sums('gateway_llm_tokens_total', 'LLM tokens used.', ['provider', 'kind']),
-  credits: new Sums('gateway_credits_charged_total', 'Credits charged.', ['provider']),
-  estimated: new Sums('gateway_usage_estimated_total', 'Requests whose usage no provider reported.', [
-    'provider',
-  ]),
-  failures: new Sums('gateway_provider_failures_total', 'Asks of a provider that came to nothing.', [
-    'provider',
-    'reason',
-  ]),
-})
+function openSums() {
+  return {
+    requests: new Sums('gateway_requests_total', 'Requests that are over; 499: the client left.', [
+      'route',
+      'method',
+      'status',
+    ]),
+    tokens: new Sums('gateway_llm_tokens_total', 'LLM tokens used.', ['provider', 'kind']),
+    credits: new Sums('gateway_credits_charged_total', 'Credits charged.', ['provider']),
+    estimated: new Sums('gateway_usage_estimated_total', 'Requests whose usage no provider reported.', [
+      'provider',
+    ]),
+    failures: new Sums('gateway_provider_failures_total', 'Asks of a provider that came to nothing.', [
+      'provider',
+      'reason',
+    ]),
+  }
+}
 
-const openTimings = ({ Histogram }: Client, registry: Registry): Observe => {
+function openTimings({ Histogram }: Client, registry: Registry): Observe {
   const histogram = (name: string, help: string, label: string) =>
     new Histogram({ name, help, labelNames: [label], buckets: DURATIONS_S, registers: [registry] })
   const durations = histogram(
@@ -109,7 +111,7 @@ const openTimings = ({ Histogram }: Client, registry: Registry): Observe => {
   }
 }
 
-const setGauges = ({ Gauge }: Client, registry: Registry, read: () => Gauges): void => {
+function setGauges({ Gauge }: Client, registry: Registry, read: () => Gauges): void {
   const gauge = (name: string, help: string, value: (now: Gauges) => number) =>
     new Gauge({
       name,
@@ -133,7 +135,7 @@ const NOTHING_YET: Gauges = {
 }
 
 /** These exist only with Redis: the names of what there is not would read as zero. */
-const setMemoryGauges = ({ Gauge }: Client, registry: Registry, read: () => Gauges): void => {
+function setMemoryGauges({ Gauge }: Client, registry: Registry, read: () => Gauges): void {
   const { redisMemory } = read()
   if (redisMemory === undefined) return
   const registers = [registry]
@@ -156,7 +158,7 @@ const setMemoryGauges = ({ Gauge }: Client, registry: Registry, read: () => Gaug
 }
 
 /** Counts from the start on; the package itself is loaded after the first answer, which it would delay. */
-export const createMetrics = (): Metrics => {
+export function createMetrics(): Metrics {
   const sums = openSums()
   const early: RequestLine[] = []
   let gauges: Gauges = NOTHING_YET
@@ -206,7 +208,7 @@ export const createMetrics = (): Metrics => {
   }
 }
 
-const countUsage = (sums: ReturnType<typeof openSums>, provider: string, line: RequestLine): void => {
+function countUsage(sums: ReturnType<typeof openSums>, provider: string, line: RequestLine): void {
   sums.tokens.add(`${provider}\0input`, line.inputTokens ?? 0)
   sums.tokens.add(`${provider}\0cached`, line.cachedTokens ?? 0)
   sums.tokens.add(`${provider}\0output`, line.outputTokens ?? 0)

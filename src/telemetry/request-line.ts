@@ -57,24 +57,26 @@ export interface RequestLineOptions {
 }
 
 /** All fields at once, so that every request's object has the same shape for the engine. */
-const openLine = ({ id, method }: FastifyRequest): RequestLine => ({
-  requestId: id,
-  method,
-  route: undefined,
-  latencyMs: undefined,
-  tokenId: undefined,
-  user: undefined,
-  address: undefined,
-  model: undefined,
-  provider: undefined,
-  modelUsed: undefined,
-  ...NO_LINE_USAGE,
-  chargedMicros: undefined,
-  firstByteMs: undefined,
-  stream: undefined,
-  error: undefined,
-  cause: undefined,
-})
+function openLine({ id, method }: FastifyRequest): RequestLine {
+  return {
+    requestId: id,
+    method,
+    route: undefined,
+    latencyMs: undefined,
+    tokenId: undefined,
+    user: undefined,
+    address: undefined,
+    model: undefined,
+    provider: undefined,
+    modelUsed: undefined,
+    ...NO_LINE_USAGE,
+    chargedMicros: undefined,
+    firstByteMs: undefined,
+    stream: undefined,
+    error: undefined,
+    cause: undefined,
+  }
+}
 
 /** Machines ask for these every few seconds. */
 const QUIET = new Set(['/health', '/ready', '/metrics'])
@@ -82,13 +84,13 @@ const CLIENT_LEFT = 499
 const UPGRADED = 101
 
 /** What the client saw, or why it did not see the end. */
-const readStatus = ({ line }: FastifyRequest, { raw }: FastifyReply): number => {
+function readStatus({ line }: FastifyRequest, { raw }: FastifyReply): number {
   if (raw.writableFinished) return raw.statusCode
   if (line.status === UPGRADED) return UPGRADED
   return line.status !== undefined && line.status >= 400 ? line.status : CLIENT_LEFT
 }
 
-const writeLine = (request: FastifyRequest, reply: FastifyReply): void => {
+function writeLine(request: FastifyRequest, reply: FastifyReply): void {
   const { line } = request
   const token: Token | undefined = request.token
   line.route ??= request.routeOptions.url ?? 'unknown'

@@ -199,4 +199,6 @@ export class Call implements SendListener {
   }
 }
 
-const badAnswer = (text: string) => new UpstreamError('BAD_ANSWER', text)
+function badAnswer(text: string) {
+  return new UpstreamError('BAD_ANSWER', text)
+}

@@ -147,14 +147,16 @@ export class ChunkedReader implements BodyReader {
   }
 }
 
-const expect = (byte: number, wanted: number): void => {
+function expect(byte: number, wanted: number): void {
   if (byte !== wanted) throw badChunk()
 }
 
-const hexDigit = (byte: number): number => {
+function hexDigit(byte: number): number {
   if (byte >= 0x30 && byte <= 0x39) return byte - 0x30
   const letter = byte | 0x20
   return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : -1
 }
 
-const badChunk = () => new UpstreamError('BAD_ANSWER', 'The chunks of the answer are malformed')
+function badChunk() {
+  return new UpstreamError('BAD_ANSWER', 'The chunks of the answer are malformed')
+}

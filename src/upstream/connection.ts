@@ -5,12 +5,12 @@ import { tlsOptions, UpstreamError } from './rules.ts'
 
 /** Where a provider listens. */
 export interface Origin {
-  /** For the `host` header: with the port, when it is not the scheme's own. */
+  /** The `host` header: with the port, when it is not the scheme's own. */
   authority: string
   host: string
   port: number
   isTls: boolean
-  /** Of the last connection (RFC 8446 section 2.2): the next handshake is shorter. */
+  /** The TLS session of the last connection (RFC 8446 section 2.2): the next handshake is shorter. */
   session: Buffer | undefined
 }
 

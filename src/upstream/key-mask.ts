@@ -73,11 +73,12 @@ export class KeyMask {
 }
 
 /** Undefined where there is nothing to hide. */
-export const createKeyMask = (key: string | undefined): KeyMask | undefined =>
-  key !== undefined && key.length >= LEAST_KEY_LENGTH ? new KeyMask(key) : undefined
+export function createKeyMask(key: string | undefined): KeyMask | undefined {
+  return key !== undefined && key.length >= LEAST_KEY_LENGTH ? new KeyMask(key) : undefined
+}
 
 /** Headers without the key; the same object when it is in none. */
-export const maskHeaders = <T extends object>(headers: T, mask: KeyMask | undefined): T => {
+export function maskHeaders<T extends object>(headers: T, mask: KeyMask | undefined): T {
   if (!mask) return headers
   let masked: T | undefined
   for (const name in headers) {
@@ -90,11 +91,12 @@ export const maskHeaders = <T extends object>(headers: T, mask: KeyMask | undefi
 }
 
 /** The mask as a stream, for bodies that are piped. */
-export const maskTransform = (mask: KeyMask): Transform =>
-  new Transform({
+export function maskTransform(mask: KeyMask): Transform {
+  return new Transform({
     transform: (chunk: Buffer, _encoding, done) => done(null, mask.pass(chunk)),
     flush: (done) => done(null, mask.rest()),
   })
+}
 
 /** The text of a provider's refusal: held back until it is whole, for it may not leave in parts. */
 export class ErrorMask {
@@ -137,7 +139,7 @@ export class ErrorMask {
 }
 
 /** Gives nothing where the body cannot be read: then nobody could say what stands in it. */
-const decode = (body: Buffer, encoding: string): Buffer => {
+function decode(body: Buffer, encoding: string): Buffer {
   const limit = { maxOutputLength: MOST_DECODED_BYTES }
   try {
     if (encoding === 'gzip') return gunzipSync(body, limit)
@@ -149,7 +151,7 @@ const decode = (body: Buffer, encoding: string): Buffer => {
 }
 
 /** The key as it is comes first: no other spelling is shorter. */
-const needlesOf = (key: string): [Buffer, ...Buffer[]] => {
+function needlesOf(key: string): [Buffer, ...Buffer[]] {
   // Nearly every key: no writer has a second spelling for it.
   if (/^[\w.~-]+$/.test(key)) return [Buffer.from(key)]
   const quoted = JSON.stringify(key).slice(1, -1)
@@ -166,7 +168,7 @@ const needlesOf = (key: string): [Buffer, ...Buffer[]] => {
 }
 
 /** How many of the last bytes are the beginning of a needle that may go on in the next chunk. */
-const begunBytes = (bytes: Buffer, needle: Buffer): number => {
+function begunBytes(bytes: Buffer, needle: Buffer): number {
   const last = bytes[bytes.length - 1] ?? 0
   // Blanks and line ends are in no key: nearly every event of a stream ends here.
   if (last <= 0x20) return 0
@@ -182,7 +184,7 @@ const begunBytes = (bytes: Buffer, needle: Buffer): number => {
   return 0
 }
 
-const maskParts = (bytes: Buffer, key: Buffer): void => {
+function maskParts(bytes: Buffer, key: Buffer): void {
   const start = key.subarray(0, LEAST_START)
   for (let at = bytes.indexOf(start); at !== -1; at = bytes.indexOf(start, at + 1)) {
     let length = LEAST_START

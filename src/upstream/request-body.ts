@@ -37,7 +37,7 @@ export interface SendListener {
 const UNSAFE = /[^\t\x20-\x7e\x80-\xff]/
 
 /** The request line and the fields (names and values in turn); the line of the body's length is still to come. */
-export const requestHead = (path: string, authority: string, headers: readonly string[]): string | Error => {
+export function requestHead(path: string, authority: string, headers: readonly string[]): string | Error {
   let head = `POST ${path} HTTP/1.1\r\nhost: ${authority}\r\n`
   for (let index = 0; index < headers.length; index += 2) {
     const value = headers[index + 1] ?? ''
@@ -49,12 +49,12 @@ export const requestHead = (path: string, authority: string, headers: readonly s
 }
 
 /** Sends a head, whose last line is still open, and its body. */
-export const sendRequest = (
+export function sendRequest(
   socket: Socket,
   head: string,
   { body, length }: RequestBody,
   listener: SendListener,
-): Sending => {
+): Sending {
   if (body instanceof Readable) return new StreamSender(socket, head, { body, length, listener })
   const size = Buffer.isBuffer(body) ? body.length : (length ?? 0)
   const whole = `${head}content-length: ${size}\r\n\r\n`
@@ -218,4 +218,6 @@ class StreamSender implements Sending {
   }
 }
 
-const mismatch = () => new UpstreamError('BODY_MISMATCH', 'The body to send is not as long as announced')
+function mismatch() {
+  return new UpstreamError('BODY_MISMATCH', 'The body to send is not as long as announced')
+}

@@ -41,7 +41,7 @@ const LOWER = 0x20
 const DIGITS = /^\d{1,15}$/
 
 /** Reads a response head without its empty line, as Latin-1. Throws `BAD_ANSWER`. */
-export const readResponseHead = (text: string, keepAliveMs: number): ResponseHead => {
+export function readResponseHead(text: string, keepAliveMs: number): ResponseHead {
   if (!HEAD.test(text)) throw badAnswer('The head of the answer is not HTTP/1.1')
   const status = Number(text.slice(STATUS_AT, STATUS_AT + 3))
   const headers = readFields(text)
@@ -49,7 +49,7 @@ export const readResponseHead = (text: string, keepAliveMs: number): ResponseHea
   return { status, headers, framing, keepMs: keepTime(text[MINOR_AT], headers, framing, keepAliveMs) }
 }
 
-const readFields = (text: string): AnswerHeaders => {
+function readFields(text: string): AnswerHeaders {
   const headers: Record<string, string> = {}
   for (let at = text.indexOf('\r\n'); at !== -1; ) {
     const start = at + 2
@@ -65,7 +65,7 @@ const readFields = (text: string): AnswerHeaders => {
 }
 
 /** The field's name if anybody reads it. Nearly all others differ in length or first letter: no string is made of them. */
-const nameOf = (text: string, start: number, end: number): string | undefined => {
+function nameOf(text: string, start: number, end: number): string | undefined {
   const first = text.charCodeAt(start) | LOWER
   for (const name of READ_FIELDS) {
     if (name.length !== end - start || name.charCodeAt(0) !== first) continue
@@ -75,16 +75,18 @@ const nameOf = (text: string, start: number, end: number): string | undefined =>
 }
 
 /** Optional white space is blanks and tabs, nothing else (RFC 9110 section 5.6.3). */
-const sliceTrimmed = (text: string, start: number, end: number): string => {
+function sliceTrimmed(text: string, start: number, end: number): string {
   let [from, to] = [start, end]
   while (from < to && isBlank(text.charCodeAt(from))) from += 1
   while (to > from && isBlank(text.charCodeAt(to - 1))) to -= 1
   return text.slice(from, to)
 }
 
-const isBlank = (code: number): boolean => code === 0x20 || code === 0x09
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09
+}
 
-const readFraming = (status: number, headers: AnswerHeaders): Framing => {
+function readFraming(status: number, headers: AnswerHeaders): Framing {
   const coding = headers['transfer-encoding']
   const length = headers['content-length']
   if (status === 204 || status === 304) return { length: 0 }
@@ -100,12 +102,12 @@ const readFraming = (status: number, headers: AnswerHeaders): Framing => {
 }
 
 /** A provider's own `Keep-Alive: timeout` is believed, less a second for the way; RFC 9112 section 9.3. */
-const keepTime = (
+function keepTime(
   minor: string | undefined,
   { connection, 'keep-alive': hint }: AnswerHeaders,
   framing: Framing,
   keepAliveMs: number,
-): number => {
+): number {
   if (minor === '0' || framing === 'close' || (connection && /\bclose\b/i.test(connection))) return 0
   const seconds = /(?:^|[\s,])timeout=(\d{1,6})/i.exec(String(hint ?? ''))?.[1]
   return seconds === undefined
@@ -113,7 +115,9 @@ const keepTime = (
     : Math.max(0, Math.min(keepAliveMs, Number(seconds) * 1000 - 1000))
 }
 
-const badAnswer = (text: string) => new UpstreamError('BAD_ANSWER', text)
+function badAnswer(text: string) {
+  return new UpstreamError('BAD_ANSWER', text)
+}
 
 export function createBodyReader(framing: Framing): BodyReader {
   if (framing === 'chunked') return new ChunkedReader()

@@ -4,7 +4,7 @@ import type { ConnectionOptions } from 'node:tls'
 /** What may take how long, for everything that leaves this gateway. */
 export interface UpstreamTimeouts {
   connectTimeoutMs: number
-  /** Until the provider's first byte; `idleTimeoutMs` between two. */
+  /** How long the provider's first byte may take; `idleTimeoutMs` is the longest pause between two. */
   firstByteTimeoutMs: number
   idleTimeoutMs: number
   totalTimeoutMs: number

@@ -24,7 +24,7 @@ const SWEEP_MS = 1_000
 const SCRATCH_BYTES = 64 * 1024
 
 /** Whoever opened it closes it. There is no cap: with one, a stream would wait for another stream's end. */
-export const openUpstreams = (connectTimeoutMs: number, deadlines: Deadlines): Upstreams => {
+export function openUpstreams(connectTimeoutMs: number, deadlines: Deadlines): Upstreams {
   const shared = { keepAliveMs: KEEP_ALIVE_MS, deadlines }
   const pools = new Map<string, Pool>()
   const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)

@@ -50,10 +50,11 @@ export interface Dial {
 }
 
 /** The value that proves that the other side read our key (RFC 6455 section 4.2.2). */
-export const acceptOf = (key: string): string =>
-  createHash('sha1')
+export function acceptOf(key: string): string {
+  return createHash('sha1')
     .update(key + GUID)
     .digest('base64')
+}
 
 /**
  * One handshake with one upstream; redirects are not followed. It leaves by Node's own client and not by `Upstreams`,
@@ -96,7 +97,7 @@ export function dialWebsocket(target: DialTarget, timeouts: DialTimeouts): Dial 
   return { result, abort }
 }
 
-const open = ({ url, headers, protocols }: DialTarget, key: string): ClientRequest => {
+function open({ url, headers, protocols }: DialTarget, key: string): ClientRequest {
   const isSecure = url.protocol === 'https:'
   const options = {
     // A connection of its own, for as long as the socket lives.
@@ -115,7 +116,7 @@ const open = ({ url, headers, protocols }: DialTarget, key: string): ClientReque
 }
 
 /** The connection has one limit, its answer another. */
-const watchTime = (request: ClientRequest, timeouts: DialTimeouts) => {
+function watchTime(request: ClientRequest, timeouts: DialTimeouts) {
   let error: UpstreamError | undefined
   const expire = (code: UpstreamErrorCode) => (): void => {
     error = new UpstreamError(code, 'The handshake was not answered in time')
@@ -133,7 +134,7 @@ const watchTime = (request: ClientRequest, timeouts: DialTimeouts) => {
   return { end: () => clearTimeout(timer), ranOut: () => error }
 }
 
-const readRefusal = async (answer: IncomingMessage): Promise<Refusal> => {
+async function readRefusal(answer: IncomingMessage): Promise<Refusal> {
   const parts: Buffer[] = []
   let bytes = 0
   for await (const part of answer) {
@@ -145,11 +146,11 @@ const readRefusal = async (answer: IncomingMessage): Promise<Refusal> => {
   return { status: answer.statusCode ?? 502, headers: answer.headers, body }
 }
 
-const findMistake = (
+function findMistake(
   { headers, statusCode }: IncomingMessage,
   key: string,
   offered: readonly string[],
-): string | undefined => {
+): string | undefined {
   if (statusCode !== 101 || headers.upgrade?.toLowerCase() !== 'websocket') return 'no upgrade to websocket'
   if (headers['sec-websocket-accept'] !== acceptOf(key)) return 'wrong Sec-WebSocket-Accept'
   if (headers['sec-websocket-extensions'] !== undefined) return 'an extension that nobody offered'

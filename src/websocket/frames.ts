@@ -50,7 +50,7 @@ export interface MessageState {
 }
 
 /** RFC 6455 section 5.2 to 5.5; undefined: the frame may pass. */
-export const findViolation = (head: FrameHead, message: MessageState): Violation | undefined => {
+export function findViolation(head: FrameHead, message: MessageState): Violation | undefined {
   if (head.hasReservedBits || head.isMasked !== message.mustBeMasked) return 1002
   if (head.isControl)
     return head.opcode > OPCODES.pong || !head.isFinal || head.length > 125 ? 1002 : undefined
@@ -62,7 +62,7 @@ export const findViolation = (head: FrameHead, message: MessageState): Violation
 const LEAST_WORD_BYTES = 256
 
 /** A copy of masked payload bytes in the clear; `offset`: how much of the frame's payload came before them. */
-export const unmask = (bytes: Buffer, mask: Buffer, offset: number): Buffer => {
+export function unmask(bytes: Buffer, mask: Buffer, offset: number): Buffer {
   const { length } = bytes
   const clear = Buffer.allocUnsafe(length)
   // Word by word where that pays: of a long message, such as audio, all is read.
@@ -79,7 +79,7 @@ export const unmask = (bytes: Buffer, mask: Buffer, offset: number): Buffer => {
   return clear
 }
 
-const writeLength = (length: number): Buffer => {
+function writeLength(length: number): Buffer {
   if (length < 126) return Buffer.of(0, length)
   const isShort = length < 65_536
   const head = Buffer.alloc(isShort ? 4 : 10)
@@ -90,7 +90,7 @@ const writeLength = (length: number): Buffer => {
 }
 
 /** A whole frame of our own; `isMasked` when it goes to a server. */
-export const writeFrame = (opcode: number, payload: Buffer, isMasked: boolean): Buffer => {
+export function writeFrame(opcode: number, payload: Buffer, isMasked: boolean): Buffer {
   const head = writeLength(payload.length)
   head[0] = 0x80 | opcode
   if (!isMasked) return Buffer.concat([head, payload])
@@ -101,7 +101,7 @@ export const writeFrame = (opcode: number, payload: Buffer, isMasked: boolean): 
 
 const MAX_REASON_BYTES = 123
 
-export const writeClose = (code: number, reason: string, isMasked: boolean): Buffer => {
+export function writeClose(code: number, reason: string, isMasked: boolean): Buffer {
   const payload = Buffer.alloc(2 + Math.min(Buffer.byteLength(reason), MAX_REASON_BYTES))
   payload.writeUInt16BE(code, 0)
   payload.write(reason, 2)
@@ -109,5 +109,6 @@ export const writeClose = (code: number, reason: string, isMasked: boolean): Buf
 }
 
 /** The code of a close frame's payload; 1005 when it names none (section 7.1.5). */
-export const readCloseCode = (payload: Buffer): number =>
-  payload.length >= 2 ? payload.readUInt16BE(0) : 1005
+export function readCloseCode(payload: Buffer): number {
+  return payload.length >= 2 ? payload.readUInt16BE(0) : 1005
+}

@@ -51,19 +51,22 @@ export function shouldUpgrade(this: Server, raw: IncomingMessage): boolean {
   return false
 }
 
-const isHandshake = ({ method, headers, httpVersion }: IncomingMessage): boolean =>
-  method === 'GET' &&
-  httpVersion === '1.1' &&
-  headers.upgrade?.toLowerCase() === 'websocket' &&
-  // A body would stand between the handshake and its answer.
-  headers['transfer-encoding'] === undefined &&
-  Number(headers['content-length'] ?? 0) === 0
+function isHandshake({ method, headers, httpVersion }: IncomingMessage): boolean {
+  return (
+    method === 'GET' &&
+    httpVersion === '1.1' &&
+    headers.upgrade?.toLowerCase() === 'websocket' &&
+    // A body would stand between the handshake and its answer.
+    headers['transfer-encoding'] === undefined &&
+    Number(headers['content-length'] ?? 0) === 0
+  )
+}
 
 /**
  * The one owner of the server's event `upgrade`: from the first byte until somebody accepts, the socket is a handshake's,
  * and no hook, route or package can let it go without an answer and an end. Node itself has let go of it before.
  */
-export const ownUpgrades = (app: FastifyInstance, options: HandshakeOptions): void => {
+export function ownUpgrades(app: FastifyInstance, options: HandshakeOptions): void {
   const inlet = new EventEmitter()
   const open = new Map<IncomingMessage, Handshake>()
   app.decorate('handshakes', {
@@ -97,13 +100,13 @@ export const ownUpgrades = (app: FastifyInstance, options: HandshakeOptions): vo
 }
 
 /** What a connection is still busy with: Node hands a handshake out that came behind it, before it is answered. */
-const answerOn = (socket: Socket): ServerResponse | undefined => {
+function answerOn(socket: Socket): ServerResponse | undefined {
   const answer: unknown = Reflect.get(socket, '_httpMessage')
   return answer instanceof ServerResponse ? answer : undefined
 }
 
 /** Two answers at once would corrupt each other: it is refused when all that came before it is answered. */
-const answerBehind = (socket: Socket, earlier: ServerResponse, options: HandshakeOptions): void => {
+function answerBehind(socket: Socket, earlier: ServerResponse, options: HandshakeOptions): void {
   const drained = (): void => void earlier.emit('drain')
   socket.on('error', () => socket.destroy())
   // Node listens no longer for it.

@@ -226,7 +226,7 @@ export class Lane {
 
 interface OwnFrame {
   bytes: Buffer
-  /** Called when it is written. */
+  /** It is called when the frame is written. */
   done(): void
 }
 
@@ -248,7 +248,7 @@ class OwnFrames {
     this.#last ??= { bytes, isMessage, done }
   }
 
-  /** Between two frames: writes what may stand here; true when that was the last. */
+  /** Writes what may stand between two frames; true when that was the last. */
   write(isInMessage: boolean, write: (bytes: Buffer) => void): boolean {
     for (const { bytes } of this.#next.splice(0)) write(bytes)
     if (!this.#last || (this.#last.isMessage && isInMessage)) return false

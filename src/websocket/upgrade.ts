@@ -63,7 +63,7 @@ export function readProtocols(headers: IncomingHttpHeaders): readonly string[] |
   return names.every((name) => TOKEN.test(name)) && new Set(names).size === names.length ? names : undefined
 }
 
-const checkHandshake = ({ headers }: IncomingMessage): GatewayError | undefined => {
+function checkHandshake({ headers }: IncomingMessage): GatewayError | undefined {
   if (headers['sec-websocket-version'] !== '13') return upgradeRequired('Send "Sec-WebSocket-Version: 13".')
   if (!KEY.test(headers['sec-websocket-key'] ?? ''))
     return invalidRequest('Send a "Sec-WebSocket-Key" of 16 bytes in base64.')
@@ -71,10 +71,10 @@ const checkHandshake = ({ headers }: IncomingMessage): GatewayError | undefined 
   return undefined
 }
 
-const findRefusal = (
+function findRefusal(
   request: FastifyRequest,
   isAllowedOrigin: UpgradeOptions['isAllowedOrigin'],
-): GatewayError | undefined => {
+): GatewayError | undefined {
   const { origin } = request.headers
   if (origin !== undefined && !isAllowedOrigin(origin))
     return originNotAllowed('Pages of this origin may not connect. Ask the operator to allow it.')
@@ -84,10 +84,11 @@ const findRefusal = (
 }
 
 /** A path that exists, though not for the GET of a handshake. */
-const isPosted = ({ server, url }: FastifyRequest): boolean =>
-  server.hasRoute({ method: 'POST', url: url.split('?', 1)[0] ?? '' })
+function isPosted({ server, url }: FastifyRequest): boolean {
+  return server.hasRoute({ method: 'POST', url: url.split('?', 1)[0] ?? '' })
+}
 
-const answerHeaders = (reply: FastifyReply, own: Record<string, string>): string[] => {
+function answerHeaders(reply: FastifyReply, own: Record<string, string>): string[] {
   const lines: string[] = []
   for (const [name, value] of Object.entries({ ...reply.getHeaders(), ...own })) {
     if (value !== undefined) lines.push(`${name}: ${String(value).replace(/[^\x20-\x7e]/g, '')}`)
@@ -135,10 +136,11 @@ export const upgrade = fp<UpgradeOptions>(
   { name: 'websocket-upgrade' },
 )
 
-const isWebsocketRoute = ({ routeOptions }: FastifyRequest): boolean =>
-  routeOptions.config.isWebsocket === true
+function isWebsocketRoute({ routeOptions }: FastifyRequest): boolean {
+  return routeOptions.config.isWebsocket === true
+}
 
-const refusePlain = async (_request: FastifyRequest, reply: FastifyReply): Promise<never> => {
+async function refusePlain(_request: FastifyRequest, reply: FastifyReply): Promise<never> {
   reply.headers({ upgrade: 'websocket', connection: 'upgrade, close' })
   throw upgradeRequired('Connect here with a WebSocket.')
 }
@@ -152,7 +154,7 @@ export interface WebsocketRoute {
 }
 
 /** A route that is nothing but a WebSocket. */
-export const addWebsocketRoute = (app: FastifyInstance, { url, options, prepare }: WebsocketRoute): void => {
+export function addWebsocketRoute(app: FastifyInstance, { url, options, prepare }: WebsocketRoute): void {
   const preHandler: preHandlerAsyncHookHandler = async (request, reply) => {
     if (!request.ws) return
     request.server.handshakes.extend(request.raw)
@@ -191,8 +193,8 @@ export async function passRefusal(
   await reply.code(status).headers(own).send(body)
 }
 
-/** Also for a client that is gone already: while its token was checked nobody listened. */
-export const whenGone = ({ raw }: FastifyRequest, gone: () => void): void => {
+/** Calls `gone` also for a client that is gone already: nobody listened while its token was checked. */
+export function whenGone({ raw }: FastifyRequest, gone: () => void): void {
   if (raw.socket.destroyed) gone()
   else raw.socket.once('close', gone)
 }

@@ -41,11 +41,15 @@ export interface ChatStreamed extends Streamed {
 const WORDS = ['Hello', ', ', 'wörld', ' 👋', '!']
 
 /** A behaviour made anew for each request, from what it asks. */
-const perRequest = (choose: (seen: SeenRequest) => Behaviour): Behaviour => ({
-  act: (call) => choose(call.seen).act(call),
-})
+function perRequest(choose: (seen: SeenRequest) => Behaviour): Behaviour {
+  return {
+    act: (call) => choose(call.seen).act(call),
+  }
+}
 
-const modelOf = (seen: SeenRequest): string => readBody(seen).model ?? 'gpt-4o'
+function modelOf(seen: SeenRequest): string {
+  return readBody(seen).model ?? 'gpt-4o'
+}
 
 interface AskedBody {
   model?: string
@@ -62,12 +66,13 @@ function readBody(seen: SeenRequest): AskedBody {
 }
 
 /** A whole chat answer; the model is the one asked for unless given. */
-export const chat = ({ content = 'Hello!', model, usage = SOME_COUNTS, ...head }: Whole = {}): Behaviour =>
-  perRequest((seen) => json(chatBody(model ?? modelOf(seen), content, usage || undefined), head))
+export function chat({ content = 'Hello!', model, usage = SOME_COUNTS, ...head }: Whole = {}): Behaviour {
+  return perRequest((seen) => json(chatBody(model ?? modelOf(seen), content, usage || undefined), head))
+}
 
 /** A streamed chat answer that reports usage as a provider of the given kind does. */
-export const chatStream = (options: ChatStreamed = {}): Behaviour =>
-  perRequest((seen) => {
+export function chatStream(options: ChatStreamed = {}): Behaviour {
+  return perRequest((seen) => {
     const asked = readBody(seen).stream_options?.include_usage === true
     const events = chatEvents({
       model: options.model ?? modelOf(seen),
@@ -79,6 +84,7 @@ export const chatStream = (options: ChatStreamed = {}): Behaviour =>
     })
     return sse(events, options)
   })
+}
 
 function usageAt(usage: boolean | 'always' | 'in-finish', asked: boolean) {
   if (usage === 'in-finish') return 'in-finish'
@@ -86,26 +92,35 @@ function usageAt(usage: boolean | 'always' | 'in-finish', asked: boolean) {
 }
 
 /** A whole answer of the Responses API. */
-export const response = ({ content = 'Hello!', model, usage, ...head }: Whole = {}): Behaviour =>
-  perRequest((seen) => json(responseBody(model ?? modelOf(seen), content, usage || SOME_COUNTS), head))
+export function response({ content = 'Hello!', model, usage, ...head }: Whole = {}): Behaviour {
+  return perRequest((seen) => json(responseBody(model ?? modelOf(seen), content, usage || SOME_COUNTS), head))
+}
 
 /** A streamed answer of the Responses API. */
-export const responseStream = ({ words = WORDS, model, counts, ...options }: Streamed = {}): Behaviour =>
-  perRequest((seen) => sse(responseEvents(model ?? modelOf(seen), words, counts ?? SOME_COUNTS), options))
+export function responseStream({ words = WORDS, model, counts, ...options }: Streamed = {}): Behaviour {
+  return perRequest((seen) =>
+    sse(responseEvents(model ?? modelOf(seen), words, counts ?? SOME_COUNTS), options),
+  )
+}
 
 /** A whole answer of Anthropic's Messages API. */
-export const message = ({ content = 'Hello!', model, usage, ...head }: Whole = {}): Behaviour =>
-  perRequest((seen) => json(messageBody(model ?? modelOf(seen), content, usage || SOME_COUNTS), head))
+export function message({ content = 'Hello!', model, usage, ...head }: Whole = {}): Behaviour {
+  return perRequest((seen) => json(messageBody(model ?? modelOf(seen), content, usage || SOME_COUNTS), head))
+}
 
 /** A streamed answer of Anthropic's Messages API. */
-export const messageStream = ({ words = WORDS, model, counts, ...options }: Streamed = {}): Behaviour =>
-  perRequest((seen) => sse(messageEvents(model ?? modelOf(seen), words, counts ?? SOME_COUNTS), options))
+export function messageStream({ words = WORDS, model, counts, ...options }: Streamed = {}): Behaviour {
+  return perRequest((seen) =>
+    sse(messageEvents(model ?? modelOf(seen), words, counts ?? SOME_COUNTS), options),
+  )
+}
 
 /** What a healthy provider does: the answer's kind by path, streamed when the request says so. */
-export const healthy = (): Behaviour =>
-  perRequest((seen) => {
+export function healthy(): Behaviour {
+  return perRequest((seen) => {
     const { stream } = readBody(seen)
     if (seen.url.includes('/messages')) return stream ? messageStream() : message()
     if (seen.url.includes('/responses')) return stream ? responseStream() : response()
     return stream ? chatStream() : chat()
   })
+}

@@ -57,12 +57,14 @@ export const OPENAI_HEADERS = {
 }
 
 /** Exactly this status, these headers and these bytes. */
-export const raw = (status: number, headers: OutgoingHttpHeaders, body: Buffer | string = ''): Behaviour => ({
-  act({ res }) {
-    res.writeHead(status, headers)
-    res.end(body)
-  },
-})
+export function raw(status: number, headers: OutgoingHttpHeaders, body: Buffer | string = ''): Behaviour {
+  return {
+    act({ res }) {
+      res.writeHead(status, headers)
+      res.end(body)
+    },
+  }
+}
 
 /** A JSON answer; a string is sent as it stands, so that odd spellings survive. */
 export function json(body: unknown, { status = 200, headers = {} }: Head = {}): Behaviour {
@@ -72,8 +74,9 @@ export function json(body: unknown, { status = 200, headers = {} }: Head = {}): 
 }
 
 /** A refusal in OpenAI's shape. */
-export const status = (code: number, headers: OutgoingHttpHeaders = {}): Behaviour =>
-  json(
+export function status(code: number, headers: OutgoingHttpHeaders = {}): Behaviour {
+  return json(
     { error: { message: `provider says ${code}`, type: 'provider_error', param: null, code: `p_${code}` } },
     { status: code, headers },
   )
+}

@@ -9,11 +9,12 @@ import { temporaryFolder } from './gateway.ts'
 import { createWaiting, type Owner } from './waiting.ts'
 
 /** A Chromium of this machine; undefined: there is none. */
-export const findBrowser = (): string | undefined =>
-  (process.env.PATH ?? '')
+export function findBrowser(): string | undefined {
+  return (process.env.PATH ?? '')
     .split(delimiter)
     .flatMap((folder) => ['chromium', 'chromium-browser', 'google-chrome'].map((name) => join(folder, name)))
     .find((path) => existsSync(path))
+}
 
 /** A site on loopback: one port, and so two origins, `127.0.0.1` and `localhost`. */
 export interface Site {
@@ -28,10 +29,12 @@ export interface SiteOptions {
   script(): string
 }
 
-const pageOf = (script: string): string => `<!doctype html><meta charset="utf-8"><title>test</title><script>
+function pageOf(script: string): string {
+  return `<!doctype html><meta charset="utf-8"><title>test</title><script>
 const report = (result) => fetch('/report', { method: 'POST', body: JSON.stringify(result) })
 ${script}
 </script>`
+}
 
 export async function startSite(t: Owner, { browser, script }: SiteOptions): Promise<Site> {
   const waiting = createWaiting()
@@ -64,7 +67,7 @@ export async function startSite(t: Owner, { browser, script }: SiteOptions): Pro
   return { port, visit }
 }
 
-const openBrowser = (t: Owner, browser: string, url: string): (() => Promise<void>) => {
+function openBrowser(t: Owner, browser: string, url: string): () => Promise<void> {
   const home = temporaryFolder(t, 'gw-browser-')
   const flags = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run']
   const quiet = ['--disable-background-networking', '--disable-component-update', '--disable-sync']

@@ -24,11 +24,15 @@ export interface Certificates {
 const DAY_MS = 86_400_000
 const common = { keyType: 'ec', curve: 'P-256', algorithm: 'sha256' } as const
 
-const named = (value: string) => [{ name: 'commonName', value }]
-const altNames = (host: string) => ({
-  name: 'subjectAltName' as const,
-  altNames: [{ type: 2 as const, value: host }, ...(host === 'localhost' ? loopback : [])],
-})
+function named(value: string) {
+  return [{ name: 'commonName', value }]
+}
+function altNames(host: string) {
+  return {
+    name: 'subjectAltName' as const,
+    altNames: [{ type: 2 as const, value: host }, ...(host === 'localhost' ? loopback : [])],
+  }
+}
 const loopback = [{ type: 7 as const, ip: '127.0.0.1' }]
 
 /** Makes an authority and its certificates; a few milliseconds. */

@@ -46,7 +46,9 @@ export interface OpenStream extends AsyncIterable<Piece> {
 }
 
 /** The credential of a token, as a header. */
-export const bearer = (token: string): OutgoingHttpHeaders => ({ authorization: `Bearer ${token}` })
+export function bearer(token: string): OutgoingHttpHeaders {
+  return { authorization: `Bearer ${token}` }
+}
 
 function begin({ port }: Target, { method = 'GET', path, headers = {}, body }: Sent) {
   const isBytes = typeof body === 'string' || Buffer.isBuffer(body)
@@ -92,15 +94,18 @@ export async function readAll(incoming: IncomingMessage): Promise<Reply> {
   }
 }
 
-export const get = (target: Target, path: string, headers: OutgoingHttpHeaders = {}): Promise<Reply> =>
-  send(target, { path, headers })
+export function get(target: Target, path: string, headers: OutgoingHttpHeaders = {}): Promise<Reply> {
+  return send(target, { path, headers })
+}
 
-export const post = (
+export function post(
   target: Target,
   path: string,
   body: string | Buffer | object,
   headers: OutgoingHttpHeaders = {},
-): Promise<Reply> => send(target, { method: 'POST', path, body, headers })
+): Promise<Reply> {
+  return send(target, { method: 'POST', path, body, headers })
+}
 
 /** A request whose client can leave before its answer has begun; `left` resolves when it has. */
 export function sendLeaving({ url }: Target & { url: string }, { path, headers, body }: Sent) {

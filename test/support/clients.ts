@@ -56,7 +56,7 @@ export async function startForClients(t: Owner) {
 }
 
 /** What a client throws, with the name of its class. */
-export const refusal = async (asking: Promise<unknown>) => {
+export async function refusal(asking: Promise<unknown>) {
   const error = await asking.then(
     () => undefined,
     (reason: unknown) => reason,

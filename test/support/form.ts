@@ -20,9 +20,11 @@ export function formBody(parts: readonly FormPart[], boundary = BOUNDARY): Buffe
 }
 
 /** The content type of such a body. */
-export const formType = (boundary = BOUNDARY): OutgoingHttpHeaders => ({
-  'content-type': `multipart/form-data; boundary=${boundary}`,
-})
+export function formType(boundary = BOUNDARY): OutgoingHttpHeaders {
+  return {
+    'content-type': `multipart/form-data; boundary=${boundary}`,
+  }
+}
 
 export interface UploadReply {
   status: number
@@ -76,7 +78,9 @@ function replyOf(sending: ClientRequest): Promise<UploadReply> {
 export const TRANSCRIPT = { text: 'hello', usage: { type: 'duration', seconds: 3 } }
 
 /** A recording to upload. */
-export const audio = (name = 'a.mp3', bytes = randomBytes(5_000)): FormPart => ['file', name, bytes]
+export function audio(name = 'a.mp3', bytes = randomBytes(5_000)): FormPart {
+  return ['file', name, bytes]
+}
 
 /** Reads an upload as it comes: its hash, and a word when so many bytes are there. */
 export function listening(bytes = 0) {
@@ -100,5 +104,6 @@ export function listening(bytes = 0) {
 }
 
 /** The hash of such a body. */
-export const hashOf = (parts: readonly FormPart[], boundary = BOUNDARY): string =>
-  createHash('sha256').update(formBody(parts, boundary)).digest('hex')
+export function hashOf(parts: readonly FormPart[], boundary = BOUNDARY): string {
+  return createHash('sha256').update(formBody(parts, boundary)).digest('hex')
+}

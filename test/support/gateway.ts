@@ -94,8 +94,9 @@ export async function startGateway(t: Owner, options: GatewayOptions = {}): Prom
 }
 
 /** Starts the server where it is expected to refuse, and returns what it said. */
-export const failGateway = (t: Owner, options: GatewayOptions = {}): Promise<Exit> =>
-  spawnGateway(t, options).started.exited
+export function failGateway(t: Owner, options: GatewayOptions = {}): Promise<Exit> {
+  return spawnGateway(t, options).started.exited
+}
 
 function spawnGateway(t: Owner, options: GatewayOptions) {
   // An empty folder: the server reads `.env` from where it is started.
@@ -147,17 +148,18 @@ export interface TokenOptions {
 }
 
 /** Runs the token command beside the gateway with these arguments. */
-export const runTokenGen = (
+export function runTokenGen(
   t: Owner,
   dbDir: string,
   args: readonly string[],
   env: Record<string, string> = {},
-): Promise<Exit> =>
-  runProcess(t, {
+): Promise<Exit> {
+  return runProcess(t, {
     args: [TOKEN_GEN, ...args],
     env: { ...bareEnv(), DB_DIR: dbDir, ...env },
     cwd: temporaryFolder(t, 'gw-cwd-'),
   })
+}
 
 /** Mints a token with the token command, as an operator would, and returns its secret. */
 export async function mintToken(

@@ -75,7 +75,9 @@ export function roomOf(path: string): string {
 }
 
 /** A file with a wall of its own has that, any other its room's. */
-const wallNameOf = (path: string, walls: Walls) => (path in walls ? path : roomOf(path))
+function wallNameOf(path: string, walls: Walls) {
+  return path in walls ? path : roomOf(path)
+}
 
 /** Each import that goes where its room may not look, and each room that nobody has given a wall. */
 export function findWallBreaks(files: readonly SourceFile[], walls: Walls): string[] {

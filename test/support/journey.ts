@@ -78,11 +78,12 @@ export function readRows({ dbDir }: { dbDir: string }, requestId?: string): Seen
 }
 
 /** The rows that cost something, once there are so many: a settlement is known a moment before it is on the disk. */
-export const waitForPaidRows = (gateway: { dbDir: string }, count: number): Promise<SeenRow[]> =>
-  waitUntil(
+export function waitForPaidRows(gateway: { dbDir: string }, count: number): Promise<SeenRow[]> {
+  return waitUntil(
     () => readRows(gateway).filter(({ charged_micros: micros }) => Number(micros) > 0),
     (rows) => rows.length >= count,
   )
+}
 
 /** The row of one request: a file says nothing of its changes, so it is read again until the row is there. */
 export async function waitForRow(gateway: { dbDir: string }, requestId: string): Promise<SeenRow> {

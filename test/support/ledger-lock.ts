@@ -16,8 +16,9 @@ export function lockLedger(t: Owner, { dbDir }: Pick<TestGateway, 'dbDir'>) {
 }
 
 /** Waits until the gateway has noticed that nothing can be written. */
-export const waitForOutage = ({ url }: Pick<TestGateway, 'url'>) =>
-  waitUntil(
+export function waitForOutage({ url }: Pick<TestGateway, 'url'>) {
+  return waitUntil(
     async () => (await fetch(`${url}/ready`)).status === 200,
     (isReady) => !isReady,
   )
+}

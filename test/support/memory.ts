@@ -2,8 +2,11 @@ import { readFileSync } from 'node:fs'
 import { bearer, get } from './client.ts'
 
 /** What the kernel says of a process's memory, in MiB. `VmHWM` is the most it ever was. */
-export const residentMib = ({ pid }: { pid: number }, field: 'VmRSS' | 'VmHWM' = 'VmRSS'): number =>
-  Number(new RegExp(`${field}:\\s+(\\d+)`).exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024
+export function residentMib({ pid }: { pid: number }, field: 'VmRSS' | 'VmHWM' = 'VmRSS'): number {
+  return (
+    Number(new RegExp(`${field}:\\s+(\\d+)`).exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024
+  )
+}
 
 /** A number of the gateway's own metrics. */
 export async function gaugeOf(gateway: { port: number }, admin: string, name: string): Promise<number> {

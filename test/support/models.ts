@@ -22,11 +22,14 @@ export interface ModelsShape {
 }
 
 /** The variable that holds a provider's key when the test names none. */
-export const keyVariable = (provider: string): string => `${provider.toUpperCase()}_TEST_KEY`
+export function keyVariable(provider: string): string {
+  return `${provider.toUpperCase()}_TEST_KEY`
+}
 
 /** A key for each provider of the file, for `startGateway({ env })`. */
-export const providerKeys = (...providers: string[]): Record<string, string> =>
-  Object.fromEntries(providers.map((name) => [keyVariable(name), `key-of-${name}`]))
+export function providerKeys(...providers: string[]): Record<string, string> {
+  return Object.fromEntries(providers.map((name) => [keyVariable(name), `key-of-${name}`]))
+}
 
 /** Writes a models file into a folder of its own, removed with the test. */
 export function modelsFile(t: Owner, shape: ModelsShape): string {

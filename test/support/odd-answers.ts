@@ -34,7 +34,7 @@ export interface OddAnswer {
 }
 
 /** A random number generator that gives the same row for the same seed (mulberry32). */
-export const createRandom = (seed: number): (() => number) => {
+export function createRandom(seed: number): () => number {
   let state = seed >>> 0
   return () => {
     state = (state + 0x6d2b79f5) >>> 0
@@ -71,9 +71,11 @@ class Draft {
   }
 }
 
-const text = (length: number): string => 'The quick brown fox. '.repeat(40).slice(0, length)
+function text(length: number): string {
+  return 'The quick brown fox. '.repeat(40).slice(0, length)
+}
 
-const statusLine = (draft: Draft): string => {
+function statusLine(draft: Draft): string {
   const version = draft.turns('odd version')
     ? draft.pick('HTTP/2.0', 'HTTP/0.9', 'http/1.1', 'HTTP/1.12', 'HTTP/11', 'HTTP /1.1', 'ICY', 'HTTP/1,1')
     : draft.pick('HTTP/1.1', 'HTTP/1.1', 'HTTP/1.1', 'HTTP/1.0')
@@ -84,7 +86,7 @@ const statusLine = (draft: Draft): string => {
   return `${version} ${status} ${draft.pick('OK', 'Too Many', 'Ça va', '\t')}`
 }
 
-const field = (draft: Draft): string => {
+function field(draft: Draft): string {
   if (draft.turns('control in value')) return `x-a: ${draft.pick('a\0b', 'a\x01b', 'a\x7fb', 'a\x0bb')}`
   if (draft.turns('space before colon')) return draft.pick('x-a : b', 'content-length : 3', ' x-a: b')
   if (draft.turns('no colon')) return draft.pick('x-a', ': b', 'x a: b', 'x\x80: b', '()x: b')
@@ -104,7 +106,7 @@ const field = (draft: Draft): string => {
   )
 }
 
-const chunk = (draft: Draft, length: number): string => {
+function chunk(draft: Draft, length: number): string {
   let size = draft.pick(length.toString(16), length.toString(16).toUpperCase(), `00${length.toString(16)}`)
   if (draft.turns('odd size'))
     size = draft.pick('', ' 3', '3 ', '0x3', '-3', '+3', '3g', 'ffffffffffffffffff', '3\t', '١')
@@ -115,7 +117,7 @@ const chunk = (draft: Draft, length: number): string => {
   return `${size}${end}${length === 0 ? '' : `${text(length)}${after}`}`
 }
 
-const trailers = (draft: Draft): string => {
+function trailers(draft: Draft): string {
   let lines = ''
   if (draft.turns('trailer', 0.1)) lines += draft.pick('x-t: 1\r\n', 'x-t: 1\r\nx-u:\r\n')
   if (draft.turns('odd trailer'))
@@ -130,7 +132,7 @@ const trailers = (draft: Draft): string => {
   return `${lines}\r\n`
 }
 
-const body = (draft: Draft): { fields: string[]; content: string } => {
+function body(draft: Draft): { fields: string[]; content: string } {
   const length = draft.pick(0, 1, 5, 17, draft.upTo(600))
   if (draft.pick('plain', 'chunked', 'chunked', 'until the end') === 'until the end')
     return { fields: [], content: text(length) }
@@ -169,7 +171,7 @@ const body = (draft: Draft): { fields: string[]; content: string } => {
 }
 
 /** One answer of a provider: mostly valid, often odd in one way, sometimes in several; broken anywhere. */
-export const makeAnswer = (random: Random): OddAnswer => {
+export function makeAnswer(random: Random): OddAnswer {
   const draft = new Draft(random)
   let head = ''
   for (let interims = draft.turns('interim', 0.05) ? 1 + draft.upTo(2) : 0; interims > 0; interims -= 1)

@@ -11,50 +11,59 @@ export const SOME_COUNTS: Counts = { input: 12, cached: 0, output: 7, reasoning:
 const CREATED = 1_790_000_000
 
 /** Chat Completions' `usage`. */
-export const chatUsage = ({ input, cached = 0, output, reasoning = 0 }: Counts) => ({
-  prompt_tokens: input,
-  completion_tokens: output,
-  total_tokens: input + output,
-  prompt_tokens_details: { cached_tokens: cached, audio_tokens: 0 },
-  completion_tokens_details: {
-    reasoning_tokens: reasoning,
-    audio_tokens: 0,
-    accepted_prediction_tokens: 0,
-    rejected_prediction_tokens: 0,
-  },
-})
+export function chatUsage({ input, cached = 0, output, reasoning = 0 }: Counts) {
+  return {
+    prompt_tokens: input,
+    completion_tokens: output,
+    total_tokens: input + output,
+    prompt_tokens_details: { cached_tokens: cached, audio_tokens: 0 },
+    completion_tokens_details: {
+      reasoning_tokens: reasoning,
+      audio_tokens: 0,
+      accepted_prediction_tokens: 0,
+      rejected_prediction_tokens: 0,
+    },
+  }
+}
 
 /** Responses' `usage`. */
-export const responseUsage = ({ input, cached = 0, output, reasoning = 0 }: Counts) => ({
-  input_tokens: input,
-  input_tokens_details: { cached_tokens: cached },
-  output_tokens: output,
-  output_tokens_details: { reasoning_tokens: reasoning },
-  total_tokens: input + output,
-})
+export function responseUsage({ input, cached = 0, output, reasoning = 0 }: Counts) {
+  return {
+    input_tokens: input,
+    input_tokens_details: { cached_tokens: cached },
+    output_tokens: output,
+    output_tokens_details: { reasoning_tokens: reasoning },
+    total_tokens: input + output,
+  }
+}
 
 /** A whole chat answer, as api.openai.com writes it. */
-export const chatBody = (model: string, content: string, usage: Counts | undefined) => ({
-  id: 'chatcmpl-CtestB2kq9',
-  object: 'chat.completion',
-  created: CREATED,
-  model,
-  choices: [
-    {
-      index: 0,
-      message: { role: 'assistant', content, refusal: null, annotations: [] },
-      logprobs: null,
-      finish_reason: 'stop',
-    },
-  ],
-  ...(usage === undefined ? {} : { usage: chatUsage(usage) }),
-  service_tier: 'default',
-  system_fingerprint: 'fp_44709d6fcb',
-})
+export function chatBody(model: string, content: string, usage: Counts | undefined) {
+  return {
+    id: 'chatcmpl-CtestB2kq9',
+    object: 'chat.completion',
+    created: CREATED,
+    model,
+    choices: [
+      {
+        index: 0,
+        message: { role: 'assistant', content, refusal: null, annotations: [] },
+        logprobs: null,
+        finish_reason: 'stop',
+      },
+    ],
+    ...(usage === undefined ? {} : { usage: chatUsage(usage) }),
+    service_tier: 'default',
+    system_fingerprint: 'fp_44709d6fcb',
+  }
+}
 
-const dataEvent = (body: object) => `data: ${JSON.stringify(body)}\n\n`
-const namedEvent = (body: { type: string; [field: string]: unknown }) =>
-  `event: ${body.type}\n${dataEvent(body)}`
+function dataEvent(body: object) {
+  return `data: ${JSON.stringify(body)}\n\n`
+}
+function namedEvent(body: { type: string; [field: string]: unknown }) {
+  return `event: ${body.type}\n${dataEvent(body)}`
+}
 
 export interface ChatStreamShape {
   model: string
@@ -90,27 +99,29 @@ export function chatEvents(shape: ChatStreamShape): string[] {
 }
 
 /** A whole answer of the Responses API. */
-export const responseBody = (model: string, text: string, usage: Counts) => ({
-  id: 'resp_0test67ccd3a9da7481',
-  object: 'response',
-  created_at: CREATED,
-  status: 'completed',
-  error: null,
-  incomplete_details: null,
-  model,
-  output: [
-    {
-      type: 'message',
-      id: 'msg_0test67ccd3acc8d48',
-      status: 'completed',
-      role: 'assistant',
-      content: [{ type: 'output_text', text, annotations: [] }],
-    },
-  ],
-  parallel_tool_calls: true,
-  store: true,
-  usage: responseUsage(usage),
-})
+export function responseBody(model: string, text: string, usage: Counts) {
+  return {
+    id: 'resp_0test67ccd3a9da7481',
+    object: 'response',
+    created_at: CREATED,
+    status: 'completed',
+    error: null,
+    incomplete_details: null,
+    model,
+    output: [
+      {
+        type: 'message',
+        id: 'msg_0test67ccd3acc8d48',
+        status: 'completed',
+        role: 'assistant',
+        content: [{ type: 'output_text', text, annotations: [] }],
+      },
+    ],
+    parallel_tool_calls: true,
+    store: true,
+    usage: responseUsage(usage),
+  }
+}
 
 /** The events of a streamed Responses answer: it ends with `response.completed`, without `[DONE]`. */
 export function responseEvents(model: string, words: readonly string[], usage: Counts): string[] {
@@ -129,25 +140,29 @@ export function responseEvents(model: string, words: readonly string[], usage: C
   return bodies.map((body, index) => namedEvent({ ...body, sequence_number: index }))
 }
 
-const messageUsage = ({ input, cached = 0, output }: Counts) => ({
-  input_tokens: input - cached,
-  cache_creation_input_tokens: 0,
-  cache_read_input_tokens: cached,
-  output_tokens: output,
-  service_tier: 'standard',
-})
+function messageUsage({ input, cached = 0, output }: Counts) {
+  return {
+    input_tokens: input - cached,
+    cache_creation_input_tokens: 0,
+    cache_read_input_tokens: cached,
+    output_tokens: output,
+    service_tier: 'standard',
+  }
+}
 
 /** A whole answer of Anthropic's Messages API. */
-export const messageBody = (model: string, text: string, usage: Counts) => ({
-  id: 'msg_01testXFDUDYJgAACzvnptvVoYEL',
-  type: 'message',
-  role: 'assistant',
-  model,
-  content: [{ type: 'text', text }],
-  stop_reason: 'end_turn',
-  stop_sequence: null,
-  usage: messageUsage(usage),
-})
+export function messageBody(model: string, text: string, usage: Counts) {
+  return {
+    id: 'msg_01testXFDUDYJgAACzvnptvVoYEL',
+    type: 'message',
+    role: 'assistant',
+    model,
+    content: [{ type: 'text', text }],
+    stop_reason: 'end_turn',
+    stop_sequence: null,
+    usage: messageUsage(usage),
+  }
+}
 
 /** The events of a streamed Anthropic answer: input is counted in the first, output in the last but one. */
 export function messageEvents(model: string, words: readonly string[], usage: Counts): string[] {

@@ -17,8 +17,9 @@ const TESTS = new Map([
   ['test/torture/kills.test.ts', ''],
 ])
 
-const names = (...changed: string[]) =>
-  pickTests(changed, TESTS).tests.map((path) => path.replace('test/', '').replace('.test.ts', ''))
+function names(...changed: string[]) {
+  return pickTests(changed, TESTS).tests.map((path) => path.replace('test/', '').replace('.test.ts', ''))
+}
 
 t.test(
   'a change in a room runs its tests, those that import the file, and the two that are always run',

@@ -21,8 +21,12 @@ const MAPS = ['plain', 'start', 'lifecycle', 'going-down'].map((name) => `test/j
 const NO_UNITS = [...Object.keys(SLOW), 'journeys', 'scripts', 'stores']
 const DRIVERS = ['file', 'redis', 'sql']
 
-const folderOf = (path: string) => path.split('/')[1] ?? ''
-const isUnit = (path: string) => !NO_UNITS.includes(folderOf(path))
+function folderOf(path: string) {
+  return path.split('/')[1] ?? ''
+}
+function isUnit(path: string) {
+  return !NO_UNITS.includes(folderOf(path))
+}
 
 /** The files of `tests` (path and text) that speak for `changed` (paths from the root of the repository). */
 export function pickTests(changed: readonly string[], tests: ReadonlyMap<string, string>): Picked {

@@ -31,10 +31,12 @@ interface Start {
 }
 
 /** PATH and HOME, nothing else of the developer's environment. */
-export const bareEnv = (): Record<string, string> => ({
-  PATH: process.env.PATH ?? '',
-  HOME: process.env.HOME ?? '',
-})
+export function bareEnv(): Record<string, string> {
+  return {
+    PATH: process.env.PATH ?? '',
+    HOME: process.env.HOME ?? '',
+  }
+}
 
 /** Starts this very Node (or `command`) with `args`; what still runs at the end of the test is killed. */
 export function startProcess(
@@ -70,7 +72,9 @@ export function startProcess(
 }
 
 /** Runs this very Node with `args` to its end. */
-export const runProcess = (t: Owner, start: Start): Promise<Exit> => startProcess(t, start).exited
+export function runProcess(t: Owner, start: Start): Promise<Exit> {
+  return startProcess(t, start).exited
+}
 
 /** A Node of the PATH that cannot run the sources itself, when the machine has one; else this one. */
 export function systemNode(): string {

@@ -109,7 +109,9 @@ function describeProvider(
   }
 }
 
-const arrived = (seen: SeenRequest | undefined) => (seen?.complete || seen?.aborted ? seen : undefined)
+function arrived(seen: SeenRequest | undefined) {
+  return seen?.complete || seen?.aborted ? seen : undefined
+}
 
 function remember(state: State, socket: Socket): void {
   state.connections += 1
@@ -146,20 +148,22 @@ function perform(behaviour: Behaviour, call: Call): void {
   })
 }
 
-const describeRequest = (req: IncomingMessage): SeenRequest => ({
-  method: req.method ?? '',
-  url: req.url ?? '',
-  headers: req.headers,
-  rawHeaders: req.rawHeaders,
-  body: Buffer.alloc(0),
-  bodyBytes: 0,
-  complete: false,
-  aborted: false,
-  at: Date.now(),
-  json() {
-    return JSON.parse(this.body.toString())
-  },
-})
+function describeRequest(req: IncomingMessage): SeenRequest {
+  return {
+    method: req.method ?? '',
+    url: req.url ?? '',
+    headers: req.headers,
+    rawHeaders: req.rawHeaders,
+    body: Buffer.alloc(0),
+    bodyBytes: 0,
+    complete: false,
+    aborted: false,
+    at: Date.now(),
+    json() {
+      return JSON.parse(this.body.toString())
+    },
+  }
+}
 
 function describeCall(
   seen: SeenRequest,

@@ -28,7 +28,7 @@ export interface RawOptions {
   headers?: Record<string, string>
 }
 
-export const handshakeText = ({ path, headers = {} }: Omit<RawOptions, 'port'>): string => {
+export function handshakeText({ path, headers = {} }: Omit<RawOptions, 'port'>): string {
   const all = {
     host: '127.0.0.1',
     connection: 'Upgrade',

@@ -30,7 +30,7 @@ export interface RawUpstream {
 
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 
-const headFor = (mode: HandshakeMode, key: string): string => {
+function headFor(mode: HandshakeMode, key: string): string {
   const accept = createHash('sha1')
     .update(key + GUID)
     .digest('base64')
@@ -41,7 +41,7 @@ const headFor = (mode: HandshakeMode, key: string): string => {
   return `${lines.join('\r\n')}\r\n\r\n`
 }
 
-const act = (socket: Socket, mode: HandshakeMode, head: string): void => {
+function act(socket: Socket, mode: HandshakeMode, head: string): void {
   const key = /sec-websocket-key: (\S+)/i.exec(head)?.[1] ?? ''
   if (mode === 'hang') return
   if (mode === 'reset') return void socket.resetAndDestroy()

@@ -38,10 +38,13 @@ export async function realtimeScene(
 }
 
 /** Answers every `response.create`, and reports this. */
-export const echoUsage = (input: number, output: number, cached = 0): RealtimeBehaviour => ({
-  onMessage(socket, message) {
-    if (message.type === 'response.create') answer(socket, usageOf(input, output, cached))
-  },
-})
-export const done = (events: { type: string }[]) =>
-  events.filter(({ type }) => type === 'response.done').length
+export function echoUsage(input: number, output: number, cached = 0): RealtimeBehaviour {
+  return {
+    onMessage(socket, message) {
+      if (message.type === 'response.create') answer(socket, usageOf(input, output, cached))
+    },
+  }
+}
+export function done(events: { type: string }[]) {
+  return events.filter(({ type }) => type === 'response.done').length
+}

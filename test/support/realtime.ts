@@ -28,19 +28,22 @@ export interface RealtimeBehaviour {
 }
 
 /** What OpenAI reports in `response.done`. */
-export const usageOf = (input: number, output: number, cached = 0) => ({
-  total_tokens: input + output,
-  input_tokens: input,
-  output_tokens: output,
-  input_token_details: { text_tokens: input, audio_tokens: 0, cached_tokens: cached },
-  output_token_details: { text_tokens: output, audio_tokens: 0 },
-})
+export function usageOf(input: number, output: number, cached = 0) {
+  return {
+    total_tokens: input + output,
+    input_tokens: input,
+    output_tokens: output,
+    input_token_details: { text_tokens: input, audio_tokens: 0, cached_tokens: cached },
+    output_token_details: { text_tokens: output, audio_tokens: 0 },
+  }
+}
 
-export const sendEvent = (socket: WebSocket, event: RealtimeMessage): void =>
+export function sendEvent(socket: WebSocket, event: RealtimeMessage): void {
   socket.send(JSON.stringify(event))
+}
 
 /** One whole answer, as a client's `response.create` gets it. */
-export const answer = (socket: WebSocket, usage: object | null, text = 'hello'): void => {
+export function answer(socket: WebSocket, usage: object | null, text = 'hello'): void {
   sendEvent(socket, {
     type: 'response.created',
     event_id: 'e1',

@@ -5,12 +5,14 @@ import { startProvider } from './provider.ts'
 import type { Owner } from './waiting.ts'
 
 /** A small paid request to the scene's model. */
-export const ask = (stream: boolean) => ({
-  model: 'm',
-  stream,
-  max_tokens: 50,
-  messages: [{ role: 'user', content: 'hi' }],
-})
+export function ask(stream: boolean) {
+  return {
+    model: 'm',
+    stream,
+    max_tokens: 50,
+    messages: [{ role: 'user', content: 'hi' }],
+  }
+}
 
 /** A provider and the settings of a gateway that asks it. */
 export async function openScene(t: Owner) {

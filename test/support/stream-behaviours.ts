@@ -37,20 +37,22 @@ function cutInsideLetters(bytes: Buffer): Buffer[] {
 }
 
 /** Server-sent events with the headers of a real one. */
-export const sse = (events: readonly string[], options: StreamOptions = {}): Behaviour => ({
-  async act(call) {
-    openStream(call, options)
-    const write = options.gzip ? gzipWriter(call) : plainWriter(call)
-    for (const [index, event] of events.entries()) {
-      if (index > 0 && options.delayMs !== undefined) await setTimeout(options.delayMs)
-      for (const piece of cutEvent(event, options.chunking ?? 'event')) {
-        if (call.res.destroyed) return
-        await write(piece)
+export function sse(events: readonly string[], options: StreamOptions = {}): Behaviour {
+  return {
+    async act(call) {
+      openStream(call, options)
+      const write = options.gzip ? gzipWriter(call) : plainWriter(call)
+      for (const [index, event] of events.entries()) {
+        if (index > 0 && options.delayMs !== undefined) await setTimeout(options.delayMs)
+        for (const piece of cutEvent(event, options.chunking ?? 'event')) {
+          if (call.res.destroyed) return
+          await write(piece)
+        }
       }
-    }
-    await write(undefined)
-  },
-})
+      await write(undefined)
+    },
+  }
+}
 
 function openStream({ res }: Call, { status = 200, headers = {}, gzip }: StreamOptions): void {
   res.writeHead(status, {
@@ -124,15 +126,17 @@ export function controlled(options: StreamOptions = {}): Controlled {
 }
 
 /** Events without an end; stops by itself after ten seconds. */
-export const endless = ({ eventsPerSecond = 50, event = 'data: {"choices":[]}\n\n' } = {}): Behaviour => ({
-  async act(call) {
-    openStream(call, {})
-    const endAt = Date.now() + 10_000
-    const write = plainWriter(call)
-    while (!call.res.destroyed && Date.now() < endAt) {
-      await write(Buffer.from(event))
-      await setTimeout(1000 / eventsPerSecond)
-    }
-    call.res.end()
-  },
-})
+export function endless({ eventsPerSecond = 50, event = 'data: {"choices":[]}\n\n' } = {}): Behaviour {
+  return {
+    async act(call) {
+      openStream(call, {})
+      const endAt = Date.now() + 10_000
+      const write = plainWriter(call)
+      while (!call.res.destroyed && Date.now() < endAt) {
+        await write(Buffer.from(event))
+        await setTimeout(1000 / eventsPerSecond)
+      }
+      call.res.end()
+    },
+  }
+}

@@ -7,7 +7,9 @@ export interface TcpQueues {
   toServer: number
 }
 
-const hexPort = (address = ''): number => Number.parseInt(address.split(':')[1] ?? '0', 16)
+function hexPort(address = ''): number {
+  return Number.parseInt(address.split(':')[1] ?? '0', 16)
+}
 
 /** Reads Linux's own account of all connections with `port` at one end. */
 export function readQueues(port: number): TcpQueues {

@@ -10,11 +10,12 @@ const XAI: Maker = { provider: 'xai', router: 'x-ai' }
 const NO_OUTPUT = { maxOutput: 1 }
 
 /** Anthropic writes versions with "-", OpenRouter with ".". */
-const claude = (kind: string, version: string, more: Extra): Row =>
-  made(ANTHROPIC, `claude-${kind}-${version.replace('.', '-')}`, {
+function claude(kind: string, version: string, more: Extra): Row {
+  return made(ANTHROPIC, `claude-${kind}-${version.replace('.', '-')}`, {
     routed: `claude-${kind}-${version}`,
     ...more,
   })
+}
 
 const CLAUDE: Row[] = [
   claude('fable', '5.2', { maxOutput: 128_000, fallbacks: ['claude-fable-5-1'] }),

@@ -1,31 +1,32 @@
 import { type Extra, PER_SECOND, type Row } from './builtin-rows.ts'
 
 /** The maker first, then who resells it under the same name, then OpenRouter under its own. */
-const openai = (name: string, maxOutput: number, fallbacks: string[] = []): Row => [
-  name,
-  {
-    plan: [
-      { provider: 'openai_original' },
-      { provider: 'openai' },
-      { provider: 'aiguoguo' },
-      { provider: 'openrouter', model: `openai/${name}` },
-    ],
-    maxOutput,
-    fallbacks,
-  },
-]
+function openai(name: string, maxOutput: number, fallbacks: string[] = []): Row {
+  return [
+    name,
+    {
+      plan: [
+        { provider: 'openai_original' },
+        { provider: 'openai' },
+        { provider: 'aiguoguo' },
+        { provider: 'openrouter', model: `openai/${name}` },
+      ],
+      maxOutput,
+      fallbacks,
+    },
+  ]
+}
 
 /** The smaller models that FREE_OPENAI resells too. */
-const openaiFree = (name: string, maxOutput: number, fallbacks: string[] = []): Row => {
+function openaiFree(name: string, maxOutput: number, fallbacks: string[] = []): Row {
   const [, entry] = openai(name, maxOutput, fallbacks)
   return [name, { ...entry, plan: entry.plan.toSpliced(2, 0, { provider: 'free_openai' }) }]
 }
 
 /** What only OpenAI's own endpoints (and services that copy them) speak: audio, images, moderation. */
-const openaiOnly = (name: string, extra: Extra): Row => [
-  name,
-  { plan: [{ provider: 'openai_original' }, { provider: 'openai' }], ...extra },
-]
+function openaiOnly(name: string, extra: Extra): Row {
+  return [name, { plan: [{ provider: 'openai_original' }, { provider: 'openai' }], ...extra }]
+}
 
 const PER_CHARACTER = { price: { perCharacter: 0.5 } }
 const PER_IMAGE = { price: { perImage: 4000 } }

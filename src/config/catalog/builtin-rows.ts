@@ -19,20 +19,21 @@ interface Made extends Extra {
   routed?: string
 }
 
-export const made = (maker: Maker, name: string, { direct, routed = name, ...extra }: Made): Row => [
-  name,
-  {
-    plan: [
-      direct === undefined ? { provider: maker.provider } : { provider: maker.provider, model: direct },
-      { provider: 'openrouter', model: `${maker.router}/${routed}` },
-    ],
-    ...extra,
-  },
-]
+export function made(maker: Maker, name: string, { direct, routed = name, ...extra }: Made): Row {
+  return [
+    name,
+    {
+      plan: [
+        direct === undefined ? { provider: maker.provider } : { provider: maker.provider, model: direct },
+        { provider: 'openrouter', model: `${maker.router}/${routed}` },
+      ],
+      ...extra,
+    },
+  ]
+}
 
-export const only = (provider: string, name: string, extra: Extra): Row => [
-  name,
-  { plan: [{ provider }], ...extra },
-]
+export function only(provider: string, name: string, extra: Extra): Row {
+  return [name, { plan: [{ provider }], ...extra }]
+}
 
 export const PER_SECOND = { price: { perSecond: 15 } }

@@ -10,9 +10,12 @@ export const MODEL_NAME = `a string of at most ${MAX_LENGTH} printable character
  * Whether a client may name a model so. Names are compared exactly, letter by letter; what another reader could trim,
  * drop or compose before it compares is no name, for it would find another model than the one that was looked up here.
  */
-export const isModelName = (name: string): boolean =>
-  name.length <= MAX_LENGTH &&
-  (PLAIN.test(name) || (!UNPRINTABLE.test(name) && name === name.trim() && name === name.normalize('NFC')))
+export function isModelName(name: string): boolean {
+  return (
+    name.length <= MAX_LENGTH &&
+    (PLAIN.test(name) || (!UNPRINTABLE.test(name) && name === name.trim() && name === name.normalize('NFC')))
+  )
+}
 
 /**
  * OpenRouter's variants and Hugging Face's choices, the same model on other hosts or with a search of the web: one of them
@@ -34,20 +37,21 @@ export function buildLooks(listed: readonly string[]): (name: string) => boolean
 }
 
 /** A name as a provider may read it that does not tell case, width or blanks apart, without what goes without saying. */
-const lookOf = (name: string): string =>
-  name
+function lookOf(name: string): string {
+  return name
     .normalize('NFKC')
     .toUpperCase()
     .toLowerCase()
     .replace(/\s+/gu, '')
     .replace(/\/+/g, '/')
     .replace(IMPLIED, '')
+}
 
 /**
  * What a provider may take a name for: its look, and that without one variant after the other. Only for names that are
  * not listed: what the operator lists is told apart.
  */
-const looksOf = (name: string): string[] => {
+function looksOf(name: string): string[] {
   const looks = [lookOf(name)]
   for (let look = looks[0] ?? ''; ; ) {
     const shorter = lookOf(withoutVariant(look))
@@ -57,7 +61,7 @@ const looksOf = (name: string): string[] => {
   }
 }
 
-const withoutVariant = (look: string): string => {
+function withoutVariant(look: string): string {
   if (PRESET.test(look)) return look.replace(PRESET, '')
   return look.replace(VARIANT.test(look) ? LAST_PART : HOST, '')
 }

@@ -127,7 +127,7 @@ function assemble(
  * What providers call the listed models: by that name the wildcard would serve them at its own price. It may where its
  * price is theirs, and where the operator names one as a fallback without listing it.
  */
-const dearNames = (models: ReadonlyMap<string, Model>, wildcard: Model | undefined): string[] => {
+function dearNames(models: ReadonlyMap<string, Model>, wildcard: Model | undefined): string[] {
   if (!wildcard) return []
   const all = [...models.values()]
   const meant = new Set([...all, wildcard].flatMap(({ fallbacks }) => fallbacks))
@@ -138,8 +138,9 @@ const dearNames = (models: ReadonlyMap<string, Model>, wildcard: Model | undefin
     )
 }
 
-const hasPriceOf = (model: Model, other: Model): boolean =>
-  isDeepStrictEqual([model.price, model.tokenPrice], [other.price, other.tokenPrice])
+function hasPriceOf(model: Model, other: Model): boolean {
+  return isDeepStrictEqual([model.price, model.tokenPrice], [other.price, other.tokenPrice])
+}
 
 function demoEntry(demo: Provider): [string, ModelEntry] {
   return ['demo', { plan: [{ provider: demo.name }], maxOutput: DEMO_MAX_OUTPUT }]

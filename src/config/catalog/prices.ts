@@ -27,7 +27,9 @@ export function buildTokenPrice(price: PriceEntry = {}, margin = 0): Model['toke
   return { units: unitsOf(price), price: buildPrice({ ...price, input: 1 }, margin) }
 }
 
-const unitsOf = (price: PriceEntry): Unit[] => UNITS.filter((unit) => price[unit] !== undefined)
+function unitsOf(price: PriceEntry): Unit[] {
+  return UNITS.filter((unit) => price[unit] !== undefined)
+}
 
 function namesUnitsAlone(price: PriceEntry): boolean {
   const isPerToken = [price.input, price.cachedInput, price.output].some((rate) => rate !== undefined)

@@ -12,16 +12,18 @@ export interface KnownProvider {
   pathIfNone: string
 }
 
-const known = (name: string, baseUrl: string, special: Partial<KnownProvider> = {}): KnownProvider => ({
-  name,
-  baseUrl,
-  keyVariable: `${name.toUpperCase()}_API_KEY`,
-  baseUrlVariable: `${name.toUpperCase()}_BASE_URL`,
-  dialects: ['openai'],
-  usageOption: true,
-  pathIfNone: '',
-  ...special,
-})
+function known(name: string, baseUrl: string, special: Partial<KnownProvider> = {}): KnownProvider {
+  return {
+    name,
+    baseUrl,
+    keyVariable: `${name.toUpperCase()}_API_KEY`,
+    baseUrlVariable: `${name.toUpperCase()}_BASE_URL`,
+    dialects: ['openai'],
+    usageOption: true,
+    pathIfNone: '',
+    ...special,
+  }
+}
 
 /** They stand in the order of preference: the first one with a key serves the names that no catalog lists. */
 export const KNOWN_PROVIDERS: readonly KnownProvider[] = [

@@ -3,29 +3,39 @@ import * as v from 'valibot'
 /** Where a plain setting comes from (the first variable that is set wins) and what it must be. */
 type Origin = { env: readonly string[]; expects: string }
 
-const origin = (env: readonly string[], expects: string): Origin => ({ env, expects })
+function origin(env: readonly string[], expects: string): Origin {
+  return { env, expects }
+}
 
-const bounded = (env: readonly string[], minimum: number, maximum: number) =>
-  v.pipe(
+function bounded(env: readonly string[], minimum: number, maximum: number) {
+  return v.pipe(
     v.number(),
     v.integer(),
     v.minValue(minimum),
     v.maxValue(maximum),
     v.metadata(origin(env, `a whole number from ${minimum} to ${maximum}`)),
   )
-const whole = (env: readonly string[], minimum: number, maximum: number, fallback: number) =>
-  v.optional(bounded(env, minimum, maximum), fallback)
+}
+function whole(env: readonly string[], minimum: number, maximum: number, fallback: number) {
+  return v.optional(bounded(env, minimum, maximum), fallback)
+}
 
 const MIB = 1024 * 1024
 const MOST_BYTES = 1024 ** 5
 const HOUR_MS = 3_600_000
-const milliseconds = (env: string, fallback: number) => whole([env], 1, 24 * HOUR_MS, fallback)
+function milliseconds(env: string, fallback: number) {
+  return whole([env], 1, 24 * HOUR_MS, fallback)
+}
 
-const oneOf = <const T extends readonly string[]>(env: string, words: T) =>
-  v.pipe(v.picklist(words), v.metadata(origin([env], `one of ${words.join(', ')}`)))
-const text = (env: string, expects: string, pattern = /^/) =>
-  v.pipe(v.string(), v.regex(pattern), v.metadata(origin([env], expects)))
-const folder = (env: string, fallback: string) => v.optional(text(env, 'a folder'), fallback)
+function oneOf<const T extends readonly string[]>(env: string, words: T) {
+  return v.pipe(v.picklist(words), v.metadata(origin([env], `one of ${words.join(', ')}`)))
+}
+function text(env: string, expects: string, pattern = /^/) {
+  return v.pipe(v.string(), v.regex(pattern), v.metadata(origin([env], expects)))
+}
+function folder(env: string, fallback: string) {
+  return v.optional(text(env, 'a folder'), fallback)
+}
 
 const ADDRESS = 'an address or name to listen on, such as 0.0.0.0'
 const SHORT_WORD = 'a short word of letters, digits, dots and dashes'

@@ -21,7 +21,9 @@ const LEAST_BYTES = 32 * 1024 * 1024
 const MOST_BYTES = 4 * 1024 ** 3
 
 /** Built here, so nothing to check. */
-const isAny = (): boolean => true
+function isAny(): boolean {
+  return true
+}
 
 const settingsSchema = v.object({
   ...plainSettings,
@@ -74,7 +76,7 @@ export function readSettings(env: Environment): Settings {
 }
 
 /** A share of the container's limit, where there is one; else of the machine's memory. */
-export const usualBodyMemory = (limit = process.constrainedMemory(), total = totalmem()): number => {
+export function usualBodyMemory(limit = process.constrainedMemory(), total = totalmem()): number {
   const memory = limit > 0 ? Math.min(limit, total) : total
   return Math.floor(Math.min(MOST_BYTES, Math.max(LEAST_BYTES, memory * SHARE)))
 }

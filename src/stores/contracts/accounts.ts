@@ -24,7 +24,9 @@ export interface HoldRequest {
   requestId: string
   /** The worst case. */
   micros: number
-  /** Enough to begin with: taken when the balance does not cover `micros` and the token has no other hold. */
+  /**
+   * What is enough to begin with: it is taken when the balance does not cover `micros` and the token has no other hold.
+   */
   leastMicros: number
 }
 

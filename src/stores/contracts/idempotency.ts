@@ -76,8 +76,9 @@ export interface IdempotencyStore {
 }
 
 /** What an answer counts for. */
-export const sizeOfAnswer = ({ headers, body }: KeptAnswer): number =>
-  body.length + JSON.stringify(headers).length
+export function sizeOfAnswer({ headers, body }: KeptAnswer): number {
+  return body.length + JSON.stringify(headers).length
+}
 
 /** Where replicas keep answers that are too large for Redis. */
 export interface LargeAnswers {

@@ -5,13 +5,17 @@ import type { NewToken, Rotation, Token } from './tokens.ts'
 
 // What is done to a token's record, whichever driver keeps it. Where nothing changes the record itself comes back.
 
-export const makeTokenId = (): string => `tok_${randomBytes(9).toString('base64url')}`
+export function makeTokenId(): string {
+  return `tok_${randomBytes(9).toString('base64url')}`
+}
 
-export const revoked = (token: Token, at: number): Token =>
-  token.revokedAt === undefined ? { ...token, revokedAt: at } : token
+export function revoked(token: Token, at: number): Token {
+  return token.revokedAt === undefined ? { ...token, revokedAt: at } : token
+}
 
-export const disabled = (token: Token, at: number): Token =>
-  token.disabledAt === undefined ? { ...token, disabledAt: at } : token
+export function disabled(token: Token, at: number): Token {
+  return token.disabledAt === undefined ? { ...token, disabledAt: at } : token
+}
 
 /** Revoked is for good: whatever would make such a token of use again, or put credits on it, is refused. */
 export function refuseRevoked({ revokedAt }: Token): void {

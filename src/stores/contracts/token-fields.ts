@@ -3,13 +3,27 @@ import type { Token } from './tokens.ts'
 
 type Check = (value: unknown) => boolean
 
-const isText: Check = (value) => typeof value === 'string'
-export const isName: Check = (value) => typeof value === 'string' && value !== ''
-export const isAmount: Check = (value) => Number.isSafeInteger(value) && Number(value) >= 0
-const isOptionalAmount: Check = (value) => value === undefined || isAmount(value)
-const isTexts: Check = (value) => Array.isArray(value) && value.every(isText)
-const isHash: Check = (value) => typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)
-const isPrevious: Check = (value) => isRecord(value) && isHash(value.hash) && isAmount(value.until)
+function isText(value: unknown): boolean {
+  return typeof value === 'string'
+}
+export function isName(value: unknown): boolean {
+  return typeof value === 'string' && value !== ''
+}
+export function isAmount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && Number(value) >= 0
+}
+function isOptionalAmount(value: unknown): boolean {
+  return value === undefined || isAmount(value)
+}
+function isTexts(value: unknown): boolean {
+  return Array.isArray(value) && value.every(isText)
+}
+function isHash(value: unknown): boolean {
+  return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)
+}
+function isPrevious(value: unknown): boolean {
+  return isRecord(value) && isHash(value.hash) && isAmount(value.until)
+}
 
 const CHECKS: readonly (readonly [keyof Token | 'creditedMicros', Check])[] = [
   ['id', isName],

@@ -24,7 +24,7 @@ export interface Token {
   /** Its own limits; undefined: the gateway's defaults. */
   requestsPerMinute?: number
   requestsPerDay?: number
-  /** So many of its requests may run at once; undefined: any number. */
+  /** How many of its requests may run at once; undefined: any number. */
   requestsInFlight?: number
 }
 
@@ -54,7 +54,9 @@ export interface Rotation {
 
 /** Who may come in: the registry of tokens. What must be atomic is one method. */
 export interface Tokens {
-  /** By the hash of its secret, or of one of its `previous` secrets (also when that one's time is over). */
+  /**
+   * Finds a token by the hash of its secret, or of one of its `previous` secrets (also when that one's time is over).
+   */
   find(hash: string): Promise<Token | undefined>
   list(): Promise<readonly Token[]>
   /** Durable when it resolves. Throws `name_taken` when the user has a token of that name. */

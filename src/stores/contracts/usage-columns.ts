@@ -11,8 +11,12 @@ function toAmount(value: unknown): number {
 }
 
 /** A row of before a column was there has nothing for it. */
-const toText = (value: unknown): string => (typeof value === 'string' ? value : '')
-const toFlag = (value: unknown): boolean => value === true || Number(value) === 1
+function toText(value: unknown): string {
+  return typeof value === 'string' ? value : ''
+}
+function toFlag(value: unknown): boolean {
+  return value === true || Number(value) === 1
+}
 
 /**
  * The types of columns: in the ledger (STRICT), in the usage log (SQLite and PostgreSQL), what is written for a field,
@@ -125,8 +129,14 @@ export function tellLine(line: { [F in keyof LineUsage]?: LineUsage[F] | undefin
 }
 
 /** A column of the ledger's STRICT table. */
-export const strictColumn = ({ name, type }: UsageColumn): string => `${name} ${TYPES[type].strict} NOT NULL`
+export function strictColumn({ name, type }: UsageColumn): string {
+  return `${name} ${TYPES[type].strict} NOT NULL`
+}
 
 /** A column's type in the usage log, and what the rows of before it was there have in it. */
-export const logType = ({ type }: UsageColumn) => TYPES[type].log
-export const emptyValue = ({ type }: UsageColumn): UsageValue => (type === 'text' ? '' : 0)
+export function logType({ type }: UsageColumn) {
+  return TYPES[type].log
+}
+export function emptyValue({ type }: UsageColumn): UsageValue {
+  return type === 'text' ? '' : 0
+}

@@ -22,8 +22,9 @@ export interface Balances {
   balanceMicros(tokenId: string): number
 }
 
-const balanceOf = ({ creditedMicros, chargedMicros, heldMicros }: Account): number =>
-  creditedMicros - chargedMicros - heldMicros
+function balanceOf({ creditedMicros, chargedMicros, heldMicros }: Account): number {
+  return creditedMicros - chargedMicros - heldMicros
+}
 
 /** Accounts without a token yet. */
 export function buildBalances(): Balances {

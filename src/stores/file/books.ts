@@ -54,13 +54,14 @@ function readSums(path: string): Sums {
   }
 }
 
-const sumsOf = (db: Sqlite, sql: string): Map<string, number> =>
-  new Map(
+function sumsOf(db: Sqlite, sql: string): Map<string, number> {
+  return new Map(
     db
       .prepare(sql)
       .all()
       .map(({ token_id, micros }) => [String(token_id), Number(micros)]),
   )
+}
 
 async function readTokens(path: string): Promise<TokensFile> {
   try {

@@ -64,7 +64,7 @@ async function topUp(registry: TokenRegistry, ledger: Ledger, ask: Adjustment): 
   return made
 }
 
-/** Out of the balance first: what is being taken away cannot be spent meanwhile. */
+/** The amount leaves the balance first: what is being taken away cannot be spent meanwhile. */
 async function debit(registry: TokenRegistry, ledger: Ledger, ask: Adjustment): Promise<Changed> {
   const { tokenId, micros } = ask
   const balanceMicros = ledger.credits(tokenId)?.balanceMicros ?? 0

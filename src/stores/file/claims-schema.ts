@@ -36,8 +36,9 @@ END;
 `
 
 /** What stands for a client's key: the key itself may be a secret of its own. */
-export const keyHashOf = (tokenId: string, key: string): Buffer =>
-  hash('sha256', `${tokenId}\0${key}`, 'buffer')
+export function keyHashOf(tokenId: string, key: string): Buffer {
+  return hash('sha256', `${tokenId}\0${key}`, 'buffer')
+}
 
 /** The tables of idempotency keys, which the first ledgers did not have; takes over what older ones hold. */
 export function addClaims(db: Sqlite): void {
@@ -52,8 +53,9 @@ export function addClaims(db: Sqlite): void {
   }
 }
 
-const hasTable = (db: Sqlite, name: string): boolean =>
-  db.prepare(`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?`).get(name) !== undefined
+function hasTable(db: Sqlite, name: string): boolean {
+  return db.prepare(`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?`).get(name) !== undefined
+}
 
 /** Takes the table `keys` over: small answers are given again, a larger one's key stays used. */
 function takeOver(db: Sqlite): void {

@@ -87,14 +87,15 @@ type Columns = [number | null, string | null, Buffer | null, string | null, stri
 
 const NOTHING_KEPT: Columns = [null, null, null, null, null, 0]
 
-const columnsOf = ({ status, headers, body, bytes }: Kept): Columns => {
+function columnsOf({ status, headers, body, bytes }: Kept): Columns {
   const names = JSON.stringify(headers)
   if ('name' in body) return [status, names, null, body.name, body.digest, bytes]
   return [status, names, body, null, null, bytes]
 }
 
-const filesOf = (rows: Record<string, unknown>[]): string[] =>
-  rows.flatMap(({ file }) => (typeof file === 'string' ? [file] : []))
+function filesOf(rows: Record<string, unknown>[]): string[] {
+  return rows.flatMap(({ file }) => (typeof file === 'string' ? [file] : []))
+}
 
 /** The body's length stands behind it; in rows of before it does not, and whatever is sent may be that body. */
 function readFingerprint(row: Record<string, unknown>): { fingerprint: string; bodyBytes: number } {

@@ -47,7 +47,9 @@ export interface ClaimsOptions {
 }
 
 /** Idempotency keys beside the charges: claimed in memory at once, written in the order in which things happened. */
-export const openClaims = (options: ClaimsOptions): IdempotencyStore => new FileKeys(options)
+export function openClaims(options: ClaimsOptions): IdempotencyStore {
+  return new FileKeys(options)
+}
 
 class FileKeys implements IdempotencyStore {
   readonly #ledger: Ledger
@@ -180,5 +182,6 @@ class FileKeys implements IdempotencyStore {
 
 const NOT_NOW = 'The idempotency key cannot be written just now: try again'
 
-const runningOf = ({ requestId, fingerprint }: KeyedRequest, request: KeyedRequest): Claim =>
-  fingerprint === request.fingerprint ? { state: 'running', requestId } : { state: 'mismatch' }
+function runningOf({ requestId, fingerprint }: KeyedRequest, request: KeyedRequest): Claim {
+  return fingerprint === request.fingerprint ? { state: 'running', requestId } : { state: 'mismatch' }
+}

@@ -57,7 +57,7 @@ function readLedgerFile({ db, path, columns }: Opened, storeId: string | undefin
   const isEmpty = db.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').get() === undefined
   if (isEmpty && storeId === undefined) {
     prepareTransaction(db)(() => createTables(db, randomUUID(), columns))
-    // On the disk before tokens.json is, else a power cut right now would look like a lost ledger.
+    // The ledger must be on the disk before tokens.json is, else a power cut right now would look like a lost ledger.
     db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
   }
   const rows = db.prepare('SELECT key, value FROM meta').all()
@@ -102,7 +102,7 @@ export function refuseVanished(dbDir: string): void {
   throw new StoreError('damaged', text)
 }
 
-/** From now on a store that vanishes is found out. Durable when it resolves. */
+/** A store that vanishes is found out from now on. Durable when it resolves. */
 export async function markStore(dbDir: string, storeId: string): Promise<void> {
   const path = join(dbDir, STORE_MARKER)
   if (existsSync(path)) return

@@ -7,7 +7,8 @@ import {
 } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 
-const tablesOf = (columns: readonly UsageColumn[]): string => `
+function tablesOf(columns: readonly UsageColumn[]): string {
+  return `
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE holds (
   id INTEGER PRIMARY KEY, token_id TEXT NOT NULL, request_id TEXT NOT NULL, micros INTEGER NOT NULL,
@@ -17,6 +18,7 @@ CREATE TABLE accounts (token_id TEXT PRIMARY KEY, charged_micros INTEGER NOT NUL
 CREATE TABLE usage (${columns.map(strictColumn).join(', ')}) STRICT;
 CREATE INDEX usage_of_token ON usage (token_id, time);
 `
+}
 
 /** Bumped when an older gateway could no longer read the tables. */
 export const LEDGER_VERSION = '1'

@@ -12,7 +12,9 @@ export interface TokenIndex {
   put(record: TokenRecord): void
 }
 
-const nameKey = (user: string, name: string): string => `${user}\0${name}`
+function nameKey(user: string, name: string): string {
+  return `${user}\0${name}`
+}
 
 export function buildTokenIndex(records: readonly TokenRecord[]): TokenIndex {
   const ids = new Map<string, TokenRecord>()

@@ -28,7 +28,9 @@ export interface TokensFile {
   operations?: readonly Operation[]
 }
 
-const isTokenRecord = (value: unknown): value is TokenRecord => badFieldOf(value) === undefined
+function isTokenRecord(value: unknown): value is TokenRecord {
+  return badFieldOf(value) === undefined
+}
 
 /** Reads `tokens.json`; throws an error that says what is wrong in it. */
 export function readTokensFile(text: string): TokensFile {
@@ -52,12 +54,15 @@ export function readTokensFile(text: string): TokensFile {
   return { version, storeId, master, tokens: records, operations }
 }
 
-const isOperation = (value: unknown): value is Operation =>
-  isRecord(value) &&
-  isName(value.id) &&
-  isName(value.tokenId) &&
-  Number.isSafeInteger(value.micros) &&
-  isAmount(value.at)
+function isOperation(value: unknown): value is Operation {
+  return (
+    isRecord(value) &&
+    isName(value.id) &&
+    isName(value.tokenId) &&
+    Number.isSafeInteger(value.micros) &&
+    isAmount(value.at)
+  )
+}
 
 function refuseTwins(records: readonly TokenRecord[]): void {
   const seen = new Set<string>()

@@ -42,15 +42,17 @@ export async function writeFiles(folder: string, { masterId, accounts }: Dump): 
 }
 
 /** One row for all that was charged before: its own rows stay where they are. */
-const sumRow = ({ id, user }: DumpedAccount['token']): UsageRow => ({
-  ...NO_ROW,
-  requestId: `moved_${id}`,
-  tokenId: id,
-  user,
-  endpoint: 'store-move',
-  status: 200,
-  at: Date.now(),
-})
+function sumRow({ id, user }: DumpedAccount['token']): UsageRow {
+  return {
+    ...NO_ROW,
+    requestId: `moved_${id}`,
+    tokenId: id,
+    user,
+    endpoint: 'store-move',
+    status: 200,
+    at: Date.now(),
+  }
+}
 
 const FILES = [
   ANSWERS_FOLDER,
@@ -84,4 +86,6 @@ export async function setAside(dbDir: string, mark: string): Promise<void> {
   await syncFolder(dbDir)
 }
 
-export const hasFiles = (dbDir: string): boolean => existsSync(join(dbDir, TOKENS_FILE))
+export function hasFiles(dbDir: string): boolean {
+  return existsSync(join(dbDir, TOKENS_FILE))
+}

@@ -87,8 +87,9 @@ export function openClaims(options: ClaimsOptions): IdempotencyStore {
 }
 
 const FREE: End = { state: 'free', answer: '', largeId: '' }
-const idOf = ({ tokenId, keyHash, claim, requestId }: ClaimName): string =>
-  `${tokenId} ${keyHash} ${claim} ${requestId}`
+function idOf({ tokenId, keyHash, claim, requestId }: ClaimName): string {
+  return `${tokenId} ${keyHash} ${claim} ${requestId}`
+}
 
 /** Undefined: its owner is dead, and what becomes of it is settled now: ask again. */
 async function claimOnce(
@@ -183,10 +184,11 @@ async function endClaim(
   await link.run(scripts.unclaim, touched, args)
 }
 
-const pack = ({ status, headers, body }: KeptAnswer): string =>
-  JSON.stringify({ status, headers, body: body.toString('base64') })
+function pack({ status, headers, body }: KeptAnswer): string {
+  return JSON.stringify({ status, headers, body: body.toString('base64') })
+}
 
-const unpack = (text: string): KeptAnswer => {
+function unpack(text: string): KeptAnswer {
   const { status, headers, body } = JSON.parse(text)
   return { status, headers, body: Buffer.from(body, 'base64') }
 }

@@ -9,7 +9,9 @@ const LONGEST_PAUSE_MS = 500
 // A server that is silent does not say goodbye either.
 const DISCONNECT_TIMEOUT_MS = 50
 
-const pauseMs = (attempt: number): number => Math.min(LONGEST_PAUSE_MS, 25 * 2 ** Math.min(attempt, 6))
+function pauseMs(attempt: number): number {
+  return Math.min(LONGEST_PAUSE_MS, 25 * 2 ** Math.min(attempt, 6))
+}
 
 /** Commands are sent once: a repeated one may have been executed already, and a waiting one is of no use to anybody. */
 const ONCE: RedisOptions = {

@@ -106,5 +106,6 @@ export async function renewLog(client: Client, { meta }: Keys): Promise<void> {
   if (readField(await client.info('persistence'), 'aof_enabled') === '1') await client.bgrewriteaof()
 }
 
-const readField = (info: string, name: string): string | undefined =>
-  new RegExp(`^${name}:(\\S+)`, 'm').exec(info)?.[1]
+function readField(info: string, name: string): string | undefined {
+  return new RegExp(`^${name}:(\\S+)`, 'm').exec(info)?.[1]
+}

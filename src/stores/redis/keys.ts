@@ -1,5 +1,5 @@
 /** The names of all keys: one hash tag, so that every script finds all it touches in one slot of a Cluster. */
-export const buildKeys = (prefix: string) => {
+export function buildKeys(prefix: string) {
   const key = (name: string): string => `{${prefix}}:${name}`
   return {
     meta: key('meta'),

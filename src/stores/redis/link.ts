@@ -37,12 +37,14 @@ export interface LinkOptions {
 }
 
 /** A script's own mistake is no outage; Redis that refuses (READONLY, NOREPLICAS, LOADING ...) is one. */
-const isMistake = (error: unknown): boolean =>
-  error instanceof Error && error instanceof ReplyError && /^(WRONGTYPE|ERR)/.test(error.message)
+function isMistake(error: unknown): boolean {
+  return error instanceof Error && error instanceof ReplyError && /^(WRONGTYPE|ERR)/.test(error.message)
+}
 
 /** It has no memory left for this one; for what bills need it has (`evenWhenFull` in the scripts). */
-const isFull = (error: unknown): boolean =>
-  error instanceof Error && error instanceof ReplyError && /^OOM/.test(error.message)
+function isFull(error: unknown): boolean {
+  return error instanceof Error && error instanceof ReplyError && /^OOM/.test(error.message)
+}
 
 const FULL = 'The store of the balances is full: try again later, or have the operator give Redis more memory'
 const DOWN = 'The balances cannot be reached just now: try again in a moment'
@@ -172,7 +174,7 @@ const MOST_KEPT = 10_000
 export class Retries {
   #kept: (() => Promise<unknown>)[] = []
 
-  /** Now, or later; never throws. What does not fit any more dies with its owner. */
+  /** Does it now, or later; never throws. What does not fit any more dies with its owner. */
   do(work: () => Promise<unknown>): Promise<void> {
     return work().then(
       () => undefined,

@@ -71,5 +71,6 @@ function readMemory(text: string, allowedBytes: number | undefined): RedisMemory
   return { usedBytes, limitBytes: Number.isFinite(least) ? least : undefined, state }
 }
 
-const readField = (text: string, name: string): number =>
-  Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(text)?.[1] ?? 0)
+function readField(text: string, name: string): number {
+  return Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(text)?.[1] ?? 0)
+}

@@ -35,7 +35,7 @@ export async function dropOldAnswers({ link, keys }: Context): Promise<void> {
 
 const FORGET_EVERY_MS = 600_000
 const MOST_AT_ONCE = 500
-/** As long as a claim outlives its day (`claim.lua`). */
+/** It is as long as a claim outlives its day (`claim.lua`). */
 const MARGIN_MS = 3_600_000
 
 /** Takes what has expired off the sums of kept answers, token by token; ends with what it returns. */

@@ -28,10 +28,12 @@ export function openPlaces({ link, scripts, keys, owner }: Context, retries: Ret
 }
 
 /** Windows that all replicas count in, by the clock of Redis. */
-export const openCounts = ({ link, scripts, keys }: Context): SharedCounts => ({
-  count: async (tokenId, window) => {
-    const answer = await link.run(scripts.count, [keys.window(`${window}:${tokenId}`)], [window])
-    const [count = 0, endsInMs = 0] = readNumbers(answer)
-    return { count, endsInMs }
-  },
-})
+export function openCounts({ link, scripts, keys }: Context): SharedCounts {
+  return {
+    count: async (tokenId, window) => {
+      const answer = await link.run(scripts.count, [keys.window(`${window}:${tokenId}`)], [window])
+      const [count = 0, endsInMs = 0] = readNumbers(answer)
+      return { count, endsInMs }
+    },
+  }
+}

@@ -25,7 +25,7 @@ export interface ReplicaOptions {
 
 /** A replica among others: it says that it lives, and ends what dead ones have left. */
 export interface Replica {
-  /** One beat, outside of the row: throws when Redis is away, or is not the one of this deployment. */
+  /** Makes one beat, outside of the row: throws when Redis is away, or is not the one of this deployment. */
   beat(ask: Context['link']['run']): Promise<void>
   /** Redis answers again. */
   back(): void
@@ -131,7 +131,7 @@ async function adoptLeftFiles(options: ReplicaOptions, dead: readonly string[]):
   }
 }
 
-/** One that cannot be read keeps nobody else's from being settled. */
+/** A file that cannot be read keeps nobody else's from being settled. */
 async function adoptFile(
   { context: { link }, unsettled, warn }: ReplicaOptions,
   path: string,
@@ -163,4 +163,6 @@ function endOfDead(text: string): End {
   return { requestId: row.requestId, costMicros: 0, row: JSON.stringify(row), mode: 'reap' }
 }
 
-const tokenOf = (hold: string): string => hold.slice(0, hold.indexOf(' '))
+function tokenOf(hold: string): string {
+  return hold.slice(0, hold.indexOf(' '))
+}

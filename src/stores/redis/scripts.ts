@@ -8,35 +8,39 @@ export interface Script {
   sha: string
 }
 
-const read = (name: string): string => readFileSync(join(import.meta.dirname, 'lua', `${name}.lua`), 'utf8')
+function read(name: string): string {
+  return readFileSync(join(import.meta.dirname, 'lua', `${name}.lua`), 'utf8')
+}
 
-const load = (name: string): Script => {
+function load(name: string): Script {
   const text = read('common') + read(name)
   return { text, sha: hash('sha1', text) }
 }
 
 /** Every script, read once when the store opens. */
-export const loadScripts = () => ({
-  find: load('find'),
-  mint: load('mint'),
-  change: load('change'),
-  hold: load('hold'),
-  mark: load('mark'),
-  settle: load('settle'),
-  adjust: load('adjust'),
-  enter: load('enter'),
-  claim: load('claim'),
-  orphan: load('orphan'),
-  unclaim: load('unclaim'),
-  forget: load('forget'),
-  memory: load('memory'),
-  books: load('books'),
-  beat: load('beat'),
-  leave: load('leave'),
-  count: load('count'),
-  carry: load('carry'),
-  carried: load('carried'),
-  release: load('release'),
-})
+export function loadScripts() {
+  return {
+    find: load('find'),
+    mint: load('mint'),
+    change: load('change'),
+    hold: load('hold'),
+    mark: load('mark'),
+    settle: load('settle'),
+    adjust: load('adjust'),
+    enter: load('enter'),
+    claim: load('claim'),
+    orphan: load('orphan'),
+    unclaim: load('unclaim'),
+    forget: load('forget'),
+    memory: load('memory'),
+    books: load('books'),
+    beat: load('beat'),
+    leave: load('leave'),
+    count: load('count'),
+    carry: load('carry'),
+    carried: load('carried'),
+    release: load('release'),
+  }
+}
 
 export type Scripts = ReturnType<typeof loadScripts>

@@ -183,14 +183,14 @@ function watchLost(warn: Warn): (rowsLost: number) => void {
   }
 }
 
-const recordChanges = (
-  records: TokenRecords,
-): Pick<TokenStore, 'revoke' | 'disable' | 'enable' | 'rotate'> => ({
-  revoke: (id, at) => records.change(id, (token) => revoked(token, at)),
-  disable: (id, at) => records.change(id, (token) => disabled(token, at)),
-  enable: (id) => records.change(id, enabled),
-  rotate: (rotation) => records.change(rotation.tokenId, (token) => rotated(token, rotation)),
-})
+function recordChanges(records: TokenRecords): Pick<TokenStore, 'revoke' | 'disable' | 'enable' | 'rotate'> {
+  return {
+    revoke: (id, at) => records.change(id, (token) => revoked(token, at)),
+    disable: (id, at) => records.change(id, (token) => disabled(token, at)),
+    enable: (id) => records.change(id, enabled),
+    rotate: (rotation) => records.change(rotation.tokenId, (token) => rotated(token, rotation)),
+  }
+}
 
 async function putMaster(records: TokenRecords, token: NewToken): Promise<Token> {
   const master = (await records.master()) ?? (await makeMaster(records, token))
@@ -199,7 +199,7 @@ async function putMaster(records: TokenRecords, token: NewToken): Promise<Token>
   return after
 }
 
-/** Of replicas that start at once one makes the token, the others find it. */
+/** One of the replicas that start at once makes the token, the others find it. */
 async function makeMaster(records: TokenRecords, token: NewToken): Promise<Token | undefined> {
   try {
     return await records.mint(token, 'master')

@@ -94,15 +94,16 @@ export class TokenRecords {
 }
 
 /** A user's tokens have different names. */
-export const nameKeyOf = ({ user, name }: Token): string => JSON.stringify([user, name])
+export function nameKeyOf({ user, name }: Token): string {
+  return JSON.stringify([user, name])
+}
 
 /** Every secret that finds the token. */
-export const hashesOf = ({ hash, previous = [] }: Token): string[] => [
-  hash,
-  ...previous.map((secret) => secret.hash),
-]
+export function hashesOf({ hash, previous = [] }: Token): string[] {
+  return [hash, ...previous.map((secret) => secret.hash)]
+}
 
-const hashChanges = (before: Token, after: Token): string[] => {
+function hashChanges(before: Token, after: Token): string[] {
   const [old, now] = [hashesOf(before), hashesOf(after)]
   const gone = old.filter((hash) => !now.includes(hash)).map((hash) => `-${hash}`)
   return [...gone, ...now.filter((hash) => !old.includes(hash)).map((hash) => `+${hash}`)]
@@ -114,4 +115,6 @@ function checkToken(token: Token): void {
 }
 
 /** Only this file writes records, and only checked ones. */
-const readToken = (text: string): Token => JSON.parse(text)
+function readToken(text: string): Token {
+  return JSON.parse(text)
+}

@@ -9,7 +9,7 @@ const LONGEST_PAUSE_MS = 30_000
 
 export interface CarrierOptions {
   context: Context
-  /** Opened with the first row; one that failed is closed and opened anew. */
+  /** The sink is opened with the first row; one that failed is closed and opened anew. */
   openSink(): Promise<UsageLog>
   warn: Warn
 }

@@ -23,15 +23,17 @@ export async function openSqliteUsage(
 }
 
 /** Kysely knows better-sqlite3's shape: parameters in a list, and whether a statement answers rows. */
-const asKyselyWants = (db: Sqlite) => ({
-  close: () => db.close(),
-  prepare: (sql: string) => {
-    const statement = db.prepare(sql)
-    return {
-      reader: statement.columns().length > 0,
-      all: (values: readonly unknown[]) => statement.all(...(values as Value[])),
-      run: (values: readonly unknown[]) => statement.run(...(values as Value[])),
-      iterate: (values: readonly unknown[]) => statement.iterate(...(values as Value[])),
-    }
-  },
-})
+function asKyselyWants(db: Sqlite) {
+  return {
+    close: () => db.close(),
+    prepare: (sql: string) => {
+      const statement = db.prepare(sql)
+      return {
+        reader: statement.columns().length > 0,
+        all: (values: readonly unknown[]) => statement.all(...(values as Value[])),
+        run: (values: readonly unknown[]) => statement.run(...(values as Value[])),
+        iterate: (values: readonly unknown[]) => statement.iterate(...(values as Value[])),
+      }
+    },
+  }
+}

@@ -7,17 +7,21 @@ export type Sqlite = DatabaseSync
 const SQLITE_BUSY = 5
 
 /** Opens (or makes) the database at `path`; never waits for another process. */
-export const openSqlite = (path: string): Sqlite => new DatabaseSync(path, { timeout: 0 })
+export function openSqlite(path: string): Sqlite {
+  return new DatabaseSync(path, { timeout: 0 })
+}
 
 const READ_PATIENCE_MS = 5_000
 
 /** Opens the database at `path` without a right to change it, also beside the process that does. */
-export const openSqliteToRead = (path: string): Sqlite =>
-  new DatabaseSync(path, { readOnly: true, timeout: READ_PATIENCE_MS })
+export function openSqliteToRead(path: string): Sqlite {
+  return new DatabaseSync(path, { readOnly: true, timeout: READ_PATIENCE_MS })
+}
 
 /** Whether another connection holds what was asked for. */
-export const isBusy = (error: unknown): boolean =>
-  error instanceof Error && 'errcode' in error && (Number(error.errcode) & 0xff) === SQLITE_BUSY
+export function isBusy(error: unknown): boolean {
+  return error instanceof Error && 'errcode' in error && (Number(error.errcode) & 0xff) === SQLITE_BUSY
+}
 
 /** Runs work as one transaction: all of it, or nothing and a throw. */
 export type Transaction = (work: () => void) => void

@@ -77,17 +77,19 @@ async function isThere(db: Kysely<Tables>, { name }: UsageColumn): Promise<boole
 }
 
 /** A table of an earlier version lacks it: its rows have nothing in it. */
-const addColumn = (db: Kysely<Tables>, column: UsageColumn): Promise<void> =>
-  db.schema
+function addColumn(db: Kysely<Tables>, column: UsageColumn): Promise<void> {
+  return db.schema
     .alterTable('usage')
     .addColumn(column.name, logType(column), (one) => one.notNull().defaultTo(emptyValue(column)))
     .execute()
+}
 
-const sweep = (db: Kysely<Tables>) =>
-  db
+function sweep(db: Kysely<Tables>) {
+  return db
     .deleteFrom('usage_keys')
     .where('at', '<', Date.now() - ENTRY_MEMORY_MS)
     .execute()
+}
 
 async function insert(
   transaction: Transaction<Tables>,

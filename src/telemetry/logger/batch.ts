@@ -17,7 +17,7 @@ const FULL_CHARACTERS = 64 * 1024
 const MOST_WAITING_BYTES = 16 * 1024 * 1024
 
 /** Gathers lines, since one write of a hundred lines costs little more than one of a single line. */
-export const openBatch = ({ write, waiting, reportLost }: BatchOptions): Batch => {
+export function openBatch({ write, waiting, reportLost }: BatchOptions): Batch {
   let lines: string[] = []
   let characters = 0
   let lost = 0

@@ -13,7 +13,7 @@ const STACK_CHARACTERS = 4000
 const CODE = /^[A-Za-z0-9_.-]{1,64}$/
 
 /** A foreign error's text can hold prompts and keys: only the frames below it are kept. */
-const readFrames = (error: Error): string => {
+function readFrames(error: Error): string {
   const stack = typeof error.stack === 'string' ? error.stack : ''
   const frames = error.message === '' ? stack : stack.replaceAll(error.message, '')
   return frames
@@ -23,13 +23,13 @@ const readFrames = (error: Error): string => {
     .slice(0, STACK_CHARACTERS)
 }
 
-const readCode = (error: object): string | undefined => {
+function readCode(error: object): string | undefined {
   const code: unknown = Reflect.get(error, 'code')
   return typeof code === 'string' && CODE.test(code) ? code : undefined
 }
 
 /** Our own errors keep their text; of a foreign one type, code and stack frames remain. */
-export const describeError = (error: unknown, depth = 0): ErrorFields => {
+export function describeError(error: unknown, depth = 0): ErrorFields {
   if (!(error instanceof Error)) return { type: typeof error }
   const fields: ErrorFields = { type: error.constructor.name.slice(0, 64), code: readCode(error) }
   if (error instanceof GatewayError) fields.message = error.message

@@ -27,7 +27,7 @@ const MOST_NAMES = 1000
 const LINE_CHARACTERS = 16_384
 
 /** Builds `{"time","level","msg",...fields}` from whatever a caller logs; control characters are JSON-escaped. */
-export const buildLineWriter = ({ redact }: LineOptions) => {
+export function buildLineWriter({ redact }: LineOptions) {
   const names = new Map<string, Name>()
   const readName = (name: string): Name => {
     const known = names.get(name)
@@ -77,7 +77,7 @@ export const buildLineWriter = ({ redact }: LineOptions) => {
 }
 
 /** Fields are written by hand, since a request's line has twenty: building an object first takes twice as long. */
-const writeAll = (all: readonly Fields[], writeField: (name: string, value: unknown) => string): string => {
+function writeAll(all: readonly Fields[], writeField: (name: string, value: unknown) => string): string {
   let json = ''
   for (let index = 0; index < all.length; index += 1) {
     const fields = all[index] ?? {}
@@ -91,7 +91,7 @@ const writeAll = (all: readonly Fields[], writeField: (name: string, value: unkn
 }
 
 /** The time of now; lines of the same millisecond share their text. */
-const buildClock = (): (() => string) => {
+function buildClock(): () => string {
   let [at, text] = [0, '']
   return () => {
     const now = Date.now()
@@ -103,18 +103,18 @@ const buildClock = (): (() => string) => {
 }
 
 /** Whether a later part of the line has the same field: the later one counts. */
-const isRepeated = (all: readonly Fields[], index: number, name: string): boolean => {
+function isRepeated(all: readonly Fields[], index: number, name: string): boolean {
   for (let next = index + 1; next < all.length; next++) if (Object.hasOwn(all[next] ?? {}, name)) return true
   return false
 }
 
-const readScalar = (value: unknown): unknown => {
+function readScalar(value: unknown): unknown {
   if (typeof value === 'bigint') return String(value)
   return typeof value === 'function' || typeof value === 'symbol' ? undefined : value
 }
 
 /** What a line may say of a request or an answer: no URL, no headers, no body. */
-const readExchange = (value: object): Fields => {
+function readExchange(value: object): Fields {
   const method: unknown = Reflect.get(value, 'method')
   const statusCode: unknown = Reflect.get(value, 'statusCode')
   return {

@@ -29,20 +29,22 @@ export interface Log {
 const LEVEL = Symbol.for('level')
 const MESSAGE = Symbol.for('message')
 
-const ignore = (): void => undefined
+function ignore(): void {
+  return undefined
+}
 
 /** The same lines on stdout; a closed pipe ends them, not the process. */
-const openStdout = (stream: NodeJS.WritableStream): winston.transport => {
+function openStdout(stream: NodeJS.WritableStream): winston.transport {
   stream.on('error', ignore)
   return new winston.transports.Stream({ stream, eol: '\n' })
 }
 
-const readStdout = (choice: LogOptions['stdout']): NodeJS.WritableStream | undefined => {
+function readStdout(choice: LogOptions['stdout']): NodeJS.WritableStream | undefined {
   if (choice === false) return undefined
   return choice === undefined || choice === true ? process.stdout : choice
 }
 
-const openWinston = (transports: winston.transport[]): winston.Logger => {
+function openWinston(transports: winston.transport[]): winston.Logger {
   const logger = winston.createLogger({
     // Lines come finished, many at a time: winston hands them to the transports as they are.
     format: winston.format((record) => record)(),
@@ -58,7 +60,7 @@ const openWinston = (transports: winston.transport[]): winston.Logger => {
  * Opens the log, which never throws and never stops the process, whatever happens to the directory. Whoever opened it
  * closes it.
  */
-export const openLog = ({ dir, level, stdout, secrets = [], now = Date.now }: LogOptions): Log => {
+export function openLog({ dir, level, stdout, secrets = [], now = Date.now }: LogOptions): Log {
   const hidden = new Set(secrets)
   let clean = buildRedactor([...hidden])
   const redact = (text: string): string => clean(text)

@@ -82,12 +82,12 @@ export class RecordLogger implements FastifyBaseLogger {
   }
 }
 
-const formatWords = (words: readonly unknown[]): string => {
+function formatWords(words: readonly unknown[]): string {
   const text = typeof words[0] === 'string' ? words : words.slice(1)
   return text.length < 2 ? String(text[0] ?? '') : formatText(...text)
 }
 
-const readFields = (first: unknown): Fields => {
+function readFields(first: unknown): Fields {
   if (typeof first !== 'object' || first === null) return {}
   return first instanceof Error ? { err: first } : (first as Fields)
 }

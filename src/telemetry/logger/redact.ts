@@ -8,10 +8,12 @@ const SECRET_NAME =
 const SECRET_TEXT =
   /gw-[A-Za-z0-9_-]{20,}|sk[-_][A-Za-z0-9_-]{16,}|gsk_[A-Za-z0-9]{16,}|xai-[A-Za-z0-9]{16,}|AIza[A-Za-z0-9_-]{20,}|[Bb]earer +[^\s"\\]+/g
 
-export const isSecretName = (name: string): boolean => SECRET_NAME.test(name)
+export function isSecretName(name: string): boolean {
+  return SECRET_NAME.test(name)
+}
 
 /** Takes credentials out of a text, be it one field or many finished lines; `known` are exact secrets. */
-export const buildRedactor = (known: readonly string[]): ((text: string) => string) => {
+export function buildRedactor(known: readonly string[]): (text: string) => string {
   // Short values would tear holes into ordinary words. In a finished line, a secret stands as JSON escapes it.
   const long = known.filter((secret) => secret.length >= 8)
   const exact = new Set([...long, ...long.map((secret) => JSON.stringify(secret).slice(1, -1))])

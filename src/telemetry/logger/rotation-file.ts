@@ -13,14 +13,15 @@ interface LogFile {
   number: number
 }
 
-const listFiles = (dir: string): LogFile[] =>
-  readdirSync(dir)
+function listFiles(dir: string): LogFile[] {
+  return readdirSync(dir)
     .map((name) => ({ name, match: NAME.exec(name) }))
     .flatMap(({ name, match }) => (match ? [{ name, day: match[1] ?? '', number: Number(match[2]) }] : []))
     .sort((a, b) => a.day.localeCompare(b.day) || a.number - b.number)
+}
 
 /** Removes log files of days before the last seven, today included, by their names alone. */
-export const sweepFiles = (dir: string, today: string): void => {
+export function sweepFiles(dir: string, today: string): void {
   const oldest = new Date(Date.parse(today) - (DAYS_KEPT - 1) * DAY_MS).toISOString().slice(0, 10)
   for (const file of listFiles(dir)) if (file.day < oldest) rmSync(join(dir, file.name), { force: true })
 }
@@ -29,7 +30,7 @@ export const sweepFiles = (dir: string, today: string): void => {
  * Writes the rotation package's audit file anew from the file names. A damaged one would end its retention for
  * ever, and without today's entry the first file of a day would get no number.
  */
-export const writeAudit = (dir: string, today: string): string => {
+export function writeAudit(dir: string, today: string): string {
   const path = join(dir, AUDIT_NAME)
   const files = listFiles(dir)
   if (files.at(-1)?.day !== today) files.push({ name: `server.${today}.1.log`, day: today, number: 1 })

@@ -28,29 +28,35 @@ const LONGEST_PAUSE_MS = 5000
 const CLOSING_MS = 3000
 
 /** It is due also when it lies further ahead than it ever was put: the clock was set back. */
-const isDue = (after: number, now: number, mostMs: number): boolean => now >= after || after - now > mostMs
+function isDue(after: number, now: number, mostMs: number): boolean {
+  return now >= after || after - now > mostMs
+}
 
-const readDay = (at: number): string => new Date(at).toISOString().slice(0, 10)
+function readDay(at: number): string {
+  return new Date(at).toISOString().slice(0, 10)
+}
 
 /** Node's own calls, with an account of what reached the disk: the rotation package tells nobody. */
-const buildCountingFs = (file: { waitingBytes: number }, onDry: () => void) => ({
-  open: fs.open,
-  close: fs.close,
-  write(
-    fd: number,
-    bytes: Buffer,
-    offset: number,
-    length: number,
-    position: number | null,
-    done: (failure: Error | null, written: number, bytes: Buffer) => void,
-  ) {
-    fs.write(fd, bytes, offset, length, position, (failure, written) => {
-      file.waitingBytes -= failure ? 0 : written
-      done(failure, written, bytes)
-      if (file.waitingBytes <= 0) onDry()
-    })
-  },
-})
+function buildCountingFs(file: { waitingBytes: number }, onDry: () => void) {
+  return {
+    open: fs.open,
+    close: fs.close,
+    write(
+      fd: number,
+      bytes: Buffer,
+      offset: number,
+      length: number,
+      position: number | null,
+      done: (failure: Error | null, written: number, bytes: Buffer) => void,
+    ) {
+      fs.write(fd, bytes, offset, length, position, (failure, written) => {
+        file.waitingBytes -= failure ? 0 : written
+        done(failure, written, bytes)
+        if (file.waitingBytes <= 0) onDry()
+      })
+    },
+  }
+}
 
 /** `server.YYYY-MM-DD.N.log`, days in UTC. A failure never leaves this transport: it tries again, at growing intervals. */
 export class DailyFiles extends Transport {
