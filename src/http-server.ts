@@ -25,7 +25,7 @@ class QuietRequests extends LogController {
   }
 }
 
-const quietRequests: LogController = new QuietRequests()
+export const quietRequests: LogController = new QuietRequests()
 
 const IDLE_MARGIN_MS = 60_000
 const HEADERS_TIMEOUT_MS = 15_000

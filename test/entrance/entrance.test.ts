@@ -10,8 +10,8 @@ import { guard } from '../../src/entrance/guard.ts'
 import { health } from '../../src/entrance/health.ts'
 import { makeRequestId, requestId } from '../../src/entrance/request-id.ts'
 import { invalidRequest, upstreamFailed } from '../../src/errors.ts'
+import { quietRequests } from '../../src/http-server.ts'
 import { openLog } from '../../src/telemetry/logger/logger.ts'
-import { quietRequests } from '../../src/telemetry/quiet-requests.ts'
 import { requestLine } from '../../src/telemetry/request-line.ts'
 
 const addRoutes = (app: FastifyInstance): void => {
