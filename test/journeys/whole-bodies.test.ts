@@ -1,5 +1,4 @@
 import { connect } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { chat } from '../support/answers.ts'
 import { openBody, sendInChunks } from '../support/body-client.ts'
@@ -77,17 +76,12 @@ t.test('without Redis', async (t) => {
   await t.test('a body without a length is asked for its price while it comes', async (t) => {
     const poor = await mintToken(t, gateway, { user: 'poor', credits: 1 })
     const client = openBody(t, { port: gateway.port, token: poor })
-    let sent = 0
-    const piece = Buffer.alloc(32 * 1024, 'x')
+    const piece = 'x'.repeat(32 * 1024)
     await client.write(`${(10).toString(16)}\r\n{"model":"\r\n`)
-    while (client.said() === '' && sent < 10 * MIB) {
-      await client.write(`${piece.length.toString(16)}\r\n${piece.toString('latin1')}\r\n`)
-      sent += piece.length
-      await sleep(1)
-    }
+    // The rest never comes: it is refused for what is here.
+    for (let n = 0; n < 4; n++) await client.write(`${piece.length.toString(16)}\r\n${piece}\r\n`)
     const answer = await client.answer()
     t.equal(codeOf(answer.slice(answer.indexOf('\r\n\r\n') + 4)), 'insufficient_quota')
-    t.ok(sent < 2 * MIB, `${sent} bytes were taken of it`)
   })
 
   await t.test('a small body without a length begins beside large ones', async (t) => {
