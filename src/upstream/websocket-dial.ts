@@ -71,10 +71,12 @@ export function dialWebsocket(target: DialTarget, timeouts: DialTimeouts): Dial 
     }
     const fail = (error: Error): void => finish({ kind: 'failed', error: patience.ranOut() ?? error })
     request.once('error', fail)
-    request.once('close', () =>
-      fail(new UpstreamError('CLOSED_EARLY', 'The upstream hung up during the handshake')),
-    )
+    const hungUp = (): void =>
+      fail(new UpstreamError('CLOSED_EARLY', 'The upstream hung up during the handshake'))
+    request.once('close', hungUp)
     request.once('response', (answer) => {
+      // The request may be closed before the refusal has been read; whether that came whole is the answer's to say.
+      request.off('close', hungUp)
       readRefusal(answer).then((refusal) => finish({ kind: 'refused', refusal }), fail)
     })
     request.once('upgrade', (answer, socket, head) => {

@@ -13,6 +13,7 @@ import { handshakeText } from '../support/raw-socket.ts'
 import { startRawUpstream } from '../support/raw-upstream.ts'
 
 const TIMES = 60
+const MOST_ROUNDS = 10
 const BOUNDARY = 'multipart/form-data; boundary=form-boundary-of-a-test'
 
 const json = JSON.stringify({ model: 'm', max_tokens: 9, messages: [{ role: 'user', content: 'hi' }] })
@@ -75,10 +76,13 @@ for (const proxies of ['', '127.0.0.1/32'])
       socket.resetAndDestroy()
       await closed
     }
-    for (const auth of ['', `Authorization: Bearer ${token}\r\n`])
-      for (const bytes of Object.values(requestsWith(auth)))
-        for (let done = 0; done < TIMES; done += 30)
-          await Promise.all(Array.from({ length: 30 }, (_, index) => reset(bytes, index % 6)))
+    const seen = () => gateway.lines().filter(({ msg }) => msg === 'request')
+    // On a busy machine most of them are gone before they are accepted.
+    for (let round = 0; round < MOST_ROUNDS && seen().length <= TIMES; round++)
+      for (const auth of ['', `Authorization: Bearer ${token}\r\n`])
+        for (const bytes of Object.values(requestsWith(auth)))
+          for (let done = 0; done < TIMES; done += 30)
+            await Promise.all(Array.from({ length: 30 }, (_, index) => reset(bytes, index % 6)))
     await waitUntil(
       () => clientsOf(gateway),
       (now) => now === 0,
@@ -92,10 +96,9 @@ for (const proxies of ['', '127.0.0.1/32'])
           level === 'error' || level === 'fatal' || msg === 'request failed' || Number(status) >= 500,
       )
     t.strictSame(wrong, [])
-    const seen = gateway.lines().filter(({ msg }) => msg === 'request')
-    t.ok(seen.length > TIMES, `${seen.length} requests were seen`)
+    t.ok(seen().length > TIMES, `${seen().length} requests were seen`)
     t.ok(
-      seen.every(({ address }) => address === '127.0.0.1'),
+      seen().every(({ address }) => address === '127.0.0.1'),
       'each with its address',
     )
   })

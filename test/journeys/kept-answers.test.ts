@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
 import { chat } from '../support/answers.ts'
 import { bearer, get, post } from '../support/client.ts'
@@ -10,6 +11,19 @@ import { fillRedis, startRedis } from '../support/redis.ts'
 import { ask, openScene } from '../support/scene.ts'
 
 const CHAT = '/v1/chat/completions'
+
+/** The requests whose answers stand in the database of keys. */
+function keptIds({ dbDir }: { dbDir: string }): string[] {
+  const db = new DatabaseSync(join(dbDir, 'usage.sqlite'), { readOnly: true })
+  try {
+    return db
+      .prepare('SELECT request_id FROM claims WHERE bytes > 0')
+      .all()
+      .map((row) => String(row.request_id))
+  } finally {
+    db.close()
+  }
+}
 
 t.test(
   'a large answer comes again byte for byte after kill -9; one that had to make room is 409',
@@ -24,8 +38,12 @@ t.test(
     provider.queue(...['a', 'b', 'c'].map((letter) => chat({ content: letter.repeat(900_000) })))
     const answers = [await send(gateway, first), await send(gateway, second), await send(gateway, third)]
     test.ok(answers.every(({ status }) => status === 200))
-    // What is charged is written with it.
+    // What is charged is written with it; a large answer goes to a file first, and is known of once that is written.
     await post(gateway, CHAT, ask(false), bearer(token))
+    await waitUntil(
+      () => keptIds(gateway),
+      (kept) => kept.includes(String(answers[2]?.headers['x-request-id'])) && kept.length === 2,
+    )
     await gateway.kill9()
     const next = await startGateway(test, { ...options, env })
     const again = await send(next, third)

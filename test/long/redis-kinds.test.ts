@@ -16,7 +16,9 @@ import { startRedis } from '../support/redis.ts'
 t.setTimeout(120_000)
 
 t.test('a Cluster serves: every script finds its keys in one slot', async (test) => {
-  const redis = await startRedis(test, ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'])
+  // The bus would take the port 10,000 above, which may be anybody's.
+  const bus = ['--cluster-port', String(await unusedPort()), '--cluster-announce-ip', '127.0.0.1']
+  const redis = await startRedis(test, ['--cluster-enabled', 'yes', ...bus])
   const eye = new Redis(redis.port)
   test.teardown(() => eye.disconnect())
   await eye.cluster('ADDSLOTSRANGE', 0, 16_383)
