@@ -31,25 +31,16 @@ export function readOrigin(origin: string): Origin {
 /** What becomes of a connection. */
 interface SocketUse {
   timeoutMs: number
-  /** Where every read of every connection lands: without it each would have a new 64 KiB buffer. */
-  scratch: Uint8Array
+  /** Where every read lands, and who is told of it. */
+  onread: OnReadOpts
   ready(): void
-  /** The bytes are `scratch`: they must be used or copied before this returns. */
-  read(bytes: Buffer): void
 }
 
 /**
  * Opens a connection. `ready` is called when it may be written to: over TLS not before the certificate is verified, so
  * that no key meets a server that could not prove its name. What goes wrong arrives as the socket's error.
  */
-export function openSocket(origin: Origin, { timeoutMs, scratch, ready, read }: SocketUse): Socket {
-  const onread = {
-    buffer: scratch,
-    callback(length: number, bytes: Uint8Array): boolean {
-      read(Buffer.from(bytes.buffer, bytes.byteOffset, length))
-      return true
-    },
-  }
+export function openSocket(origin: Origin, { timeoutMs, onread, ready }: SocketUse): Socket {
   const socket = origin.isTls
     ? openTls(origin, onread)
     : connect({ host: origin.host, port: origin.port, onread })

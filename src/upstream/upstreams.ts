@@ -101,7 +101,7 @@ class Asked implements Attempt {
 /** The connections of one origin; the one used last is used next, so that the others can go. */
 class Pool {
   readonly connectTimeoutMs: number
-  /** Where every read of every connection lands. */
+  /** Where every read of every connection lands: without it each would have a new 64 KiB buffer. */
   readonly scratch: Uint8Array
   readonly #origin: Origin
   readonly #all = new Set<Connection>()
@@ -170,12 +170,18 @@ class Connection {
     this.#pool = pool
     this.#socket = openSocket(origin, {
       timeoutMs: pool.connectTimeoutMs,
-      scratch: pool.scratch,
+      onread: {
+        buffer: pool.scratch,
+        // They must be used or copied before this returns.
+        callback: (length, bytes) => {
+          this.#read(Buffer.from(bytes.buffer, bytes.byteOffset, length))
+          return true
+        },
+      },
       ready: () => {
         this.#isReady = true
         this.#call?.send(this.#socket, this.#origin.authority)
       },
-      read: (bytes) => this.#read(bytes),
     })
     let reason: Error | undefined
     this.#socket
