@@ -33,7 +33,7 @@ import { upgrade } from './websocket/upgrade.ts'
 export interface AppNeeds {
   settings: Settings
   tokens: TokenStore
-  keys: IdempotencyStore
+  idempotency: IdempotencyStore
   /** Limits that replicas share; undefined: there are none. */
   counts?: SharedCounts | undefined
   /** The memory of Redis, where there is one. */

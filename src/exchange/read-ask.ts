@@ -81,10 +81,10 @@ export async function refuseUnpaid(
 async function isKeyKnown(
   { headers, token }: FastifyRequest,
   bodyBytes: number,
-  { keys, wallMs }: Shared,
+  { idempotency, wallMs }: Shared,
 ): Promise<boolean> {
   const key = headers['idempotency-key']
   if (typeof key !== 'string') return false
   // A store that cannot be asked refuses the claim itself, in words of its own.
-  return keys.isKnown({ tokenId: token.id, key, at: wallMs(), bodyBytes }).catch(() => true)
+  return idempotency.isKnown({ tokenId: token.id, key, at: wallMs(), bodyBytes }).catch(() => true)
 }

@@ -27,7 +27,7 @@ export async function serve(
     ask = reading instanceof Promise ? await reading : reading
     request.line.model = ask.model
     if (request.headers['idempotency-key'] !== undefined)
-      key = await claimKey(shared.keys, { request, endpoint, ask, at }) // was it asked before
+      key = await claimKey(shared.idempotency, { request, endpoint, ask, at }) // was it asked before
     if (key?.again) {
       letGo(request, ask)
       const { idleTimeoutMs } = shared.timeouts
