@@ -38,7 +38,7 @@ export function openShared({ settings, catalog, tokens, keys }: Needs, { provide
     health: createProviderHealth(),
     missingModels: createProviderHealth(),
     budget: createRetryBudget(),
-    now: () => performance.now(),
+    now: performance.now.bind(performance),
     wallMs: Date.now,
     turns: createTurns(),
     providerFailed,
