@@ -40,7 +40,7 @@ export function openShared(
     health: createProviderHealth(),
     missingModels: createProviderHealth(),
     budget: createRetryBudget(),
-    now: () => performance.now(),
+    now: performance.now.bind(performance),
     wallMs: Date.now,
     turns: createTurns(),
     providerFailed,

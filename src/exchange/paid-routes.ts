@@ -1,7 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { Endpoint } from '../dialects/endpoints.ts'
-import { collectBody, type JsonLimits } from '../request/body.ts'
-import { findTypeMistake } from '../request/one-reading.ts'
+import { collectBody, findTypeMistake, type JsonLimits } from '../request/body.ts'
 import type { Shared } from './paid-call.ts'
 import { MAX_UPLOAD_BYTES, refuseUnpaid } from './read-ask.ts'
 import { serve } from './serve.ts'

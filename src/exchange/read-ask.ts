@@ -3,10 +3,10 @@ import type { Endpoint } from '../dialects/endpoints.ts'
 import { bodyTooSlow, unsupportedMedia } from '../errors.ts'
 import { type Ask, leastFacts } from '../request/ask.ts'
 import { isChunks } from '../request/body.ts'
+import { checkQuery } from '../request/guarded-fields.ts'
 import { type LongReading, readJsonAsk, wholeOf } from '../request/json-ask.ts'
 import { readMultipartAsk } from '../request/multipart-ask.ts'
 import type { UploadLimits } from '../request/multipart-upload.ts'
-import { checkQuery } from '../request/one-reading.ts'
 import { planSteps, pricesOf } from '../routing/plan.ts'
 import type { Shared } from './paid-call.ts'
 
@@ -18,7 +18,7 @@ const FRAMING_BYTES = 16 * 1024
 /** What is asked, of a body that is here or of an upload that still comes. */
 export function readAsk(request: FastifyRequest, endpoint: Endpoint, shared: Shared): Ask | Promise<Ask> {
   const { body } = request
-  checkQuery(request.url)
+  if (request.url.includes('?')) checkQuery(request.url)
   if (isChunks(body)) {
     if (endpoint.takes !== 'multipart')
       return readJsonAsk(endpoint, wholeOf(body), longReading(request, endpoint, shared))
