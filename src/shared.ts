@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { isStillUsable } from './auth/client.ts'
-import { holdWorstCase, refuseUncovered } from './billing/hold.ts'
+import { holdCredits, refuseUncovered } from './billing/hold.ts'
 import type { Settings } from './config/env/settings.ts'
 import { Deadlines } from './deadlines.ts'
 import { streamErrorEvent, writeErrorBody } from './entrance/error-reply.ts'
@@ -9,8 +9,7 @@ import { createLive } from './live.ts'
 import type { RealtimeShared } from './realtime/session.ts'
 import { SharedBytes } from './request/shared-bytes.ts'
 import { openSpoolRoom } from './request/spool.ts'
-import { createProviderHealth } from './routing/health.ts'
-import { createRetryBudget } from './routing/plan-walk.ts'
+import { createProviderHealth, createRetryBudget } from './routing/health.ts'
 import type { Gauges, Metrics } from './telemetry/metrics.ts'
 import { createTurns } from './turns.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
@@ -25,7 +24,7 @@ export function openShared({ settings, catalog, tokens, keys }: Needs, { provide
     catalog,
     tokens,
     keys,
-    hold: holdWorstCase,
+    hold: holdCredits,
     refuseUncovered,
     errors: { body: writeErrorBody, event: streamErrorEvent },
     upstreams: openUpstreams(settings.connectTimeoutMs, deadlines),

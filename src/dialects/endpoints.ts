@@ -1,5 +1,3 @@
-import type { IncomingHttpHeaders } from 'node:http'
-import type { Provider } from '../config/catalog/catalog.ts'
 import { type DialectName, PAID_ENDPOINTS, type PaidEndpoint } from '../config/endpoints.ts'
 import { anthropicCountTokens, anthropicMessages } from './anthropic-messages.ts'
 import type { Dialect } from './dialect.ts'
@@ -37,18 +35,3 @@ export const ENDPOINTS: readonly Endpoint[] = PAID_ENDPOINTS.map((endpoint) => (
   ...endpoint,
   dialect: DIALECTS[endpoint.dialect],
 }))
-
-/** What the clients of a URL speak, as far as its path says: in this dialect errors are written. */
-export function dialectOfUrl(url: string): Dialect {
-  return /^\/v1\/messages(?:[/?]|$)/.test(url) ? anthropicMessages : openaiChat
-}
-
-/** What a client speaks, as far as its headers say. */
-export function dialectOfHeaders(headers: IncomingHttpHeaders): Dialect {
-  return headers['anthropic-version'] === undefined ? openaiChat : anthropicMessages
-}
-
-/** In what a request is handed on that is no endpoint of ours. */
-export function dialectOfProvider(provider: Pick<Provider, 'dialects'>): Dialect {
-  return openaiChat.isSpokenBy(provider) ? openaiChat : anthropicMessages
-}

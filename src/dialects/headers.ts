@@ -1,6 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Provider } from '../config/catalog/catalog.ts'
+import { anthropicMessages } from './anthropic-messages.ts'
 import type { Dialect } from './dialect.ts'
+import { openaiChat } from './openai-chat.ts'
 
 /** What of a client's request a provider may see. Credentials, cookies and addresses are not on the list. */
 const UPWARD = ['accept', 'openai-beta', 'anthropic-beta'] as const
@@ -46,4 +48,19 @@ export function copyDownward(
     const value = answer[name]
     if (value !== undefined) target[name] = value
   }
+}
+
+/** What the clients of a URL speak, as far as its path says: in this dialect errors are written. */
+export function dialectOfUrl(url: string): Dialect {
+  return /^\/v1\/messages(?:[/?]|$)/.test(url) ? anthropicMessages : openaiChat
+}
+
+/** What a client speaks, as far as its headers say. */
+export function dialectOfHeaders(headers: IncomingHttpHeaders): Dialect {
+  return headers['anthropic-version'] === undefined ? openaiChat : anthropicMessages
+}
+
+/** In what a request is handed on that is no endpoint of ours. */
+export function dialectOfProvider(provider: Pick<Provider, 'dialects'>): Dialect {
+  return openaiChat.isSpokenBy(provider) ? openaiChat : anthropicMessages
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import fp from 'fastify-plugin'
-import { dialectOfHeaders, dialectOfUrl } from '../dialects/endpoints.ts'
+import { dialectOfHeaders, dialectOfUrl } from '../dialects/headers.ts'
 
 const SAFE_ID = /^[A-Za-z0-9._:-]{1,128}$/
 

@@ -9,8 +9,7 @@ import {
   readStatusFailure,
   TOTAL_TIMEOUT,
 } from '../routing/failover.ts'
-import type { Step } from '../routing/plan.ts'
-import { PlanWalk } from '../routing/plan-walk.ts'
+import { PlanWalk, type Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
 import type { CallListener } from '../upstream/call.ts'
 import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'

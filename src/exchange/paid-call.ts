@@ -1,13 +1,12 @@
 import type { BilledRequest } from '../billing/bill.ts'
-import type { holdWorstCase, refuseUncovered } from '../billing/hold.ts'
+import type { holdCredits, refuseUncovered } from '../billing/hold.ts'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import type { Deadlines } from '../deadlines.ts'
 import type { Live } from '../live.ts'
 import type { SharedBytes } from '../request/shared-bytes.ts'
 import type { SpoolRoom } from '../request/spool.ts'
-import type { ProviderHealth } from '../routing/health.ts'
+import type { ProviderHealth, RetryBudget } from '../routing/health.ts'
 import type { Step } from '../routing/plan.ts'
-import type { RetryBudget } from '../routing/plan-walk.ts'
 import type { IdempotencyStore } from '../stores/contracts/idempotency.ts'
 import type { TokenStore } from '../stores/contracts/token-store.ts'
 import type { Turns } from '../turns.ts'
@@ -21,7 +20,7 @@ export interface Shared {
   tokens: TokenStore
   keys: IdempotencyStore
   /** Sets the worst case aside, or turns the request away. */
-  hold: typeof holdWorstCase
+  hold: typeof holdCredits
   /** Turns a body away that is still to be read and cannot be paid, however little it is. */
   refuseUncovered: typeof refuseUncovered
   errors: ErrorWriter

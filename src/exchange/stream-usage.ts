@@ -1,8 +1,9 @@
 import type { Price } from '../config/catalog/catalog.ts'
 import type { Usage } from '../dialects/usage.ts'
-import { estimateUsage, lacksTokens, usualSeconds, withSeconds } from '../metering/estimate.ts'
+import { estimateUsage } from '../metering/estimate.ts'
 import { sawEnd } from '../metering/sse.ts'
 import type { StreamMeter } from '../metering/stream-meter.ts'
+import { lacksTokens, usualSeconds, withSeconds } from '../metering/usage.ts'
 import type { PaidCall } from './paid-call.ts'
 import type { UsageFilter } from './usage-filter.ts'
 

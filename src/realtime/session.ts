@@ -9,8 +9,7 @@ import {
   readNetworkFailure,
   readRetryAfter,
 } from '../routing/failover.ts'
-import type { Step } from '../routing/plan.ts'
-import { PlanWalk } from '../routing/plan-walk.ts'
+import { PlanWalk, type Step } from '../routing/plan.ts'
 import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
 import {
   type Dialed,

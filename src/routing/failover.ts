@@ -10,6 +10,8 @@ export interface Failure {
   reason: string
   /** The provider's own `Retry-After`, in milliseconds. */
   retryAfterMs: number | undefined
+  /** Our own account at the provider was refused (its key, its wallet): whoever asks is told so. */
+  isAccount?: true
 }
 
 /** The request has taken as long as one may, whoever was asked. */
@@ -36,7 +38,13 @@ export function readStatusFailure(status: number, headers: Headerish, now: numbe
   const isPage = status < 300 && /^text\/html/i.test(String(headers['content-type'] ?? ''))
   if (!isProviderFailure(status) && !isPage) return undefined
   const reason = isPage ? 'html' : String(status)
-  return { kind: 'status', status, reason, retryAfterMs: readRetryAfter(headers, now) }
+  const failure: Failure = { kind: 'status', status, reason, retryAfterMs: readRetryAfter(headers, now) }
+  return isAccountStatus(status) ? { ...failure, isAccount: true } : failure
+}
+
+/** No client's credential goes up, so this is ours; what 402 and 403 mean, only their bodies tell. */
+function isAccountStatus(status: number): boolean {
+  return status === 401
 }
 
 /** The provider is well, but it does not know the model, or not at this endpoint. */

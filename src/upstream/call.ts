@@ -1,16 +1,21 @@
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Deadline, Deadlines } from '../deadlines.ts'
-import { asError } from '../errors.ts'
-import type { BodyReader } from './chunked-body.ts'
+import { asError, invalidRequest } from '../errors.ts'
 import {
+  PieceSender,
   type RequestBody,
-  requestHead,
   type Sending,
   type SendListener,
-  sendRequest,
+  StreamSender,
 } from './request-body.ts'
-import { type AnswerHeaders, createBodyReader, type ResponseHead, readResponseHead } from './response.ts'
+import {
+  type AnswerHeaders,
+  type BodyReader,
+  createBodyReader,
+  type ResponseHead,
+  readResponseHead,
+} from './response.ts'
 import { MAX_HEAD_BYTES, UpstreamError } from './rules.ts'
 
 /** What becomes of one ask of a provider: `answered` at most once, then exactly one of `ended` and `failed`. */
@@ -32,6 +37,10 @@ export interface CallRequest {
   idleTimeoutMs: number
 }
 
+/** Head and body leave as one buffer up to this size: copying costs less than a second piece. */
+const ONE_PIECE_BYTES = 16 * 1024
+const DONE: Sending = { isDone: () => true, stop: () => {} }
+const UNSAFE = /[^\t\x20-\x7e\x80-\xff]/
 const HEAD_END = '\r\n\r\n'
 const MAX_INTERIM_HEADS = 10
 /** A refused answer up to this size is read to its end, so that the connection can be used again. */
@@ -201,4 +210,35 @@ export class Call implements SendListener {
 
 function badAnswer(text: string) {
   return new UpstreamError('BAD_ANSWER', text)
+}
+
+/** The request line and the fields (names and values in turn); the line of the body's length is still to come. */
+function requestHead(path: string, authority: string, headers: readonly string[]): string | Error {
+  let head = `POST ${path} HTTP/1.1\r\nhost: ${authority}\r\n`
+  for (let index = 0; index < headers.length; index += 2) {
+    const value = headers[index + 1] ?? ''
+    // They are the client's own, and no provider's failure.
+    if (UNSAFE.test(value)) return invalidRequest(`The header "${headers[index]}" holds a control character`)
+    head += `${headers[index]}: ${value}\r\n`
+  }
+  return head
+}
+
+/** Sends a head, whose last line is still open, and its body. */
+function sendRequest(
+  socket: Socket,
+  head: string,
+  { body, length }: RequestBody,
+  listener: SendListener,
+): Sending {
+  if (body instanceof Readable) return new StreamSender(socket, head, { body, length, listener })
+  const size = Buffer.isBuffer(body) ? body.length : (length ?? 0)
+  const whole = `${head}content-length: ${size}\r\n\r\n`
+  const pieces = Buffer.isBuffer(body) ? [body] : body
+  if (size > ONE_PIECE_BYTES) return new PieceSender(socket, whole, pieces, listener)
+  const bytes = Buffer.allocUnsafe(whole.length + size)
+  let at = bytes.write(whole, 0, 'latin1')
+  for (const piece of pieces) at += piece.copy(bytes, at)
+  socket.write(bytes)
+  return DONE
 }

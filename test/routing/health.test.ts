@@ -1,6 +1,5 @@
 import t from 'tap'
-import { createProviderHealth } from '../../src/routing/health.ts'
-import { createRetryBudget } from '../../src/routing/plan-walk.ts'
+import { createProviderHealth, createRetryBudget } from '../../src/routing/health.ts'
 
 t.test('a provider rests after its fifth failure in a row, and longer each time, to half a minute', (t) => {
   const health = createProviderHealth()

@@ -1,9 +1,8 @@
 import t from 'tap'
 import type { Model, Provider } from '../../src/config/catalog/catalog.ts'
 import { openaiChat } from '../../src/dialects/openai-chat.ts'
-import { createProviderHealth } from '../../src/routing/health.ts'
-import type { Step } from '../../src/routing/plan.ts'
-import { createRetryBudget, PlanWalk } from '../../src/routing/plan-walk.ts'
+import { createProviderHealth, createRetryBudget } from '../../src/routing/health.ts'
+import { PlanWalk, type Step } from '../../src/routing/plan.ts'
 
 const step = (name: string): Step => ({
   provider: { name } as Provider,
