@@ -1,5 +1,4 @@
-import { Bill, creditHeaders } from '../billing/bill.ts'
-import { Billed } from '../billing/billed.ts'
+import { Bill, Billed, creditHeaders } from '../billing/bill.ts'
 import type { Deadline } from '../deadlines.ts'
 import { upstreamHeaders, upstreamQuery } from '../dialects/headers.ts'
 import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
@@ -20,6 +19,7 @@ import type { Attempt } from '../upstream/upstreams.ts'
 import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
 import { PlainAnswer } from './answer-plain.ts'
 import { StreamAnswer } from './answer-stream.ts'
+import { Pressure } from './downstream.ts'
 import type { PaidCall, Shared } from './paid-call.ts'
 
 /**
@@ -68,6 +68,10 @@ export class Exchange implements CallListener, AnswerOwner {
 
   attempt(): Attempt | undefined {
     return this.#attempt
+  }
+
+  openPressure(): Pressure {
+    return new Pressure(this.call.downstream, this.#attempt, this.shared.timeouts.idleTimeoutMs)
   }
 
   start(): void {

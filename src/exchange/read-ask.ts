@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { bodyTooSlow, unsupportedMedia } from '../errors.ts'
 import { type Ask, leastFacts } from '../request/ask.ts'
-import { isChunks } from '../request/body.ts'
+import { isChunks, type JsonLimits } from '../request/body.ts'
 import { checkQuery } from '../request/guarded-fields.ts'
 import { type LongReading, readJsonAsk, wholeOf } from '../request/json-ask.ts'
 import { readMultipartAsk } from '../request/multipart-ask.ts'
@@ -12,6 +12,7 @@ import type { Shared } from './paid-call.ts'
 
 /** The longest upload. */
 export const MAX_UPLOAD_BYTES = 300 * 1024 * 1024
+const MAX_JSON_BYTES = 10 * 1024 * 1024
 /** Two forms of one content may differ by so much: clients choose a boundary anew. */
 const FRAMING_BYTES = 16 * 1024
 
@@ -26,6 +27,20 @@ export function readAsk(request: FastifyRequest, endpoint: Endpoint, shared: Sha
   }
   if (body === undefined || endpoint.takes === 'json') throw unsupportedMedia('Send this as application/json')
   return readMultipartAsk(endpoint, request.raw, uploadLimits(request, endpoint, shared))
+}
+
+/** Of JSON bodies, which are here before anything is asked of them. */
+export function jsonLimits(shared: Shared): JsonLimits {
+  return {
+    maxBytes: MAX_JSON_BYTES,
+    timeoutMs: shared.bodyTimeoutMs,
+    deadlines: shared.deadlines,
+    memory: shared.memory,
+    async refuseUncovered(request, bytes) {
+      const { paid } = request.routeOptions.config
+      if (paid) await refuseUnpaid(request, paid, { shared, bytes, isForm: false })
+    },
+  }
 }
 
 function uploadLimits(request: FastifyRequest, endpoint: Endpoint, shared: Shared): UploadLimits {
