@@ -9,7 +9,7 @@ import { createLive } from './live.ts'
 import type { RealtimeShared } from './realtime/session.ts'
 import { SharedBytes } from './request/shared-bytes.ts'
 import { openSpoolRoom } from './request/spool.ts'
-import { createProviderHealth, createRetryBudget } from './routing/health.ts'
+import { ProviderHealth } from './routing/health.ts'
 import type { Gauges, Metrics } from './telemetry/metrics.ts'
 import { createTurns } from './turns.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
@@ -37,9 +37,8 @@ export function openShared(
     bodyTimeoutMs: settings.bodyTimeoutMs,
     memory: new SharedBytes(settings.bodyMemoryBytes),
     spool: openSpoolRoom(settings.spoolBytes),
-    health: createProviderHealth(),
-    missingModels: createProviderHealth(),
-    budget: createRetryBudget(),
+    health: new ProviderHealth(),
+    missingModels: new ProviderHealth(),
     now: performance.now.bind(performance),
     wallMs: Date.now,
     turns: createTurns(),
@@ -50,14 +49,14 @@ export function openShared(
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. `app.ts` closes it. */
 export function openSocketsShared(
   settings: Settings,
-  { tokens, live, health, missingModels, budget, now, wallMs, providerFailed }: Shared,
+  { tokens, live, health, missingModels, now, wallMs, providerFailed }: Shared,
 ): RealtimeShared {
   const sockets = new OpenSockets({
     perHolder: settings.wsSocketsPerToken,
     isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),
   })
   const idleTimeoutMs = settings.wsIdleTimeoutMs
-  const providers = { health, missingModels, budget, providerFailed }
+  const providers = { health, missingModels, providerFailed }
   return { sockets, live, ...providers, timeouts: settings, idleTimeoutMs, now, wallMs }
 }
 

@@ -58,7 +58,10 @@ export class Exchange implements CallListener, AnswerOwner {
     this.call = call
     this.shared = shared
     this.bill = new Bill(call)
-    this.#walk = new PlanWalk(call.steps, call.endpoint.path, shared)
+    this.#walk = new PlanWalk(
+      { steps: call.steps, endpoint: call.endpoint.path, token: call.token.id },
+      shared,
+    )
     this.#patience = shared.deadlines.open(() => this.#begin())
     this.#total = shared.deadlines.open(() => this.#runOut())
     this.#total.start(shared.timeouts.totalTimeoutMs)
@@ -168,7 +171,8 @@ export class Exchange implements CallListener, AnswerOwner {
     const { upstreams, timeouts } = this.shared
     const step = this.#walk.next()
     const body = step && ask.bodyFor(step.upstreamModel, ask.mustAskForUsage && step.provider.usageOption)
-    if (!body || !this.#walk.mayAsk(step)) return this.#refuse(this.#walk.verdict(ask.model))
+    if (!body) return this.#refuse(this.#walk.verdict(ask.model))
+    this.#walk.asking(step)
     this.#state = 'asking'
     this.bill.beginAttempt(step)
     this.#answer?.drop()

@@ -54,9 +54,7 @@ export async function serve(
 
 function plan({ token }: FastifyRequest, ask: Ask, { dialect }: Endpoint, shared: Shared) {
   const { model, besides } = ask
-  const steps = planSteps({ catalog: shared.catalog(), model, besides, allowed: token.models, dialect })
-  shared.budget.earn()
-  return steps
+  return planSteps({ catalog: shared.catalog(), model, besides, allowed: token.models, dialect })
 }
 
 /** What is kept of the body is needed no more. Of a request that is served, its exchange does this at its end. */

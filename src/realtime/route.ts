@@ -104,7 +104,6 @@ async function openSession(
     leaveSockets()
     throw error
   }
-  shared.budget.earn()
   shared.live.add(session)
   request.billing = billed
   return { session, bill }
