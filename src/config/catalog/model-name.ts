@@ -17,6 +17,15 @@ export function isModelName(name: string): boolean {
   )
 }
 
+/** Whether a name is this one, or one of this pattern (`gpt-*`). */
+export function isNameOf(pattern: string, name: string): boolean {
+  const star = pattern.indexOf('*')
+  if (star === -1) return pattern === name
+  const head = pattern.slice(0, star)
+  const tail = pattern.slice(star + 1)
+  return name.length >= head.length + tail.length && name.startsWith(head) && name.endsWith(tail)
+}
+
 /**
  * OpenRouter's variants and Hugging Face's choices, the same model on other hosts or with a search of the web: one of them
  * makes the last part of a name, itself or another, such a part.
@@ -36,15 +45,20 @@ export function buildLooks(listed: readonly string[]): (name: string) => boolean
   return (name) => looksOf(name).some((look) => looks.has(look))
 }
 
+/** Whether a provider may take a name for one of this pattern. */
+export function looksLikePattern(pattern: string, name: string): boolean {
+  const [head = '', tail = ''] = pattern.split('*')
+  const folded = `${fold(head)}*${fold(tail)}`
+  return isNameOf(folded, fold(name)) || looksOf(name).some((look) => isNameOf(folded, look))
+}
+
 /** A name as a provider may read it that does not tell case, width or blanks apart, without what goes without saying. */
 function lookOf(name: string): string {
-  return name
-    .normalize('NFKC')
-    .toUpperCase()
-    .toLowerCase()
-    .replace(/\s+/gu, '')
-    .replace(/\/+/g, '/')
-    .replace(IMPLIED, '')
+  return fold(name).replace(IMPLIED, '')
+}
+
+function fold(text: string): string {
+  return text.normalize('NFKC').toUpperCase().toLowerCase().replace(/\s+/gu, '').replace(/\/+/g, '/')
 }
 
 /**
