@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { ApiName, Catalog, Model, Provider } from '../../src/config/catalog/catalog.ts'
-import { buildFind } from '../../src/config/catalog/find-model.ts'
+import { buildFind } from '../../src/config/catalog/model-name.ts'
 import type { DialectName } from '../../src/config/endpoints.ts'
 import { anthropicMessages } from '../../src/dialects/anthropic-messages.ts'
 import { DIALECTS } from '../../src/dialects/endpoints.ts'

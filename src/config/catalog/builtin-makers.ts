@@ -1,5 +1,5 @@
 import type { Catalog, Model, PlanStep, Provider } from './catalog.ts'
-import { findVersion, renamed, withoutDate } from './find-model.ts'
+import { findVersion, renamed, withoutDate } from './model-name.ts'
 
 /** Who makes the models of a family of names. */
 interface Family {
