@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { isStillUsable } from './auth/client.ts'
-import { holdWorstCase, refuseUncovered } from './billing/hold.ts'
+import { holdCredits, refuseUncovered } from './billing/hold.ts'
 import type { Settings } from './config/env/settings.ts'
 import { Deadlines } from './deadlines.ts'
 import { streamErrorEvent, writeErrorBody } from './entrance/error-reply.ts'
@@ -24,7 +24,7 @@ export function openShared({ settings, catalog, tokens, keys }: Needs, { provide
     catalog,
     tokens,
     keys,
-    hold: holdWorstCase,
+    hold: holdCredits,
     refuseUncovered,
     errors: { body: writeErrorBody, event: streamErrorEvent },
     upstreams: openUpstreams(settings.connectTimeoutMs, deadlines),

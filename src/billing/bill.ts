@@ -15,7 +15,7 @@ export interface BilledRequest {
   endpoint: Endpoint
   ask: Ask
   hold: Hold
-  tokens: Pick<Accounts, 'markAnswered'>
+  tokens: Pick<Accounts, 'markAnswered' | 'raise'>
   /** Ends the hold. */
   settle(row: UsageRow): Promise<Settlement>
   /** Milliseconds since 1970, and on the monotonic clock, when the request came. */

@@ -3,7 +3,7 @@ import { createGunzip, createInflate } from 'node:zlib'
 import { creditHeaders } from '../billing/bill.ts'
 import type { Price } from '../config/catalog/catalog.ts'
 import type { Usage } from '../dialects/usage.ts'
-import { insufficientQuota, upstreamFailed } from '../errors.ts'
+import { upstreamFailed } from '../errors.ts'
 import { sawEnd } from '../metering/sse.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import type { Step } from '../routing/plan.ts'
@@ -105,9 +105,7 @@ export class StreamAnswer implements Answer {
     if (bytes.length > 0) this.#write(bytes)
     else this.#owner.call.downstream.response.flushHeaders()
     if (!this.#guard.isDue()) return
-    this.#guard.weigh(() =>
-      this.#breakOff(insufficientQuota('Your balance is used up: this answer was cut here'), 429),
-    )
+    this.#guard.weigh((why) => this.#breakOff(why, why.statusCode))
   }
 
   /** The mark is made once, before the first byte leaves. */

@@ -1,5 +1,5 @@
 import type { BilledRequest } from '../billing/bill.ts'
-import type { holdWorstCase, refuseUncovered } from '../billing/hold.ts'
+import type { holdCredits, refuseUncovered } from '../billing/hold.ts'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import type { Deadlines } from '../deadlines.ts'
 import type { Live } from '../live.ts'
@@ -20,7 +20,7 @@ export interface Shared {
   tokens: TokenStore
   keys: IdempotencyStore
   /** Sets the worst case aside, or turns the request away. */
-  hold: typeof holdWorstCase
+  hold: typeof holdCredits
   /** Turns a body away that is still to be read and cannot be paid, however little it is. */
   refuseUncovered: typeof refuseUncovered
   errors: ErrorWriter

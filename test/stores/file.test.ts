@@ -9,6 +9,7 @@ import { accountsContract } from '../contract/accounts.ts'
 import { answerMarksContract } from '../contract/answer-marks.ts'
 import { idempotencyContract } from '../contract/idempotency.ts'
 import { placesContract } from '../contract/places.ts'
+import { raisedHoldsContract } from '../contract/raised-holds.ts'
 import { tokenHistories } from '../contract/token-histories.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
 import { tokensContract } from '../contract/tokens.ts'
@@ -30,6 +31,7 @@ tokensContract('file', open)
 accountsContract('file', open)
 placesContract('file', open)
 answerMarksContract('file', open)
+raisedHoldsContract('file', open)
 tokenHistories('file', open, { runs: 60, steps: 60 })
 idempotencyContract('file', async (test) => {
   const dbDir = await folder(test)

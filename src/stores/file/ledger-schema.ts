@@ -50,6 +50,7 @@ export function addColumns(db: Sqlite, columns: readonly UsageColumn[]): void {
 export function prepareWrites(db: Sqlite, columns: readonly UsageColumn[]) {
   const meta = db.prepare('INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value')
   const mark = db.prepare('INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?, ?, ?)')
+  const rehold = db.prepare('UPDATE holds SET micros = ? WHERE id = ?')
   const unhold = db.prepare('DELETE FROM holds WHERE id = ?')
   const names = columns.map(({ name }) => name)
   const insert = db.prepare(
@@ -62,7 +63,7 @@ export function prepareWrites(db: Sqlite, columns: readonly UsageColumn[]) {
   const charge = db.prepare(
     'INSERT INTO accounts VALUES (?, ?) ON CONFLICT DO UPDATE SET charged_micros = charged_micros + excluded.charged_micros',
   )
-  return { meta, mark, unhold, usage, charge }
+  return { meta, mark, rehold, unhold, usage, charge }
 }
 
 export type Writes = ReturnType<typeof prepareWrites>

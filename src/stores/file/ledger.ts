@@ -4,6 +4,7 @@ import {
   checkMicros,
   type Hold,
   type HoldRequest,
+  holdOver,
   type Settlement,
 } from '../contracts/accounts.ts'
 import type { UsageRow } from '../contracts/usage-columns.ts'
@@ -120,6 +121,24 @@ export class Ledger {
     return { id, tokenId, micros: granted, balanceMicros: this.#balances.balanceMicros(tokenId) }
   }
 
+  /** As with `hold` memory decides; what is written of a marked hold is for who reads the books meanwhile. */
+  async raise(holdId: number, micros: number, leastMicros = micros): Promise<Hold | undefined> {
+    checkMicros('micros', micros)
+    checkMicros('leastMicros', leastMicros)
+    if (!this.isReady()) throw storeUnavailable('The balance cannot be written just now: try again')
+    const hold = this.#open.get(holdId)
+    if (hold === undefined) throw holdOver()
+    const { tokenId } = hold
+    if (micros > hold.micros) {
+      const least = Math.min(micros, leastMicros) - hold.micros
+      const granted = this.#balances.raise(tokenId, micros - hold.micros, least)
+      if (granted === undefined) return undefined
+      hold.micros += granted
+      if (hold.isMarked) this.#rewrite(holdId, hold)
+    }
+    return { id: holdId, tokenId, micros: hold.micros, balanceMicros: this.#balances.balanceMicros(tokenId) }
+  }
+
   markAnswered(holdId: number, leastMicros: number, row: UsageRow): void {
     checkMicros('leastMicros', leastMicros)
     const hold = this.#open.get(holdId)
@@ -172,6 +191,16 @@ export class Ledger {
       done: () => resolve(settlement),
       drop: reject,
     }
+  }
+
+  #rewrite(holdId: number, hold: OpenHold): void {
+    this.#commits.add({
+      apply: () => {
+        if (this.#open.has(holdId)) this.#writes.rehold.run(hold.micros, holdId)
+      },
+      done: () => undefined,
+      drop: () => undefined,
+    })
   }
 
   get isClosed(): boolean {

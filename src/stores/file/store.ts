@@ -88,6 +88,7 @@ function buildStore({ registry, ledger, lock }: Parts): TokenStore {
     ...createPlaces(),
     credits: async (tokenId) => creditsOf(ledger, tokenId),
     hold: (ask) => ledger.hold(ask),
+    raise: (holdId, micros, leastMicros) => ledger.raise(holdId, micros, leastMicros),
     markAnswered: (holdId, leastMicros, row) => ledger.markAnswered(holdId, leastMicros, row),
     settle: (holdId, row) => ledger.settle(holdId, row),
     isReady: () => ledger.isReady() && registry.isWhole(),

@@ -153,6 +153,7 @@ function buildStore({ context, holds, replica, places, carrier, closeRest }: Par
       return found
     },
     hold: (ask) => holds.hold(ask),
+    raise: (holdId, micros, leastMicros) => holds.raise(holdId, micros, leastMicros),
     markAnswered: (holdId, leastMicros, row) => holds.markAnswered(holdId, leastMicros, row),
     settle: async (holdId, row) => {
       checkMicros('costMicros', row.costMicros)
