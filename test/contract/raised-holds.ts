@@ -104,6 +104,15 @@ export function raisedHoldsContract(name: string, open: (test: Owner) => Promise
     })
   })
 
+  t.test(`${name}: no hold is raised in a store that is closed`, async (test) => {
+    const { store, reopen } = await open(test)
+    const { id } = await store.mint(newToken(1000))
+    const hold = await store.hold(ask(id, 100))
+    const after = await reopen()
+    await test.rejects(store.raise(hold?.id ?? 0, 200), { code: 'store_unavailable', statusCode: 503 })
+    test.match(await after.credits(id), { balanceMicros: 1000, heldMicros: 0, chargedMicros: 0 })
+  })
+
   t.test(`${name}: amounts that are no whole micro-credits raise nothing`, async (test) => {
     const { store } = await open(test)
     const { id } = await store.mint(newToken(100))
