@@ -1,11 +1,10 @@
 import type { FastifyInstance } from 'fastify'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { collectBody, findTypeMistake, type JsonLimits } from '../request/body.ts'
+import { collectCodedBody, refuseCoding } from '../request/coded-body.ts'
 import type { Shared } from './paid-call.ts'
 import { MAX_UPLOAD_BYTES, refuseUnpaid } from './read-ask.ts'
 import { serve } from './serve.ts'
-
-const MAX_JSON_BYTES = 10 * 1024 * 1024
 
 export interface PaidOptions {
   endpoints: readonly Endpoint[]
@@ -20,9 +19,12 @@ export async function paidRoutes(app: FastifyInstance, { endpoints, shared }: Pa
   app.addContentTypeParser('application/json', (request, payload, done) => {
     const mistake = findTypeMistake(request.headers['content-type'])
     if (mistake) done(mistake)
-    else collectBody(request, payload, limits, done)
+    else if (request.headers['content-encoding'] === undefined) collectBody(request, payload, limits, done)
+    else collectCodedBody(request, payload, limits, done)
   })
-  app.addContentTypeParser('multipart/form-data', (_request, payload, done) => done(null, payload))
+  app.addContentTypeParser('multipart/form-data', (request, payload, done) =>
+    done(refuseCoding(request.headers['content-encoding']) ?? null, payload),
+  )
   for (const endpoint of endpoints) {
     const config = { paid: endpoint }
     app.post(endpoint.path, { bodyLimit: MAX_UPLOAD_BYTES, config }, (request, reply) =>
@@ -39,7 +41,7 @@ declare module 'fastify' {
 
 function jsonLimits(shared: Shared): JsonLimits {
   return {
-    maxBytes: MAX_JSON_BYTES,
+    maxBytes: shared.maxJsonBytes,
     timeoutMs: shared.bodyTimeoutMs,
     deadlines: shared.deadlines,
     memory: shared.memory,
