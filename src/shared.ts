@@ -34,6 +34,8 @@ export function openShared(
     deadlines,
     live: createLive(),
     timeouts: settings,
+    // Nobody gets more than half of all: a body beyond that would wait for room that never comes.
+    maxJsonBytes: Math.min(settings.maxJsonBytes, Math.floor(settings.bodyMemoryBytes / 2)),
     bodyTimeoutMs: settings.bodyTimeoutMs,
     memory: new SharedBytes(settings.bodyMemoryBytes),
     spool: openSpoolRoom(settings.spoolBytes),

@@ -8,7 +8,6 @@ import {
   gatewayRestarting,
   headersTooLarge,
   invalidRequest,
-  unsupportedMedia,
 } from '../errors.ts'
 
 const SAFE_ID = /^[A-Za-z0-9._:-]{1,128}$/
@@ -184,9 +183,6 @@ export function checkRequest(
   const coding = headers['transfer-encoding']
   if (coding !== undefined && coding.toLowerCase() !== 'chunked')
     return invalidRequest('Send the body with "Transfer-Encoding: chunked" alone, or with "Content-Length".')
-  const encoding = headers['content-encoding']
-  if (encoding !== undefined && encoding.toLowerCase() !== 'identity')
-    return unsupportedMedia('Send the body uncompressed, without "Content-Encoding".')
   return checkUrl(url)
 }
 

@@ -27,6 +27,8 @@ export interface Shared {
   upstreams: Upstreams
   deadlines: Deadlines
   timeouts: UpstreamTimeouts
+  /** The longest JSON body, decoded. */
+  maxJsonBytes: number
   /** How long a JSON body may take to arrive, and an upload may pause. */
   bodyTimeoutMs: number
   /** The bytes of all bodies that are here; `spool` has those of all uploads that lie on disk. */

@@ -12,7 +12,6 @@ import type { Shared } from './paid-call.ts'
 
 /** The longest upload. */
 export const MAX_UPLOAD_BYTES = 300 * 1024 * 1024
-const MAX_JSON_BYTES = 10 * 1024 * 1024
 /** Two forms of one content may differ by so much: clients choose a boundary anew. */
 const FRAMING_BYTES = 16 * 1024
 
@@ -32,7 +31,7 @@ export function readAsk(request: FastifyRequest, endpoint: Endpoint, shared: Sha
 /** Of JSON bodies, which are here before anything is asked of them. */
 export function jsonLimits(shared: Shared): JsonLimits {
   return {
-    maxBytes: MAX_JSON_BYTES,
+    maxBytes: shared.maxJsonBytes,
     timeoutMs: shared.bodyTimeoutMs,
     deadlines: shared.deadlines,
     memory: shared.memory,

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import type { Ask } from '../request/ask.ts'
 import { collectBody, findTypeMistake } from '../request/body.ts'
+import { collectCodedBody, refuseCoding } from '../request/coded-body.ts'
 import { planSteps } from '../routing/plan.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
 import type { UsageRow } from '../stores/contracts/usage-columns.ts'
@@ -76,9 +77,12 @@ export async function paidRoutes(app: FastifyInstance, { endpoints, shared }: Pa
   app.addContentTypeParser('application/json', (request, payload, done) => {
     const mistake = findTypeMistake(request.headers['content-type'])
     if (mistake) done(mistake)
-    else collectBody(request, payload, limits, done)
+    else if (request.headers['content-encoding'] === undefined) collectBody(request, payload, limits, done)
+    else collectCodedBody(request, payload, limits, done)
   })
-  app.addContentTypeParser('multipart/form-data', (_request, payload, done) => done(null, payload))
+  app.addContentTypeParser('multipart/form-data', (request, payload, done) =>
+    done(refuseCoding(request.headers['content-encoding']) ?? null, payload),
+  )
   for (const endpoint of endpoints) {
     const config = { paid: endpoint }
     app.post(endpoint.path, { bodyLimit: MAX_UPLOAD_BYTES, config }, (request, reply) =>

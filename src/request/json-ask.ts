@@ -11,6 +11,8 @@ import { JsonFields, JsonReading } from './json-fields.ts'
 
 /** One request's answers multiply its price: more than this is a mistake. */
 const MAX_CHOICES = 128
+/** The other one is 0. */
+const NO_LIMIT = -1
 /** Bodies up to here are rewritten by copying: it costs less than sending several pieces. */
 const SMALL_BYTES = 64 * 1024
 
@@ -152,11 +154,15 @@ function lettersOf(text: string): number {
   return letters
 }
 
-/** The largest of those that the client named. */
+/**
+ * The largest of those that the client named; 0 and -1 are how some clients write that there is none, and then there is
+ * none, whatever the others say.
+ */
 function readOutputLimit(fields: JsonFields, { outputLimitFields }: Dialect): number | undefined {
   let most: number | undefined
   for (const name of outputLimitFields) {
-    const limit = fields.count(name)
+    const limit = fields.value(name) === NO_LIMIT ? 0 : fields.count(name)
+    if (limit === 0) return undefined
     if (limit !== undefined && (most === undefined || limit > most)) most = limit
   }
   return most

@@ -65,8 +65,11 @@ function buildUpward(
   { key, dialect }: PassthroughRoute,
 ): Record<string, string> {
   const headers = headerRecord(upstreamHeaders(client, { key }, dialect))
-  const length = client['content-length']
-  if (length !== undefined) headers['content-length'] = length
+  // Nobody reads the body here: it passes in whatever coding it came in.
+  for (const name of ['content-length', 'content-encoding']) {
+    const value = client[name]
+    if (typeof value === 'string') headers[name] = value
+  }
   return headers
 }
 
