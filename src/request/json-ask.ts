@@ -85,6 +85,7 @@ function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks } }:
     images: dialect.countsImages ? choices : 0,
     characters: dialect.countsCharacters ? lettersOf(fields.text('input')) : 0,
     seconds: 0,
+    isStream: stream,
     wantsUsage,
     mustAskForUsage,
     text: () => view,

@@ -76,6 +76,7 @@ function buildAsk(
     images,
     characters: 0,
     seconds: endpoint.dialect.countsSeconds ? Math.ceil(bytes / MIN_AUDIO_BYTES_PER_SECOND) : 0,
+    isStream: false,
     wantsUsage: false,
     mustAskForUsage: false,
     content,
