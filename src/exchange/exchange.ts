@@ -181,8 +181,12 @@ export class Exchange implements CallListener, AnswerOwner {
     const { provider } = step
     const headers = upstreamHeaders(request.headers, provider, step.dialect)
     const path = provider.basePath + endpoint.path + upstreamQuery(request.url)
-    const { firstByteTimeoutMs, idleTimeoutMs } = timeouts
-    const call = { path, headers, body, firstByteTimeoutMs, idleTimeoutMs }
+    const own = step.timeouts
+    this.#total.reach(own?.totalMs ?? timeouts.totalTimeoutMs)
+    const firstByteMs = own?.firstByteMs ?? timeouts.firstByteTimeoutMs
+    const answerTimeoutMs = ask.isStream ? firstByteMs : (own?.answerMs ?? timeouts.answerTimeoutMs)
+    const idleTimeoutMs = ask.isStream ? (own?.idleMs ?? timeouts.idleTimeoutMs) : undefined
+    const call = { path, headers, body, answerTimeoutMs, idleTimeoutMs }
     this.#attempt = upstreams.ask(provider.origin, call, this)
   }
 

@@ -87,7 +87,7 @@ function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks } }:
     images: dialect.countsImages ? choices : 0,
     characters: dialect.countsCharacters ? lettersOf(fields.text('input')) : 0,
     seconds: 0,
-    isStream: stream && dialect.answersInText && !dialect.countsSeconds,
+    isStream: stream,
     // OpenRouter's clients ask in its own words, which others do not know.
     wantsUsage: hasAsked || fields.value('usage.include') === true,
     mustAskForUsage,

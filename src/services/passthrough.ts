@@ -122,7 +122,8 @@ async function openVerifyingAgent(timeouts: UpstreamTimeouts) {
     keepAliveTimeout: KEEP_ALIVE_MS,
     pipelining: 1,
     maxHeaderSize: MAX_HEAD_BYTES,
-    headersTimeout: timeouts.firstByteTimeoutMs,
+    // Whether it is a stream is not known here.
+    headersTimeout: Math.max(timeouts.answerTimeoutMs, timeouts.firstByteTimeoutMs),
     bodyTimeout: timeouts.idleTimeoutMs,
   })
 }
