@@ -15,15 +15,18 @@ import { createTurns } from './turns.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
 import { OpenSockets } from './websocket/open-sockets.ts'
 
-type Needs = Pick<Shared, 'catalog' | 'tokens' | 'keys'> & { settings: Settings }
+type Needs = Pick<Shared, 'catalog' | 'tokens' | 'idempotency'> & { settings: Settings }
 
 /** What all paid requests of this app share; `app.ts` closes it. */
-export function openShared({ settings, catalog, tokens, keys }: Needs, { providerFailed }: Metrics): Shared {
+export function openShared(
+  { settings, catalog, tokens, idempotency }: Needs,
+  { providerFailed }: Metrics,
+): Shared {
   const deadlines = new Deadlines()
   return {
     catalog,
     tokens,
-    keys,
+    idempotency,
     hold: holdCredits,
     refuseUncovered,
     errors: { body: writeErrorBody, event: streamErrorEvent },
@@ -37,7 +40,7 @@ export function openShared({ settings, catalog, tokens, keys }: Needs, { provide
     health: createProviderHealth(),
     missingModels: createProviderHealth(),
     budget: createRetryBudget(),
-    now: () => performance.now(),
+    now: performance.now.bind(performance),
     wallMs: Date.now,
     turns: createTurns(),
     providerFailed,

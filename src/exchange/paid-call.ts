@@ -18,7 +18,7 @@ import type { Downstream, ErrorWriter } from './downstream.ts'
 export interface Shared {
   catalog(): Catalog
   tokens: TokenStore
-  keys: IdempotencyStore
+  idempotency: IdempotencyStore
   /** Sets the worst case aside, or turns the request away. */
   hold: typeof holdCredits
   /** Turns a body away that is still to be read and cannot be paid, however little it is. */

@@ -3,10 +3,10 @@ import type { Endpoint } from '../dialects/endpoints.ts'
 import { bodyTooSlow, unsupportedMedia } from '../errors.ts'
 import { type Ask, leastFacts } from '../request/ask.ts'
 import { isChunks, type JsonLimits } from '../request/body.ts'
+import { checkQuery } from '../request/guarded-fields.ts'
 import { type LongReading, readJsonAsk, wholeOf } from '../request/json-ask.ts'
 import { readMultipartAsk } from '../request/multipart-ask.ts'
 import type { UploadLimits } from '../request/multipart-upload.ts'
-import { checkQuery } from '../request/one-reading.ts'
 import { planSteps, pricesOf } from '../routing/plan.ts'
 import type { Shared } from './paid-call.ts'
 
@@ -19,7 +19,7 @@ const FRAMING_BYTES = 16 * 1024
 /** What is asked, of a body that is here or of an upload that still comes. */
 export function readAsk(request: FastifyRequest, endpoint: Endpoint, shared: Shared): Ask | Promise<Ask> {
   const { body } = request
-  checkQuery(request.url)
+  if (request.url.includes('?')) checkQuery(request.url)
   if (isChunks(body)) {
     if (endpoint.takes !== 'multipart')
       return readJsonAsk(endpoint, wholeOf(body), longReading(request, endpoint, shared))
@@ -96,10 +96,10 @@ export async function refuseUnpaid(
 async function isKeyKnown(
   { headers, token }: FastifyRequest,
   bodyBytes: number,
-  { keys, wallMs }: Shared,
+  { idempotency, wallMs }: Shared,
 ): Promise<boolean> {
   const key = headers['idempotency-key']
   if (typeof key !== 'string') return false
   // A store that cannot be asked refuses the claim itself, in words of its own.
-  return keys.isKnown({ tokenId: token.id, key, at: wallMs(), bodyBytes }).catch(() => true)
+  return idempotency.isKnown({ tokenId: token.id, key, at: wallMs(), bodyBytes }).catch(() => true)
 }

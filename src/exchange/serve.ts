@@ -1,8 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import type { Ask } from '../request/ask.ts'
-import { collectBody } from '../request/body.ts'
-import { findTypeMistake } from '../request/one-reading.ts'
+import { collectBody, findTypeMistake } from '../request/body.ts'
 import { planSteps } from '../routing/plan.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
 import type { UsageRow } from '../stores/contracts/usage-columns.ts'
@@ -29,7 +28,7 @@ export async function serve(
     ask = reading instanceof Promise ? await reading : reading
     request.line.model = ask.model
     if (request.headers['idempotency-key'] !== undefined)
-      key = await claimKey(shared.keys, { request, endpoint, ask, at }) // was it asked before
+      key = await claimKey(shared.idempotency, { request, endpoint, ask, at }) // was it asked before
     if (key?.again) {
       letGo(request, ask)
       const { idleTimeoutMs } = shared.timeouts

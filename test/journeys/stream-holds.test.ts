@@ -1,10 +1,12 @@
+import { once } from 'node:events'
+import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
 import { chat, chatStream, messageStream } from '../support/answers.ts'
 import { bearer, credits, openStream, post } from '../support/client.ts'
 import { mintToken } from '../support/gateway.ts'
 import { startJourney, waitUntil } from '../support/journey.ts'
-import { chatEvents, SOME_COUNTS } from '../support/openai-wire.ts'
-import { controlled } from '../support/stream-behaviours.ts'
+import { SOME_COUNTS } from '../support/openai-wire.ts'
+import { type Controlled, controlled } from '../support/stream-behaviours.ts'
 
 const CHAT = '/v1/chat/completions'
 const STEP = 2048
@@ -97,28 +99,25 @@ t.test('ten streams at once of 2,500 tokens each share 40,000 credits', async (t
 
 t.test('streams share a balance to its last credit, and none crosses it', async (test) => {
   const token = await mintToken(test, gateway, { credits: 15_000 })
-  const count = 6
-  const events = chatEvents({
-    model: 'x',
-    words: words(9000),
-    usageAt: 'separate',
-    usage: tokensOf(9000),
-    usageNull: false,
-    done: true,
-  })
-  const all = Array.from({ length: count }, () => controlled())
+  const all = Array.from({ length: 6 }, () => controlled())
   one.queue(...all)
-  const reads = all.map(() => stream(token, { model: 'x', ...hello }))
-  for (const provider of all) await provider.opened
-  for (let at = 0; at < events.length; at += 50) {
-    const text = events.slice(at, at + 50).join('')
-    await Promise.all(all.map((provider) => provider.write(text).catch(() => undefined)))
-    await new Promise((resolve) => setImmediate(resolve))
+  const seen = all.map(() => stream(token, { model: 'x', ...hello }))
+  const some = words(50).map(
+    (content) => `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content } }] })}\n\n`,
+  )
+  const writeOn = async ({ opened, write }: Controlled) => {
+    const { res } = await opened
+    for (let done = 0; done < 20_000 && !res.destroyed; done += some.length) {
+      await Promise.race([write(some.join('')), once(res, 'close')])
+      await wait(1)
+    }
+    res.end()
   }
-  await Promise.all(all.map((provider) => provider.end().catch(() => undefined)))
-  const seen = await Promise.all(reads)
-  test.ok(seen.every(({ status }) => status === 200))
-  test.ok(seen.some(({ text }) => /"code":"insufficient_quota"/.test(text)))
+  await Promise.all(all.map(writeOn))
+  for (const { status, text } of await Promise.all(seen)) {
+    test.equal(status, 200)
+    test.match(text, /"code":"insufficient_quota"/)
+  }
   test.same(await settled(token), { credited: 15_000, balance: 0, held: 0, charged: 15_000 })
 })
 
