@@ -52,23 +52,20 @@ export class PlainAnswer implements Answer {
       this.#startPassing()
   }
 
-  ended(): void {
+  ended(): Promise<void> {
     this.#pressure.end()
     const [first] = this.#held
     const whole = this.#held.length === 1 && first ? first : Buffer.concat(this.#held)
-    this.#finish(this.#meter ? undefined : whole).catch(() => {
-      this.#owner.call.downstream.cut()
-      this.#owner.over()
-    })
+    return this.#finish(this.#meter ? undefined : whole)
   }
 
-  died(error: Error): void {
+  died(error: Error, status: number): Promise<void> {
     this.#owner.call.downstream.fail(error, {})
-    this.#abandon(502)
+    return this.#abandon(status)
   }
 
-  left(): void {
-    this.#abandon(499)
+  left(): Promise<void> {
+    return this.#abandon(499)
   }
 
   drop(): void {
@@ -102,7 +99,6 @@ export class PlainAnswer implements Answer {
     downstream.end(body)
     // The log line and the drain wait for the bill, whatever the client had patience for.
     if (!settlement) await settling
-    this.#owner.over()
   }
 
   #usageOf(body: Buffer | undefined): Usage | Promise<Usage> {
@@ -113,18 +109,11 @@ export class PlainAnswer implements Answer {
     return completeUsage(call, this.#price, { reported, answer: plain })
   }
 
-  #abandon(status: number): void {
+  async #abandon(status: number): Promise<void> {
     const { bill, call } = this.#owner
     this.#pressure.end()
-    const settle = async (): Promise<void> => {
-      await bill.settle(
-        status,
-        this.#costs ? await completeUsage(call, this.#price, NOTHING_SEEN) : undefined,
-      )
-    }
-    settle()
-      .catch(() => call.downstream.cut())
-      .finally(() => this.#owner.over())
+    const usage = this.#costs ? await completeUsage(call, this.#price, NOTHING_SEEN) : undefined
+    await bill.settle(status, usage)
   }
 }
 
