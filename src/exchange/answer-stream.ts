@@ -42,7 +42,9 @@ export class StreamAnswer implements Answer {
     this.#meter = createStreamMeter(endpoint.dialect)
     this.#decoder = openDecoder(head.headers['content-encoding'], (plain) => this.#meter.push(plain))
     this.#filter =
-      ask.mustAskForUsage && step.provider.usageOption && !this.#decoder ? createUsageFilter() : undefined
+      ask.mustAskForUsage && !ask.wantsUsage && step.provider.usageOption && !this.#decoder
+        ? createUsageFilter()
+        : undefined
     this.#guard = new HoldGuard(owner.call, price, this.#meter)
     this.#schedule()
   }

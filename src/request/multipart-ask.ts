@@ -62,7 +62,14 @@ function readModel(
   boundary: string,
 ): Model | undefined {
   if (named || usualModel === undefined)
-    return named && { value: named.value ?? '', start: named.start, end: named.end, write: (name) => Buffer.from(name) }
+    return (
+      named && {
+        value: named.value ?? '',
+        start: named.start,
+        end: named.end,
+        write: (name) => Buffer.from(name),
+      }
+    )
   const head = `--${boundary}\r\nContent-Disposition: form-data; name="model"\r\n\r\n`
   return { value: usualModel, start: 0, end: 0, write: (name) => Buffer.from(`${head}${name}\r\n`) }
 }
