@@ -34,7 +34,7 @@ export function upstreamHeaders(
   return headers
 }
 
-/** The client's query as it was sent, its "?" included: no credential is in it (`entrance/guard.ts`). */
+/** The client's query as it was sent, its "?" included: no credential is in it (`entrance/arrival.ts`). */
 export function upstreamQuery(url: string): string {
   return /\?[^#]*/.exec(url)?.[0] ?? ''
 }

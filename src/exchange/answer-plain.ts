@@ -8,7 +8,8 @@ import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts
 import { lacksTokens, readUsage, usualSeconds, withSeconds } from '../metering/usage.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
-import { type Answer, type AnswerHead, type AnswerOwner, Pressure } from './answer.ts'
+import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
+import type { Pressure } from './downstream.ts'
 import type { PaidCall } from './paid-call.ts'
 
 /** An answer up to this size is held back until it is paid, so that its price stands in its headers. */
@@ -35,7 +36,7 @@ export class PlainAnswer implements Answer {
     this.#owner = owner
     this.#head = head
     this.#price = model.price
-    this.#pressure = new Pressure(owner)
+    this.#pressure = owner.openPressure()
     this.#costs = head.status < 300
     this.#isJson = String(head.headers['content-type'] ?? '').includes('json')
     // A transcript's text is needed whole: it may have to be counted.

@@ -7,7 +7,8 @@ import { upstreamFailed } from '../errors.ts'
 import { sawEnd } from '../metering/sse.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import type { Step } from '../routing/plan.ts'
-import { type Answer, type AnswerHead, type AnswerOwner, Pressure } from './answer.ts'
+import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
+import type { Pressure } from './downstream.ts'
 import { HoldGuard } from './hold-guard.ts'
 import { usageOfStream } from './stream-usage.ts'
 import { createUsageFilter, endsEvent, type UsageFilter } from './usage-filter.ts'
@@ -38,7 +39,7 @@ export class StreamAnswer implements Answer {
     this.#owner = owner
     this.#head = head
     this.#price = price
-    this.#pressure = new Pressure(owner)
+    this.#pressure = owner.openPressure()
     this.#meter = createStreamMeter(endpoint.dialect)
     this.#decoder = openDecoder(head.headers['content-encoding'], (plain) => this.#meter.push(plain))
     this.#filter =

@@ -1,6 +1,7 @@
 import type { Bill } from '../billing/bill.ts'
 import type { AnswerHeaders } from '../upstream/response.ts'
 import type { Attempt } from '../upstream/upstreams.ts'
+import type { Pressure } from './downstream.ts'
 import type { PaidCall, Shared } from './paid-call.ts'
 
 /** One provider's answer on its way to the client. */
@@ -27,34 +28,7 @@ export interface AnswerOwner {
   readonly shared: Shared
   readonly bill: Bill
   attempt(): Attempt | undefined
+  openPressure(): Pressure
   /** To be called when nothing more will happen. */
   over(): void
-}
-
-/** Back-pressure from a slow reader to its provider. */
-export class Pressure {
-  readonly #owner: AnswerOwner
-  #stall: NodeJS.Timeout | undefined
-
-  constructor(owner: AnswerOwner) {
-    this.#owner = owner
-  }
-
-  /** The client's buffer is full: the provider waits until it has drained; a reader that stalls for good is cut. */
-  hold(): void {
-    if (this.#stall) return
-    const { downstream } = this.#owner.call
-    const { idleTimeoutMs } = this.#owner.shared.timeouts
-    this.#owner.attempt()?.pause()
-    this.#stall = setTimeout(() => downstream.response.destroy(), idleTimeoutMs)
-    downstream.response.once('drain', () => {
-      this.end()
-      this.#owner.attempt()?.resume()
-    })
-  }
-
-  end(): void {
-    clearTimeout(this.#stall)
-    this.#stall = undefined
-  }
 }

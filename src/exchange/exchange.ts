@@ -1,5 +1,4 @@
-import { Bill, creditHeaders } from '../billing/bill.ts'
-import { Billed } from '../billing/billed.ts'
+import { Bill, Billed, creditHeaders } from '../billing/bill.ts'
 import type { Deadline } from '../deadlines.ts'
 import { upstreamHeaders, upstreamQuery } from '../dialects/headers.ts'
 import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
@@ -20,6 +19,7 @@ import type { Attempt } from '../upstream/upstreams.ts'
 import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
 import { PlainAnswer } from './answer-plain.ts'
 import { StreamAnswer } from './answer-stream.ts'
+import { Pressure } from './downstream.ts'
 import type { PaidCall, Shared } from './paid-call.ts'
 
 /**
@@ -58,7 +58,10 @@ export class Exchange implements CallListener, AnswerOwner {
     this.call = call
     this.shared = shared
     this.bill = new Bill(call)
-    this.#walk = new PlanWalk(call.steps, call.endpoint.path, shared)
+    this.#walk = new PlanWalk(
+      { steps: call.steps, endpoint: call.endpoint.path, token: call.token.id },
+      shared,
+    )
     this.#patience = shared.deadlines.open(() => this.#begin())
     this.#total = shared.deadlines.open(() => this.#runOut())
     this.#total.start(shared.timeouts.totalTimeoutMs)
@@ -68,6 +71,10 @@ export class Exchange implements CallListener, AnswerOwner {
 
   attempt(): Attempt | undefined {
     return this.#attempt
+  }
+
+  openPressure(): Pressure {
+    return new Pressure(this.call.downstream, this.#attempt, this.shared.timeouts.idleTimeoutMs)
   }
 
   start(): void {
@@ -164,7 +171,8 @@ export class Exchange implements CallListener, AnswerOwner {
     const { upstreams, timeouts } = this.shared
     const step = this.#walk.next()
     const body = step && ask.bodyFor(step.upstreamModel, ask.mustAskForUsage && step.provider.usageOption)
-    if (!body || !this.#walk.mayAsk(step)) return this.#refuse(this.#walk.verdict(ask.model))
+    if (!body) return this.#refuse(this.#walk.verdict(ask.model))
+    this.#walk.asking(step)
     this.#state = 'asking'
     this.bill.beginAttempt(step)
     this.#answer?.drop()

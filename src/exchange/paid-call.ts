@@ -5,7 +5,7 @@ import type { Deadlines } from '../deadlines.ts'
 import type { Live } from '../live.ts'
 import type { SharedBytes } from '../request/shared-bytes.ts'
 import type { SpoolRoom } from '../request/spool.ts'
-import type { ProviderHealth, RetryBudget } from '../routing/health.ts'
+import type { ProviderHealth } from '../routing/health.ts'
 import type { Step } from '../routing/plan.ts'
 import type { IdempotencyStore } from '../stores/contracts/idempotency.ts'
 import type { TokenStore } from '../stores/contracts/token-store.ts'
@@ -18,7 +18,7 @@ import type { Downstream, ErrorWriter } from './downstream.ts'
 export interface Shared {
   catalog(): Catalog
   tokens: TokenStore
-  keys: IdempotencyStore
+  idempotency: IdempotencyStore
   /** Sets the worst case aside, or turns the request away. */
   hold: typeof holdCredits
   /** Turns a body away that is still to be read and cannot be paid, however little it is. */
@@ -35,7 +35,6 @@ export interface Shared {
   health: ProviderHealth
   /** Which models a provider does not know, by provider, model and endpoint. */
   missingModels: ProviderHealth
-  budget: RetryBudget
   /** The clock that nobody sets: for rests. */
   now(): number
   /** Milliseconds since 1970. */

@@ -1,6 +1,7 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import type { Ask } from '../request/ask.ts'
+import { collectBody, findTypeMistake } from '../request/body.ts'
 import { planSteps } from '../routing/plan.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
 import type { UsageRow } from '../stores/contracts/usage-columns.ts'
@@ -8,7 +9,7 @@ import { ClientDownstream } from './downstream.ts'
 import { Exchange } from './exchange.ts'
 import { claimKey, type KeyedExchange, sendAgain } from './idempotent.ts'
 import type { Shared } from './paid-call.ts'
-import { readAsk } from './read-ask.ts'
+import { jsonLimits, MAX_UPLOAD_BYTES, readAsk } from './read-ask.ts'
 
 /** The second map: what happens to one paid request, in this order. Whatever refuses it frees its key and its body. */
 export async function serve(
@@ -27,7 +28,7 @@ export async function serve(
     ask = reading instanceof Promise ? await reading : reading
     request.line.model = ask.model
     if (request.headers['idempotency-key'] !== undefined)
-      key = await claimKey(shared.keys, { request, endpoint, ask, at }) // was it asked before
+      key = await claimKey(shared.idempotency, { request, endpoint, ask, at }) // was it asked before
     if (key?.again) {
       letGo(request, ask)
       const { idleTimeoutMs } = shared.timeouts
@@ -53,13 +54,41 @@ export async function serve(
 
 function plan({ token }: FastifyRequest, ask: Ask, { dialect }: Endpoint, shared: Shared) {
   const { model, besides } = ask
-  const steps = planSteps({ catalog: shared.catalog(), model, besides, allowed: token.models, dialect })
-  shared.budget.earn()
-  return steps
+  return planSteps({ catalog: shared.catalog(), model, besides, allowed: token.models, dialect })
 }
 
 /** What is kept of the body is needed no more. Of a request that is served, its exchange does this at its end. */
 function letGo({ bodyLease }: FastifyRequest, ask: Ask | undefined): void {
   ask?.discard()
   bodyLease?.release()
+}
+
+export interface PaidOptions {
+  endpoints: readonly Endpoint[]
+  shared: Shared
+}
+
+/** The endpoints that cost: body in, plan, hold, and then the exchange with the providers. */
+export async function paidRoutes(app: FastifyInstance, { endpoints, shared }: PaidOptions): Promise<void> {
+  app.removeAllContentTypeParsers()
+  app.decorateRequest('bodyLease')
+  const limits = jsonLimits(shared)
+  app.addContentTypeParser('application/json', (request, payload, done) => {
+    const mistake = findTypeMistake(request.headers['content-type'])
+    if (mistake) done(mistake)
+    else collectBody(request, payload, limits, done)
+  })
+  app.addContentTypeParser('multipart/form-data', (_request, payload, done) => done(null, payload))
+  for (const endpoint of endpoints) {
+    const config = { paid: endpoint }
+    app.post(endpoint.path, { bodyLimit: MAX_UPLOAD_BYTES, config }, (request, reply) =>
+      serve(request, reply, endpoint, shared),
+    )
+  }
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    paid?: Endpoint
+  }
 }

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import type { Deadline, Deadlines } from '../deadlines.ts'
-import { bodyTooSlow, GatewayError, gatewayBusy, requestTooLarge } from '../errors.ts'
+import { bodyTooSlow, GatewayError, gatewayBusy, invalidJson, requestTooLarge } from '../errors.ts'
 import { GatheredBytes } from './gathered-bytes.ts'
 import type { Lease, SharedBytes } from './shared-bytes.ts'
 
@@ -234,4 +234,40 @@ export function noMemory() {
   return gatewayBusy(
     'Too many large bodies are on their way right now; send this one again in a moment, or one at a time',
   )
+}
+
+/** The charsets in which every reader sees what is checked here. */
+const CHARSET = /^(?:utf-?8|us-ascii)$/i
+
+export function isUtf8Name(charset: string): boolean {
+  return CHARSET.test(charset)
+}
+
+/** What follows the media type; one `;` more at the end is common. */
+const PARAMETERS = /^(?:[ \t]*;[ \t]*[\w!#$%&'*+.^`|~-]+=(?:[^\s;,"\\]+|"[^"\\]*"))*[ \t]*;?[ \t]*$/
+const PARAMETER = /;[ \t]*([^=]+)=(?:"([^"]*)"|([^\s;]+))/g
+
+/**
+ * Why a JSON body of this content type is refused: a reader could take its bytes for other letters than UTF-8 has them
+ * for, by another charset, a second one, or words that readers split in different ways.
+ */
+export function findTypeMistake(contentType: string | undefined): GatewayError | undefined {
+  // Nearly every request.
+  if (contentType === 'application/json' || contentType === undefined || isPlainType(contentType))
+    return undefined
+  return invalidJson('Send JSON as "content-type: application/json" in UTF-8, without another charset')
+}
+
+/** Whether a content type names no charset but UTF-8, in words that all readers split alike. */
+export function isPlainType(contentType: string): boolean {
+  const start = contentType.indexOf(';')
+  if (start === -1) return !contentType.includes(',')
+  const parameters = contentType.slice(start)
+  if (contentType.slice(0, start).includes(',') || !PARAMETERS.test(parameters)) return false
+  const charsets = [...parameters.matchAll(PARAMETER)].filter(([, name = '']) => /^charset/i.test(name))
+  const [charset] = charsets
+  if (!charset) return !/charset/i.test(parameters)
+  const [, name = '', quoted, bare = ''] = charset
+  const isAlone = charsets.length === 1 && parameters.match(/charset/gi)?.length === 1
+  return isAlone && /^charset$/i.test(name) && isUtf8Name(quoted ?? bare)
 }

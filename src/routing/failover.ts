@@ -1,4 +1,11 @@
-import { type GatewayError, gatewayBusy, modelNotFound, upstreamFailed, upstreamTimeout } from '../errors.ts'
+import {
+  type GatewayError,
+  gatewayBusy,
+  modelNotFound,
+  rateLimited,
+  upstreamFailed,
+  upstreamTimeout,
+} from '../errors.ts'
 
 /** Why one attempt came to nothing. */
 export interface Failure {
@@ -121,6 +128,11 @@ export function judgeFailures(model: string, { failures, restsMs, neverAsked }: 
     return modelNotFound(text, { param: 'model' })
   }
   if (last && failures.every(({ kind }) => kind === 'own')) return ownFault(last)
+  if (last?.status === 429 && last.retryAfterMs) {
+    const saidMs = failures.map(({ status, retryAfterMs }) => (status === 429 && retryAfterMs) || Infinity)
+    const text = `The providers of "${name}" take no more requests right now; wait as long as "retry-after" says`
+    return rateLimited(text, { retryAfterMs: Math.min(...saidMs) })
+  }
   const retryAfterMs = Math.max(1000, Math.min(...restsMs))
   if (last?.kind === 'timeout' || last?.status === 504) {
     return upstreamTimeout(`No provider of "${name}" answered in time; try again`, { retryAfterMs })

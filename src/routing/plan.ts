@@ -3,7 +3,10 @@ import { isNameOf } from '../config/catalog/model-name.ts'
 import type { Dialect } from '../dialects/dialect.ts'
 import { type GatewayError, modelNotAllowed, modelNotFound } from '../errors.ts'
 import { type Failure, isModelMissing, judgeFailures } from './failover.ts'
-import type { ProviderHealth, RetryBudget } from './health.ts'
+import type { Asker, ProviderHealth } from './health.ts'
+
+/** No rest is as long: who does not know the model is asked after all who rest. */
+const LAST_OF_ALL_MS = 1_000_000_000
 
 /** One provider to ask, and what its answer costs. */
 export interface Step {
@@ -107,14 +110,23 @@ export interface WalkShared {
   health: ProviderHealth
   /** Which models a provider does not know, by provider, model and endpoint. */
   missingModels: ProviderHealth
-  budget: RetryBudget
   now(): number
   /** It is told of every ask that came to nothing. */
   providerFailed(provider: string, reason: string): void
 }
 
+/** Whose request it is, and where it may go. */
+export interface Walk {
+  steps: readonly Step[]
+  endpoint: string
+  /** The id of the token that pays. */
+  token: string
+}
+
 /** One request's way through its plan: who is asked next, what came of it, and the error that stands for it all. */
-export class PlanWalk {
+export class PlanWalk implements Asker {
+  readonly token: string
+  askedAt = 0
   readonly #steps: readonly Step[]
   readonly #endpoint: string
   readonly #shared: WalkShared
@@ -123,60 +135,75 @@ export class PlanWalk {
   #asked: readonly Step[] = []
   #next = 0
 
-  constructor(steps: readonly Step[], endpoint: string, shared: WalkShared) {
+  constructor({ steps, endpoint, token }: Walk, shared: WalkShared) {
+    this.token = token
     this.#steps = steps
     this.#endpoint = endpoint
     this.#shared = shared
   }
 
-  /** The next step that does not rest; where nobody else can be asked, the first that did not know the model. */
+  /** The next step that does not rest; where all others do, the one whose rest ends first: nobody rests alone. */
   next(): Step | undefined {
     const now = this.#shared.now()
+    this.askedAt = now
     while (this.#next < this.#steps.length) {
       const step = this.#steps[this.#next]
       this.#next += 1
-      if (step && !this.#isResting(step, now) && this.#isAffordable(step, now)) return step
+      if (step && this.#restsFor(step, now) === 0 && !this.#isMissing(step, now) && this.#mayAsk(step))
+        return step
     }
-    // It may have learnt the model, and only a provider's own word makes a 404.
-    if (this.#asked.length > 0) return undefined
-    return this.#steps.find((step) => !this.#shared.health.isResting(step.key, now))
+    return this.#firstAwake(now)
   }
 
-  /** Right before the ask, for it may take the one probe of a provider; false: no further retry may be made. */
-  mayAsk(step: Step): boolean {
-    const { health, missingModels, budget, now } = this.#shared
-    if (this.#asked.length > 0 && !budget.spend()) return false
+  /** To be called right before the ask, for it may be the one probe of a provider. */
+  asking(step: Step): void {
+    const { health, missingModels } = this.#shared
+    if (this.#asked.length > 0) health.retried(step.key, this.token)
     this.#asked = [...this.#asked, step]
-    health.admit(step.key, now())
-    missingModels.admit(this.#nameOf(step), now())
-    return true
+    health.admit(step.key, this)
+    missingModels.admit(this.#nameOf(step), this)
   }
 
   succeeded(step: Step): void {
-    this.#shared.health.succeeded(step.key)
-    this.#shared.missingModels.succeeded(this.#nameOf(step))
+    this.#shared.health.succeeded(step.key, this)
+    this.#shared.missingModels.succeeded(this.#nameOf(step), this)
   }
 
   note(step: Step, failure: Failure): void {
-    const { health, missingModels, now, providerFailed } = this.#shared
+    const { health, missingModels, providerFailed } = this.#shared
     this.#failures = [...this.#failures, failure]
     // It would rest for everybody else.
     if (failure.kind === 'own') return
     providerFailed(step.provider.name, failure.reason)
-    if (isModelMissing(failure)) missingModels.failed(this.#nameOf(step), now())
-    else health.failed(step.key, now(), failure.retryAfterMs)
+    const seen = { failure, now: this.#shared.now() }
+    if (isModelMissing(failure)) missingModels.failed(this.#nameOf(step), this, seen)
+    else health.failed(step.key, this, seen)
   }
 
   verdict(model: string): GatewayError {
-    const { health, missingModels } = this.#shared
     const now = this.#shared.now()
-    const isOpen = (step: Step) =>
-      !this.#asked.includes(step) && !missingModels.isResting(this.#nameOf(step), now)
+    const isOpen = (step: Step) => !this.#asked.includes(step) && !this.#isMissing(step, now)
     return judgeFailures(model, {
       failures: this.#failures,
-      restsMs: this.#steps.map((step) => health.restsFor(step.key, now)),
+      restsMs: this.#steps.map((step) => this.#restsFor(step, now)),
       neverAsked: this.#steps.filter(isOpen).length,
     })
+  }
+
+  #firstAwake(now: number): Step | undefined {
+    let first: Step | undefined
+    let leastMs = Number.POSITIVE_INFINITY
+    for (const step of this.#steps) {
+      if (this.#asked.includes(step) || !this.#mayAsk(step)) continue
+      const isMissing = this.#isMissing(step, now)
+      // It may have learnt the model, and only a provider's own word makes a 404: asked, but never again and again.
+      if (isMissing && this.#asked.length > 0) continue
+      const waitMs = this.#restsFor(step, now) + (isMissing ? LAST_OF_ALL_MS : 0)
+      if (waitMs >= leastMs) continue
+      first = step
+      leastMs = waitMs
+    }
+    return first
   }
 
   /** A provider that has the model may lack one endpoint: the others are not concerned. */
@@ -184,16 +211,15 @@ export class PlanWalk {
     return `${step.key} ${this.#endpoint}`
   }
 
-  #isResting(step: Step, now: number): boolean {
-    const { health, missingModels } = this.#shared
-    return health.isResting(step.key, now) || missingModels.isResting(this.#nameOf(step), now)
+  #restsFor(step: Step, now: number): number {
+    return this.#shared.health.restsFor(step.key, this.token, now)
   }
 
-  /** A probe that fails costs a retry: while there is none, requests go to whoever is well. */
-  #isAffordable(step: Step, now: number): boolean {
-    const { health, missingModels, budget } = this.#shared
-    const isDue = (one: Step) => health.isDue(one.key, now) || missingModels.isDue(this.#nameOf(one), now)
-    if (budget.hasLeft() || !isDue(step)) return true
-    return !this.#steps.slice(this.#next).some((next) => !this.#isResting(next, now) && !isDue(next))
+  #isMissing(step: Step, now: number): boolean {
+    return this.#shared.missingModels.restsFor(this.#nameOf(step), this.token, now) > 0
+  }
+
+  #mayAsk(step: Step): boolean {
+    return this.#asked.length === 0 || this.#shared.health.mayRetry(step.key, this.token, this.askedAt)
   }
 }

@@ -62,13 +62,13 @@ t.test('an idempotency key whose claim was lost on its way back is free for the 
   const { proxy, stores, id, key } = await openBehindProxy(test)
   const ask = { tokenId: id, key: 'again', fingerprint: 'f', bodyBytes: 1 }
   proxy.set('deaf')
-  await test.rejects(stores.keys.claim({ ...ask, requestId: 'first', at: Date.now() }))
+  await test.rejects(stores.idempotency.claim({ ...ask, requestId: 'first', at: Date.now() }))
   proxy.set('pass')
   test.equal((await eye.keys(key('claim:*'))).length, 1, 'it stands, and nobody knows it')
   await backAfter([stores])
   for (const until = Date.now() + 10_000; Date.now() < until; await wait(20))
     if ((await eye.keys(key('claim:*'))).length === 0) break
-  const next = await stores.keys.claim({ ...ask, requestId: 'second', at: Date.now() })
+  const next = await stores.idempotency.claim({ ...ask, requestId: 'second', at: Date.now() })
   test.match(next, { state: 'claimed' })
 })
 

@@ -11,16 +11,12 @@ import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import type { Balances } from './balances.ts'
 import { buildBalances } from './balances.ts'
-import type { GroupCommit, Write } from './group-commit.ts'
-import { openGroupCommit } from './group-commit.ts'
 import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError } from './ledger-file.ts'
-import type { Writes } from './ledger-schema.ts'
-import { prepareWrites } from './ledger-schema.ts'
+import type { GroupCommit, Write, Writes } from './ledger-writes.ts'
+import { openGroupCommit, prepareWrites } from './ledger-writes.ts'
 import { readCharged } from './recovery.ts'
 import type { TokenRecord } from './token-record.ts'
-import type { WalSync } from './wal-sync.ts'
-import { openWalSync } from './wal-sync.ts'
 
 // How many ended holds are remembered, for whoever settles one twice.
 const MOST_REMEMBERED = 10_000
@@ -50,7 +46,6 @@ export class Ledger {
   readonly #db: Sqlite
   readonly #writes: Writes
   readonly #commits: GroupCommit
-  readonly #walSync: WalSync
   readonly #balances: Balances = buildBalances()
   readonly #open = new Map<number, OpenHold>()
   // A ring: a Map that forgets its oldest key slows down with each key it has forgotten.
@@ -71,22 +66,21 @@ export class Ledger {
     } catch (cause) {
       throw ledgerError(path, cause)
     }
-    this.#walSync = openWalSync(`${path}-wal`, () => this.#commits.fail())
     this.#commits = openGroupCommit({
       db,
+      walPath: `${path}-wal`,
       begin: () => this.#charges.clear(),
       finish: () => {
         for (const [tokenId, micros] of this.#charges) this.#writes.charge.run(tokenId, micros)
       },
       probe: () => this.#writes.meta.run('checkedAt', String(Date.now())),
-      onCommit: () => this.#walSync.touch(),
     })
   }
 
   /** Both files of the store were written: from now on neither may be missing. */
   setInitialised(): void {
     this.#writes.meta.run('initialised', '1')
-    this.#walSync.touch()
+    this.#commits.sync()
   }
 
   openAccount(tokenId: string, creditedMicros: number): void {
@@ -215,7 +209,6 @@ export class Ledger {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#commits.close()
-    this.#walSync.close()
     this.#db.close()
   }
 
