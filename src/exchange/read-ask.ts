@@ -16,8 +16,9 @@ export const MAX_UPLOAD_BYTES = 300 * 1024 * 1024
 const FRAMING_BYTES = 16 * 1024
 
 /** What is asked, of a body that is here or of an upload that still comes. */
-export function readAsk(request: FastifyRequest, endpoint: Endpoint, shared: Shared): Ask | Promise<Ask> {
+export function readAsk(request: FastifyRequest, asked: Endpoint, shared: Shared): Ask | Promise<Ask> {
   const { body } = request
+  const endpoint = asked.usualModel === undefined ? asked : withServedModel(asked, shared)
   if (request.url.includes('?')) checkQuery(request.url)
   if (isChunks(body)) {
     if (endpoint.takes !== 'multipart')
@@ -26,6 +27,11 @@ export function readAsk(request: FastifyRequest, endpoint: Endpoint, shared: Sha
   }
   if (body === undefined || endpoint.takes === 'json') throw unsupportedMedia('Send this as application/json')
   return readMultipartAsk(endpoint, request.raw, uploadLimits(request, endpoint, shared))
+}
+
+/** Where the usual model is not served here, a request has to name one. */
+function withServedModel({ usualModel = '', ...endpoint }: Endpoint, { catalog }: Shared): Endpoint {
+  return catalog().find(usualModel) ? { ...endpoint, usualModel } : endpoint
 }
 
 /** Of JSON bodies, which are here before anything is asked of them. */
