@@ -1,9 +1,10 @@
 import type { GatewayError } from '../errors.ts'
-import type { JsonRecord } from '../json.ts'
+import { isRecord, type JsonRecord } from '../json.ts'
 import { type Api, buildDialect, type ListedModel } from './dialect.ts'
 import { textOfPart, textOfParts } from './message-parts.ts'
 import { CREATED_S } from './openai.ts'
 import { readCount, readUsageReport, type Usage } from './usage.ts'
+import { type EventVerdict, NO_OUTPUT, readToldError } from './verdict.ts'
 
 const VERSION = '2023-06-01'
 
@@ -46,6 +47,10 @@ export const anthropicMessages = buildDialect(ANTHROPIC, {
   repeatsAnswer: false,
   textOfEvent: ({ type, delta }) => (type === 'content_block_delta' ? textOfPart(delta) : ''),
   textOfAnswer: ({ content }) => textOfParts(content),
+  outputField: 'content',
+  failureOf: (answer) => readToldError(answer) ?? (Array.isArray(answer.content) ? undefined : NO_OUTPUT),
+  judgeEvent,
+  heartbeat: 'event: ping\ndata: {"type": "ping"}\n\n',
 })
 
 /** How long a message would be: nobody pays for that. */
@@ -83,4 +88,15 @@ function readInput(report: JsonRecord) {
   const cacheRead = readCount(report.cache_read_input_tokens) ?? 0
   const cacheWritten = readCount(report.cache_creation_input_tokens) ?? 0
   return { all: input === undefined ? undefined : input + cacheRead + cacheWritten, cached: cacheRead }
+}
+
+function judgeEvent(event: JsonRecord): EventVerdict {
+  const { type, content_block: block } = event
+  if (type === 'ping') return 'alive'
+  if (type === 'message_start') return readToldError(event) ?? 'begun'
+  if (type === 'message_stop') return NO_OUTPUT
+  // A block of text or thoughts is opened empty; any other kind names a tool.
+  const isEmpty = type === 'content_block_start' && isRecord(block) && textOfPart(block) === ''
+  if (isEmpty && (block.type === 'text' || block.type === 'thinking')) return 'begun'
+  return readToldError(event) ?? 'output'
 }
