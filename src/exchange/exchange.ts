@@ -1,7 +1,7 @@
 import { Bill, creditHeaders } from '../billing/bill.ts'
 import { Billed } from '../billing/billed.ts'
 import type { Deadline } from '../deadlines.ts'
-import { upstreamHeaders, upstreamQuery } from '../dialects/headers.ts'
+import { upstreamQuery } from '../dialects/headers.ts'
 import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
 import {
   type Failure,
@@ -172,7 +172,7 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#answer = undefined
     this.#patience.stop()
     const { provider } = step
-    const headers = upstreamHeaders(request.headers, provider, step.dialect)
+    const headers = this.shared.upstreamHeaders(request.headers, provider, step.dialect)
     const path = provider.basePath + endpoint.path + upstreamQuery(request.url)
     const { firstByteTimeoutMs, idleTimeoutMs } = timeouts
     const call = { path, headers, body, firstByteTimeoutMs, idleTimeoutMs }

@@ -107,6 +107,8 @@ export class PlanWalk {
       failures: this.#failures,
       restsMs: this.#steps.map((step) => health.restsFor(step.key, now)),
       neverAsked: this.#steps.filter(isOpen).length,
+      // Any other name may be one that nobody has.
+      endpoint: this.#steps[0]?.model.name === '*' ? undefined : this.#endpoint,
     })
   }
 
