@@ -9,7 +9,7 @@ import { cors, isAllowedOrigin } from './entrance/cors.ts'
 import { errorReply } from './entrance/error-reply.ts'
 import { health } from './entrance/health.ts'
 import type { Shared } from './exchange/paid-call.ts'
-import { paidRoutes } from './exchange/paid-routes.ts'
+import { paidRoutes } from './exchange/serve.ts'
 import { openServer } from './http-server.ts'
 import { accountRoute } from './limits/account.ts'
 import { addressLimit } from './limits/address.ts'
@@ -31,7 +31,7 @@ import { upgrade } from './websocket/upgrade.ts'
 export interface AppNeeds {
   settings: Settings
   tokens: TokenStore
-  keys: IdempotencyStore
+  idempotency: IdempotencyStore
   /** Limits that replicas share; undefined: there are none. */
   counts?: SharedCounts | undefined
   /** The memory of Redis, where there is one. */

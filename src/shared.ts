@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { isStillUsable } from './auth/client.ts'
-import { holdWorstCase, refuseUncovered } from './billing/hold.ts'
+import { holdCredits, refuseUncovered } from './billing/hold.ts'
 import type { Settings } from './config/env/settings.ts'
 import { Deadlines } from './deadlines.ts'
 import { createUpstreamHeaders } from './dialects/headers.ts'
@@ -10,23 +10,25 @@ import { createLive } from './live.ts'
 import type { RealtimeShared } from './realtime/session.ts'
 import { SharedBytes } from './request/shared-bytes.ts'
 import { openSpoolRoom } from './request/spool.ts'
-import { createProviderHealth } from './routing/health.ts'
-import { createRetryBudget } from './routing/plan-walk.ts'
+import { ProviderHealth } from './routing/health.ts'
 import type { Gauges, Metrics } from './telemetry/metrics.ts'
 import { createTurns } from './turns.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
 import { OpenSockets } from './websocket/open-sockets.ts'
 
-type Needs = Pick<Shared, 'catalog' | 'tokens' | 'keys'> & { settings: Settings }
+type Needs = Pick<Shared, 'catalog' | 'tokens' | 'idempotency'> & { settings: Settings }
 
 /** What all paid requests of this app share; `app.ts` closes it. */
-export function openShared({ settings, catalog, tokens, keys }: Needs, { providerFailed }: Metrics): Shared {
+export function openShared(
+  { settings, catalog, tokens, idempotency }: Needs,
+  { providerFailed }: Metrics,
+): Shared {
   const deadlines = new Deadlines()
   return {
     catalog,
     tokens,
-    keys,
-    hold: holdWorstCase,
+    idempotency,
+    hold: holdCredits,
     refuseUncovered,
     errors: { body: writeErrorBody, event: streamErrorEvent },
     upstreams: openUpstreams(settings.connectTimeoutMs, deadlines),
@@ -39,9 +41,8 @@ export function openShared({ settings, catalog, tokens, keys }: Needs, { provide
     bodyTimeoutMs: settings.bodyTimeoutMs,
     memory: new SharedBytes(settings.bodyMemoryBytes),
     spool: openSpoolRoom(settings.spoolBytes),
-    health: createProviderHealth(),
-    missingModels: createProviderHealth(),
-    budget: createRetryBudget(),
+    health: new ProviderHealth(),
+    missingModels: new ProviderHealth(),
     now: performance.now.bind(performance),
     wallMs: Date.now,
     turns: createTurns(),
@@ -52,14 +53,14 @@ export function openShared({ settings, catalog, tokens, keys }: Needs, { provide
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. `app.ts` closes it. */
 export function openSocketsShared(
   settings: Settings,
-  { tokens, live, upstreamHeaders, health, missingModels, budget, now, wallMs, providerFailed }: Shared,
+  { tokens, live, upstreamHeaders, health, missingModels, now, wallMs, providerFailed }: Shared,
 ): RealtimeShared {
   const sockets = new OpenSockets({
     perHolder: settings.wsSocketsPerToken,
     isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),
   })
   const idleTimeoutMs = settings.wsIdleTimeoutMs
-  const providers = { health, missingModels, budget, providerFailed }
+  const providers = { health, missingModels, providerFailed }
   return { sockets, live, upstreamHeaders, ...providers, timeouts: settings, idleTimeoutMs, now, wallMs }
 }
 

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import fp from 'fastify-plugin'
 import { isBelow } from '../config/public-paths.ts'
 import { findAddress, RIGHT_URLS } from '../dialects/addresses.ts'
-import { dialectOfHeaders, dialectOfUrl } from '../dialects/endpoints.ts'
+import { dialectOfHeaders, dialectOfUrl } from '../dialects/headers.ts'
 import {
   credentialInUrl,
   type GatewayError,

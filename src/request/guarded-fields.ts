@@ -131,6 +131,7 @@ const PAID: Readonly<Record<string, Shape>> = {
   model: {},
   stream: {},
   stream_options: { inner: guard({ include_usage: {} }, 'stream_options.') },
+  usage: { inner: guard({ include: {} }, 'usage.') },
   n: {},
   best_of: {},
   max_tokens: {},

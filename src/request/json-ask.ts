@@ -57,7 +57,7 @@ export function readJsonAsk(endpoint: Endpoint, body: WholeBody, long: LongReadi
   let isServed = false
   const nextStep = (): boolean => {
     // Most clients name it first.
-    if (!isServed && fields.find('model')) long.refuse(readModel(fields, pathModel))
+    if (!isServed && fields.find('model')) long.refuse(readModel(fields, endpoint, pathModel))
     isServed ||= fields.find('model') !== undefined
     return step()
   }
@@ -74,13 +74,13 @@ interface Read {
 function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks }, pathModel }: Read): Ask {
   const { dialect } = endpoint
   refuseOthers(fields, dialect)
-  const model = readModel(fields, pathModel)
+  const model = readModel(fields, endpoint, pathModel)
   const stream = fields.flag('stream')
   const choices = readChoices(fields)
   fields.object('stream_options')
-  const wantsUsage = fields.value('stream_options.include_usage') === true
-  const mustAskForUsage = dialect.asksForUsage && stream && !wantsUsage
-  const spans = findSpans(fields, mustAskForUsage)
+  const hasAsked = fields.value('stream_options.include_usage') === true
+  const mustAskForUsage = dialect.asksForUsage && stream && !hasAsked
+  const spans = findSpans(fields, view, mustAskForUsage)
   return {
     dialect,
     model,
@@ -91,7 +91,9 @@ function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks }, p
     images: dialect.countsImages ? choices : 0,
     characters: dialect.countsCharacters ? lettersOf(fields.text('input')) : 0,
     seconds: 0,
-    wantsUsage,
+    isStream: stream,
+    // OpenRouter's clients ask in its own words, which others do not know.
+    wantsUsage: hasAsked || fields.value('usage.include') === true,
     mustAskForUsage,
     text: () => view,
     content: undefined,
@@ -125,11 +127,11 @@ function refuseOthers(fields: JsonFields, { hasBackground }: Dialect): void {
   }
 }
 
-function readModel(fields: JsonFields, pathModel: string | undefined): string {
+function readModel(fields: JsonFields, { usualModel }: Endpoint, pathModel: string | undefined): string {
   const own = fields.value('model')
   if (pathModel !== undefined && own !== undefined && own !== pathModel)
     throw invalidRequest('The path names another model than the body', { param: 'model' })
-  const model = own ?? pathModel
+  const model = own ?? pathModel ?? usualModel
   if (model === undefined || model === '') {
     throw missingModel('Name a "model" in the body; GET /v1/models lists what your token may use', {
       param: 'model',
@@ -175,7 +177,6 @@ function readOutputLimit(fields: JsonFields, { outputLimitFields }: Dialect): nu
 
 /** Where a body is rewritten. */
 interface Spans {
-  /** Empty: it stands nowhere, the path named it. */
   model: Span
   usage: Splice | undefined
 }
@@ -184,17 +185,24 @@ interface Span {
   start: number
   end: number
   text: string | undefined
+  /** The whole field is missing. */
+  isNew?: boolean
+  /** It will be the only one. */
+  isAlone?: boolean
 }
 
-function findSpans(fields: JsonFields, mustAskForUsage: boolean): Spans {
+function findSpans(fields: JsonFields, body: Buffer, mustAskForUsage: boolean): Spans {
   return {
-    model: fields.find('model') ?? {
-      start: fields.rootStart + 1,
-      end: fields.rootStart + 1,
-      text: undefined,
-    },
+    model: fields.find('model') ?? unnamedModel(fields.rootStart + 1, body),
     usage: mustAskForUsage ? usageSplice(fields) : undefined,
   }
+}
+
+/** Where a model is written that the client did not name: what is paid for is what is asked. */
+function unnamedModel(start: number, body: Buffer): Span {
+  let at = start
+  while ((body[at] ?? 0) <= 0x20 && at < body.length) at += 1
+  return { start, end: start, text: undefined, isNew: true, isAlone: body[at] === CLOSE_BRACE }
 }
 
 /** The same bytes but for two things: `model` is the provider's name, and the usage chunk is asked for. */
@@ -206,8 +214,8 @@ function rewrite(
 ): OutgoingBody {
   const text = JSON.stringify(upstreamModel)
   const splices: Splice[] = []
-  if (model.start === model.end) splices.push({ ...model, bytes: Buffer.from(`"model":${text},`) })
-  else if (model.text !== text) splices.push({ start: model.start, end: model.end, bytes: Buffer.from(text) })
+  if (model.text !== text)
+    splices.push({ start: model.start, end: model.end, bytes: modelBytes(model, text) })
   if (askForUsage && usage) splices.push(usage)
   const pieces = spliceChunks(chunks, splices)
   const [only] = pieces
@@ -215,6 +223,11 @@ function rewrite(
   return { body: pieces, length: sizeOf(pieces) }
 }
 
+function modelBytes({ isNew, isAlone }: Span, text: string): Buffer {
+  return Buffer.from(isNew ? `"model":${text}${isAlone ? '' : ','}` : text)
+}
+
+const CLOSE_BRACE = 0x7d
 const TRUE = Buffer.from('true')
 const ASKED = Buffer.from('{"include_usage":true}')
 const ASKED_FIRST = Buffer.from('"stream_options":{"include_usage":true},')
