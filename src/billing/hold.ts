@@ -23,7 +23,7 @@ export async function holdWorstCase(
   }
   // A limit that the client named itself must be covered: only without one may a request begin on what is left.
   const leastWanted = facts.outputLimit === undefined ? Math.min(least, micros) : micros
-  const hold = await store.hold({ tokenId: token.id, requestId, micros, leastMicros: leastWanted })
+  const hold = await store.hold({ accounts: [token.id], requestId, micros, leastMicros: leastWanted })
   if (hold) return hold
   throw insufficientQuota(
     `Your balance does not cover this request, which may cost ${credits(micros)} credits; ` +
