@@ -36,11 +36,9 @@ export class Balances {
 
   /** The least that is free on any of them; 0 for one that nobody has. */
   leastMicros(accounts: AccountList): number {
-    let least = Number.POSITIVE_INFINITY
-    for (const id of accounts) {
-      const account = this.#accounts.get(id)
-      least = Math.min(least, account === undefined ? 0 : balanceOf(account))
-    }
+    let least = this.#balanceMicros(accounts[0])
+    for (let index = 1; index < accounts.length; index += 1)
+      least = Math.min(least, this.#balanceMicros(accounts[index] ?? ''))
     return least
   }
 
@@ -71,12 +69,19 @@ export class Balances {
   /** Ends a hold and charges each as much of `costMicros` as the hold and every balance cover: what was charged. */
   charge(accounts: AccountList, heldMicros: number, costMicros: number): number {
     const chargedMicros = Math.min(costMicros, heldMicros + this.leastMicros(accounts))
-    this.#set(accounts, -heldMicros, -1)
     for (const id of accounts) {
       const account = this.#accounts.get(id)
-      if (account !== undefined) account.chargedMicros += chargedMicros
+      if (account === undefined) continue
+      account.heldMicros -= heldMicros
+      account.openHolds -= 1
+      account.chargedMicros += chargedMicros
     }
     return chargedMicros
+  }
+
+  #balanceMicros(accountId: string): number {
+    const account = this.#accounts.get(accountId)
+    return account === undefined ? 0 : balanceOf(account)
   }
 
   #set(accounts: AccountList, heldMicros: number, holds: number): void {

@@ -179,7 +179,7 @@ export class Ledger {
 
   /** Charges now, in memory; the write that follows puts it on record. */
   #end(holdId: number, { accounts, micros, isMarked }: OpenHold, { row, resolve, reject }: Ending): Write {
-    const [tokenId] = accounts
+    const tokenId = accounts[0]
     const chargedMicros = this.#balances.charge(accounts, micros, row.costMicros)
     const settlement = { chargedMicros, balanceMicros: this.#balances.leastMicros(accounts) }
     this.#open.delete(holdId)

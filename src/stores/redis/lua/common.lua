@@ -11,19 +11,18 @@ local function whole(number) return string.format('%.0f', number) end
 local function readAccount(key)
   local found = redis.call('HMGET', key, 'credited', 'balance', 'holds')
   if not found[1] then return nil end
-  return { credited = tonumber(found[1]), balance = tonumber(found[2]), holds = tonumber(found[3]) }
+  return { key = key, credited = tonumber(found[1]), balance = tonumber(found[2]), holds = tonumber(found[3]) }
 end
 
 -- The accounts that pay: the token's own is the first key, further ones stand behind the first so many. Nil when one of
 -- them is not there.
 local function readAccounts(others)
-  local accounts = { readAccount(KEYS[1]) }
-  if not accounts[1] then return nil end
-  accounts[1].key = KEYS[1]
+  local own = readAccount(KEYS[1])
+  if not own then return nil end
+  local accounts = { own }
   for index = others + 1, #KEYS do
     local account = readAccount(KEYS[index])
     if not account then return nil end
-    account.key = KEYS[index]
     table.insert(accounts, account)
   end
   return accounts

@@ -12,7 +12,8 @@ if before then return { 1, whole(readHold(before).micros), whole(leastBalance(ac
 if redis.call('EXISTS', KEYS[3]) == 1 then return { 0 } end
 local micros, least = tonumber(ARGV[2]), tonumber(ARGV[3])
 local granted = micros
-for _, account in ipairs(accounts) do
+for index = 1, #accounts do
+  local account = accounts[index]
   if account.balance < micros then
     if account.holds > 0 then return { 0 } end
     granted = math.min(granted, account.balance)
@@ -20,9 +21,10 @@ for _, account in ipairs(accounts) do
 end
 if granted < micros and granted < math.max(1, least) then return { 0 } end
 redis.call('HSET', KEYS[2], ARGV[1], writeHold({ accounts = ARGV[4], micros = granted, least = 0, row = '' }))
-for _, account in ipairs(accounts) do
-  add(account.key, 'balance', 0 - granted)
-  add(account.key, 'held', granted)
-  add(account.key, 'holds', 1)
+for index = 1, #accounts do
+  local key = accounts[index].key
+  add(key, 'balance', 0 - granted)
+  add(key, 'held', granted)
+  add(key, 'holds', 1)
 end
 return { 1, whole(granted), whole(leastBalance(accounts) - granted) }

@@ -15,7 +15,7 @@ local function note(charged, kind, seconds)
 end
 
 local function addToAll(field, amount)
-  for _, account in ipairs(accounts) do add(account.key, field, amount) end
+  for index = 1, #accounts do add(accounts[index].key, field, amount) end
 end
 
 local function writeRow(key, charged)
