@@ -3,6 +3,7 @@ import { isStillUsable } from './auth/client.ts'
 import { holdCredits, refuseUncovered } from './billing/hold.ts'
 import type { Settings } from './config/env/settings.ts'
 import { Deadlines } from './deadlines.ts'
+import { createUpstreamHeaders } from './dialects/headers.ts'
 import { streamErrorEvent, writeErrorBody } from './entrance/error-reply.ts'
 import type { Shared } from './exchange/paid-call.ts'
 import { createLive } from './live.ts'
@@ -31,6 +32,7 @@ export function openShared(
     refuseUncovered,
     errors: { body: writeErrorBody, event: streamErrorEvent },
     upstreams: openUpstreams(settings.connectTimeoutMs, deadlines),
+    upstreamHeaders: createUpstreamHeaders(settings.forwardHeaders),
     deadlines,
     live: createLive(),
     timeouts: settings,
@@ -51,7 +53,7 @@ export function openShared(
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. `app.ts` closes it. */
 export function openSocketsShared(
   settings: Settings,
-  { tokens, live, health, missingModels, now, wallMs, providerFailed }: Shared,
+  { tokens, live, upstreamHeaders, health, missingModels, now, wallMs, providerFailed }: Shared,
 ): RealtimeShared {
   const sockets = new OpenSockets({
     perHolder: settings.wsSocketsPerToken,
@@ -59,7 +61,7 @@ export function openSocketsShared(
   })
   const idleTimeoutMs = settings.wsIdleTimeoutMs
   const providers = { health, missingModels, providerFailed }
-  return { sockets, live, ...providers, timeouts: settings, idleTimeoutMs, now, wallMs }
+  return { sockets, live, upstreamHeaders, ...providers, timeouts: settings, idleTimeoutMs, now, wallMs }
 }
 
 /** What is so at this moment. */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
+import type { UpstreamHeaders } from '../dialects/headers.ts'
 import { clientLeft, GatewayError } from '../errors.ts'
 import { type Failure, OWN_FAULT_TEXT, readNetworkFailure, readStatusFailure } from '../routing/failover.ts'
 import { PlanWalk, type Step } from '../routing/plan.ts'
@@ -22,6 +23,7 @@ type WalkShared = ConstructorParameters<typeof PlanWalk>[1]
 /** What all paid sockets of one app share: also what other requests learn about providers. */
 export interface RealtimeShared extends SharedSockets, WalkShared {
   timeouts: DialTimeouts
+  upstreamHeaders: UpstreamHeaders
   /** Milliseconds since 1970. */
   wallMs(): number
 }

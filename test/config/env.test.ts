@@ -54,6 +54,7 @@ t.test('without any setting the gateway has every default of its contract', asyn
     adminFirst: undefined,
     trustedProxies: [],
     corsAllowlist: [],
+    forwardHeaders: [],
     redisPrefix: 'gateway',
     replicaTimeoutMs: 30_000,
     usageQueueRows: 100_000,
