@@ -1,5 +1,5 @@
 import type { BilledRequest } from '../billing/bill.ts'
-import type { holdWorstCase, refuseUncovered } from '../billing/hold.ts'
+import type { holdCredits, refuseUncovered } from '../billing/hold.ts'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import type { Deadlines } from '../deadlines.ts'
 import type { Live } from '../live.ts'
@@ -18,15 +18,17 @@ import type { Downstream, ErrorWriter } from './downstream.ts'
 export interface Shared {
   catalog(): Catalog
   tokens: TokenStore
-  keys: IdempotencyStore
+  idempotency: IdempotencyStore
   /** Sets the worst case aside, or turns the request away. */
-  hold: typeof holdWorstCase
+  hold: typeof holdCredits
   /** Turns a body away that is still to be read and cannot be paid, however little it is. */
   refuseUncovered: typeof refuseUncovered
   errors: ErrorWriter
   upstreams: Upstreams
   deadlines: Deadlines
   timeouts: UpstreamTimeouts
+  /** The longest JSON body, decoded. */
+  maxJsonBytes: number
   /** How long a JSON body may take to arrive, and an upload may pause. */
   bodyTimeoutMs: number
   /** The bytes of all bodies that are here; `spool` has those of all uploads that lie on disk. */

@@ -1,3 +1,4 @@
+import type { Price } from '../config/catalog/catalog.ts'
 import type { Dialect } from '../dialects/dialect.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import { isRecord, type JsonRecord, lastObject, parseJson, valueStart } from '../json.ts'
@@ -128,4 +129,25 @@ function cutReport({ reportDepth }: Dialect, start: number, line: string): JsonR
 function parseLine(line: string): JsonRecord | undefined {
   const event = parseJson(line.slice(5))
   return isRecord(event) ? event : undefined
+}
+
+/** Images and audio may be reported by number or length alone: where LLM tokens have a price too, these are missing. */
+export function lacksTokens({ unit }: Dialect, usage: Usage, price: Price): boolean {
+  return (
+    unit !== undefined &&
+    usage.inputTokens + usage.outputTokens === 0 &&
+    price.inputMicros + price.outputMicros > 0
+  )
+}
+
+/** The usual length of an upload: recorded speech has a quarter of the most seconds that its bytes can hold. */
+export function usualSeconds(mostSeconds: number): number {
+  return Math.ceil(mostSeconds / 4)
+}
+
+/** A transcript may be reported by its LLM tokens alone: where seconds have a price they are guessed from the upload. */
+export function withSeconds(usage: Usage, mostSeconds: number, { perSecondMicros }: Price): Usage {
+  return usage.seconds > 0 || mostSeconds === 0 || perSecondMicros === 0
+    ? usage
+    : { ...usage, seconds: usualSeconds(mostSeconds), estimated: true }
 }

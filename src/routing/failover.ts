@@ -59,7 +59,7 @@ export function isModelMissing(failure: Failure): boolean {
   return failure.status === 404
 }
 
-const TIMEOUTS = new Set(['CONNECT_TIMEOUT', 'FIRST_BYTE_TIMEOUT', 'IDLE_TIMEOUT'])
+const TIMEOUTS = new Set(['CONNECT_TIMEOUT', 'ANSWER_TIMEOUT', 'FIRST_BYTE_TIMEOUT', 'IDLE_TIMEOUT'])
 
 /** Descriptors, memory, buffers and ports of our own that are used up, and what our own system refuses to send. */
 const OWN_FAULTS = new Set([

@@ -1,4 +1,5 @@
-import type { Catalog, Model, Price, Provider } from '../config/catalog/catalog.ts'
+import type { Catalog, Model, Price, Provider, Timeouts } from '../config/catalog/catalog.ts'
+import { isNameOf } from '../config/catalog/model-name.ts'
 import type { Dialect } from '../dialects/dialect.ts'
 import { type GatewayError, modelNotAllowed, modelNotFound } from '../errors.ts'
 import { type Failure, isModelMissing, judgeFailures } from './failover.ts'
@@ -18,6 +19,8 @@ export interface Step {
   dialect: Dialect
   /** Its name in `ProviderHealth`. */
   key: string
+  /** How long this provider may take for this model; undefined: as long as any. */
+  timeouts?: Timeouts | undefined
 }
 
 export interface PlanRequest {
@@ -37,9 +40,12 @@ export interface PlanRequest {
  * Throws `model_not_found` and `model_not_allowed`.
  */
 export function planSteps(ask: PlanRequest): Step[] {
-  const model = find(ask.catalog, ask.model)
+  const { catalog } = ask
+  const model = catalog.find(ask.model)
   const isAllowed = (name: string): boolean => isModelAllowed(ask.allowed, name)
-  if (!isAllowed(ask.model) || !ask.besides.every(isAllowed)) {
+  // Who may use a listed model may use its versions, and its name at OpenRouter.
+  const mayUse = (name: string): boolean => isAllowed(name) || isListedAllowed(catalog, name, isAllowed)
+  if (!mayUse(ask.model) || !ask.besides.every(mayUse)) {
     throw modelNotAllowed('Your token may not use this model; GET /v1/models lists what it may use', {
       param: 'model',
     })
@@ -53,8 +59,8 @@ export function planSteps(ask: PlanRequest): Step[] {
   const steps = stepsOf(model, ask.model, ask)
   for (const name of model.fallbacks) {
     // The asked model can be among its own fallbacks through the wildcard.
-    if (name === ask.model || !isAllowed(name)) continue
-    const fallback = find(ask.catalog, name)
+    if (name === ask.model || !mayUse(name)) continue
+    const fallback = catalog.find(name)
     if (fallback) steps.push(...stepsOf(fallback, name, ask))
   }
   if (steps.length > 0) return steps
@@ -63,22 +69,20 @@ export function planSteps(ask: PlanRequest): Step[] {
 
 /** What a request may cost whose model is not known yet: the prices of all that the token may ask for at this endpoint. */
 export function pricesOf({ catalog, allowed, dialect }: Omit<PlanRequest, 'model' | 'besides'>): Price[] {
-  const { models, wildcard } = catalog
+  const { models, patterns, wildcard } = catalog
   const known = [...models].filter(([name]) => isModelAllowed(allowed, name)).map(([, model]) => model)
-  const all = wildcard ? [...known, wildcard] : known
+  const all = [...known, ...patterns, ...(wildcard ? [wildcard] : [])]
   const speaks = (model: Model): boolean => model.plan.some(({ provider }) => dialect.isSpokenBy(provider))
   return all.filter(speaks).map((model) => pricedFor(dialect, model).price)
 }
 
-/**
- * The wildcard serves no name that a provider may take for a listed one: `EXPENSIVE` or `expensive:nitro` would be had at
- * the wildcard's price, and past what a token may use.
- */
-function find(catalog: Catalog, name: string): Model | undefined {
-  return (
-    catalog.models.get(name) ??
-    (catalog.wildcard && !catalog.looksListed(name) ? catalog.wildcard : undefined)
-  )
+function isListedAllowed(
+  { models, find }: Catalog,
+  name: string,
+  isAllowed: (name: string) => boolean,
+): boolean {
+  const found = find(name)?.name
+  return found !== undefined && models.has(found) && isAllowed(found)
 }
 
 function pricedFor({ unit }: Dialect, model: Model): Model {
@@ -89,25 +93,19 @@ function pricedFor({ unit }: Dialect, model: Model): Model {
 function stepsOf(found: Model, asked: string, { dialect }: PlanRequest): Step[] {
   const model = pricedFor(dialect, found)
   const steps: Step[] = []
-  for (const { provider, model: own } of model.plan) {
+  for (const { provider, model: own, timeouts } of model.plan) {
     if (!dialect.isSpokenBy(provider)) continue
     const upstreamModel = own ?? asked
-    steps.push({ provider, upstreamModel, model, dialect, key: `${provider.name}/${upstreamModel}` })
+    const key = `${provider.name}/${upstreamModel}`
+    steps.push({ provider, upstreamModel, model, dialect, key, timeouts })
+    if (model.asksOnlyOne) break
   }
   return steps
 }
 
 /** Whether a token limited to these names and patterns (`gpt-*`; none: no limit) may use the model. */
 export function isModelAllowed(patterns: readonly string[], model: string): boolean {
-  return patterns.length === 0 || patterns.some((pattern) => matches(pattern, model))
-}
-
-function matches(pattern: string, model: string): boolean {
-  const star = pattern.indexOf('*')
-  if (star === -1) return pattern === model
-  const head = pattern.slice(0, star)
-  const tail = pattern.slice(star + 1)
-  return model.length >= head.length + tail.length && model.startsWith(head) && model.endsWith(tail)
+  return patterns.length === 0 || patterns.some((pattern) => isNameOf(pattern, model))
 }
 
 /** What the walks of one app share. */

@@ -6,8 +6,7 @@ import type { Catalog } from '../config/catalog/catalog.ts'
 import type { Settings } from '../config/env/settings.ts'
 import type { Deadlines } from '../deadlines.ts'
 import type { Dialect } from '../dialects/dialect.ts'
-import { dialectOfProvider } from '../dialects/endpoints.ts'
-import { copyDownward, upstreamHeaders } from '../dialects/headers.ts'
+import { copyDownward, dialectOfProvider, upstreamHeaders } from '../dialects/headers.ts'
 import { openaiChat } from '../dialects/openai-chat.ts'
 import { clientLeft, GatewayError } from '../errors.ts'
 import { createKeyMask, maskHeaders, maskTransform } from '../upstream/key-mask.ts'
@@ -66,8 +65,11 @@ function buildUpward(
   { key, dialect }: PassthroughRoute,
 ): Record<string, string> {
   const headers = headerRecord(upstreamHeaders(client, { key }, dialect))
-  const length = client['content-length']
-  if (length !== undefined) headers['content-length'] = length
+  // Nobody reads the body here: it passes in whatever coding it came in.
+  for (const name of ['content-length', 'content-encoding']) {
+    const value = client[name]
+    if (typeof value === 'string') headers[name] = value
+  }
   return headers
 }
 
@@ -120,7 +122,8 @@ async function openVerifyingAgent(timeouts: UpstreamTimeouts) {
     keepAliveTimeout: KEEP_ALIVE_MS,
     pipelining: 1,
     maxHeaderSize: MAX_HEAD_BYTES,
-    headersTimeout: timeouts.firstByteTimeoutMs,
+    // Whether it is a stream is not known here.
+    headersTimeout: Math.max(timeouts.answerTimeoutMs, timeouts.firstByteTimeoutMs),
     bodyTimeout: timeouts.idleTimeoutMs,
   })
 }
