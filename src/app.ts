@@ -4,19 +4,16 @@ import type { Catalog } from './config/catalog/catalog.ts'
 import type { Settings } from './config/env/settings.ts'
 import { ENDPOINTS } from './dialects/endpoints.ts'
 import { type DrainLimits, drainApp } from './drain.ts'
+import { drain, guard, requestId } from './entrance/arrival.ts'
 import { cors, isAllowedOrigin } from './entrance/cors.ts'
-import { drain } from './entrance/drain.ts'
 import { errorReply } from './entrance/error-reply.ts'
-import { guard } from './entrance/guard.ts'
 import { health } from './entrance/health.ts'
-import { requestId } from './entrance/request-id.ts'
-import { paidRoutes } from './exchange/paid-routes.ts'
+import { paidRoutes } from './exchange/serve.ts'
 import { openServer } from './http-server.ts'
 import { accountRoute } from './limits/account.ts'
 import { addressLimit } from './limits/address.ts'
-import { inFlightLimit } from './limits/in-flight.ts'
 import { modelRoutes } from './limits/models.ts'
-import { rateLimit } from './limits/rate.ts'
+import { inFlightLimit, rateLimit } from './limits/requests.ts'
 import { realtimeRoute } from './realtime/route.ts'
 import { passthrough, planPassthrough } from './services/passthrough.ts'
 import { serviceLookup } from './services/websocket-lookup.ts'
@@ -33,7 +30,7 @@ import { upgrade } from './websocket/upgrade.ts'
 export interface AppNeeds {
   settings: Settings
   tokens: TokenStore
-  keys: IdempotencyStore
+  idempotency: IdempotencyStore
   /** Limits that replicas share; undefined: there are none. */
   counts?: SharedCounts | undefined
   /** The memory of Redis, where there is one. */
@@ -72,7 +69,7 @@ export async function buildApp(needs: AppNeeds): Promise<Gateway> {
   await app.register(guard) // not what no client sends
   await app.register(cors, { allowlist: settings.corsAllowlist })
   const isAllowed = (origin: string): boolean => isAllowedOrigin(origin, settings.corsAllowlist)
-  await app.register(serviceLookup, { routes: () => catalog().wsRoutes })
+  await app.register(serviceLookup, { catalog })
   await app.register(upgrade, { isAllowedOrigin: isAllowed }) // owns every WebSocket handshake
   await app.register(health, gauges)
 

@@ -3,7 +3,7 @@ import { anthropicCountTokens, anthropicMessages } from './anthropic-messages.ts
 import type { Dialect } from './dialect.ts'
 import { openaiChat } from './openai-chat.ts'
 import { openaiRealtime } from './openai-realtime.ts'
-import { openaiResponses } from './openai-responses.ts'
+import { openaiInputTokens, openaiResponses } from './openai-responses.ts'
 import {
   openaiEmbeddings,
   openaiImages,
@@ -16,6 +16,7 @@ import {
 export const DIALECTS: Readonly<Record<DialectName, Dialect>> = {
   'openai-chat': openaiChat,
   'openai-responses': openaiResponses,
+  'openai-input-tokens': openaiInputTokens,
   'openai-embeddings': openaiEmbeddings,
   'openai-rerank': openaiRerank,
   'openai-images': openaiImages,

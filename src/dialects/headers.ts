@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
+import { PASSED_FIELDS } from '../answer-fields.ts'
 import type { Provider } from '../config/catalog/catalog.ts'
 import { anthropicMessages } from './anthropic-messages.ts'
 import type { Dialect } from './dialect.ts'
@@ -6,16 +7,6 @@ import { openaiChat } from './openai-chat.ts'
 
 /** What of a client's request a provider may see. Credentials, cookies and addresses are not on the list. */
 const UPWARD = ['accept', 'openai-beta', 'anthropic-beta'] as const
-/** What of a provider's answer a client may see. Account names and the account's own limits are not on the list. */
-const DOWNWARD = [
-  'content-type',
-  'content-encoding',
-  'content-language',
-  'content-disposition',
-  'openai-processing-ms',
-  'openai-version',
-  'openai-model',
-] as const
 
 /** Flat name-value list for a provider: from zero at every attempt, so that no key meets another origin. */
 export function upstreamHeaders(
@@ -34,7 +25,7 @@ export function upstreamHeaders(
   return headers
 }
 
-/** The client's query as it was sent, its "?" included: no credential is in it (`entrance/guard.ts`). */
+/** The client's query as it was sent, its "?" included: no credential is in it (`entrance/arrival.ts`). */
 export function upstreamQuery(url: string): string {
   return /\?[^#]*/.exec(url)?.[0] ?? ''
 }
@@ -44,7 +35,7 @@ export function copyDownward(
   answer: Readonly<{ [name: string]: string | string[] | undefined }>,
   target: { [name: string]: unknown },
 ): void {
-  for (const name of DOWNWARD) {
+  for (const name of PASSED_FIELDS) {
     const value = answer[name]
     if (value !== undefined) target[name] = value
   }

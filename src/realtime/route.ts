@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { Billed } from '../billing/billed.ts'
+import { Billed } from '../billing/bill.ts'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import { isModelName, MODEL_NAME } from '../config/catalog/model-name.ts'
 import { copyDownward, upstreamHeaders } from '../dialects/headers.ts'
@@ -104,7 +104,6 @@ async function openSession(
     leaveSockets()
     throw error
   }
-  shared.budget.earn()
   shared.live.add(session)
   request.billing = billed
   return { session, bill }

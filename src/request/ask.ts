@@ -15,6 +15,8 @@ export interface Ask extends CostFacts {
   model: string
   /** Models that hosted tools are to ask. */
   besides: readonly string[]
+  /** The client asked for a stream. */
+  isStream: boolean
   /** The client asked for the stream's usage chunk itself. */
   wantsUsage: boolean
   /** A stream that reports its usage only when asked, and is to be asked. */

@@ -1,4 +1,11 @@
-import { type GatewayError, gatewayBusy, modelNotFound, upstreamFailed, upstreamTimeout } from '../errors.ts'
+import {
+  type GatewayError,
+  gatewayBusy,
+  modelNotFound,
+  rateLimited,
+  upstreamFailed,
+  upstreamTimeout,
+} from '../errors.ts'
 
 /** Why one attempt came to nothing. */
 export interface Failure {
@@ -10,6 +17,8 @@ export interface Failure {
   reason: string
   /** The provider's own `Retry-After`, in milliseconds. */
   retryAfterMs: number | undefined
+  /** Our own account at the provider was refused (its key, its wallet): whoever asks is told so. */
+  isAccount?: true
 }
 
 /** The request has taken as long as one may, whoever was asked. */
@@ -36,7 +45,13 @@ export function readStatusFailure(status: number, headers: Headerish, now: numbe
   const isPage = status < 300 && /^text\/html/i.test(String(headers['content-type'] ?? ''))
   if (!isProviderFailure(status) && !isPage) return undefined
   const reason = isPage ? 'html' : String(status)
-  return { kind: 'status', status, reason, retryAfterMs: readRetryAfter(headers, now) }
+  const failure: Failure = { kind: 'status', status, reason, retryAfterMs: readRetryAfter(headers, now) }
+  return isAccountStatus(status) ? { ...failure, isAccount: true } : failure
+}
+
+/** No client's credential goes up, so this is ours; what 402 and 403 mean, only their bodies tell. */
+function isAccountStatus(status: number): boolean {
+  return status === 401
 }
 
 /** The provider is well, but it does not know the model, or not at this endpoint. */
@@ -44,7 +59,7 @@ export function isModelMissing(failure: Failure): boolean {
   return failure.status === 404
 }
 
-const TIMEOUTS = new Set(['CONNECT_TIMEOUT', 'FIRST_BYTE_TIMEOUT', 'IDLE_TIMEOUT'])
+const TIMEOUTS = new Set(['CONNECT_TIMEOUT', 'ANSWER_TIMEOUT', 'FIRST_BYTE_TIMEOUT', 'IDLE_TIMEOUT'])
 
 /** Descriptors, memory, buffers and ports of our own that are used up, and what our own system refuses to send. */
 const OWN_FAULTS = new Set([
@@ -113,6 +128,11 @@ export function judgeFailures(model: string, { failures, restsMs, neverAsked }: 
     return modelNotFound(text, { param: 'model' })
   }
   if (last && failures.every(({ kind }) => kind === 'own')) return ownFault(last)
+  if (last?.status === 429 && last.retryAfterMs) {
+    const saidMs = failures.map(({ status, retryAfterMs }) => (status === 429 && retryAfterMs) || Infinity)
+    const text = `The providers of "${name}" take no more requests right now; wait as long as "retry-after" says`
+    return rateLimited(text, { retryAfterMs: Math.min(...saidMs) })
+  }
   const retryAfterMs = Math.max(1000, Math.min(...restsMs))
   if (last?.kind === 'timeout' || last?.status === 504) {
     return upstreamTimeout(`No provider of "${name}" answered in time; try again`, { retryAfterMs })

@@ -65,8 +65,11 @@ function buildUpward(
   { key, dialect }: PassthroughRoute,
 ): Record<string, string> {
   const headers = headerRecord(upstreamHeaders(client, { key }, dialect))
-  const length = client['content-length']
-  if (length !== undefined) headers['content-length'] = length
+  // Nobody reads the body here: it passes in whatever coding it came in.
+  for (const name of ['content-length', 'content-encoding']) {
+    const value = client[name]
+    if (typeof value === 'string') headers[name] = value
+  }
   return headers
 }
 
@@ -119,7 +122,8 @@ async function openVerifyingAgent(timeouts: UpstreamTimeouts) {
     keepAliveTimeout: KEEP_ALIVE_MS,
     pipelining: 1,
     maxHeaderSize: MAX_HEAD_BYTES,
-    headersTimeout: timeouts.firstByteTimeoutMs,
+    // Whether it is a stream is not known here.
+    headersTimeout: Math.max(timeouts.answerTimeoutMs, timeouts.firstByteTimeoutMs),
     bodyTimeout: timeouts.idleTimeoutMs,
   })
 }

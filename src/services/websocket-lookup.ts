@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Catalog } from '../config/catalog/catalog.ts'
 import type { WsRoute } from '../config/catalog/ws-routes.ts'
 import { notFound } from '../errors.ts'
 
@@ -17,8 +18,8 @@ declare module 'fastify' {
 }
 
 export interface ServiceLookupOptions {
-  /** The routes as they are now: a models file that is read again may change them. */
-  routes(): readonly WsRoute[]
+  /** A models file that is read again may change its routes. */
+  catalog(): Catalog
 }
 
 type Strategy = Parameters<FastifyInstance['addConstraintStrategy']>[0]
@@ -42,7 +43,7 @@ function kindOf(route: WsRoute | undefined): ServiceKind | undefined {
 }
 
 /** The router knows two routes, one of each kind, and asks at every request whether the path leads to such a service. */
-function buildStrategy(routes: () => readonly WsRoute[]): Strategy {
+function buildStrategy(catalog: () => Catalog): Strategy {
   return {
     name: 'service',
     storage: () => {
@@ -52,19 +53,19 @@ function buildStrategy(routes: () => readonly WsRoute[]): Strategy {
         set: (kind, handler) => void handlers.set(kind, handler),
       }
     },
-    deriveConstraint: ({ url = '' }) => kindOf(findService(routes(), url)),
+    deriveConstraint: ({ url = '' }) => kindOf(findService(catalog().wsRoutes, url)),
   }
 }
 
 /** Sets `request.service`. */
 export const serviceLookup = fp<ServiceLookupOptions>(
-  async (app, { routes }) => {
-    app.addConstraintStrategy(buildStrategy(routes))
+  async (app, { catalog }) => {
+    app.addConstraintStrategy(buildStrategy(catalog))
     app.decorateRequest('service')
     app.addHook('onRequest', (request, _reply, done) => {
       const kind = request.routeOptions.config.service
       if (kind === undefined) return done()
-      const found = findService(routes(), request.url)
+      const found = findService(catalog().wsRoutes, request.url)
       // A file that was read again in this very moment.
       if (!found || kindOf(found) !== kind) return done(notFound('There is no such path any more.'))
       request.service = found

@@ -1,16 +1,21 @@
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Deadline, Deadlines } from '../deadlines.ts'
-import { asError } from '../errors.ts'
-import type { BodyReader } from './chunked-body.ts'
+import { asError, invalidRequest } from '../errors.ts'
 import {
+  PieceSender,
   type RequestBody,
-  requestHead,
   type Sending,
   type SendListener,
-  sendRequest,
+  StreamSender,
 } from './request-body.ts'
-import { type AnswerHeaders, createBodyReader, type ResponseHead, readResponseHead } from './response.ts'
+import {
+  type AnswerHeaders,
+  type BodyReader,
+  createBodyReader,
+  type ResponseHead,
+  readResponseHead,
+} from './response.ts'
 import { MAX_HEAD_BYTES, UpstreamError } from './rules.ts'
 
 /** What becomes of one ask of a provider: `answered` at most once, then exactly one of `ended` and `failed`. */
@@ -27,15 +32,21 @@ export interface CallRequest {
   /** Names and values in turn; `host` and the body's length are added. */
   headers: readonly string[]
   body: RequestBody
-  firstByteTimeoutMs: number
-  /** The longest pause between two reads of the answer. */
-  idleTimeoutMs: number
+  /** Until a stream's head, and again until its first byte; or until a whole answer's end. Each piece of the body that leaves begins it anew. */
+  answerTimeoutMs: number
+  /** The longest silence inside a stream, comments count as life; undefined: a whole answer is asked for. */
+  idleTimeoutMs: number | undefined
 }
 
+/** Head and body leave as one buffer up to this size: copying costs less than a second piece. */
+const ONE_PIECE_BYTES = 16 * 1024
+const DONE: Sending = { isDone: () => true, stop: () => {} }
+const UNSAFE = /[^\t\x20-\x7e\x80-\xff]/
 const HEAD_END = '\r\n\r\n'
 const MAX_INTERIM_HEADS = 10
 /** A refused answer up to this size is read to its end, so that the connection can be used again. */
 const MAX_DISCARDED_BYTES = 64 * 1024
+const DISCARD_TIMEOUT_MS = 2_000
 
 /** One POST and its answer on one connection: never follows a redirect, never repeats itself. */
 export class Call implements SendListener {
@@ -50,6 +61,8 @@ export class Call implements SendListener {
   #interimHeads = 0
   #head: ResponseHead | undefined
   #body: BodyReader | undefined
+  /** A stream's first byte is here. */
+  #isFlowing = false
   #discardedBytes = 0
 
   constructor(
@@ -65,11 +78,11 @@ export class Call implements SendListener {
 
   /** The connection stands: the request leaves. */
   send(socket: Socket, authority: string): void {
-    const { path, headers, body, firstByteTimeoutMs } = this.#request
+    const { path, headers, body, answerTimeoutMs } = this.#request
     this.#socket = socket
     const head = requestHead(path, authority, headers)
     if (head instanceof Error) return this.fail(head)
-    this.#deadline.start(firstByteTimeoutMs)
+    this.#deadline.start(answerTimeoutMs)
     this.#sending = sendRequest(socket, head, body, this)
   }
 
@@ -99,7 +112,8 @@ export class Call implements SendListener {
 
   resume(): void {
     if (this.#state === 'over') return
-    this.#deadline.start(this.#request.idleTimeoutMs)
+    const { answerTimeoutMs, idleTimeoutMs = answerTimeoutMs } = this.#request
+    this.#deadline.start(idleTimeoutMs)
     this.#socket?.resume()
   }
 
@@ -155,15 +169,16 @@ export class Call implements SendListener {
   #begin(head: ResponseHead): void {
     this.#head = head
     this.#body = createBodyReader(head.framing)
-    this.#deadline.start(this.#request.idleTimeoutMs)
     this.#state = 'wanted'
-    if (!this.#listener.answered(head.status, head.headers) && this.#state === 'wanted')
-      this.#state = 'discarded'
+    if (this.#request.idleTimeoutMs !== undefined) this.#deadline.again()
+    if (this.#listener.answered(head.status, head.headers) || this.#state !== 'wanted') return
+    this.#state = 'discarded'
+    this.#deadline.start(DISCARD_TIMEOUT_MS)
   }
 
   #readBody(body: BodyReader, bytes: Buffer): number | undefined {
     if (this.isOver()) return undefined
-    this.#deadline.again()
+    if (bytes.length > 0) this.#alive()
     const payload = bytes.length > 0 ? body.read(bytes) : bytes
     if (payload.length > 0) this.#pass(payload)
     if (this.#state === 'over' || !body.isComplete()) return undefined
@@ -171,6 +186,13 @@ export class Call implements SendListener {
     const keepMs = canKeep ? (this.#head?.keepMs ?? 0) : 0
     this.#end()
     return keepMs
+  }
+
+  #alive(): void {
+    const { idleTimeoutMs } = this.#request
+    if (idleTimeoutMs === undefined || this.#state !== 'wanted') return
+    this.#deadline.start(idleTimeoutMs)
+    this.#isFlowing = true
   }
 
   #pass(payload: Buffer): void {
@@ -194,11 +216,43 @@ export class Call implements SendListener {
   }
 
   #runOut(): void {
-    const code = this.#head ? 'IDLE_TIMEOUT' : 'FIRST_BYTE_TIMEOUT'
-    this.fail(new UpstreamError(code, 'The provider did not answer in time'))
+    const code = this.#isFlowing ? 'IDLE_TIMEOUT' : 'FIRST_BYTE_TIMEOUT'
+    const isWhole = this.#request.idleTimeoutMs === undefined
+    this.fail(new UpstreamError(isWhole ? 'ANSWER_TIMEOUT' : code, 'The provider did not answer in time'))
   }
 }
 
 function badAnswer(text: string) {
   return new UpstreamError('BAD_ANSWER', text)
+}
+
+/** The request line and the fields (names and values in turn); the line of the body's length is still to come. */
+function requestHead(path: string, authority: string, headers: readonly string[]): string | Error {
+  let head = `POST ${path} HTTP/1.1\r\nhost: ${authority}\r\n`
+  for (let index = 0; index < headers.length; index += 2) {
+    const value = headers[index + 1] ?? ''
+    // They are the client's own, and no provider's failure.
+    if (UNSAFE.test(value)) return invalidRequest(`The header "${headers[index]}" holds a control character`)
+    head += `${headers[index]}: ${value}\r\n`
+  }
+  return head
+}
+
+/** Sends a head, whose last line is still open, and its body. */
+function sendRequest(
+  socket: Socket,
+  head: string,
+  { body, length }: RequestBody,
+  listener: SendListener,
+): Sending {
+  if (body instanceof Readable) return new StreamSender(socket, head, { body, length, listener })
+  const size = Buffer.isBuffer(body) ? body.length : (length ?? 0)
+  const whole = `${head}content-length: ${size}\r\n\r\n`
+  const pieces = Buffer.isBuffer(body) ? [body] : body
+  if (size > ONE_PIECE_BYTES) return new PieceSender(socket, whole, pieces, listener)
+  const bytes = Buffer.allocUnsafe(whole.length + size)
+  let at = bytes.write(whole, 0, 'latin1')
+  for (const piece of pieces) at += piece.copy(bytes, at)
+  socket.write(bytes)
+  return DONE
 }

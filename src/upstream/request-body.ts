@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net'
-import { Readable } from 'node:stream'
-import { invalidRequest } from '../errors.ts'
+import type { Readable } from 'node:stream'
 import { UpstreamError } from './rules.ts'
 
 /** What is sent: bytes, pieces of bytes, or a stream, whose length is known or not. */
@@ -10,8 +9,6 @@ export interface RequestBody {
   length: number | undefined
 }
 
-/** Head and body leave as one buffer up to this size: copying costs less than a second piece. */
-const ONE_PIECE_BYTES = 16 * 1024
 /** One write: the most that lies in the socket's queue beside the body itself. Over TLS so much is encrypted at once. */
 const WRITE_BYTES = 256 * 1024
 /** Copied to go with others only below this. */
@@ -26,49 +23,14 @@ export interface Sending {
   stop(): void
 }
 
-const DONE: Sending = { isDone: () => true, stop: () => {} }
-
 /** It is called at each piece that leaves, and with the error of a stream that fails. */
 export interface SendListener {
   progress(): void
   fail(error: Error): void
 }
 
-const UNSAFE = /[^\t\x20-\x7e\x80-\xff]/
-
-/** The request line and the fields (names and values in turn); the line of the body's length is still to come. */
-export function requestHead(path: string, authority: string, headers: readonly string[]): string | Error {
-  let head = `POST ${path} HTTP/1.1\r\nhost: ${authority}\r\n`
-  for (let index = 0; index < headers.length; index += 2) {
-    const value = headers[index + 1] ?? ''
-    // They are the client's own, and no provider's failure.
-    if (UNSAFE.test(value)) return invalidRequest(`The header "${headers[index]}" holds a control character`)
-    head += `${headers[index]}: ${value}\r\n`
-  }
-  return head
-}
-
-/** Sends a head, whose last line is still open, and its body. */
-export function sendRequest(
-  socket: Socket,
-  head: string,
-  { body, length }: RequestBody,
-  listener: SendListener,
-): Sending {
-  if (body instanceof Readable) return new StreamSender(socket, head, { body, length, listener })
-  const size = Buffer.isBuffer(body) ? body.length : (length ?? 0)
-  const whole = `${head}content-length: ${size}\r\n\r\n`
-  const pieces = Buffer.isBuffer(body) ? [body] : body
-  if (size > ONE_PIECE_BYTES) return new PieceSender(socket, whole, pieces, listener)
-  const bytes = Buffer.allocUnsafe(whole.length + size)
-  let at = bytes.write(whole, 0, 'latin1')
-  for (const piece of pieces) at += piece.copy(bytes, at)
-  socket.write(bytes)
-  return DONE
-}
-
 /** A large body, as fast as the provider takes it, in writes that are neither tiny nor many at once. */
-class PieceSender implements Sending {
+export class PieceSender implements Sending {
   readonly #socket: Socket
   readonly #listener: SendListener
   #pieces: readonly Buffer[]
@@ -141,7 +103,7 @@ interface Source {
 }
 
 /** A stream, as fast as the provider takes it; without a length it goes in chunks. */
-class StreamSender implements Sending {
+export class StreamSender implements Sending {
   readonly #socket: Socket
   readonly #source: Source
   #sent = 0

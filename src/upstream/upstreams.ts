@@ -1,6 +1,7 @@
+import type { Socket } from 'node:net'
 import type { Deadlines } from '../deadlines.ts'
 import { Call, type CallListener, type CallRequest } from './call.ts'
-import { Connection, type Keeper, type Origin, readOrigin } from './connection.ts'
+import { type Origin, openSocket, readOrigin } from './open-socket.ts'
 import { KEEP_ALIVE_MS, UpstreamError } from './rules.ts'
 
 /** One ask on its way. */
@@ -98,8 +99,9 @@ class Asked implements Attempt {
 }
 
 /** The connections of one origin; the one used last is used next, so that the others can go. */
-class Pool implements Keeper {
+class Pool {
   readonly connectTimeoutMs: number
+  /** Where every read of every connection lands: without it each would have a new 64 KiB buffer. */
   readonly scratch: Uint8Array
   readonly #origin: Origin
   readonly #all = new Set<Connection>()
@@ -150,5 +152,90 @@ class Pool implements Keeper {
     if (this.#idle.length > 0) return
     clearInterval(this.#sweeper)
     this.#sweeper = undefined
+  }
+}
+
+/** One connection to a provider: one call at a time, kept for the next one when the answer ended as it should. */
+class Connection {
+  readonly #socket: Socket
+  readonly #origin: Origin
+  readonly #pool: Pool
+  #call: Call | undefined
+  #isReady = false
+  /** When the pool lets it go, on the monotonic clock. */
+  keptUntilMs = 0
+
+  constructor(origin: Origin, pool: Pool) {
+    this.#origin = origin
+    this.#pool = pool
+    this.#socket = openSocket(origin, {
+      timeoutMs: pool.connectTimeoutMs,
+      onread: {
+        buffer: pool.scratch,
+        // They must be used or copied before this returns.
+        callback: (length, bytes) => {
+          this.#read(Buffer.from(bytes.buffer, bytes.byteOffset, length))
+          return true
+        },
+      },
+      ready: () => {
+        this.#isReady = true
+        this.#call?.send(this.#socket, this.#origin.authority)
+      },
+    })
+    let reason: Error | undefined
+    this.#socket
+      .once('end', () => this.#hungUp())
+      .once('error', (error) => {
+        reason = error
+      })
+      .once('close', () => this.#closed(reason))
+  }
+
+  /** The next call; only when there is none. Its request leaves when the connection stands. */
+  carry(call: Call): void {
+    this.#call = call
+    if (this.#isReady) call.send(this.#socket, this.#origin.authority)
+  }
+
+  /** Gives `call` up; it may have ended long ago, and another one may be on its way here. */
+  abandon(call: Call): void {
+    if (this.#call !== call) return
+    this.#call = undefined
+    call.abandon()
+    this.close()
+  }
+
+  close(): void {
+    // It is forgotten at once: the socket's own event comes a turn later, and a call in between would be lost.
+    this.#pool.forget(this)
+    this.#socket.destroy()
+  }
+
+  #read(bytes: Buffer): void {
+    const call = this.#call
+    // Bytes that nobody has asked for: whatever they are, the next answer would be read wrongly.
+    if (!call) return this.close()
+    const keepMs = call.read(bytes)
+    if (!call.isOver()) return
+    if (this.#call === call) this.#call = undefined
+    if (!keepMs || this.#socket.destroyed) return this.close()
+    if (this.#socket.isPaused()) this.#socket.resume()
+    this.#pool.keep(this, keepMs)
+  }
+
+  #hungUp(): void {
+    const call = this.#call
+    this.#call = undefined
+    call?.hungUp()
+    this.close()
+  }
+
+  #closed(reason: Error | undefined): void {
+    const call = this.#call
+    this.#call = undefined
+    this.#pool.forget(this)
+    if (!call || call.isOver()) return
+    call.fail(reason ?? new UpstreamError('CLOSED_EARLY', 'The connection to the provider was lost'))
   }
 }

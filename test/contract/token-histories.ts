@@ -33,6 +33,24 @@ const hold = (seed: number, micros: number, leastMicros: number): Step =>
     if (made) model.holds.push({ id: made.id, tokenId: token.id, micros: made.micros })
   })
 
+const raise = (seed: number, micros: number, leastMicros: number): Step =>
+  step(
+    `raise(${seed}, ${micros}, ${leastMicros})`,
+    ({ holds }) => holds.length > 0,
+    async (model, { store }) => {
+      const open = pick(model.holds, seed)
+      const token = model.tokens.find(({ id }) => id === open.tokenId)
+      if (!token) return
+      const most = Math.max(open.micros, Math.min(micros, open.micros + balanceOf(model, token)))
+      const isEnough = most >= Math.min(micros, leastMicros)
+      if (isEnough) open.micros = most
+      const both = await Promise.all([1, 2].map(() => store.raise(open.id, micros, leastMicros)))
+      const wanted = isEnough ? { micros: most, balanceMicros: balanceOf(model, token) } : undefined
+      const seen = both.map((hold) => hold && { micros: hold.micros, balanceMicros: hold.balanceMicros })
+      expect('raised', seen, [wanted, wanted])
+    },
+  )
+
 const mark = (seed: number, leastMicros: number): Step =>
   step(
     `mark(${seed}, ${leastMicros})`,
@@ -126,6 +144,7 @@ const [seed, micros] = [fc.nat(1000), fc.nat(400)]
 const STEPS = [
   micros.map(mint),
   fc.tuple(seed, micros, fc.nat(60)).map(([at, most, least]) => hold(at, most, least)),
+  fc.tuple(seed, micros, micros).map(([at, most, least]) => raise(at, most, least)),
   fc.tuple(seed, micros).map(([at, least]) => mark(at, least)),
   fc.tuple(seed, micros).map(([at, cost]) => settle(at, cost)),
   fc.tuple(seed, fc.integer({ min: -300, max: 300 })).map(([at, by]) => adjust(at, by === 0 ? 1 : by)),

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
 import type { TokenStore } from '../../src/stores/contracts/token-store.ts'
 import type { NewToken } from '../../src/stores/contracts/tokens.ts'
-import type { UsageRow } from '../../src/stores/contracts/usage-columns.ts'
+import { NO_ROW, type UsageRow } from '../../src/stores/contracts/usage-columns.ts'
 
 /** A store with nothing in it, and the same one after a restart. */
 export interface OpenedStore {
@@ -24,6 +24,7 @@ export function newToken(creditedMicros: number, special: Partial<NewToken> = {}
 
 /** What a request of that price used. */
 export const usageOf = (tokenId: string, costMicros: number): UsageRow => ({
+  ...NO_ROW,
   requestId: randomUUID(),
   tokenId,
   user: 'ann',
@@ -33,13 +34,7 @@ export const usageOf = (tokenId: string, costMicros: number): UsageRow => ({
   endpoint: 'chat/completions',
   status: 200,
   inputTokens: 3,
-  cachedTokens: 0,
   outputTokens: 4,
-  reasoningTokens: 0,
-  seconds: 0,
-  characters: 0,
-  images: 0,
-  estimated: false,
   costMicros,
   latencyMs: 12.5,
   firstByteMs: 3,

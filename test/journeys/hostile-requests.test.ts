@@ -65,10 +65,16 @@ t.test('lines and headers that a client never sends are refused in the shape cli
       'invalid_request',
     ],
     [
-      'a compressed body',
-      postHead(`${length}Content-Encoding: gzip\r\n`, json),
+      'a body in no coding that is known',
+      postHead(`${length}Content-Encoding: pack200-gzip\r\n`, json),
       415,
       'unsupported_media_type',
+    ],
+    [
+      'a body that is not in its coding',
+      postHead(`${length}Content-Encoding: gzip\r\n`, json),
+      400,
+      'invalid_request',
     ],
     ['an absolute URL', head('GET http://evil.example/v1/models', auth), 400, 'invalid_request'],
     ['two slashes', head('POST //v1//chat/completions', auth), 404, 'not_found'],

@@ -16,6 +16,7 @@ import { type PassthroughRoute, passthrough } from '../../src/services/passthrou
 const KEY = 'provider-key-000000000000'
 const TIMEOUTS = {
   connectTimeoutMs: 1000,
+  answerTimeoutMs: 300,
   firstByteTimeoutMs: 300,
   idleTimeoutMs: 1000,
   totalTimeoutMs: 5000,

@@ -4,11 +4,12 @@ import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
-import { openStores } from '../../src/stores/open.ts'
+import { openStores, readBooks } from '../../src/stores/open.ts'
 import { accountsContract } from '../contract/accounts.ts'
 import { answerMarksContract } from '../contract/answer-marks.ts'
 import { idempotencyContract } from '../contract/idempotency.ts'
 import { placesContract } from '../contract/places.ts'
+import { raisedHoldsContract } from '../contract/raised-holds.ts'
 import { tokenHistories } from '../contract/token-histories.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
 import { tokensContract } from '../contract/tokens.ts'
@@ -30,6 +31,7 @@ tokensContract('file', open)
 accountsContract('file', open)
 placesContract('file', open)
 answerMarksContract('file', open)
+raisedHoldsContract('file', open)
 tokenHistories('file', open, { runs: 60, steps: 60 })
 idempotencyContract('file', async (test) => {
   const dbDir = await folder(test)
@@ -115,6 +117,25 @@ t.test(
     test.equal(db.prepare('SELECT count(*) AS n FROM holds').get()?.n, 0)
   },
 )
+
+t.test('who reads the books of an answer that has begun sees its hold as it was raised', async (test) => {
+  const dbDir = await folder(test)
+  const store = await openIn(test, dbDir)
+  const { id } = await store.mint(newToken(1000))
+  const begun = await store.hold(askOf(id, 300))
+  const heldMicros = async (name: string) =>
+    (await readBooks({ dbDir: crashedCopy(dbDir, join(dbDir, name)) })).books[0]?.heldMicros
+  // In the turn of the mark, and in a later one.
+  store.markAnswered(begun?.id ?? 0, 70, usageOf(id, 70))
+  await store.raise(begun?.id ?? 0, 400)
+  await store.settle((await store.hold(askOf(id, 0)))?.id ?? 0, usageOf(id, 0))
+  test.equal(await heldMicros('first'), 400)
+  await store.raise(begun?.id ?? 0, 500)
+  await store.settle((await store.hold(askOf(id, 0)))?.id ?? 0, usageOf(id, 0))
+  test.equal(await heldMicros('second'), 500)
+  const after = await openIn(test, join(dbDir, 'second'))
+  test.match(await after.credits(id), { balanceMicros: 930, heldMicros: 0, chargedMicros: 70 })
+})
 
 t.test('a crash anywhere in the very first start heals by itself', async (test) => {
   const dbDir = await folder(test)

@@ -11,7 +11,7 @@ import { newToken, usageOf } from '../contract/token-store.ts'
 import { waitUntil } from '../support/journey.ts'
 import { startRedis } from '../support/redis.ts'
 import { startProxy } from '../support/tcp-proxy.ts'
-import { backAfter, goneHolds } from '../torture/spending.ts'
+import { backAfter, down, goneHolds } from '../torture/spending.ts'
 import { askOf, folder } from './folders.ts'
 
 t.setTimeout(120_000)
@@ -62,13 +62,13 @@ t.test('an idempotency key whose claim was lost on its way back is free for the 
   const { proxy, stores, id, key } = await openBehindProxy(test)
   const ask = { tokenId: id, key: 'again', fingerprint: 'f', bodyBytes: 1 }
   proxy.set('deaf')
-  await test.rejects(stores.keys.claim({ ...ask, requestId: 'first', at: Date.now() }))
+  await test.rejects(stores.idempotency.claim({ ...ask, requestId: 'first', at: Date.now() }))
   proxy.set('pass')
   test.equal((await eye.keys(key('claim:*'))).length, 1, 'it stands, and nobody knows it')
   await backAfter([stores])
   for (const until = Date.now() + 10_000; Date.now() < until; await wait(20))
     if ((await eye.keys(key('claim:*'))).length === 0) break
-  const next = await stores.keys.claim({ ...ask, requestId: 'second', at: Date.now() })
+  const next = await stores.idempotency.claim({ ...ask, requestId: 'second', at: Date.now() })
   test.match(next, { state: 'claimed' })
 })
 
@@ -119,6 +119,67 @@ t.test(
     })
   },
 )
+
+t.test('a raise whose answer was lost stands once, and goes back with its hold', async (test) => {
+  const { proxy, stores, id, key } = await openBehindProxy(test)
+  const held = () => eye.hget(key(`account:${id}`), 'held')
+  const [again, never] = [await stores.tokens.hold(askOf(id, 100)), await stores.tokens.hold(askOf(id, 100))]
+  proxy.set('deaf')
+  await test.rejects(stores.tokens.raise(again?.id ?? 0, 500), { code: 'store_unavailable', statusCode: 503 })
+  await test.rejects(stores.tokens.raise(never?.id ?? 0, 700), { code: 'store_unavailable' })
+  test.equal(await held(), '600', 'one stands, and nobody knows it; the other was never sent')
+  proxy.set('pass')
+  await backAfter([stores])
+  test.match(await stores.tokens.raise(again?.id ?? 0, 500), { micros: 500, balanceMicros: 999_400 })
+  test.equal(await held(), '600', 'asked for again it is the same raise')
+  test.match(await stores.tokens.settle(again?.id ?? 0, usageOf(id, 450)), { chargedMicros: 450 })
+  await stores.tokens.settle(never?.id ?? 0, usageOf(id, 50))
+  test.same(await stores.tokens.credits(id), {
+    creditedMicros: 1_000_000,
+    balanceMicros: 999_500,
+    heldMicros: 0,
+    chargedMicros: 500,
+  })
+})
+
+t.test('a raised hold of a dead replica ends at its least, and is not raised any more', async (test) => {
+  const { proxy, stores, redisPrefix, id, key } = await openBehindProxy(test)
+  const [begun, waiting] = [
+    await stores.tokens.hold(askOf(id, 100)),
+    await stores.tokens.hold(askOf(id, 100)),
+  ]
+  const row = usageOf(id, 450)
+  stores.tokens.markAnswered(begun?.id ?? 0, 20, row)
+  await Promise.all([begun, waiting].map((hold) => stores.tokens.raise(hold?.id ?? 0, 500)))
+  const dead = await ownerOf(key)
+  await waitUntil(
+    () => eye.hvals(key(`holds:${dead}`)),
+    (texts) => texts.some((text) => / 500 20 /.test(text)),
+  )
+  proxy.set('silent')
+  const address = readRedisUrl({ REDIS_URL: redis.url }, [])
+  const other = await openStores({
+    redis: address,
+    redisPrefix,
+    dbDir: await folder(test),
+    replicaTimeoutMs: 600,
+  })
+  test.teardown(() => other.close())
+  test.match(await goneHolds(other, id), { heldMicros: 0, chargedMicros: 20, balanceMicros: 999_980 })
+  await down([stores])
+  proxy.set('pass')
+  await backAfter([stores])
+  for (const hold of [begun, waiting])
+    await test.rejects(stores.tokens.raise(hold?.id ?? 0, 900), { message: /is given up/ })
+  await stores.tokens.settle(waiting?.id ?? 0, usageOf(id, 0))
+  test.match(await stores.tokens.settle(begun?.id ?? 0, row), { chargedMicros: 450 })
+  test.same(await other.tokens.credits(id), {
+    creditedMicros: 1_000_000,
+    balanceMicros: 999_550,
+    heldMicros: 0,
+    chargedMicros: 450,
+  })
+})
 
 t.test('a bill that did not reach the disk is written with the next one', async (test) => {
   const { proxy, stores, dbDir, id, key } = await openBehindProxy(test)

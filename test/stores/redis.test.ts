@@ -8,6 +8,7 @@ import { accountsContract } from '../contract/accounts.ts'
 import { answerMarksContract } from '../contract/answer-marks.ts'
 import { idempotencyContract } from '../contract/idempotency.ts'
 import { placesContract } from '../contract/places.ts'
+import { raisedHoldsContract } from '../contract/raised-holds.ts'
 import { tokenHistories } from '../contract/token-histories.ts'
 import { tokensContract } from '../contract/tokens.ts'
 import { startRedis } from '../support/redis.ts'
@@ -72,6 +73,7 @@ tokensContract('redis', open)
 accountsContract('redis', open)
 placesContract('redis', open)
 answerMarksContract('redis', open)
+raisedHoldsContract('redis', open)
 tokenHistories('redis', open, { runs: 40, steps: 60 })
 idempotencyContract('redis', async (test) => {
   const place = { dbDir: await folder(test), redisPrefix: randomUUID() }

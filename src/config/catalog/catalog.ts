@@ -6,6 +6,14 @@ export type ApiName = (typeof API_NAMES)[number]
 
 export const API_NAMES = ['openai', 'anthropic'] as const
 
+/** How long one provider or model may take, where the settings of these names (`ANSWER_TIMEOUT_MS`, ...) do not fit it. */
+export interface Timeouts {
+  answerMs?: number | undefined
+  firstByteMs?: number | undefined
+  idleMs?: number | undefined
+  totalMs?: number | undefined
+}
+
 /** Somebody who answers: an origin, the key that goes there and nowhere else, and what it speaks. */
 export interface Provider {
   /** The name in plans and logs, e.g. `openai_original`. */
@@ -19,6 +27,7 @@ export interface Provider {
   dialects: readonly ApiName[]
   /** Whether it takes `stream_options.include_usage` (a few refuse unknown fields). */
   usageOption: boolean
+  timeouts?: Timeouts | undefined
 }
 
 /** Micro-credits for one of each, margin included; fractions are kept, a charge is rounded up as a whole. */
@@ -38,6 +47,8 @@ export type Unit = 'perSecond' | 'perCharacter' | 'perImage'
 export interface PlanStep {
   provider: Provider
   model: string | undefined
+  /** The model's, and where it says nothing the provider's. */
+  timeouts?: Timeouts | undefined
 }
 
 export interface Model {
@@ -48,6 +59,8 @@ export interface Model {
   tokenPrice?: { units: readonly Unit[]; price: Price } | undefined
   /** The most LLM tokens one answer can hold; decides the worst case when the client names no limit. */
   maxOutput: number
+  /** Only the first provider that speaks what is asked is asked: for names that nobody knows. */
+  asksOnlyOne?: boolean | undefined
   /** Other models that may answer when the whole plan fails, in order. */
   fallbacks: readonly string[]
 }
@@ -59,6 +72,8 @@ export interface CatalogSettings {
   /** A secret by its variable's name; throws SettingsError when its file fails. */
   readKey(name: string): string | undefined
   demo: 'auto' | 'on' | 'off'
+  /** No provider or model may be given more. */
+  totalTimeoutMs: number
   modelsFile?: string | undefined
   passthrough: readonly Passthrough[]
   wsRoutes: readonly WsRoute[]
@@ -66,9 +81,14 @@ export interface CatalogSettings {
 
 /** Everything that can be asked for, as of the last reading of the models file. */
 export interface Catalog {
+  /** All that are listed, by name. */
   models: ReadonlyMap<string, Model>
+  /** Each serves the names of its pattern (`claude-*`) that are not listed; the longest first. */
+  patterns: readonly Model[]
   /** Serves every other name through its plan, the name unchanged. */
   wildcard: Model | undefined
+  /** Who serves a name, listed or not; where its plan names no model of the provider's, the name goes out as it is. */
+  find(name: string): Model | undefined
   /** Whether a provider may take a name that is not listed for one that is: the wildcard does not serve it. */
   looksListed(name: string): boolean
   /** All configured providers by name. */

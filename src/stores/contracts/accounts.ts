@@ -1,3 +1,4 @@
+import { type GatewayError, storeUnavailable } from '../../errors.ts'
 import type { Token } from './tokens.ts'
 import type { UsageRow } from './usage-columns.ts'
 
@@ -59,10 +60,24 @@ export interface Accounts {
   credits(tokenId: string): Promise<Credits>
   /** Sets credits aside in one step, however many ask at once; undefined when the balance does not cover it. */
   hold(ask: HoldRequest): Promise<Hold | undefined>
+  /**
+   * Raises a standing hold to `micros` in all, in one step however many ask at once: the raised hold; undefined, and
+   * nothing is changed, when the balance has not that much free. `leastMicros` (in all, too) is what is enough where it
+   * has less than `micros`: then all that is left is taken, whatever else the token holds. A hold of that size already
+   * stays as it is, so that asking twice is one raise. To `settle` and to a crash a raised hold is a hold as any other:
+   * what is not charged goes back. Throws `store_unavailable` when the store is away (the raise may stand all the same,
+   * and goes back with the hold), and when the hold is over: settled, given up for dead, or never made.
+   */
+  raise(holdId: number, micros: number, leastMicros?: number): Promise<Hold | undefined>
   /** An answer has begun: should the process die before `settle`, this much is charged. The first mark stands. */
   markAnswered(holdId: number, leastMicros: number, row: UsageRow): void
   /** Ends a hold with what was really used, and writes the usage row. The same hold twice is one charge. */
   settle(holdId: number, row: UsageRow): Promise<Settlement>
+}
+
+/** Nothing more can be set aside for a hold that does not stand any more. */
+export function holdOver(): GatewayError {
+  return storeUnavailable('What was set aside for this request is given up: ask again')
 }
 
 /** Refuses what is no whole number of micro-credits: beyond 2^53 numbers are no longer exact. */

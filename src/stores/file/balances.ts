@@ -15,6 +15,8 @@ export interface Balances {
   credit(tokenId: string, micros: number): void
   /** What is set aside: `micros`, or the whole balance for a token's only hold, or nothing (undefined). */
   hold(tokenId: string, micros: number, leastMicros: number): number | undefined
+  /** Sets more aside for a standing hold: `micros`, or the whole balance when it has `leastMicros`; else undefined. */
+  raise(tokenId: string, micros: number, leastMicros: number): number | undefined
   /** Ends a hold without a charge. */
   release(tokenId: string, heldMicros: number): void
   /** Ends a hold and charges as much of `costMicros` as it and the balance cover: what was charged. */
@@ -55,6 +57,14 @@ export function buildBalances(): Balances {
       if (granted === undefined) return undefined
       account.heldMicros += granted
       account.openHolds += 1
+      return granted
+    },
+    raise: (tokenId, micros, leastMicros) => {
+      const account = accounts.get(tokenId)
+      if (account === undefined) return undefined
+      const granted = Math.min(micros, balanceOf(account))
+      if (granted < leastMicros) return undefined
+      account.heldMicros += granted
       return granted
     },
     credit: (tokenId, micros) => {

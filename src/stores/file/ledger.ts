@@ -4,22 +4,19 @@ import {
   checkMicros,
   type Hold,
   type HoldRequest,
+  holdOver,
   type Settlement,
 } from '../contracts/accounts.ts'
 import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import type { Balances } from './balances.ts'
 import { buildBalances } from './balances.ts'
-import type { GroupCommit, Write } from './group-commit.ts'
-import { openGroupCommit } from './group-commit.ts'
 import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError } from './ledger-file.ts'
-import type { Writes } from './ledger-schema.ts'
-import { prepareWrites } from './ledger-schema.ts'
+import type { GroupCommit, Write, Writes } from './ledger-writes.ts'
+import { openGroupCommit, prepareWrites } from './ledger-writes.ts'
 import { readCharged } from './recovery.ts'
 import type { TokenRecord } from './token-record.ts'
-import type { WalSync } from './wal-sync.ts'
-import { openWalSync } from './wal-sync.ts'
 
 // How many ended holds are remembered, for whoever settles one twice.
 const MOST_REMEMBERED = 10_000
@@ -49,7 +46,6 @@ export class Ledger {
   readonly #db: Sqlite
   readonly #writes: Writes
   readonly #commits: GroupCommit
-  readonly #walSync: WalSync
   readonly #balances: Balances = buildBalances()
   readonly #open = new Map<number, OpenHold>()
   // A ring: a Map that forgets its oldest key slows down with each key it has forgotten.
@@ -70,22 +66,21 @@ export class Ledger {
     } catch (cause) {
       throw ledgerError(path, cause)
     }
-    this.#walSync = openWalSync(`${path}-wal`, () => this.#commits.fail())
     this.#commits = openGroupCommit({
       db,
+      walPath: `${path}-wal`,
       begin: () => this.#charges.clear(),
       finish: () => {
         for (const [tokenId, micros] of this.#charges) this.#writes.charge.run(tokenId, micros)
       },
       probe: () => this.#writes.meta.run('checkedAt', String(Date.now())),
-      onCommit: () => this.#walSync.touch(),
     })
   }
 
   /** Both files of the store were written: from now on neither may be missing. */
   setInitialised(): void {
     this.#writes.meta.run('initialised', '1')
-    this.#walSync.touch()
+    this.#commits.sync()
   }
 
   openAccount(tokenId: string, creditedMicros: number): void {
@@ -118,6 +113,24 @@ export class Ledger {
     const id = this.#nextId++
     this.#open.set(id, { tokenId, micros: granted, isMarked: false })
     return { id, tokenId, micros: granted, balanceMicros: this.#balances.balanceMicros(tokenId) }
+  }
+
+  /** As with `hold` memory decides; what is written of a marked hold is for who reads the books meanwhile. */
+  async raise(holdId: number, micros: number, leastMicros = micros): Promise<Hold | undefined> {
+    checkMicros('micros', micros)
+    checkMicros('leastMicros', leastMicros)
+    if (!this.isReady()) throw storeUnavailable('The balance cannot be written just now: try again')
+    const hold = this.#open.get(holdId)
+    if (hold === undefined) throw holdOver()
+    const { tokenId } = hold
+    if (micros > hold.micros) {
+      const least = Math.min(micros, leastMicros) - hold.micros
+      const granted = this.#balances.raise(tokenId, micros - hold.micros, least)
+      if (granted === undefined) return undefined
+      hold.micros += granted
+      if (hold.isMarked) this.#rewrite(holdId, hold)
+    }
+    return { id: holdId, tokenId, micros: hold.micros, balanceMicros: this.#balances.balanceMicros(tokenId) }
   }
 
   markAnswered(holdId: number, leastMicros: number, row: UsageRow): void {
@@ -174,6 +187,16 @@ export class Ledger {
     }
   }
 
+  #rewrite(holdId: number, hold: OpenHold): void {
+    this.#commits.add({
+      apply: () => {
+        if (this.#open.has(holdId)) this.#writes.rehold.run(hold.micros, holdId)
+      },
+      done: () => undefined,
+      drop: () => undefined,
+    })
+  }
+
   get isClosed(): boolean {
     return this.#isClosed
   }
@@ -186,7 +209,6 @@ export class Ledger {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#commits.close()
-    this.#walSync.close()
     this.#db.close()
   }
 

@@ -1,7 +1,7 @@
 import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { prepareTransaction } from '../sql/sqlite.ts'
-import type { Writes } from './ledger-schema.ts'
+import type { Writes } from './ledger-writes.ts'
 import type { TokenRecord } from './token-record.ts'
 
 /** What every token was charged so far, once the holds of a dead process are settled. */

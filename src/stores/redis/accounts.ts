@@ -5,6 +5,7 @@ import {
   checkMicros,
   type Hold,
   type HoldRequest,
+  holdOver,
   OPERATION_MEMORY_MS,
   type Settlement,
 } from '../contracts/accounts.ts'
@@ -72,6 +73,24 @@ export class Holds {
     } finally {
       this.#asked.delete(name.hold)
     }
+  }
+
+  /** One that got no answer may stand all the same: to Redis the hold is raised then, and ends as raised. */
+  async raise(holdId: number, micros: number, leastMicros = micros): Promise<Hold | undefined> {
+    checkMicros('micros', micros)
+    checkMicros('leastMicros', leastMicros)
+    const hold = this.#open.get(holdId)
+    if (hold === undefined) throw holdOver()
+    const { link, scripts, keys, owner } = this.#context
+    const { tokenId } = hold
+    const touched = [keys.account(tokenId), keys.holds(owner), keys.replicas]
+    const args = [hold.hold, micros, leastMicros, owner]
+    const [state, raised = 0, balanceMicros = 0] = readNumbers(await link.run(scripts.raise, touched, args))
+    if (state === 0) throw holdOver()
+    // Answers of raises that ran at once may come in any order.
+    hold.micros = Math.max(hold.micros, raised)
+    hold.balanceMicros = balanceMicros
+    return state === 1 ? { id: holdId, tokenId, micros: raised, balanceMicros } : undefined
   }
 
   markAnswered(holdId: number, leastMicros: number, row: UsageRow): void {

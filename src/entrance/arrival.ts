@@ -1,12 +1,110 @@
+import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import fp from 'fastify-plugin'
+import { dialectOfHeaders, dialectOfUrl } from '../dialects/headers.ts'
 import {
   credentialInUrl,
   type GatewayError,
+  gatewayRestarting,
   headersTooLarge,
   invalidRequest,
-  unsupportedMedia,
 } from '../errors.ts'
+
+const SAFE_ID = /^[A-Za-z0-9._:-]{1,128}$/
+
+/** Fastify's `genReqId`: a client's own id when it is safe to repeat, else a new one, unique across restarts. */
+export function makeRequestId(): (request: Pick<IncomingMessage, 'headers'>) => string {
+  const prefix = `req_${randomBytes(6).toString('hex')}`
+  let count = 0
+  return ({ headers }) => {
+    const own = headers['x-request-id']
+    if (typeof own === 'string' && SAFE_ID.test(own)) return own
+    return `${prefix}${(count++).toString(36).padStart(6, '0')}`
+  }
+}
+
+/** Where a client looks for the id besides, by what its headers or its URL say that it speaks. */
+function otherName({ headers, url = '' }: IncomingMessage): string | undefined {
+  return dialectOfHeaders(headers).requestIdHeader ?? dialectOfUrl(url).requestIdHeader
+}
+
+/** `x-request-id` on every answer that goes through `reply`. */
+export const requestId = fp(
+  async (app) => {
+    app.addHook('onRequest', (request, reply, done) => {
+      reply.header('x-request-id', request.id)
+      const name = otherName(request.raw)
+      if (name !== undefined) reply.header(name, request.id)
+      done()
+    })
+  },
+  { name: 'request-id' },
+)
+
+/** The way down: no new work, and a moment when the old work is done. */
+export interface Drain {
+  /** True from `announce` on: whoever chooses between gateways is told to choose another one. */
+  readonly isLeaving: boolean
+  readonly isDraining: boolean
+  announce(): void
+  begin(): void
+  /** Resolves when no request is in flight. */
+  idle(): Promise<void>
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    drain: Drain
+  }
+}
+
+function openDrain() {
+  let isLeaving = false
+  let isDraining = false
+  let inFlight = 0
+  let waiting: (() => void)[] = []
+  return {
+    get isLeaving() {
+      return isLeaving
+    },
+    get isDraining() {
+      return isDraining
+    },
+    announce() {
+      isLeaving = true
+    },
+    begin() {
+      isLeaving = true
+      isDraining = true
+    },
+    idle: () => new Promise<void>((resolve) => (inFlight === 0 ? resolve() : waiting.push(resolve))),
+    enter() {
+      inFlight++
+    },
+    leave() {
+      inFlight--
+      if (inFlight > 0) return
+      for (const resolve of waiting) resolve()
+      waiting = []
+    },
+  }
+}
+
+/** Registered first: whoever comes while the gateway goes down is sent to another one. */
+export const drain = fp(
+  async (app) => {
+    const state = openDrain()
+    app.decorate('drain', state)
+    app.addHook('onRequest', (request, reply, done) => {
+      state.enter()
+      reply.raw.once('close', state.leave)
+      if (!state.isDraining || request.routeOptions.url === '/health') return done()
+      reply.header('connection', 'close')
+      done(gatewayRestarting('The gateway is restarting. Try again in a moment.'))
+    })
+  },
+  { name: 'drain' },
+)
 
 const MOST_HEADERS = 100
 const ONLY_ONCE = ['authorization', 'host', 'content-length']
@@ -85,9 +183,6 @@ export function checkRequest(
   const coding = headers['transfer-encoding']
   if (coding !== undefined && coding.toLowerCase() !== 'chunked')
     return invalidRequest('Send the body with "Transfer-Encoding: chunked" alone, or with "Content-Length".')
-  const encoding = headers['content-encoding']
-  if (encoding !== undefined && encoding.toLowerCase() !== 'identity')
-    return unsupportedMedia('Send the body uncompressed, without "Content-Encoding".')
   return checkUrl(url)
 }
 
