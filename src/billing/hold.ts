@@ -74,7 +74,7 @@ async function tryHold(
   // A whole answer whose limit the client named must be covered; a stream, or one without a limit, may begin on what is left.
   const mayBegin = isHeldInSteps(facts) || facts.outputLimit === undefined
   const leastWanted = mayBegin ? Math.min(least, micros) : micros
-  return store.hold({ tokenId: token.id, requestId, micros, leastMicros: leastWanted })
+  return store.hold({ accounts: [token.id], requestId, micros, leastMicros: leastWanted })
 }
 
 function worstOf(steps: readonly Step[], facts: CostFacts): { micros: number; least: number } {
