@@ -3,7 +3,7 @@ import { isModelName, MODEL_NAME } from '../config/catalog/model-name.ts'
 import type { Dialect } from '../dialects/dialect.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { invalidJson, invalidRequest, missingModel } from '../errors.ts'
-import { InputBound } from '../metering/input-bound.ts'
+import { InputBound, Multipliers } from '../metering/input-bound.ts'
 import { TURN_MS } from '../turns.ts'
 import type { Ask, OutgoingBody } from './ask.ts'
 import { PAID_FIELDS, ROUTING_FIELDS, SPEECH_FIELDS } from './guarded-fields.ts'
@@ -49,8 +49,10 @@ export function readJsonAsk(endpoint: Endpoint, body: WholeBody, long: LongReadi
   const reading = new JsonReading(view, endpoint.dialect.countsCharacters ? SPEECH_FIELDS : PAID_FIELDS)
   const fields = new JsonFields(reading.scan)
   const bound = new InputBound(view)
-  const step = (): boolean => reading.read(TURN_MS) && bound.step()
-  if (step()) return buildAsk(endpoint, { fields, bound, body })
+  const times = new Multipliers(view)
+  const step = (): boolean =>
+    reading.read(TURN_MS) && bound.step() && times.step((name) => fields.find(name), bound.tokens)
+  if (step()) return buildAsk(endpoint, { fields, bound, times, body })
   let isServed = false
   const nextStep = (): boolean => {
     // Most clients name it first.
@@ -58,16 +60,17 @@ export function readJsonAsk(endpoint: Endpoint, body: WholeBody, long: LongReadi
     isServed ||= fields.find('model') !== undefined
     return step()
   }
-  return long.inTurns(nextStep).then(() => buildAsk(endpoint, { fields, bound, body }))
+  return long.inTurns(nextStep).then(() => buildAsk(endpoint, { fields, bound, times, body }))
 }
 
 interface Read {
   fields: JsonFields
   bound: InputBound
+  times: Multipliers
   body: WholeBody
 }
 
-function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks } }: Read): Ask {
+function buildAsk(endpoint: Endpoint, { fields, bound, times, body: { view, chunks } }: Read): Ask {
   const { dialect } = endpoint
   refuseOthers(fields, dialect)
   const model = readModel(fields, endpoint)
@@ -82,8 +85,8 @@ function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks } }:
     model,
     besides: fields.values('tools.model').filter(isThere).map(String),
     outputLimit: readOutputLimit(fields, dialect),
-    choices,
-    inputTokens: bound.tokens,
+    choices: choices * times.prompts,
+    inputTokens: bound.tokens + times.moreInputTokens,
     images: dialect.countsImages ? choices : 0,
     characters: dialect.countsCharacters ? lettersOf(fields.text('input')) : 0,
     seconds: 0,
