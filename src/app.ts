@@ -63,7 +63,8 @@ export async function buildApp(needs: AppNeeds): Promise<Gateway> {
   const gauges = openGauges(app, shared, redisMemory)
   const { requestsPerMinute, requestsPerDay } = settings
   const { hold, deadlines } = shared
-  const handedOn = { routes: planPassthrough(settings, catalog()), timeouts: settings, deadlines }
+  const { proxyFor } = settings
+  const handedOn = { routes: planPassthrough(settings, catalog()), timeouts: settings, deadlines, proxyFor }
 
   await app.register(errorReply)
   await app.register(requestId)

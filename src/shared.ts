@@ -28,7 +28,7 @@ export function openShared({ settings, catalog, tokens, keys }: Needs, { provide
     hold: holdWorstCase,
     refuseUncovered,
     errors: { body: writeErrorBody, event: streamErrorEvent },
-    upstreams: openUpstreams(settings.connectTimeoutMs, deadlines),
+    upstreams: openUpstreams(settings, deadlines),
     deadlines,
     live: createLive(),
     timeouts: settings,
@@ -56,7 +56,7 @@ export function openSocketsShared(
   })
   const idleTimeoutMs = settings.wsIdleTimeoutMs
   const providers = { health, missingModels, budget, providerFailed }
-  return { sockets, live, ...providers, timeouts: settings, idleTimeoutMs, now, wallMs }
+  return { sockets, live, ...providers, wayOut: settings, idleTimeoutMs, now, wallMs }
 }
 
 /** What is so at this moment. */

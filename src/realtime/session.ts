@@ -14,8 +14,8 @@ import { PlanWalk } from '../routing/plan-walk.ts'
 import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
 import {
   type Dialed,
+  type DialRules,
   type DialTarget,
-  type DialTimeouts,
   dialWebsocket,
   type Refusal,
 } from '../upstream/websocket-dial.ts'
@@ -28,7 +28,7 @@ type WalkShared = ConstructorParameters<typeof PlanWalk>[2]
 
 /** What all paid sockets of one app share: also what other requests learn about providers. */
 export interface RealtimeShared extends SharedSockets, WalkShared {
-  timeouts: DialTimeouts
+  wayOut: DialRules
   /** Milliseconds since 1970. */
   wallMs(): number
 }
@@ -109,7 +109,7 @@ export class RealtimeSession extends Session {
     bill.asked(step)
     Object.assign(request.line, { provider: step.provider.name, modelUsed: step.upstreamModel })
     request.line.attempts = (request.line.attempts ?? 0) + 1
-    const dialing = dialWebsocket(targetOf(step), shared.timeouts)
+    const dialing = dialWebsocket(targetOf(step), shared.wayOut)
     this.dialing = dialing
     const dialed = await dialing.result
     if (this.stopped) throw this.stopped
