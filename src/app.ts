@@ -4,19 +4,17 @@ import type { Catalog } from './config/catalog/catalog.ts'
 import type { Settings } from './config/env/settings.ts'
 import { ENDPOINTS } from './dialects/endpoints.ts'
 import { type DrainLimits, drainApp } from './drain.ts'
+import { drain, guard, requestId } from './entrance/arrival.ts'
 import { cors, isAllowedOrigin } from './entrance/cors.ts'
-import { drain } from './entrance/drain.ts'
 import { errorReply } from './entrance/error-reply.ts'
-import { guard } from './entrance/guard.ts'
 import { health } from './entrance/health.ts'
-import { requestId } from './entrance/request-id.ts'
-import { paidRoutes } from './exchange/paid-routes.ts'
+import type { Shared } from './exchange/paid-call.ts'
+import { paidRoutes } from './exchange/serve.ts'
 import { openServer } from './http-server.ts'
 import { accountRoute } from './limits/account.ts'
 import { addressLimit } from './limits/address.ts'
-import { inFlightLimit } from './limits/in-flight.ts'
 import { modelRoutes } from './limits/models.ts'
-import { rateLimit } from './limits/rate.ts'
+import { inFlightLimit, rateLimit } from './limits/requests.ts'
 import { realtimeRoute } from './realtime/route.ts'
 import { passthrough, planPassthrough } from './services/passthrough.ts'
 import { serviceLookup } from './services/websocket-lookup.ts'
@@ -25,7 +23,7 @@ import { openGauges, openShared, openSocketsShared } from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
 import type { SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
-import { createMetrics, type Gauges } from './telemetry/metrics.ts'
+import { createMetrics, type Gauges, type Metrics } from './telemetry/metrics.ts'
 import { metricsRoute } from './telemetry/metrics-route.ts'
 import { requestLine } from './telemetry/request-line.ts'
 import { upgrade } from './websocket/upgrade.ts'
@@ -33,7 +31,7 @@ import { upgrade } from './websocket/upgrade.ts'
 export interface AppNeeds {
   settings: Settings
   tokens: TokenStore
-  keys: IdempotencyStore
+  idempotency: IdempotencyStore
   /** Limits that replicas share; undefined: there are none. */
   counts?: SharedCounts | undefined
   /** The memory of Redis, where there is one. */
@@ -51,20 +49,42 @@ export interface Gateway {
   running(): number
 }
 
-/** The map: what happens to a request, in this order. */
+/** What all doors share, opened here and closed with the app. */
 export async function buildApp(needs: AppNeeds): Promise<Gateway> {
-  const { settings, tokens, counts, catalog, logger, redisMemory } = needs
-  const app = openServer(settings, logger)
+  const { settings, catalog, logger, redisMemory } = needs
+  const app = openServer(settings, logger, catalog)
   const metrics = createMetrics()
   const shared = openShared(needs, metrics)
   const websocket = openSocketsShared(settings, shared)
   app.addHook('onClose', () => websocket.sockets.close())
   app.addHook('onClose', () => shared.upstreams.close())
   const gauges = openGauges(app, shared, redisMemory)
+  await hangDoors(app, needs, { metrics, shared, websocket, gauges })
+  return { app, running: gauges.running, drain: (limits) => drainApp(app, shared.live, limits) }
+}
+
+interface Opened {
+  metrics: Metrics
+  shared: Shared
+  websocket: ReturnType<typeof openSocketsShared>
+  gauges: Gauges
+}
+
+/** The map: what happens to a request, in this order. */
+async function hangDoors(
+  app: FastifyInstance,
+  { settings, tokens, counts, catalog }: AppNeeds,
+  { metrics, shared, websocket, gauges }: Opened,
+): Promise<void> {
   const { requestsPerMinute, requestsPerDay } = settings
-  const { hold, deadlines } = shared
-  const { proxyFor } = settings
-  const handedOn = { routes: planPassthrough(settings, catalog()), timeouts: settings, deadlines, proxyFor }
+  const { hold, deadlines, upstreamHeaders } = shared
+  const handedOn = {
+    deadlines,
+    upstreamHeaders,
+    routes: planPassthrough(settings, catalog()),
+    timeouts: settings,
+    proxyFor: settings.proxyFor,
+  }
 
   await app.register(errorReply)
   await app.register(requestId)
@@ -73,9 +93,9 @@ export async function buildApp(needs: AppNeeds): Promise<Gateway> {
   await app.register(guard) // not what no client sends
   await app.register(cors, { allowlist: settings.corsAllowlist })
   const isAllowed = (origin: string): boolean => isAllowedOrigin(origin, settings.corsAllowlist)
-  await app.register(serviceLookup, { routes: () => catalog().wsRoutes })
+  await app.register(serviceLookup, { catalog })
   await app.register(upgrade, { isAllowedOrigin: isAllowed }) // owns every WebSocket handshake
-  await app.register(health, gauges)
+  await app.register(health, { ...gauges, handedOn: settings.passthrough })
 
   const withoutToken = await addressLimit(app, settings) // not too often from one address
   await app.register(async (open) => {
@@ -99,6 +119,4 @@ export async function buildApp(needs: AppNeeds): Promise<Gateway> {
       { prefix: '/v1' },
     )
   })
-
-  return { app, running: gauges.running, drain: (limits) => drainApp(app, shared.live, limits) }
 }

@@ -5,23 +5,33 @@ import Fastify, {
   type FastifyRequest,
   LogController,
 } from 'fastify'
+import type { Catalog } from './config/catalog/catalog.ts'
 import type { Settings } from './config/env/settings.ts'
+import { makeRequestId, readAddress } from './entrance/arrival.ts'
 import { clientErrorHandler, frameworkErrors, refuseTunnel } from './entrance/error-reply.ts'
 import { watchClients } from './entrance/half-closed.ts'
 import { createHearingResponse, gatherChunks } from './entrance/incoming-body.ts'
-import { makeRequestId } from './entrance/request-id.ts'
-import { invalidRequest, upstreamTimeout } from './errors.ts'
+import { codeOf, invalidRequest, upstreamTimeout } from './errors.ts'
 import { schemaController } from './route-schemas.ts'
 import { ownUpgrades, shouldUpgrade } from './websocket/handshake.ts'
 
-/** Fastify takes it as `logController`: the request line is ours, so its own two lines a request are left out. */
+/** Fastify takes it as `logController`: the request line is ours, so its own lines are left out, but for failures. */
 class QuietRequests extends LogController {
-  override incomingRequest(): void {}
-  override requestCompleted(): void {}
-  override routeNotFound(): void {}
-  override defaultErrorLog(): void {}
+  constructor() {
+    super({ disableRequestLogging: true })
+  }
+
   override writeHeadError(error: Error, _request: FastifyRequest, reply: FastifyReply): void {
     reply.log.warn({ err: error }, 'answer could not be written')
+  }
+
+  override streamError(error: Error, _request: FastifyRequest, reply: FastifyReply): void {
+    if (codeOf(error) === 'ERR_STREAM_PREMATURE_CLOSE') reply.log.info('stream closed prematurely')
+    else reply.log.warn({ err: error }, 'stream failed after its head')
+  }
+
+  override serializerError(error: Error, _request: FastifyRequest, reply: FastifyReply): void {
+    reply.log.error({ err: error }, 'answer could not be serialized')
   }
 }
 
@@ -35,11 +45,16 @@ const HALF = 'The body is not as long as the request says.'
 const LATE = 'The handshake was not answered in time. Connect again in a moment.'
 
 /** Fastify with every limit of HTTP itself: what a connection may cost before a room of ours sees its request. */
-export function openServer(settings: Settings, logger: FastifyBaseLogger): FastifyInstance {
+export function openServer(
+  settings: Settings,
+  logger: FastifyBaseLogger,
+  catalog: () => Catalog,
+): FastifyInstance {
   const app = Fastify({
     loggerInstance: logger,
     logController: quietRequests,
     genReqId: makeRequestId(),
+    rewriteUrl: readAddress(() => [...settings.passthrough, ...catalog().wsRoutes]),
     trustProxy: settings.trustedProxies.length > 0 ? settings.trustedProxies : false,
     exposeHeadRoutes: false,
     schemaController,

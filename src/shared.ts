@@ -1,44 +1,49 @@
 import type { FastifyInstance } from 'fastify'
 import { isStillUsable } from './auth/client.ts'
-import { holdWorstCase, refuseUncovered } from './billing/hold.ts'
+import { holdCredits, refuseUncovered } from './billing/hold.ts'
 import type { Settings } from './config/env/settings.ts'
 import { Deadlines } from './deadlines.ts'
+import { createUpstreamHeaders } from './dialects/headers.ts'
 import { streamErrorEvent, writeErrorBody } from './entrance/error-reply.ts'
 import type { Shared } from './exchange/paid-call.ts'
 import { createLive } from './live.ts'
 import type { RealtimeShared } from './realtime/session.ts'
 import { SharedBytes } from './request/shared-bytes.ts'
 import { openSpoolRoom } from './request/spool.ts'
-import { createProviderHealth } from './routing/health.ts'
-import { createRetryBudget } from './routing/plan-walk.ts'
+import { ProviderHealth } from './routing/health.ts'
 import type { Gauges, Metrics } from './telemetry/metrics.ts'
 import { createTurns } from './turns.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
 import { OpenSockets } from './websocket/open-sockets.ts'
 
-type Needs = Pick<Shared, 'catalog' | 'tokens' | 'keys'> & { settings: Settings }
+type Needs = Pick<Shared, 'catalog' | 'tokens' | 'idempotency'> & { settings: Settings }
 
 /** What all paid requests of this app share; `app.ts` closes it. */
-export function openShared({ settings, catalog, tokens, keys }: Needs, { providerFailed }: Metrics): Shared {
+export function openShared(
+  { settings, catalog, tokens, idempotency }: Needs,
+  { providerFailed }: Metrics,
+): Shared {
   const deadlines = new Deadlines()
   return {
     catalog,
     tokens,
-    keys,
-    hold: holdWorstCase,
+    idempotency,
+    hold: holdCredits,
     refuseUncovered,
     errors: { body: writeErrorBody, event: streamErrorEvent },
     upstreams: openUpstreams(settings, deadlines),
+    upstreamHeaders: createUpstreamHeaders(settings.forwardHeaders),
     deadlines,
     live: createLive(),
     timeouts: settings,
+    // Nobody gets more than half of all: a body beyond that would wait for room that never comes.
+    maxJsonBytes: Math.min(settings.maxJsonBytes, Math.floor(settings.bodyMemoryBytes / 2)),
     bodyTimeoutMs: settings.bodyTimeoutMs,
     memory: new SharedBytes(settings.bodyMemoryBytes),
     spool: openSpoolRoom(settings.spoolBytes),
-    health: createProviderHealth(),
-    missingModels: createProviderHealth(),
-    budget: createRetryBudget(),
-    now: () => performance.now(),
+    health: new ProviderHealth(),
+    missingModels: new ProviderHealth(),
+    now: performance.now.bind(performance),
     wallMs: Date.now,
     turns: createTurns(),
     providerFailed,
@@ -48,15 +53,15 @@ export function openShared({ settings, catalog, tokens, keys }: Needs, { provide
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. `app.ts` closes it. */
 export function openSocketsShared(
   settings: Settings,
-  { tokens, live, health, missingModels, budget, now, wallMs, providerFailed }: Shared,
+  { tokens, live, upstreamHeaders, health, missingModels, now, wallMs, providerFailed }: Shared,
 ): RealtimeShared {
   const sockets = new OpenSockets({
     perHolder: settings.wsSocketsPerToken,
     isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),
   })
   const idleTimeoutMs = settings.wsIdleTimeoutMs
-  const providers = { health, missingModels, budget, providerFailed }
-  return { sockets, live, ...providers, wayOut: settings, idleTimeoutMs, now, wallMs }
+  const providers = { health, missingModels, providerFailed }
+  return { sockets, live, upstreamHeaders, ...providers, wayOut: settings, idleTimeoutMs, now, wallMs }
 }
 
 /** What is so at this moment. */

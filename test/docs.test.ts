@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
+import { PAID_ENDPOINTS } from '../src/config/endpoints.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const read = (path: string) => readFileSync(join(ROOT, path), 'utf8')
@@ -57,4 +58,18 @@ t.test('every setting of the README stands in the example', async (t) => {
   t.ok(named.length > 40, `${named.length} settings are told of`)
   for (const name of named.filter((each) => !each.endsWith('_FILE') || each === 'MODELS_FILE'))
     t.ok(example.includes(name), `.env.example has ${name}`)
+})
+
+t.test('every paid endpoint and every plain setting is told of in the README', async (t) => {
+  const text = read('README.md')
+  for (const { path } of PAID_ENDPOINTS) {
+    const names = [`/v1${path}\``, `\`${path.slice(1)}\``, `\`${path.split('/').at(-1)}\``]
+    t.ok(
+      names.some((name) => text.includes(name)),
+      path,
+    )
+  }
+  for (const [, name = ''] of read('.env.example').matchAll(/^#? ?([A-Z][A-Z\d_]+)=/gm))
+    if (read('src/config/env/plain-settings.ts').includes(`'${name}'`))
+      t.ok(text.includes(`\`${name}\``), name)
 })

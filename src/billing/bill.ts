@@ -1,12 +1,13 @@
 import type { FastifyRequest } from 'fastify'
+import type { Price } from '../config/catalog/catalog.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
+import { costMicros } from '../metering/price.ts'
 import type { Ask } from '../request/ask.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Accounts, Hold, Settlement } from '../stores/contracts/accounts.ts'
 import type { Token } from '../stores/contracts/tokens.ts'
 import { tellLine, type UsageRow } from '../stores/contracts/usage-columns.ts'
-import { buildRow, type Outcome } from './settle.ts'
 
 /** One request's way to its usage row. */
 export interface BilledRequest {
@@ -15,7 +16,7 @@ export interface BilledRequest {
   endpoint: Endpoint
   ask: Ask
   hold: Hold
-  tokens: Pick<Accounts, 'markAnswered'>
+  tokens: Pick<Accounts, 'markAnswered' | 'raise'>
   /** Ends the hold. */
   settle(row: UsageRow): Promise<Settlement>
   /** Milliseconds since 1970, and on the monotonic clock, when the request came. */
@@ -142,4 +143,88 @@ function tellAnswerer({ line }: FastifyRequest, row: UsageRow, step: Step | unde
   line.provider = step?.provider.name
   line.modelUsed = step?.upstreamModel
   line.firstByteMs = Math.round(row.firstByteMs * 10) / 10
+}
+
+/** How a request ended. */
+export interface Outcome {
+  /** What the client saw; 499 when it left first. */
+  status: number
+  /** Undefined: nothing that costs. */
+  usage: Usage | undefined
+}
+
+/** Who answered, once somebody has. */
+export interface Answerer {
+  provider: string
+  modelUsed: string
+  price: Price
+}
+
+/** What is known of a request before it ends. */
+export interface RequestFacts {
+  requestId: string
+  tokenId: string
+  user: string
+  model: string
+  endpoint: string
+  /** Milliseconds since 1970. */
+  at: number
+}
+
+export interface Timing {
+  attempts: number
+  latencyMs: number
+  firstByteMs: number
+}
+
+export function buildRow(
+  facts: RequestFacts,
+  timing: Timing,
+  outcome: Outcome,
+  answerer?: Answerer,
+): UsageRow {
+  const usage = outcome.usage ?? NO_USAGE
+  return {
+    requestId: facts.requestId,
+    tokenId: facts.tokenId,
+    user: facts.user,
+    model: facts.model,
+    endpoint: facts.endpoint,
+    at: facts.at,
+    attempts: timing.attempts,
+    latencyMs: timing.latencyMs,
+    firstByteMs: timing.firstByteMs,
+    status: outcome.status,
+    provider: answerer?.provider ?? '',
+    modelUsed: answerer?.modelUsed ?? '',
+    inputTokens: usage.inputTokens,
+    cachedTokens: usage.cachedTokens,
+    outputTokens: usage.outputTokens,
+    reasoningTokens: usage.reasoningTokens,
+    seconds: usage.seconds,
+    characters: usage.characters,
+    images: usage.images,
+    estimated: usage.estimated,
+    costMicros: answerer && outcome.usage ? costMicros(usage, answerer.price) : 0,
+  }
+}
+
+/** The moment when a request's charge is known: what the request line waits for. */
+export class Billed {
+  #isOver = false
+  #then: (() => void) | undefined
+
+  /** Calls `then` once, at once when the moment is past. */
+  whenBilled(then: () => void): void {
+    if (this.#isOver) then()
+    else this.#then = then
+  }
+
+  /** Twice is once: a client may leave while its answer's bill is on the way, and both ends come here. */
+  over(): void {
+    this.#isOver = true
+    const then = this.#then
+    this.#then = undefined
+    then?.()
+  }
 }

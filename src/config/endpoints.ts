@@ -2,6 +2,7 @@
 export type DialectName =
   | 'openai-chat'
   | 'openai-responses'
+  | 'openai-input-tokens'
   | 'openai-embeddings'
   | 'openai-rerank'
   | 'openai-images'
@@ -17,6 +18,10 @@ export interface PaidEndpoint {
   path: string
   dialect: DialectName
   takes: 'json' | 'multipart' | 'either'
+  /** The model of a request that names none, as at OpenAI. */
+  usualModel?: string
+  /** Agents ask it many times at once, and nobody pays for it: it does not count against requests a minute. */
+  isUncounted?: true
 }
 
 /**
@@ -27,15 +32,21 @@ export const PAID_ENDPOINTS: readonly PaidEndpoint[] = [
   { path: '/chat/completions', dialect: 'openai-chat', takes: 'json' },
   { path: '/completions', dialect: 'openai-chat', takes: 'json' },
   { path: '/responses', dialect: 'openai-responses', takes: 'json' },
+  { path: '/responses/input_tokens', dialect: 'openai-input-tokens', takes: 'json', isUncounted: true },
   { path: '/embeddings', dialect: 'openai-embeddings', takes: 'json' },
-  { path: '/moderations', dialect: 'openai-embeddings', takes: 'json' },
+  {
+    path: '/moderations',
+    dialect: 'openai-embeddings',
+    takes: 'json',
+    usualModel: 'omni-moderation-latest',
+  },
   { path: '/rerank', dialect: 'openai-rerank', takes: 'json' },
-  { path: '/images/generations', dialect: 'openai-images', takes: 'json' },
-  { path: '/images/edits', dialect: 'openai-images', takes: 'either' },
-  { path: '/images/variations', dialect: 'openai-images', takes: 'multipart' },
+  { path: '/images/generations', dialect: 'openai-images', takes: 'json', usualModel: 'dall-e-2' },
+  { path: '/images/edits', dialect: 'openai-images', takes: 'either', usualModel: 'gpt-image-1.5' },
+  { path: '/images/variations', dialect: 'openai-images', takes: 'multipart', usualModel: 'dall-e-2' },
   { path: '/audio/speech', dialect: 'openai-speech', takes: 'json' },
   { path: '/audio/transcriptions', dialect: 'openai-transcription', takes: 'multipart' },
   { path: '/audio/translations', dialect: 'openai-transcription', takes: 'multipart' },
   { path: '/messages', dialect: 'anthropic-messages', takes: 'json' },
-  { path: '/messages/count_tokens', dialect: 'anthropic-count-tokens', takes: 'json' },
+  { path: '/messages/count_tokens', dialect: 'anthropic-count-tokens', takes: 'json', isUncounted: true },
 ]

@@ -1,11 +1,9 @@
-import type { IncomingHttpHeaders } from 'node:http'
-import type { Provider } from '../config/catalog/catalog.ts'
 import { type DialectName, PAID_ENDPOINTS, type PaidEndpoint } from '../config/endpoints.ts'
 import { anthropicCountTokens, anthropicMessages } from './anthropic-messages.ts'
 import type { Dialect } from './dialect.ts'
 import { openaiChat } from './openai-chat.ts'
 import { openaiRealtime } from './openai-realtime.ts'
-import { openaiResponses } from './openai-responses.ts'
+import { openaiInputTokens, openaiResponses } from './openai-responses.ts'
 import {
   openaiEmbeddings,
   openaiImages,
@@ -18,6 +16,7 @@ import {
 export const DIALECTS: Readonly<Record<DialectName, Dialect>> = {
   'openai-chat': openaiChat,
   'openai-responses': openaiResponses,
+  'openai-input-tokens': openaiInputTokens,
   'openai-embeddings': openaiEmbeddings,
   'openai-rerank': openaiRerank,
   'openai-images': openaiImages,
@@ -37,18 +36,3 @@ export const ENDPOINTS: readonly Endpoint[] = PAID_ENDPOINTS.map((endpoint) => (
   ...endpoint,
   dialect: DIALECTS[endpoint.dialect],
 }))
-
-/** What the clients of a URL speak, as far as its path says: in this dialect errors are written. */
-export function dialectOfUrl(url: string): Dialect {
-  return /^\/v1\/messages(?:[/?]|$)/.test(url) ? anthropicMessages : openaiChat
-}
-
-/** What a client speaks, as far as its headers say. */
-export function dialectOfHeaders(headers: IncomingHttpHeaders): Dialect {
-  return headers['anthropic-version'] === undefined ? openaiChat : anthropicMessages
-}
-
-/** In what a request is handed on that is no endpoint of ours. */
-export function dialectOfProvider(provider: Pick<Provider, 'dialects'>): Dialect {
-  return openaiChat.isSpokenBy(provider) ? openaiChat : anthropicMessages
-}

@@ -15,6 +15,9 @@ export const openaiResponses = openai('openai-responses', {
   textOfAnswer: ({ output }) => textOfParts(output),
 })
 
+/** How long the input of a response would be: nobody pays for that. */
+export const openaiInputTokens = openai('openai-input-tokens', { isFree: true, hasBackground: true })
+
 /** Later events of a typed stream repeat what its deltas said; audio deltas are base64. */
 export function textOfTypedEvent({ type, delta }: JsonRecord): string {
   const isText = typeof type === 'string' && type.endsWith('.delta') && !type.endsWith('audio.delta')

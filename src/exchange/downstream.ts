@@ -5,6 +5,7 @@ import type { Endpoint } from '../dialects/endpoints.ts'
 import { copyDownward } from '../dialects/headers.ts'
 import { GatewayError } from '../errors.ts'
 import type { AnswerHeaders } from '../upstream/response.ts'
+import type { Attempt } from '../upstream/upstreams.ts'
 
 /** After an error event the client gets this long to read it. */
 const LAST_WORDS_MS = 5_000
@@ -97,5 +98,35 @@ export class ClientDownstream implements Downstream {
     // A turn later: what was written just now is still corked in the response and would be lost.
     process.nextTick(() => socket.destroySoon())
     setTimeout(() => socket.destroy(), LAST_WORDS_MS).unref()
+  }
+}
+
+/** Back-pressure from a slow reader to its provider. */
+export class Pressure {
+  readonly #response: ServerResponse
+  readonly #attempt: Attempt | undefined
+  readonly #patienceMs: number
+  #stall: NodeJS.Timeout | undefined
+
+  constructor({ response }: Downstream, attempt: Attempt | undefined, patienceMs: number) {
+    this.#response = response
+    this.#attempt = attempt
+    this.#patienceMs = patienceMs
+  }
+
+  /** The client's buffer is full: the provider waits until it has drained; a reader that stalls for good is cut. */
+  hold(): void {
+    if (this.#stall) return
+    this.#attempt?.pause()
+    this.#stall = setTimeout(() => this.#response.destroy(), this.#patienceMs)
+    this.#response.once('drain', () => {
+      this.end()
+      this.#attempt?.resume()
+    })
+  }
+
+  end(): void {
+    clearTimeout(this.#stall)
+    this.#stall = undefined
   }
 }

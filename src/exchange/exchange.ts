@@ -1,7 +1,6 @@
-import { Bill, creditHeaders } from '../billing/bill.ts'
-import { Billed } from '../billing/billed.ts'
+import { Bill, Billed, creditHeaders } from '../billing/bill.ts'
 import type { Deadline } from '../deadlines.ts'
-import { upstreamHeaders, upstreamQuery } from '../dialects/headers.ts'
+import { upstreamQuery } from '../dialects/headers.ts'
 import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
 import {
   type Failure,
@@ -10,8 +9,7 @@ import {
   readStatusFailure,
   TOTAL_TIMEOUT,
 } from '../routing/failover.ts'
-import type { Step } from '../routing/plan.ts'
-import { PlanWalk } from '../routing/plan-walk.ts'
+import { PlanWalk, type Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
 import type { CallListener } from '../upstream/call.ts'
 import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
@@ -21,6 +19,7 @@ import type { Attempt } from '../upstream/upstreams.ts'
 import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
 import { PlainAnswer } from './answer-plain.ts'
 import { StreamAnswer } from './answer-stream.ts'
+import { Pressure } from './downstream.ts'
 import type { PaidCall, Shared } from './paid-call.ts'
 
 /**
@@ -59,16 +58,19 @@ export class Exchange implements CallListener, AnswerOwner {
     this.call = call
     this.shared = shared
     this.bill = new Bill(call)
-    this.#walk = new PlanWalk(call.steps, call.endpoint.path, shared)
-    this.#patience = shared.deadlines.open(() => this.#begin())
+    this.#walk = new PlanWalk(
+      { steps: call.steps, endpoint: call.endpoint.path, token: call.token.id },
+      shared,
+    )
+    this.#patience = shared.deadlines.open(() => this.#tellHead())
     this.#total = shared.deadlines.open(() => this.#runOut())
     this.#total.start(shared.timeouts.totalTimeoutMs)
     shared.live.add(this)
     call.request.billing = this.#billed
   }
 
-  attempt(): Attempt | undefined {
-    return this.#attempt
+  openPressure(): Pressure {
+    return new Pressure(this.call.downstream, this.#attempt, this.shared.timeouts.idleTimeoutMs)
   }
 
   start(): void {
@@ -123,12 +125,9 @@ export class Exchange implements CallListener, AnswerOwner {
 
   ended(): void {
     if (!this.#answer) return this.failed(new UpstreamError('CLOSED_EARLY', 'The provider streamed nothing'))
-    // Counting it must not turn it into a timeout, nor a restart into an error that was charged.
-    if (this.#state !== 'over') this.#state = 'settling'
-    this.#total.stop()
     const rest = this.#mask?.rest()
     if (rest && rest.length > 0) this.#answer.data(rest)
-    this.#answer.ended()
+    this.#settleAfter(this.#answer.ended())
   }
 
   failed(error: Error): void {
@@ -137,14 +136,25 @@ export class Exchange implements CallListener, AnswerOwner {
     const failure = readNetworkFailure(error)
     if (!this.call.downstream.hasBegun()) return this.#fail(failure)
     this.#note(failure)
-    this.#answer?.died(upstreamFailed('The provider broke off its answer', { cause: error }))
+    this.#breakOff(upstreamFailed('The provider broke off its answer', { cause: error }), 502)
+  }
+
+  cutOff(why: GatewayError): void {
+    this.#breakOff(why, why.statusCode)
+  }
+
+  #breakOff(error: GatewayError, status: number): void {
+    if (!this.#answer || this.#isDone()) return
+    this.#attempt?.abort()
+    this.#settleAfter(this.#answer.died(error, status))
   }
 
   #left(): void {
     if (this.#state === 'over') return
     this.#attempt?.abort()
     this.call.request.line.error ??= 'client_left'
-    if (this.#answer) return this.#answer.left()
+    if (this.#state === 'settling') return
+    if (this.#answer) return this.#settleAfter(this.#answer.left())
     this.#overAfter(this.bill.settle(499, undefined))
   }
 
@@ -154,9 +164,8 @@ export class Exchange implements CallListener, AnswerOwner {
   }
 
   #stop(error: GatewayError): void {
-    if (this.#state === 'over' || this.#state === 'settling') return
-    this.#attempt?.abort()
-    if (this.#answer && this.call.downstream.hasBegun()) this.#answer.died(error)
+    if (this.#isDone()) return
+    if (this.#answer && this.call.downstream.hasBegun()) this.#breakOff(error, 502)
     else this.#refuse(error)
   }
 
@@ -165,14 +174,15 @@ export class Exchange implements CallListener, AnswerOwner {
     const { upstreams, timeouts } = this.shared
     const step = this.#walk.next()
     const body = step && ask.bodyFor(step.upstreamModel, ask.mustAskForUsage && step.provider.usageOption)
-    if (!body || !this.#walk.mayAsk(step)) return this.#refuse(this.#walk.verdict(ask.model))
+    if (!body) return this.#refuse(this.#walk.verdict(ask.model))
+    this.#walk.asking(step)
     this.#state = 'asking'
     this.bill.beginAttempt(step)
     this.#answer?.drop()
     this.#answer = undefined
     this.#patience.stop()
     const { provider } = step
-    const headers = upstreamHeaders(request.headers, provider, step.dialect)
+    const headers = this.shared.upstreamHeaders(request.headers, provider, step.dialect)
     const path = provider.basePath + endpoint.path + upstreamQuery(request.url)
     const own = step.timeouts
     this.#total.reach(own?.totalMs ?? timeouts.totalTimeoutMs)
@@ -208,16 +218,23 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#overAfter(this.bill.settle(error.statusCode, undefined).then(tell, () => tell()))
   }
 
-  #begin(): void {
+  /** The head has waited long enough for a first byte. */
+  #tellHead(): void {
+    const answer = this.#begin()
+    if (answer instanceof StreamAnswer) answer.tellHead()
+  }
+
+  #begin(): Answer | undefined {
     this.#patience.stop()
     const step = this.bill.step()
-    if (!step || !this.#head || this.#state === 'over') return
+    if (!step || !this.#head || this.#state === 'over') return undefined
     this.#state = 'answering'
     this.#walk.succeeded(step)
     this.bill.noteFirstByte()
     this.#answer = isStream(this.#head)
       ? new StreamAnswer(this, this.#head, step)
       : new PlainAnswer(this, this.#head, step)
+    return this.#answer
   }
 
   /** Nothing more will happen but for the bill, which is still on its way. */
@@ -227,9 +244,23 @@ export class Exchange implements CallListener, AnswerOwner {
     bill.then(leave, leave)
   }
 
-  over(): void {
-    this.#end()
-    this.#leave()
+  /** The answer is over, but for its bill and its last bytes: counting it is no timeout, and no restart ends it. */
+  #settleAfter(end: Promise<void>): void {
+    if (this.#isDone()) return
+    this.#state = 'settling'
+    this.#total.stop()
+    const over = (): void => {
+      this.#end()
+      this.#leave()
+    }
+    end.then(over, () => {
+      this.call.downstream.cut()
+      over()
+    })
+  }
+
+  #isDone(): boolean {
+    return this.#state === 'settling' || this.#state === 'over'
   }
 
   #end(): void {

@@ -1,54 +1,103 @@
+import { STREAM_STEP_TOKENS } from '../billing/hold.ts'
 import type { Price } from '../config/catalog/catalog.ts'
 import type { Usage } from '../dialects/usage.ts'
+import { GatewayError, gatewayBusy, insufficientQuota, storeUnavailable } from '../errors.ts'
 import { countTokens, estimateInput } from '../metering/estimate.ts'
 import { costMicros } from '../metering/price.ts'
 import type { StreamMeter } from '../metering/stream-meter.ts'
+import type { Stage } from './answer.ts'
 import type { PaidCall } from './paid-call.ts'
 
-/** A stream is weighed against its hold first after so many bytes per output token that the hold covers. */
-const BYTES_PER_COVERED_TOKEN = 4
+/** A stream's first bytes are weighed as if each LLM token of output had no more than these, framing and all. */
+const LEAST_BYTES_PER_TOKEN = 4
 const LEAST_BYTES_BETWEEN_WEIGHINGS = 2_048
+/** A limit that the client named is kept by the provider: such a stream is only watched for one that runs away. */
+const BYTES_PER_LIMITED_TOKEN = 600
+/** A further step is taken when less than this share of one is left. */
+const LEFT_SHARE = 0.5
 
-/** Tells when what has passed costs more than was set aside; cheap until a stream comes near. */
-export class HoldGuard {
+interface Watched {
+  meter: StreamMeter
+  cut: (why: GatewayError) => void
+}
+
+/**
+ * Keeps a stream's hold ahead of what it costs: it takes a further step of credits before that is used, and tells when
+ * none can be had. Cheap: it counts about twice a step.
+ */
+export class HoldGuard implements Stage {
   readonly #call: PaidCall
   readonly #price: Price
   readonly #meter: StreamMeter
+  /** Hears what the client is told when the stream costs more than can be held. */
+  readonly #cut: (why: GatewayError) => void
+  #heldMicros: number
   #nextAt: number
   #isWeighing = false
   #input: Usage | undefined
 
-  constructor(call: PaidCall, price: Price, meter: StreamMeter) {
+  constructor(call: PaidCall, price: Price, { meter, cut }: Watched) {
     this.#call = call
     this.#price = price
     this.#meter = meter
+    this.#cut = cut
+    this.#heldMicros = call.hold.micros
     this.#nextAt = firstWeighing(call, price)
   }
 
-  /** Whether it is time to weigh. */
-  isDue(): boolean {
-    return this.#meter.bytes() >= this.#nextAt && !this.#isWeighing
+  pass(bytes: Buffer): Buffer {
+    if (this.#meter.bytes() >= this.#nextAt && !this.#isWeighing) this.#begin()
+    return bytes
   }
 
-  /** Calls `cut` when it is so. */
-  weigh(cut: () => void): void {
+  /** The bill is next: nothing more will be used. */
+  last(bytes: Buffer): Buffer {
+    return bytes
+  }
+
+  #begin(): void {
     this.#isWeighing = true
-    this.#isTooDear().then((is) => {
-      this.#isWeighing = false
-      const bytes = this.#meter.bytes()
-      this.#nextAt = bytes + Math.max(LEAST_BYTES_BETWEEN_WEIGHINGS, bytes / 10)
-      if (is) cut()
-    }, cut)
+    this.#weigh().then(
+      (why) => {
+        this.#isWeighing = false
+        if (why) this.#cut(why)
+      },
+      // Nobody could say what it costs.
+      () => this.#cut(gatewayBusy('The gateway could not count this answer: it was cut here')),
+    )
   }
 
-  async #isTooDear(): Promise<boolean> {
-    const { ask, endpoint, hold, token } = this.#call
+  async #weigh(): Promise<GatewayError | undefined> {
+    const { ask, endpoint, token } = this.#call
     const key = token.id
+    const bytes = this.#meter.bytes()
     const facts = { dialect: endpoint.dialect, key, requestBody: ask.text?.(), meter: this.#meter }
     this.#input ??= await estimateInput(facts)
     const { text, share } = this.#meter.outputText()
     const outputTokens = Math.ceil((await countTokens(text, key)) / share)
-    return costMicros({ ...this.#input, outputTokens }, this.#price) > hold.micros
+    const micros = costMicros({ ...this.#input, outputTokens }, this.#price)
+    const stepMicros = STREAM_STEP_TOKENS * this.#price.outputMicros
+    const isNear = this.#heldMicros - micros < stepMicros * LEFT_SHARE
+    const trouble = isNear ? await this.#raise(micros + stepMicros) : undefined
+    const leftTokens = Math.max(0, this.#heldMicros - micros) / this.#price.outputMicros
+    const bytesPerToken = Math.max(LEAST_BYTES_PER_TOKEN, bytes / Math.max(1, outputTokens))
+    this.#nextAt = bytes + Math.max(LEAST_BYTES_BETWEEN_WEIGHINGS, leftTokens * bytesPerToken * LEFT_SHARE)
+    if (micros <= this.#heldMicros) return undefined
+    return trouble ?? insufficientQuota('Your balance is used up: this answer was cut here')
+  }
+
+  /** As much as is wanted, or whatever is free; the error of a store that cannot be asked just now. */
+  async #raise(wantedMicros: number): Promise<GatewayError | undefined> {
+    const { tokens, hold } = this.#call
+    try {
+      const raised = await tokens.raise(hold.id, Math.ceil(wantedMicros), this.#heldMicros + 1)
+      if (raised) this.#heldMicros = raised.micros
+      return undefined
+    } catch (error) {
+      return error instanceof GatewayError
+        ? error
+        : storeUnavailable('This answer could not be paid for just now')
+    }
   }
 }
 
@@ -57,6 +106,6 @@ function firstWeighing({ ask, hold, endpoint }: PaidCall, price: Price): number 
   if (price.outputMicros <= 0 || endpoint.dialect.isFree) return Number.POSITIVE_INFINITY
   const inputMicros = Math.ceil(ask.inputTokens / 4) * price.inputMicros
   const covered = Math.max(0, hold.micros - inputMicros) / price.outputMicros
-  // A limit that the client named is kept by the provider: such a stream is only watched for one that runs away.
-  return covered * (ask.outputLimit === undefined ? BYTES_PER_COVERED_TOKEN : BYTES_PER_COVERED_TOKEN * 150)
+  const isWhole = ask.outputLimit !== undefined && ask.outputLimit * ask.choices <= covered
+  return covered * (isWhole ? BYTES_PER_LIMITED_TOKEN : LEAST_BYTES_PER_TOKEN)
 }

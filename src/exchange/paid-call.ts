@@ -1,13 +1,13 @@
 import type { BilledRequest } from '../billing/bill.ts'
-import type { holdWorstCase, refuseUncovered } from '../billing/hold.ts'
+import type { holdCredits, refuseUncovered } from '../billing/hold.ts'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import type { Deadlines } from '../deadlines.ts'
+import type { UpstreamHeaders } from '../dialects/headers.ts'
 import type { Live } from '../live.ts'
 import type { SharedBytes } from '../request/shared-bytes.ts'
 import type { SpoolRoom } from '../request/spool.ts'
 import type { ProviderHealth } from '../routing/health.ts'
 import type { Step } from '../routing/plan.ts'
-import type { RetryBudget } from '../routing/plan-walk.ts'
 import type { IdempotencyStore } from '../stores/contracts/idempotency.ts'
 import type { TokenStore } from '../stores/contracts/token-store.ts'
 import type { Turns } from '../turns.ts'
@@ -19,15 +19,18 @@ import type { Downstream, ErrorWriter } from './downstream.ts'
 export interface Shared {
   catalog(): Catalog
   tokens: TokenStore
-  keys: IdempotencyStore
+  idempotency: IdempotencyStore
   /** Sets the worst case aside, or turns the request away. */
-  hold: typeof holdWorstCase
+  hold: typeof holdCredits
   /** Turns a body away that is still to be read and cannot be paid, however little it is. */
   refuseUncovered: typeof refuseUncovered
   errors: ErrorWriter
   upstreams: Upstreams
+  upstreamHeaders: UpstreamHeaders
   deadlines: Deadlines
   timeouts: UpstreamTimeouts
+  /** The longest JSON body, decoded. */
+  maxJsonBytes: number
   /** How long a JSON body may take to arrive, and an upload may pause. */
   bodyTimeoutMs: number
   /** The bytes of all bodies that are here; `spool` has those of all uploads that lie on disk. */
@@ -36,7 +39,6 @@ export interface Shared {
   health: ProviderHealth
   /** Which models a provider does not know, by provider, model and endpoint. */
   missingModels: ProviderHealth
-  budget: RetryBudget
   /** The clock that nobody sets: for rests. */
   now(): number
   /** Milliseconds since 1970. */

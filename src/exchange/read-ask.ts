@@ -1,12 +1,13 @@
 import type { FastifyRequest } from 'fastify'
+import { findDeployment } from '../dialects/addresses.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { bodyTooSlow, unsupportedMedia } from '../errors.ts'
 import { type Ask, leastFacts } from '../request/ask.ts'
-import { isChunks } from '../request/body.ts'
+import { isChunks, type JsonLimits } from '../request/body.ts'
+import { checkQuery } from '../request/guarded-fields.ts'
 import { type LongReading, readJsonAsk, wholeOf } from '../request/json-ask.ts'
 import { readMultipartAsk } from '../request/multipart-ask.ts'
 import type { UploadLimits } from '../request/multipart-upload.ts'
-import { checkQuery } from '../request/one-reading.ts'
 import { planSteps, pricesOf } from '../routing/plan.ts'
 import type { Shared } from './paid-call.ts'
 
@@ -16,9 +17,10 @@ export const MAX_UPLOAD_BYTES = 300 * 1024 * 1024
 const FRAMING_BYTES = 16 * 1024
 
 /** What is asked, of a body that is here or of an upload that still comes. */
-export function readAsk(request: FastifyRequest, endpoint: Endpoint, shared: Shared): Ask | Promise<Ask> {
+export function readAsk(request: FastifyRequest, asked: Endpoint, shared: Shared): Ask | Promise<Ask> {
   const { body } = request
-  checkQuery(request.url)
+  const endpoint = asked.usualModel === undefined ? asked : withServedModel(asked, shared)
+  if (request.url.includes('?')) checkQuery(request.url)
   if (isChunks(body)) {
     if (endpoint.takes !== 'multipart')
       return readJsonAsk(endpoint, wholeOf(body), longReading(request, endpoint, shared))
@@ -26,6 +28,25 @@ export function readAsk(request: FastifyRequest, endpoint: Endpoint, shared: Sha
   }
   if (body === undefined || endpoint.takes === 'json') throw unsupportedMedia('Send this as application/json')
   return readMultipartAsk(endpoint, request.raw, uploadLimits(request, endpoint, shared))
+}
+
+/** Where the usual model is not served here, a request has to name one. */
+function withServedModel({ usualModel = '', ...endpoint }: Endpoint, { catalog }: Shared): Endpoint {
+  return catalog().find(usualModel) ? { ...endpoint, usualModel } : endpoint
+}
+
+/** Of JSON bodies, which are here before anything is asked of them. */
+export function jsonLimits(shared: Shared): JsonLimits {
+  return {
+    maxBytes: shared.maxJsonBytes,
+    timeoutMs: shared.bodyTimeoutMs,
+    deadlines: shared.deadlines,
+    memory: shared.memory,
+    async refuseUncovered(request, bytes) {
+      const { paid } = request.routeOptions.config
+      if (paid) await refuseUnpaid(request, paid, { shared, bytes, isForm: false })
+    },
+  }
 }
 
 function uploadLimits(request: FastifyRequest, endpoint: Endpoint, shared: Shared): UploadLimits {
@@ -42,11 +63,12 @@ function uploadLimits(request: FastifyRequest, endpoint: Endpoint, shared: Share
 }
 
 function longReading(
-  { token, raw }: FastifyRequest,
+  { token, raw, url, originalUrl }: FastifyRequest,
   endpoint: Endpoint,
   { turns, catalog }: Shared,
 ): LongReading {
   return {
+    pathModel: url === originalUrl ? undefined : findDeployment(originalUrl),
     inTurns: (step) =>
       turns.run(token.id, () => {
         // A client that is gone takes no more turns.
@@ -81,10 +103,10 @@ export async function refuseUnpaid(
 async function isKeyKnown(
   { headers, token }: FastifyRequest,
   bodyBytes: number,
-  { keys, wallMs }: Shared,
+  { idempotency, wallMs }: Shared,
 ): Promise<boolean> {
   const key = headers['idempotency-key']
   if (typeof key !== 'string') return false
   // A store that cannot be asked refuses the claim itself, in words of its own.
-  return keys.isKnown({ tokenId: token.id, key, at: wallMs(), bodyBytes }).catch(() => true)
+  return idempotency.isKnown({ tokenId: token.id, key, at: wallMs(), bodyBytes }).catch(() => true)
 }

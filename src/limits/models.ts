@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Catalog, Model } from '../config/catalog/catalog.ts'
 import type { ListedModel } from '../dialects/dialect.ts'
-import { dialectOfHeaders } from '../dialects/endpoints.ts'
+import { dialectOfHeaders } from '../dialects/headers.ts'
 import { modelNotFound } from '../errors.ts'
 import { isModelAllowed } from '../routing/plan.ts'
 

@@ -1,4 +1,3 @@
-import type { Price } from '../config/catalog/catalog.ts'
 import type { Dialect } from '../dialects/dialect.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import { count } from './counting.ts'
@@ -6,6 +5,7 @@ import { SPOKEN_TOKENS_PER_SECOND } from './price.ts'
 import type { StreamMeter } from './stream-meter.ts'
 
 const MAX_ANSWER_BYTES = 10 * 1024 * 1024
+
 /** What is known about an answer whose provider reported nothing. */
 export interface EstimateFacts {
   dialect: Dialect
@@ -19,27 +19,6 @@ export interface EstimateFacts {
   characters?: number | undefined
   seconds?: number | undefined
   images?: number | undefined
-}
-
-/** Images and audio may be reported by number or length alone: where LLM tokens have a price too, these are missing. */
-export function lacksTokens({ unit }: Dialect, usage: Usage, price: Price): boolean {
-  return (
-    unit !== undefined &&
-    usage.inputTokens + usage.outputTokens === 0 &&
-    price.inputMicros + price.outputMicros > 0
-  )
-}
-
-/** The usual length of an upload: recorded speech has a quarter of the most seconds that its bytes can hold. */
-export function usualSeconds(mostSeconds: number): number {
-  return Math.ceil(mostSeconds / 4)
-}
-
-/** A transcript may be reported by its LLM tokens alone: where seconds have a price they are guessed from the upload. */
-export function withSeconds(usage: Usage, mostSeconds: number, { perSecondMicros }: Price): Usage {
-  return usage.seconds > 0 || mostSeconds === 0 || perSecondMicros === 0
-    ? usage
-    : { ...usage, seconds: usualSeconds(mostSeconds), estimated: true }
 }
 
 /** Our own count, for a request whose provider sent no usage report. */
@@ -81,6 +60,14 @@ async function estimateOutputTokens({
 /** LLM tokens of a JSON request, from its text; files count a flat 1,000 each. */
 export async function estimateInputTokens(dialect: Dialect, body: Buffer, key = ''): Promise<number> {
   return dialect.isFree ? 0 : count(key, { of: 'request', body })
+}
+
+/** Other tokenizers than ours count a text differently: by up to this much more. */
+const COUNT_MARGIN = 1.3
+
+/** A closer bound of a request's input than `inputBound`, at the cost of counting it. */
+export async function boundInput(dialect: Dialect, body: Buffer, key = ''): Promise<number> {
+  return Math.ceil((await estimateInputTokens(dialect, body, key)) * COUNT_MARGIN)
 }
 
 /** LLM tokens of a text. Above 256 KiB a sample is counted. */

@@ -6,7 +6,6 @@ import type { Usage } from '../dialects/usage.ts'
 const NOISE_MICROS = 1e-6
 const NOISE_RATIO = 4e-15
 
-const MAX_OUTPUT_LIMIT = 10_000_000
 const MAX_CHOICES = 10_000
 /** Fast speech in any language: bounds a transcript, and stands for one that nobody can read. */
 export const SPOKEN_TOKENS_PER_SECOND = 4
@@ -97,7 +96,7 @@ function mostOutput(facts: CostFacts, maxOutput: number): number {
   if (!dialect.hasOutput) return 0
   // Zero and -1 mean "no limit" to some providers.
   const isLimit = Number.isInteger(facts.outputLimit) && (facts.outputLimit ?? 0) > 0
-  const each = isLimit ? Math.min(facts.outputLimit ?? 0, MAX_OUTPUT_LIMIT) : maxOutput
+  const each = isLimit ? Math.min(facts.outputLimit ?? 0, maxOutput) : maxOutput
   // A transcript is counted here where the provider reports its length alone: no model's limit bounds it.
   if (dialect.countsSeconds) return Math.max(each, Math.ceil(facts.seconds * SPOKEN_TOKENS_PER_SECOND))
   return each * Math.max(atLeastOne(facts.choices), dialect.countsImages ? atLeastOne(facts.images) : 1)

@@ -1,16 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
+import type { UpstreamHeaders } from '../dialects/headers.ts'
 import { clientLeft, GatewayError } from '../errors.ts'
-import {
-  type Failure,
-  isProviderFailure,
-  OWN_FAULT_TEXT,
-  readNetworkFailure,
-  readRetryAfter,
-} from '../routing/failover.ts'
-import type { Step } from '../routing/plan.ts'
-import { PlanWalk } from '../routing/plan-walk.ts'
+import { type Failure, OWN_FAULT_TEXT, readNetworkFailure, readStatusFailure } from '../routing/failover.ts'
+import { PlanWalk, type Step } from '../routing/plan.ts'
 import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
 import {
   type Dialed,
@@ -24,11 +18,12 @@ import { Session, type SharedSockets } from '../websocket/session.ts'
 import { ClientInspector, inspectUpstream } from './inspect.ts'
 import type { RealtimeBill } from './socket-bill.ts'
 
-type WalkShared = ConstructorParameters<typeof PlanWalk>[2]
+type WalkShared = ConstructorParameters<typeof PlanWalk>[1]
 
 /** What all paid sockets of one app share: also what other requests learn about providers. */
 export interface RealtimeShared extends SharedSockets, WalkShared {
   wayOut: DialRules
+  upstreamHeaders: UpstreamHeaders
   /** Milliseconds since 1970. */
   wallMs(): number
 }
@@ -60,7 +55,10 @@ export class RealtimeSession extends Session {
   constructor(options: SessionOptions) {
     super()
     this.#options = options
-    this.#walk = new PlanWalk(options.steps, '/realtime', options.shared)
+    this.#walk = new PlanWalk(
+      { steps: options.steps, endpoint: '/realtime', token: options.request.token.id },
+      options.shared,
+    )
   }
 
   /** Asks one provider after the other; rejects with the error that stands for all of them. */
@@ -68,7 +66,8 @@ export class RealtimeSession extends Session {
     for (;;) {
       const step = this.#walk.next()
       if (this.stopped) throw this.stopped
-      if (!step || !this.#walk.mayAsk(step)) throw this.#walk.verdict(this.#options.model)
+      if (!step) throw this.#walk.verdict(this.#options.model)
+      this.#walk.asking(step)
       const opened = await this.#ask(step)
       if (opened) return opened
     }
@@ -132,9 +131,9 @@ export class RealtimeSession extends Session {
     if (dialed.kind === 'open') return undefined
     if (dialed.kind === 'failed') return readNetworkFailure(dialed.error)
     const { status, headers } = dialed.refusal
-    if (!isProviderFailure(status) && status >= 400) return undefined
-    const retryAfterMs = readRetryAfter(headers, this.#options.shared.wallMs())
-    return { kind: 'status', status, reason: String(status), retryAfterMs }
+    const failure = readStatusFailure(status, headers, this.#options.shared.wallMs())
+    if (failure || status >= 400) return failure
+    return { kind: 'status', status, reason: String(status), retryAfterMs: undefined }
   }
 
   #note(step: Step, failure: Failure): void {

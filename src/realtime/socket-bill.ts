@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { buildRow } from '../billing/settle.ts'
+import { buildRow } from '../billing/bill.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import { insufficientQuota } from '../errors.ts'
 import { costMicros } from '../metering/price.ts'

@@ -1,4 +1,5 @@
-import { invalidJson } from '../errors.ts'
+import { invalidJson, invalidRequest } from '../errors.ts'
+import { addToHash } from './json-tokens.ts'
 
 /** A field that decides rights or money: it may stand once, and only as it is spelled here. */
 export interface GuardedField {
@@ -54,11 +55,6 @@ export const FOLDED_ASCII: Uint8Array = Uint8Array.from({ length: 128 }, (_, cod
   const folded = foldName(String.fromCharCode(code))
   return folded === '' ? 0 : folded.charCodeAt(0)
 })
-
-/** One letter or digit more. */
-export function addToHash(hash: number, code: number): number {
-  return (Math.imul(hash, 31) + code) | 0
-}
 
 function hashOf(fold: string): number {
   let hash = 0
@@ -135,6 +131,7 @@ const PAID: Readonly<Record<string, Shape>> = {
   model: {},
   stream: {},
   stream_options: { inner: guard({ include_usage: {} }, 'stream_options.') },
+  usage: { inner: guard({ include: {} }, 'usage.') },
   n: {},
   best_of: {},
   max_tokens: {},
@@ -167,3 +164,30 @@ export const EVENT_FIELDS: FieldTable = guard({
   session: { inner: guard({ model: {} }, 'session.') },
   response: { inner: guard({ model: {} }, 'response.') },
 })
+
+/**
+ * Refuses a URL whose query names what the body decides: some servers (LiteLLM) believe `?model=` before the body. Throws
+ * `invalid_request`.
+ */
+export function checkQuery(url: string): void {
+  for (const pair of url.slice(url.indexOf('?') + 1).split(/[&;]/)) {
+    const param = FORM_FIELDS.byFold.get(foldFormName(decode(pair.split('=', 1)[0] ?? '')))?.path
+    if (param !== undefined)
+      throw invalidRequest(`Send "${param}" in the body alone, not in the query`, { param })
+  }
+}
+
+/** What a reader may take the name of a form field for: `model[]` is a model too. */
+export function foldFormName(name: string): string {
+  const bracket = name.indexOf('[', 1)
+  return foldName(decode(bracket === -1 ? name : name.slice(0, bracket)))
+}
+
+function decode(text: string): string {
+  if (!text.includes('%')) return text
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+  }
+}

@@ -11,6 +11,8 @@ import { JsonFields, JsonReading } from './json-fields.ts'
 
 /** One request's answers multiply its price: more than this is a mistake. */
 const MAX_CHOICES = 128
+/** The other one is 0. */
+const NO_LIMIT = -1
 /** Bodies up to here are rewritten by copying: it costs less than sending several pieces. */
 const SMALL_BYTES = 64 * 1024
 
@@ -28,8 +30,10 @@ export function wholeOf(chunks: readonly Buffer[]): WholeBody {
   }
 }
 
-/** How a body is read that takes longer than a turn. */
+/** How a body is read that takes longer than a turn, and what its path says. */
 export interface LongReading {
+  /** The model that the path names: the body may leave it out, but not name another one. */
+  pathModel?: string | undefined
   /** Calls the step again, once a turn, until it says true. */
   inTurns(step: () => boolean): Promise<void>
   /** Throws when this model is not served to this client: nothing more is read then. */
@@ -48,33 +52,35 @@ export function readJsonAsk(endpoint: Endpoint, body: WholeBody, long: LongReadi
   const fields = new JsonFields(reading.scan)
   const bound = new InputBound(view)
   const step = (): boolean => reading.read(TURN_MS) && bound.step()
-  if (step()) return buildAsk(endpoint, { fields, bound, body })
+  const { pathModel } = long
+  if (step()) return buildAsk(endpoint, { fields, bound, body, pathModel })
   let isServed = false
   const nextStep = (): boolean => {
     // Most clients name it first.
-    if (!isServed && fields.find('model')) long.refuse(readModel(fields))
+    if (!isServed && fields.find('model')) long.refuse(readModel(fields, endpoint, pathModel))
     isServed ||= fields.find('model') !== undefined
     return step()
   }
-  return long.inTurns(nextStep).then(() => buildAsk(endpoint, { fields, bound, body }))
+  return long.inTurns(nextStep).then(() => buildAsk(endpoint, { fields, bound, body, pathModel }))
 }
 
 interface Read {
   fields: JsonFields
   bound: InputBound
   body: WholeBody
+  pathModel: string | undefined
 }
 
-function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks } }: Read): Ask {
+function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks }, pathModel }: Read): Ask {
   const { dialect } = endpoint
   refuseOthers(fields, dialect)
-  const model = readModel(fields)
+  const model = readModel(fields, endpoint, pathModel)
   const stream = fields.flag('stream')
   const choices = readChoices(fields)
   fields.object('stream_options')
-  const wantsUsage = fields.value('stream_options.include_usage') === true
-  const mustAskForUsage = dialect.asksForUsage && stream && !wantsUsage
-  const spans = findSpans(fields, mustAskForUsage)
+  const hasAsked = fields.value('stream_options.include_usage') === true
+  const mustAskForUsage = dialect.asksForUsage && stream && !hasAsked
+  const spans = findSpans(fields, view, mustAskForUsage)
   return {
     dialect,
     model,
@@ -86,7 +92,8 @@ function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks } }:
     characters: dialect.countsCharacters ? lettersOf(fields.text('input')) : 0,
     seconds: 0,
     isStream: stream,
-    wantsUsage,
+    // OpenRouter's clients ask in its own words, which others do not know.
+    wantsUsage: hasAsked || fields.value('usage.include') === true,
     mustAskForUsage,
     text: () => view,
     content: undefined,
@@ -120,8 +127,11 @@ function refuseOthers(fields: JsonFields, { hasBackground }: Dialect): void {
   }
 }
 
-function readModel(fields: JsonFields): string {
-  const model = fields.value('model')
+function readModel(fields: JsonFields, { usualModel }: Endpoint, pathModel: string | undefined): string {
+  const own = fields.value('model')
+  if (pathModel !== undefined && own !== undefined && own !== pathModel)
+    throw invalidRequest('The path names another model than the body', { param: 'model' })
+  const model = own ?? pathModel ?? usualModel
   if (model === undefined || model === '') {
     throw missingModel('Name a "model" in the body; GET /v1/models lists what your token may use', {
       param: 'model',
@@ -151,11 +161,15 @@ function lettersOf(text: string): number {
   return letters
 }
 
-/** The largest of those that the client named. */
+/**
+ * The largest of those that the client named; 0 and -1 are how some clients write that there is none, and then there is
+ * none, whatever the others say.
+ */
 function readOutputLimit(fields: JsonFields, { outputLimitFields }: Dialect): number | undefined {
   let most: number | undefined
   for (const name of outputLimitFields) {
-    const limit = fields.count(name)
+    const limit = fields.value(name) === NO_LIMIT ? 0 : fields.count(name)
+    if (limit === 0) return undefined
     if (limit !== undefined && (most === undefined || limit > most)) most = limit
   }
   return most
@@ -163,7 +177,7 @@ function readOutputLimit(fields: JsonFields, { outputLimitFields }: Dialect): nu
 
 /** Where a body is rewritten. */
 interface Spans {
-  model: Span | undefined
+  model: Span
   usage: Splice | undefined
 }
 
@@ -171,13 +185,24 @@ interface Span {
   start: number
   end: number
   text: string | undefined
+  /** The whole field is missing. */
+  isNew?: boolean
+  /** It will be the only one. */
+  isAlone?: boolean
 }
 
-function findSpans(fields: JsonFields, mustAskForUsage: boolean): Spans {
+function findSpans(fields: JsonFields, body: Buffer, mustAskForUsage: boolean): Spans {
   return {
-    model: fields.find('model'),
+    model: fields.find('model') ?? unnamedModel(fields.rootStart + 1, body),
     usage: mustAskForUsage ? usageSplice(fields) : undefined,
   }
+}
+
+/** Where a model is written that the client did not name: what is paid for is what is asked. */
+function unnamedModel(start: number, body: Buffer): Span {
+  let at = start
+  while ((body[at] ?? 0) <= 0x20 && at < body.length) at += 1
+  return { start, end: start, text: undefined, isNew: true, isAlone: body[at] === CLOSE_BRACE }
 }
 
 /** The same bytes but for two things: `model` is the provider's name, and the usage chunk is asked for. */
@@ -189,8 +214,8 @@ function rewrite(
 ): OutgoingBody {
   const text = JSON.stringify(upstreamModel)
   const splices: Splice[] = []
-  if (model && model.text !== text)
-    splices.push({ start: model.start, end: model.end, bytes: Buffer.from(text) })
+  if (model.text !== text)
+    splices.push({ start: model.start, end: model.end, bytes: modelBytes(model, text) })
   if (askForUsage && usage) splices.push(usage)
   const pieces = spliceChunks(chunks, splices)
   const [only] = pieces
@@ -198,6 +223,11 @@ function rewrite(
   return { body: pieces, length: sizeOf(pieces) }
 }
 
+function modelBytes({ isNew, isAlone }: Span, text: string): Buffer {
+  return Buffer.from(isNew ? `"model":${text}${isAlone ? '' : ','}` : text)
+}
+
+const CLOSE_BRACE = 0x7d
 const TRUE = Buffer.from('true')
 const ASKED = Buffer.from('{"include_usage":true}')
 const ASKED_FIRST = Buffer.from('"stream_options":{"include_usage":true},')

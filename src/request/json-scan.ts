@@ -1,6 +1,7 @@
 import { invalidJson } from '../errors.ts'
-import { addToHash, type FieldTable, FOLDED_ASCII, findField, type GuardedField } from './guarded-fields.ts'
+import { type FieldTable, FOLDED_ASCII, findField, type GuardedField } from './guarded-fields.ts'
 import {
+  addToHash,
   beginField,
   closerOf,
   type FoundField,
@@ -24,7 +25,7 @@ const MAX_DEPTH = 100
 const CLOSE_READING = 256
 /** The longest number, or name where names are guarded: `m__...__odel` is a model to some readers. */
 const MAX_TOKEN_BYTES = 512
-/** Nobody writes more guarded names, or names with escapes and accents, into one body: comparing each takes time. */
+/** Nobody writes more guarded, escaped or accented names into one body: comparing each takes time. */
 const MAX_COMPARED = 1_000
 
 // Imported, these would be looked up at every byte.
@@ -41,8 +42,7 @@ type Wants = 'root' | 'first' | 'key' | 'colon' | 'value' | 'string' | 'after' |
 /**
  * Reads a JSON object (RFC 8259) as it comes, piece by piece wherever the pieces break, without parsing its values, and
  * keeps nothing of it but the guarded fields. The time for a piece is bounded by its length: a jump for a long string,
- * some nanoseconds a byte for anything else. Inside strings longer than 256 bytes control characters and bad escapes are
- * not looked for: the provider refuses those.
+ * some nanoseconds a byte for anything else. In strings longer than 256 bytes bad escapes are the provider's to refuse.
  */
 export class JsonScan {
   readonly found: FoundField[] = []

@@ -122,6 +122,11 @@ export function isSame(piece: Buffer, start: number, end: number, bytes: Uint8Ar
   return true
 }
 
+/** The hash of a name (`FieldTable.byHash`) with one letter or digit more. */
+export function addToHash(hash: number, code: number): number {
+  return (Math.imul(hash, 31) + code) | 0
+}
+
 export function malformed(at: number) {
   return invalidJson(`The body is not valid JSON (byte ${at})`)
 }

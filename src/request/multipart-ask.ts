@@ -23,14 +23,15 @@ export async function readMultipartAsk(
 ): Promise<Ask> {
   // A form under a key is read whole before its exchange begins: only then is it known whether it is the one of before.
   const hash = stream.headers['idempotency-key'] === undefined ? undefined : createHash('sha256')
-  const reader = createMultipartReader(readBoundary(stream.headers['content-type'] ?? ''), hash)
+  const boundary = readBoundary(stream.headers['content-type'] ?? '')
+  const reader = createMultipartReader(boundary, hash)
   const upload = openUpload(stream, reader, limits)
   const field = (name: string): FormField | undefined => reader.fields.find((each) => each.name === name)
   // The number of images decides the price, wherever it stands.
   const wanted = endpoint.dialect.countsImages ? ['model', 'n'] : ['model']
   try {
     await upload.readHead(() => !hash && reader.pastHead && wanted.every(field))
-    const form = readForm(endpoint, field)
+    const form = readForm(endpoint, field, boundary)
     const bytes = upload.length ?? limits.maxBytes
     const content = hash && { hash: hash.digest('hex'), bytes }
     return buildAsk(endpoint, upload, { ...form, content, bytes })
@@ -41,14 +42,44 @@ export async function readMultipartAsk(
 }
 
 interface Form {
-  model: FormField
+  model: Model
   images: number
   /** Which may stand behind the file. */
   prompt(): string | undefined
 }
 
-function readForm(endpoint: Endpoint, field: (name: string) => FormField | undefined): Form {
-  const model = field('model')
+/** Where the model's name stands, or a part that names it is to stand before all others. */
+interface Model {
+  value: string
+  start: number
+  end: number
+  write(upstreamModel: string): Buffer
+}
+
+function readModel(
+  { usualModel }: Endpoint,
+  named: FormField | undefined,
+  boundary: string,
+): Model | undefined {
+  if (named || usualModel === undefined)
+    return (
+      named && {
+        value: named.value ?? '',
+        start: named.start,
+        end: named.end,
+        write: (name) => Buffer.from(name),
+      }
+    )
+  const head = `--${boundary}\r\nContent-Disposition: form-data; name="model"\r\n\r\n`
+  return { value: usualModel, start: 0, end: 0, write: (name) => Buffer.from(`${head}${name}\r\n`) }
+}
+
+function readForm(
+  endpoint: Endpoint,
+  field: (name: string) => FormField | undefined,
+  boundary: string,
+): Form {
+  const model = readModel(endpoint, field('model'), boundary)
   if (!model?.value) throw missingModel('Name a "model" field in the form', { param: 'model' })
   if (!isModelName(model.value)) throw invalidRequest(`"model" must be ${MODEL_NAME}`, { param: 'model' })
   // No other spelling of a number: readers differ in what they make of `0x10`, `1e1` and `010`.
@@ -96,12 +127,12 @@ function buildAsk(
 
 function sendable(
   upload: Upload,
-  { start, end }: FormField,
+  { start, end, write }: Model,
   upstreamModel: string,
   onStart: () => void,
 ): OutgoingBody {
   const { spool, memory } = upload
-  const name = Buffer.from(upstreamModel)
+  const name = write(upstreamModel)
   const head = [memory.subarray(0, start), name, memory.subarray(end)]
   const length = upload.length === undefined ? undefined : upload.length - (end - start) + name.length
   if (upload.ended && !spool) return { body: head, length }

@@ -1,5 +1,5 @@
 import { invalidRequest } from '../errors.ts'
-import { isPlainType, isUtf8Name } from './one-reading.ts'
+import { isPlainType, isUtf8Name } from './body.ts'
 
 /** What the headers of one part of a form say. */
 export interface PartHead {

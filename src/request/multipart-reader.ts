@@ -1,9 +1,9 @@
 import type { Hash } from 'node:crypto'
 import { invalidRequest } from '../errors.ts'
+import { isUtf8Name } from './body.ts'
 import { ByteWindow } from './byte-window.ts'
-import { FORM_FIELDS, foldName, ROUTING_FIELDS } from './guarded-fields.ts'
+import { FORM_FIELDS, foldFormName, foldName, ROUTING_FIELDS } from './guarded-fields.ts'
 import { readPartHead } from './multipart-headers.ts'
-import { foldFormName, isUtf8Name } from './one-reading.ts'
 
 /** A plain field of a form, and where its value stands in the body's bytes. */
 export interface FormField {

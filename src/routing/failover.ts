@@ -1,4 +1,11 @@
-import { type GatewayError, gatewayBusy, modelNotFound, upstreamFailed, upstreamTimeout } from '../errors.ts'
+import {
+  type GatewayError,
+  gatewayBusy,
+  modelNotFound,
+  rateLimited,
+  upstreamFailed,
+  upstreamTimeout,
+} from '../errors.ts'
 
 /** Why one attempt came to nothing. */
 export interface Failure {
@@ -10,6 +17,8 @@ export interface Failure {
   reason: string
   /** The provider's own `Retry-After`, in milliseconds. */
   retryAfterMs: number | undefined
+  /** Our own account at the provider was refused (its key, its wallet): whoever asks is told so. */
+  isAccount?: true
 }
 
 /** The request has taken as long as one may, whoever was asked. */
@@ -36,7 +45,13 @@ export function readStatusFailure(status: number, headers: Headerish, now: numbe
   const isPage = status < 300 && /^text\/html/i.test(String(headers['content-type'] ?? ''))
   if (!isProviderFailure(status) && !isPage) return undefined
   const reason = isPage ? 'html' : String(status)
-  return { kind: 'status', status, reason, retryAfterMs: readRetryAfter(headers, now) }
+  const failure: Failure = { kind: 'status', status, reason, retryAfterMs: readRetryAfter(headers, now) }
+  return isAccountStatus(status) ? { ...failure, isAccount: true } : failure
+}
+
+/** No client's credential goes up, so this is ours; what 402 and 403 mean, only their bodies tell. */
+function isAccountStatus(status: number): boolean {
+  return status === 401
 }
 
 /** The provider is well, but it does not know the model, or not at this endpoint. */
@@ -107,17 +122,30 @@ export interface Walked {
   restsMs: readonly number[]
   /** Steps of the plan that nobody knows an answer of: not asked, and not known to lack the model. */
   neverAsked: number
+  /** Where a model was asked for that the operator lists: it is there, though not at this path. */
+  endpoint?: string | undefined
 }
 
 /** The one error that stands for all attempts of a request. */
-export function judgeFailures(model: string, { failures, restsMs, neverAsked }: Walked): GatewayError {
+export function judgeFailures(
+  model: string,
+  { failures, restsMs, neverAsked, endpoint }: Walked,
+): GatewayError {
   const last = failures.at(-1)
   const name = model.slice(0, 64)
   if (last && neverAsked === 0 && failures.every(isModelMissing)) {
-    const text = 'No provider knows this model; GET /v1/models lists what your token may use'
+    const text =
+      endpoint === undefined
+        ? 'No provider knows this model; GET /v1/models lists what your token may use'
+        : `No provider of "${name}" has it at /v1${endpoint}; ask for it at another endpoint, or for another model`
     return modelNotFound(text, { param: 'model' })
   }
   if (last && failures.every(({ kind }) => kind === 'own')) return ownFault(last)
+  if (last?.status === 429 && last.retryAfterMs) {
+    const saidMs = failures.map(({ status, retryAfterMs }) => (status === 429 && retryAfterMs) || Infinity)
+    const text = `The providers of "${name}" take no more requests right now; wait as long as "retry-after" says`
+    return rateLimited(text, { retryAfterMs: Math.min(...saidMs) })
+  }
   const retryAfterMs = Math.max(1000, Math.min(...restsMs))
   if (last?.kind === 'timeout' || last?.status === 504) {
     return upstreamTimeout(`No provider of "${name}" answered in time; try again`, { retryAfterMs })

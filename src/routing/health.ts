@@ -1,76 +1,189 @@
-/** Failures in a row before a provider rests. */
-const TOLERATED_FAILURES = 5
+import type { Failure } from './failover.ts'
+
+/** A provider rests when so many of its last answers were failures, */
+const UNWELL_FAILURES = 5
+/** ... of so many last answers. */
+const LAST_ANSWERS = 10
 const FIRST_REST_MS = 1_000
 const LONGEST_REST_MS = 30_000
 /** A provider's own `Retry-After` is believed up to here. */
 const LONGEST_ASKED_REST_MS = 300_000
+/** Retries that a provider which is not well gets at once, and as many in each second. */
+const RETRIES = 10
 /** Wildcard models make names without end: the oldest are forgotten. */
 const MAX_NAMES = 10_000
+/** It stands where a token's id would: our own account is refused whoever asks. */
+const OUR_ACCOUNT = 'our account'
+const ANSWERED = ''
 
-interface ProviderState {
-  failures: number
-  restMs: number
-  until: number
+/** Who asks a provider. A failure or a success counts if it was asked for after the last rest began. */
+export interface Asker {
+  /** The id of the token that pays. */
+  readonly token: string
+  readonly askedAt: number
 }
 
-/** Which providers rest after failing, and until when; one per app. A name is `provider/model`. */
-export interface ProviderHealth {
-  isResting(name: string, now: number): boolean
-  /** The milliseconds until it may be asked again; 0 when it may be asked now. */
-  restsFor(name: string, now: number): number
+/** How one provider and model did: for one token's requests, or for everybody's. */
+class Standing {
+  readonly #isOfAll: boolean
+  /** Of its last answers: which token's request failed, or `ANSWERED`. */
+  readonly #last: string[] = []
+  /** When it may be asked again; 0: no rest has begun since it answered. */
+  #until = 0
+  #beganAt = Number.NEGATIVE_INFINITY
+  #restMs = 0
+  #probe: Asker | undefined
+  /** To whom it said when to come again, and when that is. */
+  #told = ANSWERED
+  #toldUntil = 0
+  #retries = RETRIES
+  #refilledAt = 0
+
+  constructor(isOfAll: boolean) {
+    this.#isOfAll = isOfAll
+  }
+
+  restsFor(now: number): number {
+    return Math.max(0, this.#until - now)
+  }
+
+  admit(asker: Asker): void {
+    if (this.#until === 0 || this.#until > asker.askedAt) return
+    this.#probe = asker
+    this.#until = asker.askedAt + Math.max(this.#restMs, FIRST_REST_MS)
+  }
+
+  mayRetry(now: number): boolean {
+    if (this.#isWell()) return true
+    this.#retries = Math.min(RETRIES, this.#retries + ((now - this.#refilledAt) * RETRIES) / 1000)
+    this.#refilledAt = now
+    return this.#retries >= 1
+  }
+
+  retried(): void {
+    if (!this.#isWell()) this.#retries -= 1
+  }
+
+  /** Whether it counts. */
+  failed(asker: Asker, { retryAfterMs, isAccount }: Failure, now: number): boolean {
+    const isProbe = this.#probe === asker
+    if (isProbe) this.#probe = undefined
+    // Requests that fail together are one failure: those that were in flight when the rest began do not lengthen it.
+    if (asker.askedAt < this.#beganAt) return false
+    this.#remember(isAccount ? OUR_ACCOUNT : asker.token)
+    if (isProbe) this.#rest(Math.min(LONGEST_REST_MS, this.#restMs * 2), now)
+    else if (this.#until === 0 && (isAccount || this.#isUnwell())) this.#rest(FIRST_REST_MS, now)
+    if (retryAfterMs) this.#obey(asker.token, now + Math.min(retryAfterMs, LONGEST_ASKED_REST_MS), now)
+    return true
+  }
+
+  /** Whether nothing is left to be known of it. */
+  succeeded(asker: Asker): boolean {
+    if (asker.askedAt < this.#beganAt) return false
+    this.#remember(ANSWERED)
+    this.#until = 0
+    this.#restMs = 0
+    this.#probe = undefined
+    return this.#last.every((token) => token === ANSWERED)
+  }
+
+  #remember(token: string): void {
+    this.#last.push(token)
+    if (this.#last.length > LAST_ANSWERS) this.#last.shift()
+  }
+
+  #isWell(): boolean {
+    return this.#until === 0 && !this.#isUnwell()
+  }
+
+  /** What one token's requests cause is no fault of the provider, as far as all others are concerned. */
+  #isUnwell(): boolean {
+    const failed = this.#last.filter((token) => token !== ANSWERED)
+    const isOfOne = this.#isOfAll && failed.every((token) => token === failed[0])
+    return failed.length >= UNWELL_FAILURES && (!isOfOne || failed[0] === OUR_ACCOUNT)
+  }
+
+  #rest(restMs: number, now: number): void {
+    this.#restMs = Math.max(FIRST_REST_MS, restMs)
+    this.#beganAt = now
+    this.#until = now + this.#restMs
+  }
+
+  /** It said when to come again: to one token alone, or to two, and then as long as it said to both. */
+  #obey(token: string, until: number, now: number): void {
+    const isSaidToAll = this.#told !== token && this.#toldUntil > now
+    const both = this.#isOfAll ? Math.min(until, this.#toldUntil) : until
+    this.#told = token
+    this.#toldUntil = until
+    if (this.#isOfAll && !isSaidToAll) return
+    if (this.#until <= now) this.#beganAt = now
+    this.#until = Math.max(this.#until, both)
+  }
+}
+
+/**
+ * Which providers rest after failing, and until when; one per app. A name is `provider/model`. A rest moves requests to
+ * others, it never refuses one: one token's failures move its own requests, those of two tokens everybody's.
+ */
+export class ProviderHealth {
+  // Nearly always nobody has failed: names are not even put together and hashed then.
+  readonly #standings = new Map<string, Standing>()
+
+  /** The milliseconds until requests of this token should go there again; 0: now. */
+  restsFor(name: string, token: string, now: number): number {
+    if (this.#standings.size === 0) return 0
+    const ofAll = this.#standings.get(name)?.restsFor(now) ?? 0
+    return Math.max(ofAll, this.#standings.get(ownName(name, token))?.restsFor(now) ?? 0)
+  }
+
   /** To be called right before asking. A provider whose rest is over is probed by one request alone. */
-  admit(name: string, now: number): boolean
-  /** Its rest is over, and nothing has come of it yet: the next ask is a probe. */
-  isDue(name: string, now: number): boolean
-  /** `askedRestMs`: what the provider's own `Retry-After` said. */
-  failed(name: string, now: number, askedRestMs?: number): void
-  succeeded(name: string): void
-}
+  admit(name: string, asker: Asker): void {
+    if (this.#standings.size === 0) return
+    this.#standings.get(name)?.admit(asker)
+    this.#standings.get(ownName(name, asker.token))?.admit(asker)
+  }
 
-export function createProviderHealth(): ProviderHealth {
-  const records = new Map<string, ProviderState>()
+  /** Whether a request that has failed may come here: always where the provider is well, else within bounds. */
+  mayRetry(name: string, token: string, now: number): boolean {
+    if (this.#standings.size === 0) return true
+    const [ofAll, own] = [this.#standings.get(name), this.#standings.get(ownName(name, token))]
+    return (ofAll?.mayRetry(now) ?? true) && (own?.mayRetry(now) ?? true)
+  }
 
-  const recordOf = (name: string): ProviderState => {
-    const known = records.get(name)
+  /** To be called right before asking with such a request. */
+  retried(name: string, token: string): void {
+    this.#standings.get(name)?.retried()
+    this.#standings.get(ownName(name, token))?.retried()
+  }
+
+  failed(name: string, asker: Asker, { failure, now }: { failure: Failure; now: number }): void {
+    const counts = this.#standingOf(name, true).failed(asker, failure, now)
+    if (counts && !failure.isAccount)
+      this.#standingOf(ownName(name, asker.token), false).failed(asker, failure, now)
+  }
+
+  succeeded(name: string, asker: Asker): void {
+    if (this.#standings.size === 0) return
+    for (const one of [name, ownName(name, asker.token)])
+      if (this.#standings.get(one)?.succeeded(asker)) this.#standings.delete(one)
+  }
+
+  #standingOf(name: string, isOfAll: boolean): Standing {
+    const known = this.#standings.get(name)
     if (known) return known
-    if (records.size >= MAX_NAMES) {
-      for (const oldest of records.keys()) {
-        records.delete(oldest)
+    if (this.#standings.size >= MAX_NAMES) {
+      for (const oldest of this.#standings.keys()) {
+        this.#standings.delete(oldest)
         break
       }
     }
-    const fresh = { failures: 0, restMs: 0, until: 0 }
-    records.set(name, fresh)
+    const fresh = new Standing(isOfAll)
+    this.#standings.set(name, fresh)
     return fresh
   }
+}
 
-  return {
-    // Nearly always nobody has failed: a name that was just put together is not even hashed then.
-    isResting: (name, now) => records.size > 0 && (records.get(name)?.until ?? 0) > now,
-    restsFor: (name, now) => Math.max(0, (records.get(name)?.until ?? 0) - now),
-    admit(name, now) {
-      const record = records.size > 0 ? records.get(name) : undefined
-      if (!record || record.until === 0) return true
-      if (record.until > now) return false
-      record.until = now + Math.max(record.restMs, FIRST_REST_MS)
-      return true
-    },
-    isDue(name, now) {
-      const until = records.get(name)?.until ?? 0
-      return until > 0 && until <= now
-    },
-    failed(name, now, askedRestMs) {
-      const record = recordOf(name)
-      record.failures += 1
-      if (record.failures >= TOLERATED_FAILURES) {
-        record.restMs = Math.min(LONGEST_REST_MS, Math.max(FIRST_REST_MS, record.restMs * 2))
-        record.until = now + record.restMs
-      }
-      if (askedRestMs)
-        record.until = Math.max(record.until, now + Math.min(askedRestMs, LONGEST_ASKED_REST_MS))
-    },
-    succeeded(name) {
-      if (records.size > 0) records.delete(name)
-    },
-  }
+/** No name of a model has a line break in it. */
+function ownName(name: string, token: string): string {
+  return `${name}\n${token}`
 }

@@ -1,6 +1,12 @@
 import type { Catalog, Model, Price, Provider, Timeouts } from '../config/catalog/catalog.ts'
+import { isNameOf } from '../config/catalog/model-name.ts'
 import type { Dialect } from '../dialects/dialect.ts'
-import { modelNotAllowed, modelNotFound } from '../errors.ts'
+import { type GatewayError, modelNotAllowed, modelNotFound } from '../errors.ts'
+import { type Failure, isModelMissing, judgeFailures } from './failover.ts'
+import type { Asker, ProviderHealth } from './health.ts'
+
+/** No rest is as long: who does not know the model is asked after all who rest. */
+const LAST_OF_ALL_MS = 1_000_000_000
 
 /** One provider to ask, and what its answer costs. */
 export interface Step {
@@ -34,9 +40,12 @@ export interface PlanRequest {
  * Throws `model_not_found` and `model_not_allowed`.
  */
 export function planSteps(ask: PlanRequest): Step[] {
-  const model = find(ask.catalog, ask.model)
+  const { catalog } = ask
+  const model = catalog.find(ask.model)
   const isAllowed = (name: string): boolean => isModelAllowed(ask.allowed, name)
-  if (!isAllowed(ask.model) || !ask.besides.every(isAllowed)) {
+  // Who may use a listed model may use its versions, and its name at OpenRouter.
+  const mayUse = (name: string): boolean => isAllowed(name) || isListedAllowed(catalog, name, isAllowed)
+  if (!mayUse(ask.model) || !ask.besides.every(mayUse)) {
     throw modelNotAllowed('Your token may not use this model; GET /v1/models lists what it may use', {
       param: 'model',
     })
@@ -50,8 +59,8 @@ export function planSteps(ask: PlanRequest): Step[] {
   const steps = stepsOf(model, ask.model, ask)
   for (const name of model.fallbacks) {
     // The asked model can be among its own fallbacks through the wildcard.
-    if (name === ask.model || !isAllowed(name)) continue
-    const fallback = find(ask.catalog, name)
+    if (name === ask.model || !mayUse(name)) continue
+    const fallback = catalog.find(name)
     if (fallback) steps.push(...stepsOf(fallback, name, ask))
   }
   if (steps.length > 0) return steps
@@ -60,22 +69,20 @@ export function planSteps(ask: PlanRequest): Step[] {
 
 /** What a request may cost whose model is not known yet: the prices of all that the token may ask for at this endpoint. */
 export function pricesOf({ catalog, allowed, dialect }: Omit<PlanRequest, 'model' | 'besides'>): Price[] {
-  const { models, wildcard } = catalog
+  const { models, patterns, wildcard } = catalog
   const known = [...models].filter(([name]) => isModelAllowed(allowed, name)).map(([, model]) => model)
-  const all = wildcard ? [...known, wildcard] : known
+  const all = [...known, ...patterns, ...(wildcard ? [wildcard] : [])]
   const speaks = (model: Model): boolean => model.plan.some(({ provider }) => dialect.isSpokenBy(provider))
   return all.filter(speaks).map((model) => pricedFor(dialect, model).price)
 }
 
-/**
- * The wildcard serves no name that a provider may take for a listed one: `EXPENSIVE` or `expensive:nitro` would be had at
- * the wildcard's price, and past what a token may use.
- */
-function find(catalog: Catalog, name: string): Model | undefined {
-  return (
-    catalog.models.get(name) ??
-    (catalog.wildcard && !catalog.looksListed(name) ? catalog.wildcard : undefined)
-  )
+function isListedAllowed(
+  { models, find }: Catalog,
+  name: string,
+  isAllowed: (name: string) => boolean,
+): boolean {
+  const found = find(name)?.name
+  return found !== undefined && models.has(found) && isAllowed(found)
 }
 
 function pricedFor({ unit }: Dialect, model: Model): Model {
@@ -89,27 +96,135 @@ function stepsOf(found: Model, asked: string, { dialect }: PlanRequest): Step[] 
   for (const { provider, model: own, timeouts } of model.plan) {
     if (!dialect.isSpokenBy(provider)) continue
     const upstreamModel = own ?? asked
-    steps.push({
-      provider,
-      upstreamModel,
-      model,
-      dialect,
-      key: `${provider.name}/${upstreamModel}`,
-      timeouts,
-    })
+    const key = `${provider.name}/${upstreamModel}`
+    steps.push({ provider, upstreamModel, model, dialect, key, timeouts })
+    if (model.asksOnlyOne) break
   }
   return steps
 }
 
 /** Whether a token limited to these names and patterns (`gpt-*`; none: no limit) may use the model. */
 export function isModelAllowed(patterns: readonly string[], model: string): boolean {
-  return patterns.length === 0 || patterns.some((pattern) => matches(pattern, model))
+  return patterns.length === 0 || patterns.some((pattern) => isNameOf(pattern, model))
 }
 
-function matches(pattern: string, model: string): boolean {
-  const star = pattern.indexOf('*')
-  if (star === -1) return pattern === model
-  const head = pattern.slice(0, star)
-  const tail = pattern.slice(star + 1)
-  return model.length >= head.length + tail.length && model.startsWith(head) && model.endsWith(tail)
+/** What the walks of one app share. */
+export interface WalkShared {
+  health: ProviderHealth
+  /** Which models a provider does not know, by provider, model and endpoint. */
+  missingModels: ProviderHealth
+  now(): number
+  /** It is told of every ask that came to nothing. */
+  providerFailed(provider: string, reason: string): void
+}
+
+/** Whose request it is, and where it may go. */
+export interface Walk {
+  steps: readonly Step[]
+  endpoint: string
+  /** The id of the token that pays. */
+  token: string
+}
+
+/** One request's way through its plan: who is asked next, what came of it, and the error that stands for it all. */
+export class PlanWalk implements Asker {
+  readonly token: string
+  askedAt = 0
+  readonly #steps: readonly Step[]
+  readonly #endpoint: string
+  readonly #shared: WalkShared
+  // Copied when they grow: nearly every walk is one ask long, and an array that grows in place reserves far more.
+  #failures: readonly Failure[] = []
+  #asked: readonly Step[] = []
+  #next = 0
+
+  constructor({ steps, endpoint, token }: Walk, shared: WalkShared) {
+    this.token = token
+    this.#steps = steps
+    this.#endpoint = endpoint
+    this.#shared = shared
+  }
+
+  /** The next step that does not rest; where all others do, the one whose rest ends first: nobody rests alone. */
+  next(): Step | undefined {
+    const now = this.#shared.now()
+    this.askedAt = now
+    while (this.#next < this.#steps.length) {
+      const step = this.#steps[this.#next]
+      this.#next += 1
+      if (step && this.#restsFor(step, now) === 0 && !this.#isMissing(step, now) && this.#mayAsk(step))
+        return step
+    }
+    return this.#firstAwake(now)
+  }
+
+  /** To be called right before the ask, for it may be the one probe of a provider. */
+  asking(step: Step): void {
+    const { health, missingModels } = this.#shared
+    if (this.#asked.length > 0) health.retried(step.key, this.token)
+    this.#asked = [...this.#asked, step]
+    health.admit(step.key, this)
+    missingModels.admit(this.#nameOf(step), this)
+  }
+
+  succeeded(step: Step): void {
+    this.#shared.health.succeeded(step.key, this)
+    this.#shared.missingModels.succeeded(this.#nameOf(step), this)
+  }
+
+  note(step: Step, failure: Failure): void {
+    const { health, missingModels, providerFailed } = this.#shared
+    this.#failures = [...this.#failures, failure]
+    // It would rest for everybody else.
+    if (failure.kind === 'own') return
+    providerFailed(step.provider.name, failure.reason)
+    const seen = { failure, now: this.#shared.now() }
+    if (isModelMissing(failure)) missingModels.failed(this.#nameOf(step), this, seen)
+    else health.failed(step.key, this, seen)
+  }
+
+  verdict(model: string): GatewayError {
+    const now = this.#shared.now()
+    const isOpen = (step: Step) => !this.#asked.includes(step) && !this.#isMissing(step, now)
+    return judgeFailures(model, {
+      failures: this.#failures,
+      restsMs: this.#steps.map((step) => this.#restsFor(step, now)),
+      neverAsked: this.#steps.filter(isOpen).length,
+      // Any other name may be one that nobody has.
+      endpoint: this.#steps[0]?.model.name === '*' ? undefined : this.#endpoint,
+    })
+  }
+
+  #firstAwake(now: number): Step | undefined {
+    let first: Step | undefined
+    let leastMs = Number.POSITIVE_INFINITY
+    for (const step of this.#steps) {
+      if (this.#asked.includes(step) || !this.#mayAsk(step)) continue
+      const isMissing = this.#isMissing(step, now)
+      // It may have learnt the model, and only a provider's own word makes a 404: asked, but never again and again.
+      if (isMissing && this.#asked.length > 0) continue
+      const waitMs = this.#restsFor(step, now) + (isMissing ? LAST_OF_ALL_MS : 0)
+      if (waitMs >= leastMs) continue
+      first = step
+      leastMs = waitMs
+    }
+    return first
+  }
+
+  /** A provider that has the model may lack one endpoint: the others are not concerned. */
+  #nameOf(step: Step): string {
+    return `${step.key} ${this.#endpoint}`
+  }
+
+  #restsFor(step: Step, now: number): number {
+    return this.#shared.health.restsFor(step.key, this.token, now)
+  }
+
+  #isMissing(step: Step, now: number): boolean {
+    return this.#shared.missingModels.restsFor(this.#nameOf(step), this.token, now) > 0
+  }
+
+  #mayAsk(step: Step): boolean {
+    return this.#asked.length === 0 || this.#shared.health.mayRetry(step.key, this.token, this.askedAt)
+  }
 }

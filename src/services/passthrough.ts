@@ -6,8 +6,7 @@ import type { Catalog } from '../config/catalog/catalog.ts'
 import type { Settings } from '../config/env/settings.ts'
 import type { Deadlines } from '../deadlines.ts'
 import type { Dialect } from '../dialects/dialect.ts'
-import { dialectOfProvider } from '../dialects/endpoints.ts'
-import { copyDownward, upstreamHeaders } from '../dialects/headers.ts'
+import { copyDownward, dialectOfProvider, type UpstreamHeaders } from '../dialects/headers.ts'
 import { openaiChat } from '../dialects/openai-chat.ts'
 import { clientLeft, GatewayError } from '../errors.ts'
 import { createKeyMask, maskHeaders, maskTransform } from '../upstream/key-mask.ts'
@@ -41,6 +40,7 @@ export interface PassthroughOptions {
   timeouts: UpstreamTimeouts & Pick<Settings, 'bodyTimeoutMs'>
   deadlines: Deadlines
   proxyFor?: ProxyFor | undefined
+  upstreamHeaders: UpstreamHeaders
 }
 
 /** What undici and the package call by names of their own. */
@@ -67,10 +67,14 @@ function readFailure(failure: Error): GatewayError {
 function buildUpward(
   client: IncomingHttpHeaders,
   { key, dialect }: PassthroughRoute,
+  upstreamHeaders: UpstreamHeaders,
 ): Record<string, string> {
   const headers = headerRecord(upstreamHeaders(client, { key }, dialect))
-  const length = client['content-length']
-  if (length !== undefined) headers['content-length'] = length
+  // Nobody reads the body here: it passes in whatever coding it came in.
+  for (const name of ['content-length', 'content-encoding']) {
+    const value = client[name]
+    if (typeof value === 'string') headers[name] = value
+  }
   return headers
 }
 
@@ -139,9 +143,12 @@ async function openVerifyingAgent(timeouts: UpstreamTimeouts, proxyFor: ProxyFor
 }
 
 /** What passes to the provider and back: both heads from zero, and neither the provider's key nor its failures as they came. */
-function buildReplyOptions(route: PassthroughRoute): FastifyHttpProxyOptions['replyOptions'] {
+function buildReplyOptions(
+  route: PassthroughRoute,
+  upstreamHeaders: UpstreamHeaders,
+): FastifyHttpProxyOptions['replyOptions'] {
   return {
-    rewriteRequestHeaders: (request) => buildUpward(request.headers, route),
+    rewriteRequestHeaders: (request) => buildUpward(request.headers, route, upstreamHeaders),
     rewriteHeaders: (headers) => maskHeaders(buildDownward(headers), createKeyMask(route.key)),
     onResponse: (_request, reply, answer) => {
       void reply.send(hideKey(Reflect.get(answer, 'stream'), route.key))
@@ -157,7 +164,7 @@ function buildReplyOptions(route: PassthroughRoute): FastifyHttpProxyOptions['re
 /** Auth and limits are the enclosing scope's. */
 export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (
   app,
-  { routes, timeouts, deadlines, proxyFor },
+  { routes, timeouts, deadlines, upstreamHeaders, proxyFor },
 ) => {
   if (routes.length === 0) return
   // The package is loaded when it is used: it would take a tenth of the start.
@@ -182,7 +189,7 @@ export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (
       retryMethods: [],
       internalRewriteLocationHeader: false,
       disableRequestLogging: true,
-      replyOptions: buildReplyOptions(route),
+      replyOptions: buildReplyOptions(route, upstreamHeaders),
     })
   }
 }

@@ -1,6 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Catalog } from '../config/catalog/catalog.ts'
 import type { WsRoute } from '../config/catalog/ws-routes.ts'
+import { isBelow } from '../config/public-paths.ts'
 import { notFound } from '../errors.ts'
 
 /** Whether a service wants a token of ours, or lets anybody in. */
@@ -17,8 +19,8 @@ declare module 'fastify' {
 }
 
 export interface ServiceLookupOptions {
-  /** The routes as they are now: a models file that is read again may change them. */
-  routes(): readonly WsRoute[]
+  /** A models file that is read again may change its routes. */
+  catalog(): Catalog
 }
 
 type Strategy = Parameters<FastifyInstance['addConstraintStrategy']>[0]
@@ -30,9 +32,8 @@ export function findService(routes: readonly WsRoute[], url: string): WsRoute | 
   const [path = ''] = url.split('?', 1)
   let best: WsRoute | undefined
   for (const route of routes) {
-    const { length } = route.prefix
-    const isBelow = path.startsWith(route.prefix) && (path.length === length || path[length] === '/')
-    if (isBelow && length > (best?.prefix.length ?? -1)) best = route
+    const isLonger = route.prefix.length > (best?.prefix.length ?? -1)
+    if (isLonger && isBelow(path, route.prefix)) best = route
   }
   return best
 }
@@ -42,7 +43,7 @@ function kindOf(route: WsRoute | undefined): ServiceKind | undefined {
 }
 
 /** The router knows two routes, one of each kind, and asks at every request whether the path leads to such a service. */
-function buildStrategy(routes: () => readonly WsRoute[]): Strategy {
+function buildStrategy(catalog: () => Catalog): Strategy {
   return {
     name: 'service',
     storage: () => {
@@ -52,19 +53,19 @@ function buildStrategy(routes: () => readonly WsRoute[]): Strategy {
         set: (kind, handler) => void handlers.set(kind, handler),
       }
     },
-    deriveConstraint: ({ url = '' }) => kindOf(findService(routes(), url)),
+    deriveConstraint: ({ url = '' }) => kindOf(findService(catalog().wsRoutes, url)),
   }
 }
 
 /** Sets `request.service`. */
 export const serviceLookup = fp<ServiceLookupOptions>(
-  async (app, { routes }) => {
-    app.addConstraintStrategy(buildStrategy(routes))
+  async (app, { catalog }) => {
+    app.addConstraintStrategy(buildStrategy(catalog))
     app.decorateRequest('service')
     app.addHook('onRequest', (request, _reply, done) => {
       const kind = request.routeOptions.config.service
       if (kind === undefined) return done()
-      const found = findService(routes(), request.url)
+      const found = findService(catalog().wsRoutes, request.url)
       // A file that was read again in this very moment.
       if (!found || kindOf(found) !== kind) return done(notFound('There is no such path any more.'))
       request.service = found

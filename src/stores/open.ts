@@ -19,7 +19,7 @@ export { StoreError } from './contracts/store-error.ts'
 /** Everything that outlives a request. */
 export interface Stores {
   tokens: TokenStore
-  keys: IdempotencyStore
+  idempotency: IdempotencyStore
   /** Limits that all replicas count in together; undefined: this process is the only one. */
   counts: SharedCounts | undefined
   /** The memory of Redis, as it was seen last; undefined: there is none. */
@@ -58,12 +58,12 @@ export async function openStores(settings: StoreSettings): Promise<Stores> {
   if (redis === undefined) {
     refuseMarked(dbDir)
     const { openFileStore } = await import('./file/store.ts')
-    const { tokens, keys } = await openFileStore(dbDir, readLimits(settings))
-    return { tokens, keys, counts: undefined, redisMemory: undefined, close: () => tokens.close() }
+    const { tokens, idempotency } = await openFileStore(dbDir, readLimits(settings))
+    return { tokens, idempotency, counts: undefined, redisMemory: undefined, close: () => tokens.close() }
   }
   const isCommand = settings.role === 'command'
   const { openRedisStore } = await import('./redis/store.ts')
-  const { tokens, keys, counts, memory } = await openRedisStore({
+  const { tokens, idempotency, counts, memory } = await openRedisStore({
     address: redis,
     prefix: redisPrefix,
     dbDir,
@@ -76,7 +76,7 @@ export async function openStores(settings: StoreSettings): Promise<Stores> {
     memoryBytes: settings.redisMemoryBytes,
     warn: settings.warn ?? (() => undefined),
   })
-  return { tokens, keys, counts, redisMemory: memory, close: () => tokens.close() }
+  return { tokens, idempotency, counts, redisMemory: memory, close: () => tokens.close() }
 }
 
 function readLimits(settings: StoreSettings): KeyLimits {

@@ -174,7 +174,7 @@ models:
       `models: { m: { plan: [{ provider: openai }], fallbacks: ['${fallback}'] }, '*': { plan: [{ provider: openai }] } }`,
     )
   t.same(withWildcard('a/b:free'), [])
-  t.match(withWildcard('gpt-*'), [/fallbacks\[0\] must be one model's whole name/])
+  t.match(withWildcard('gpt-*'), [/fallbacks\[0\] must be a model's name, not "gpt-\*"/])
   t.match(withWildcard('a b'), [/fallbacks\[0\] must be a name .* without blanks/])
   t.match(withWildcard('*'), [/fallbacks\[0\] must be a model's name, not/])
   t.match(withWildcard('m'), [/fallbacks\[0\] names the model itself/])
@@ -243,7 +243,15 @@ t.test('each mistake of a models file comes with its path and a way out', async 
     ['models: { m: { plan: [{ provider: opnai }] } }', /plan\[0\]\.provider names no provider .*"openai"/],
     ['models: { m: { plan: [{ provider: groq }] } }', /names groq, which has no key: set GROQ_API_KEY/],
     ['models: { m: { plan: [{ provider: free_openai }] } }', /set FREE_OPENAI_KEY or FREE_OPENAI_KEY_FILE/],
-    ['models: { gpt-*: { plan: [{ provider: openai }] } }', /models\.gpt-\* must be one model's whole name/],
+    ['models: { gpt-*-*: { plan: [{ provider: openai }] } }', /models\.gpt-\*-\* may have one "\*"/],
+    [
+      'models: { m: { plan: [{ provider: openai, model: gpt-* }] } }',
+      /models\.m\.plan\[0\]\.model may have one "\*", where the entry's own name has one/,
+    ],
+    [
+      'models: { gpt-*: { plan: [{ provider: openai, model: "*-*" }] } }',
+      /models\.gpt-\*\.plan\[0\]\.model may have one/,
+    ],
     ['models: { "a b": { plan: [{ provider: openai }] } }', /without blanks/],
     ['models: { "*": { plan: [{ provider: openai, model: x }] } }', /must not rename/],
     ['models: {}', /models must name at least one entry/],

@@ -8,7 +8,7 @@ import { newToken, usageOf } from './token-store.ts'
 /** Both contracts over one store. */
 export interface OpenedKeys {
   tokens: TokenStore
-  keys: IdempotencyStore
+  idempotency: IdempotencyStore
 }
 
 export interface ReopenedKeys extends OpenedKeys {
@@ -45,30 +45,42 @@ export function idempotencyContract(name: string, open: (test: Owner) => Promise
   t.test(
     `${name}: of a hundred requests at once with one key one runs, and the rest are told so`,
     async (test) => {
-      const { keys } = await open(test)
+      const { idempotency } = await open(test)
       const ask = keyed()
-      const claims = await Promise.all(Array.from({ length: 100 }, () => keys.claim(ask)))
+      const claims = await Promise.all(Array.from({ length: 100 }, () => idempotency.claim(ask)))
       test.equal(claims.filter(({ state }) => state === 'claimed').length, 1)
       test.equal(claims.filter(({ state }) => state === 'running').length, 99)
-      test.match(await keys.claim({ ...ask, fingerprint: 'b'.repeat(64) }), { state: 'mismatch' })
-      test.match(await keys.claim({ ...ask, tokenId: 'tok_2' }), { state: 'claimed' }, 'keys are per token')
+      test.match(await idempotency.claim({ ...ask, fingerprint: 'b'.repeat(64) }), { state: 'mismatch' })
+      test.match(
+        await idempotency.claim({ ...ask, tokenId: 'tok_2' }),
+        { state: 'claimed' },
+        'keys are per token',
+      )
     },
   )
 
   t.test(`${name}: an answer is given again byte for byte, also after a restart, for a day`, async (test) => {
     const opened = await open(test)
     const [plain, stream] = [keyed(), keyed()]
-    await opened.keys.finish(idOf(await opened.keys.claim(plain)), ANSWER)
-    await opened.keys.finish(idOf(await opened.keys.claim(stream)), undefined)
+    await opened.idempotency.finish(idOf(await opened.idempotency.claim(plain)), ANSWER)
+    await opened.idempotency.finish(idOf(await opened.idempotency.claim(stream)), undefined)
     const expected = { state: 'answered', requestId: plain.requestId, answer: ANSWER }
-    test.same(await opened.keys.claim({ ...plain, requestId: 'another' }), expected)
-    const { keys } = await opened.reopen()
-    test.same(await keys.claim({ ...plain, requestId: 'another' }), expected)
-    test.same(await keys.claim(stream), { state: 'answered', requestId: stream.requestId, answer: undefined })
-    test.match(await keys.claim({ ...plain, fingerprint: 'b'.repeat(64) }), { state: 'mismatch' })
+    test.same(await opened.idempotency.claim({ ...plain, requestId: 'another' }), expected)
+    const { idempotency } = await opened.reopen()
+    test.same(await idempotency.claim({ ...plain, requestId: 'another' }), expected)
+    test.same(await idempotency.claim(stream), {
+      state: 'answered',
+      requestId: stream.requestId,
+      answer: undefined,
+    })
+    test.match(await idempotency.claim({ ...plain, fingerprint: 'b'.repeat(64) }), { state: 'mismatch' })
     const later = plain.at + KEY_MEMORY_MS
-    test.match(await keys.claim({ ...plain, at: later - 1 }), { state: 'answered' })
-    test.match(await keys.claim({ ...plain, at: later }), { state: 'claimed' }, 'a day later it is a new key')
+    test.match(await idempotency.claim({ ...plain, at: later - 1 }), { state: 'answered' })
+    test.match(
+      await idempotency.claim({ ...plain, at: later }),
+      { state: 'claimed' },
+      'a day later it is a new key',
+    )
   })
 
   t.test(
@@ -76,19 +88,22 @@ export function idempotencyContract(name: string, open: (test: Owner) => Promise
     async (test) => {
       const opened = await open(test)
       const [ask, freed] = [keyed(), keyed()]
-      test.notOk(await opened.keys.isKnown(ask))
-      const claim = await opened.keys.claim(ask)
-      test.ok(await opened.keys.isKnown(ask), 'it runs')
-      test.notOk(await opened.keys.isKnown({ ...ask, tokenId: 'tok_2' }), 'keys are per token')
-      await opened.keys.finish(idOf(claim), ANSWER)
-      test.ok(await opened.keys.isKnown(ask), 'it was answered')
-      await opened.keys.free(idOf(await opened.keys.claim(freed)))
-      test.notOk(await opened.keys.isKnown(freed), 'nobody answered')
-      const { keys } = await opened.reopen()
-      test.ok(await keys.isKnown(ask))
-      test.notOk(await keys.isKnown(freed))
-      test.ok(await keys.isKnown({ ...ask, at: ask.at + KEY_MEMORY_MS - 1 }))
-      test.notOk(await keys.isKnown({ ...ask, at: ask.at + KEY_MEMORY_MS }), 'a day later it is a new key')
+      test.notOk(await opened.idempotency.isKnown(ask))
+      const claim = await opened.idempotency.claim(ask)
+      test.ok(await opened.idempotency.isKnown(ask), 'it runs')
+      test.notOk(await opened.idempotency.isKnown({ ...ask, tokenId: 'tok_2' }), 'keys are per token')
+      await opened.idempotency.finish(idOf(claim), ANSWER)
+      test.ok(await opened.idempotency.isKnown(ask), 'it was answered')
+      await opened.idempotency.free(idOf(await opened.idempotency.claim(freed)))
+      test.notOk(await opened.idempotency.isKnown(freed), 'nobody answered')
+      const { idempotency } = await opened.reopen()
+      test.ok(await idempotency.isKnown(ask))
+      test.notOk(await idempotency.isKnown(freed))
+      test.ok(await idempotency.isKnown({ ...ask, at: ask.at + KEY_MEMORY_MS - 1 }))
+      test.notOk(
+        await idempotency.isKnown({ ...ask, at: ask.at + KEY_MEMORY_MS }),
+        'a day later it is a new key',
+      )
     },
   )
 
@@ -97,38 +112,40 @@ export function idempotencyContract(name: string, open: (test: Owner) => Promise
     async (test) => {
       const opened = await open(test)
       const ask = keyed()
-      const first = idOf(await opened.keys.claim(ask))
-      await opened.keys.free(first)
-      const second = await opened.keys.claim({ ...ask, fingerprint: 'c'.repeat(64) })
+      const first = idOf(await opened.idempotency.claim(ask))
+      await opened.idempotency.free(first)
+      const second = await opened.idempotency.claim({ ...ask, fingerprint: 'c'.repeat(64) })
       test.match(second, { state: 'claimed' })
-      await opened.keys.finish(first, ANSWER)
-      await opened.keys.free(first)
-      test.match(await opened.keys.claim({ ...ask, fingerprint: 'c'.repeat(64) }), { state: 'running' })
-      await opened.keys.finish(idOf(second), undefined)
-      const { keys } = await opened.reopen()
-      test.match(await keys.claim({ ...ask, fingerprint: 'c'.repeat(64) }), { state: 'answered' })
+      await opened.idempotency.finish(first, ANSWER)
+      await opened.idempotency.free(first)
+      test.match(await opened.idempotency.claim({ ...ask, fingerprint: 'c'.repeat(64) }), {
+        state: 'running',
+      })
+      await opened.idempotency.finish(idOf(second), undefined)
+      const { idempotency } = await opened.reopen()
+      test.match(await idempotency.claim({ ...ask, fingerprint: 'c'.repeat(64) }), { state: 'answered' })
     },
   )
 
   t.test(`${name}: after a crash a charged request keeps its key, any other frees it`, async (test) => {
     const opened = await open(test)
-    const { tokens, keys } = opened
+    const { tokens, idempotency } = opened
     const { id: tokenId } = await tokens.mint(newToken(1000))
     const [charged, begun, open_] = [keyed({ tokenId }), keyed({ tokenId }), keyed({ tokenId })]
-    for (const ask of [charged, begun, open_]) await keys.claim(ask)
+    for (const ask of [charged, begun, open_]) await idempotency.claim(ask)
     const hold = async ({ requestId }: KeyedRequest) =>
-      (await tokens.hold({ tokenId, requestId, micros: 100, leastMicros: 100 }))?.id ?? 0
+      (await tokens.hold({ accounts: [tokenId], requestId, micros: 100, leastMicros: 100 }))?.id ?? 0
     const [paid, running] = [await hold(charged), await hold(begun)]
     tokens.markAnswered(running, 30, { ...usageOf(tokenId, 30), requestId: begun.requestId })
     await tokens.settle(paid, { ...usageOf(tokenId, 50), requestId: charged.requestId })
     const after = await opened.crash()
     for (const ask of [charged, begun])
-      test.same(await after.keys.claim({ ...ask, requestId: 'new' }), {
+      test.same(await after.idempotency.claim({ ...ask, requestId: 'new' }), {
         state: 'answered',
         requestId: ask.requestId,
         answer: undefined,
       })
-    test.match(await after.keys.claim({ ...open_, requestId: 'new' }), { state: 'claimed' })
+    test.match(await after.idempotency.claim({ ...open_, requestId: 'new' }), { state: 'claimed' })
     test.match(await after.tokens.credits(tokenId), { chargedMicros: 80 })
   })
 }

@@ -38,22 +38,22 @@ export const answerOf = (bodyBytes: number): KeptAnswer => ({
 
 /** Claims a key and ends it with an answer. */
 export async function answerUnder(
-  keys: IdempotencyStore,
+  idempotency: IdempotencyStore,
   ask: KeyedRequest,
   answer: KeptAnswer,
 ): Promise<void> {
-  const claim = await keys.claim(ask)
+  const claim = await idempotency.claim(ask)
   if (claim.state !== 'claimed') throw new Error(`the key is ${claim.state}`)
-  await keys.finish(claim.id, answer)
+  await idempotency.finish(claim.id, answer)
   // What was written in one turn is judged at its end.
   await nextTurn()
 }
 
 export const givenAgain = async (
-  keys: IdempotencyStore,
+  idempotency: IdempotencyStore,
   ask: KeyedRequest,
 ): Promise<KeptAnswer | undefined> => {
-  const claim = await keys.claim({ ...ask, requestId: 'again' })
+  const claim = await idempotency.claim({ ...ask, requestId: 'again' })
   if (claim.state !== 'answered') throw new Error(`the key is ${claim.state}`)
   return claim.answer
 }
@@ -62,20 +62,20 @@ export const givenAgain = async (
 export function keptAnswersContract(name: string, { bodyBytes, open }: KeptAnswersOptions): void {
   const unit = overhead(bodyBytes)
   const limits = { answerBytesPerToken: OWN * unit, answerBytes: ALL * unit }
-  const fill = async (keys: IdempotencyStore, tokenId: string, count: number) => {
+  const fill = async (idempotency: IdempotencyStore, tokenId: string, count: number) => {
     const asks: { ask: KeyedRequest; answer: KeptAnswer }[] = []
     for (let index = 0; index < count; index++) {
       const one = { ask: keyedOf(tokenId), answer: answerOf(bodyBytes) }
-      await answerUnder(keys, one.ask, one.answer)
+      await answerUnder(idempotency, one.ask, one.answer)
       asks.push(one)
     }
     return asks
   }
   /** Which of them are given again, each byte for byte; the others are over, and their keys stay used. */
-  const keptOf = async (keys: IdempotencyStore, asks: Awaited<ReturnType<typeof fill>>) => {
+  const keptOf = async (idempotency: IdempotencyStore, asks: Awaited<ReturnType<typeof fill>>) => {
     const kept: boolean[] = []
     for (const { ask, answer } of asks) {
-      const again = await givenAgain(keys, ask)
+      const again = await givenAgain(idempotency, ask)
       if (again && !again.body.equals(answer.body)) throw new Error('another answer was given')
       kept.push(again !== undefined)
     }
@@ -84,27 +84,27 @@ export function keptAnswersContract(name: string, { bodyBytes, open }: KeptAnswe
 
   t.test(`${name}: a token's oldest answers make room for its own, and nobody else's`, async (test) => {
     const opened = await open(test, limits)
-    const others = await fill(opened.keys, 'tok_other', 1)
-    const own = await fill(opened.keys, 'tok_many', 3 * OWN)
-    const check = async (keys: IdempotencyStore) => {
-      const kept = await keptOf(keys, own)
+    const others = await fill(opened.idempotency, 'tok_other', 1)
+    const own = await fill(opened.idempotency, 'tok_many', 3 * OWN)
+    const check = async (idempotency: IdempotencyStore) => {
+      const kept = await keptOf(idempotency, own)
       const count = kept.filter(Boolean).length
       test.ok(count >= OWN && count * bodyBytes <= OWN * unit, `${count} are kept`)
       test.same(kept, [...Array(own.length - count).fill(false), ...Array(count).fill(true)], 'the newest')
-      test.same(await keptOf(keys, others), [true])
+      test.same(await keptOf(idempotency, others), [true])
     }
-    await check(opened.keys)
-    await check((await opened.reopen()).keys)
+    await check(opened.idempotency)
+    await check((await opened.reopen()).idempotency)
   })
 
   t.test(`${name}: when all is full, who has the most makes room for who has less`, async (test) => {
-    const { keys } = await open(test, limits)
+    const { idempotency } = await open(test, limits)
     const greedy = []
-    for (let index = 0; index < 12; index++) greedy.push(await fill(keys, `tok_greedy_${index}`, OWN))
-    const late = await fill(keys, 'tok_late', 3)
-    test.same(await keptOf(keys, late), [true, true, true])
+    for (let index = 0; index < 12; index++) greedy.push(await fill(idempotency, `tok_greedy_${index}`, OWN))
+    const late = await fill(idempotency, 'tok_late', 3)
+    test.same(await keptOf(idempotency, late), [true, true, true])
     const counts = []
-    for (const asks of greedy) counts.push((await keptOf(keys, asks)).filter(Boolean).length)
+    for (const asks of greedy) counts.push((await keptOf(idempotency, asks)).filter(Boolean).length)
     const all = counts.reduce((sum, count) => sum + count, 3)
     test.ok(all * bodyBytes <= ALL * unit, `${all} are kept in all`)
     test.ok(Math.min(...counts) >= 3, 'each has its share')
@@ -115,51 +115,55 @@ export function keptAnswersContract(name: string, { bodyBytes, open }: KeptAnswe
     async (test) => {
       const opened = await open(test, limits)
       const [kept, dropped] = [keyedOf('tok_1'), keyedOf('tok_1')]
-      const asLong = async (keys: IdempotencyStore, ask: KeyedRequest) => {
+      const asLong = async (idempotency: IdempotencyStore, ask: KeyedRequest) => {
         const known = [0, 999, 1_000, 1_001, 10_485_760].map((bytes) =>
-          keys.isKnown({ ...ask, bodyBytes: bytes }),
+          idempotency.isKnown({ ...ask, bodyBytes: bytes }),
         )
         test.same(await Promise.all(known), [true, true, true, false, false])
       }
-      const claim = await opened.keys.claim(kept)
-      await asLong(opened.keys, kept)
-      await opened.keys.finish(claim.state === 'claimed' ? claim.id : '', answerOf(bodyBytes))
-      await answerUnder(opened.keys, dropped, answerOf(OWN * unit + 1))
-      const check = async (keys: IdempotencyStore) => {
-        await asLong(keys, kept)
-        await asLong(keys, dropped)
-        test.equal((await givenAgain(keys, kept))?.body.length, bodyBytes)
-        test.equal(await givenAgain(keys, dropped), undefined)
-        test.match(await keys.claim({ ...kept, fingerprint: 'e'.repeat(64) }), { state: 'mismatch' })
+      const claim = await opened.idempotency.claim(kept)
+      await asLong(opened.idempotency, kept)
+      await opened.idempotency.finish(claim.state === 'claimed' ? claim.id : '', answerOf(bodyBytes))
+      await answerUnder(opened.idempotency, dropped, answerOf(OWN * unit + 1))
+      const check = async (idempotency: IdempotencyStore) => {
+        await asLong(idempotency, kept)
+        await asLong(idempotency, dropped)
+        test.equal((await givenAgain(idempotency, kept))?.body.length, bodyBytes)
+        test.equal(await givenAgain(idempotency, dropped), undefined)
+        test.match(await idempotency.claim({ ...kept, fingerprint: 'e'.repeat(64) }), { state: 'mismatch' })
       }
-      await check(opened.keys)
-      await check((await opened.reopen()).keys)
+      await check(opened.idempotency)
+      await check((await opened.reopen()).idempotency)
     },
   )
 
   t.test(`${name}: an answer that is larger than all that may be kept is not kept`, async (test) => {
-    const { keys } = await open(test, { ...limits, answerBytesPerToken: bodyBytes - 1 })
-    const asks = await fill(keys, 'tok_1', 2)
-    test.same(await keptOf(keys, asks), [false, false])
+    const { idempotency } = await open(test, { ...limits, answerBytesPerToken: bodyBytes - 1 })
+    const asks = await fill(idempotency, 'tok_1', 2)
+    test.same(await keptOf(idempotency, asks), [false, false])
   })
 
   t.test(
     `${name}: a token has a bounded number of keys, and none of them is forgotten for a new one`,
     async (test) => {
       const opened = await open(test, { ...limits, keysPerToken: 5 })
-      const asks = await fill(opened.keys, 'tok_1', 4)
-      const free = await opened.keys.claim(keyedOf('tok_1'))
-      test.match(await opened.keys.claim(keyedOf('tok_1')), { state: 'full' })
-      await opened.keys.free(free.state === 'claimed' ? free.id : '')
-      await opened.keys.claim(keyedOf('tok_1'))
-      const refused = await opened.keys.claim(keyedOf('tok_1'))
+      const asks = await fill(opened.idempotency, 'tok_1', 4)
+      const free = await opened.idempotency.claim(keyedOf('tok_1'))
+      test.match(await opened.idempotency.claim(keyedOf('tok_1')), { state: 'full' })
+      await opened.idempotency.free(free.state === 'claimed' ? free.id : '')
+      await opened.idempotency.claim(keyedOf('tok_1'))
+      const refused = await opened.idempotency.claim(keyedOf('tok_1'))
       test.match(refused, { state: 'full' })
       const waitMs = refused.state === 'full' ? refused.retryAfterMs : 0
       test.ok(waitMs > 22 * 3_600_000 && waitMs <= 25 * 3_600_000, `${waitMs} ms until there is room`)
-      test.same(await keptOf(opened.keys, asks), [true, true, true, true])
-      test.match(await opened.keys.claim(keyedOf('tok_2')), { state: 'claimed' }, 'another token has its own')
+      test.same(await keptOf(opened.idempotency, asks), [true, true, true, true])
+      test.match(
+        await opened.idempotency.claim(keyedOf('tok_2')),
+        { state: 'claimed' },
+        'another token has its own',
+      )
       const tomorrow = Date.now() + 26 * 3_600_000
-      test.match(await opened.keys.claim(keyedOf('tok_2', { at: tomorrow })), { state: 'claimed' })
+      test.match(await opened.idempotency.claim(keyedOf('tok_2', { at: tomorrow })), { state: 'claimed' })
     },
   )
 }

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
+import type { AccountList, Adjustment, HoldRequest } from '../../src/stores/contracts/accounts.ts'
 import type { TokenStore } from '../../src/stores/contracts/token-store.ts'
 import type { NewToken } from '../../src/stores/contracts/tokens.ts'
-import type { UsageRow } from '../../src/stores/contracts/usage-columns.ts'
+import { NO_ROW, type UsageRow } from '../../src/stores/contracts/usage-columns.ts'
 
 /** A store with nothing in it, and the same one after a restart. */
 export interface OpenedStore {
@@ -24,6 +25,7 @@ export function newToken(creditedMicros: number, special: Partial<NewToken> = {}
 
 /** What a request of that price used. */
 export const usageOf = (tokenId: string, costMicros: number): UsageRow => ({
+  ...NO_ROW,
   requestId: randomUUID(),
   tokenId,
   user: 'ann',
@@ -33,13 +35,7 @@ export const usageOf = (tokenId: string, costMicros: number): UsageRow => ({
   endpoint: 'chat/completions',
   status: 200,
   inputTokens: 3,
-  cachedTokens: 0,
   outputTokens: 4,
-  reasoningTokens: 0,
-  seconds: 0,
-  characters: 0,
-  images: 0,
-  estimated: false,
   costMicros,
   latencyMs: 12.5,
   firstByteMs: 3,
@@ -47,9 +43,11 @@ export const usageOf = (tokenId: string, costMicros: number): UsageRow => ({
   at: Date.now(),
 })
 
+const listOf = (payers: string | AccountList): AccountList => (typeof payers === 'string' ? [payers] : payers)
+
 /** A hold to be asked for. */
-export const ask = (tokenId: string, micros: number, leastMicros = micros) => ({
-  tokenId,
+export const ask = (payers: string | AccountList, micros: number, leastMicros = micros): HoldRequest => ({
+  accounts: listOf(payers),
   requestId: randomUUID(),
   micros,
   leastMicros,
@@ -58,9 +56,13 @@ export const ask = (tokenId: string, micros: number, leastMicros = micros) => ({
 export const NOW = 1_700_000_000_000
 
 /** Credits given or taken, under an operation id of its own. */
-export const change = (tokenId: string, micros: number, operationId = makeSecret()) => ({
+export const change = (
+  payers: string | AccountList,
+  micros: number,
+  operationId = makeSecret(),
+): Adjustment => ({
   operationId,
-  tokenId,
+  accounts: listOf(payers),
   micros,
   at: NOW,
 })

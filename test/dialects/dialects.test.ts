@@ -1,7 +1,8 @@
 import t from 'tap'
 import { PAID_ENDPOINTS } from '../../src/config/endpoints.ts'
 import { readSettings } from '../../src/config/env/settings.ts'
-import { DIALECTS, dialectOfHeaders, dialectOfUrl, ENDPOINTS } from '../../src/dialects/endpoints.ts'
+import { DIALECTS, ENDPOINTS } from '../../src/dialects/endpoints.ts'
+import { dialectOfHeaders, dialectOfUrl } from '../../src/dialects/headers.ts'
 import { insufficientQuota } from '../../src/errors.ts'
 
 t.test('every wire format stands under its own name, and all of them know the same things', (t) => {

@@ -3,12 +3,10 @@ import { connect } from 'node:net'
 import { PassThrough } from 'node:stream'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
+import { drain, guard, makeRequestId, requestId } from '../../src/entrance/arrival.ts'
 import { cors, isAllowedOrigin } from '../../src/entrance/cors.ts'
-import { drain } from '../../src/entrance/drain.ts'
 import { clientErrorHandler, errorReply, frameworkErrors } from '../../src/entrance/error-reply.ts'
-import { guard } from '../../src/entrance/guard.ts'
 import { health } from '../../src/entrance/health.ts'
-import { makeRequestId, requestId } from '../../src/entrance/request-id.ts'
 import { invalidRequest, upstreamFailed } from '../../src/errors.ts'
 import { quietRequests } from '../../src/http-server.ts'
 import { openLog } from '../../src/telemetry/logger/logger.ts'
@@ -117,7 +115,6 @@ t.test('hostile requests get a clear answer in the error shape that clients pars
       'invalid_request',
     ],
     ['two hosts', get('/v1/models/a', 'Host: b\r\n'), 400, 'invalid_request'],
-    ['a compressed body', get('/v1/models/a', 'Content-Encoding: gzip\r\n'), 415, 'unsupported_media_type'],
     ['dots in the path', get('/v1/models/../admin'), 400, 'invalid_request'],
     ['encoded dots', get('/v1/models/%2E%2e/admin'), 400, 'invalid_request'],
     ['dots and an encoded slash', get('/v1/models/..%2fadmin'), 400, 'invalid_request'],

@@ -1,6 +1,5 @@
 import t from 'tap'
-import { Days } from '../../src/limits/days.ts'
-import { Windows } from '../../src/limits/windows.ts'
+import { Days, Windows } from '../../src/limits/windows.ts'
 
 const HOUR = 3_600_000
 const MIDNIGHT = Date.UTC(2027, 0, 2)

@@ -94,7 +94,7 @@ t.test('the worst case covers what the client allows, in every answer it asks fo
     [{ outputLimit: -1 }, 100 + 1000 * 10],
     [{ outputLimit: 1.5 }, 100 + 1000 * 10],
     [{ outputLimit: Number.NaN, choices: Number.NaN }, 100 + 1000 * 10],
-    [{ outputLimit: 1e300, choices: 0 }, 100 + 10_000_000 * 10],
+    [{ outputLimit: 1e300, choices: 0 }, 100 + 1000 * 10],
     [{ dialect: DIALECTS['openai-embeddings'] }, 100],
     [{ dialect: DIALECTS['openai-rerank'], outputLimit: 5 }, 100],
     [{ dialect: DIALECTS['openai-images'], images: 2 }, 100 + 2000 * 10],

@@ -174,6 +174,34 @@ t.test('usage is asked for whatever stands in stream_options, and everything in 
   t.end()
 })
 
+t.test('OpenRouter’s word for it is asking too; others are asked in OpenAI’s', (t) => {
+  const asked = '{"usage":{"include":true},"model":"m","stream":true}'
+  t.match(read(asked), { mustAskForUsage: true, wantsUsage: true })
+  t.equal(rewritten(asked, 'm', true), `{"stream_options":{"include_usage":true},${asked.slice(1)}`)
+  for (const usage of ['{"include":false}', 'true', 'null', '{}'])
+    t.match(read(`{"usage":${usage},"model":"m","stream":true}`), { wantsUsage: false }, usage)
+  t.end()
+})
+
+t.test('where OpenAI has a usual model, a body without one names it on its way', (t) => {
+  const sentOn = (body: string, path = '/moderations', model = 'up'): string =>
+    String(read(body, path).bodyFor(model, false)?.body)
+  t.equal(read('{"input":"x"}', '/moderations').model, 'omni-moderation-latest')
+  t.equal(read('{"prompt":"x"}', '/images/generations').model, 'dall-e-2')
+  t.equal(read('{"prompt":"x"}', '/images/edits').model, 'gpt-image-1.5')
+  t.equal(read('{"input":"x","model":"m"}', '/moderations').model, 'm')
+  t.equal(sentOn('{"input":"x"}'), '{"model":"up","input":"x"}')
+  t.equal(sentOn(' \n{ \n}'), ' \n{"model":"up" \n}')
+  t.equal(sentOn('{"input":"x","model":null}'), '{"input":"x","model":"up"}')
+  for (const [body, path] of [
+    ['{"input":"x","model":""}', '/moderations'],
+    ['{"input":"x"}', '/embeddings'],
+    ['{}', '/responses/input_tokens'],
+  ] as const)
+    t.throws(() => read(body, path), { code: 'missing_model' }, `${path} ${body}`)
+  t.end()
+})
+
 const noProto = (value: unknown) => !JSON.stringify(value).includes('__proto__')
 const options = fc.constantFrom(undefined, null, {}, { include_usage: false }, { other: [1, '}'] })
 
@@ -221,7 +249,7 @@ t.test('each wrong field is named in a refusal', (t) => {
     [`{"model":"${'m'.repeat(257)}"}`, 'invalid_request', 'model'],
     ['{"model":"m","stream":"true"}', 'invalid_request', 'stream'],
     ['{"model":"m","stream_options":[]}', 'invalid_request', 'stream_options'],
-    ['{"model":"m","max_tokens":-1}', 'invalid_request', 'max_tokens'],
+    ['{"model":"m","max_tokens":-2}', 'invalid_request', 'max_tokens'],
     ['{"model":"m","max_tokens":1e400}', 'invalid_request', 'max_tokens'],
     ['{"model":"m","n":0}', 'invalid_request', 'n'],
     ['{"model":"m","n":129}', 'invalid_request', 'n'],
@@ -266,6 +294,18 @@ t.test('no field that chooses another model passes, and none passes for another'
 t.test('null stands for absent in every optional field', (t) => {
   const ask = read('{"model":"m","stream":null,"stream_options":null,"n":null,"max_tokens":null}')
   t.match(ask, { choices: 1, outputLimit: undefined, mustAskForUsage: false })
+  t.end()
+})
+
+t.test('0 and -1 name no limit, whatever stands beside them', (t) => {
+  for (const name of ['max_tokens', 'max_completion_tokens', 'max_output_tokens']) {
+    for (const limit of ['0', '-1', '-1.0', '0e1']) {
+      const body = `{"model":"m","${name}":${limit}}`
+      t.equal(read(body).outputLimit, undefined, body)
+    }
+    const other = name === 'max_tokens' ? 'max_output_tokens' : 'max_tokens'
+    t.equal(read(`{"model":"m","${other}":7,"${name}":-1}`).outputLimit, undefined, `${name} beside ${other}`)
+  }
   t.end()
 })
 

@@ -6,6 +6,7 @@ import {
   judgeFailures,
   readNetworkFailure,
   readRetryAfter,
+  readStatusFailure,
   type Walked,
 } from '../../src/routing/failover.ts'
 
@@ -35,6 +36,13 @@ t.test('a model that a provider does not know says nothing about its health', (t
   t.ok(isModelMissing(failure({ status: 404 })))
   t.notOk(isModelMissing(failure({ status: 401 })))
   t.notOk(isModelMissing(failure({ kind: 'network', status: 0 })))
+  t.end()
+})
+
+t.test('a refused key is our own account’s; what 402 and 403 mean is not told by the status', (t) => {
+  t.match(readStatusFailure(401, {}, 0), { status: 401, isAccount: true })
+  for (const status of [402, 403, 429, 500])
+    t.notOk(readStatusFailure(status, {}, 0)?.isAccount, String(status))
   t.end()
 })
 

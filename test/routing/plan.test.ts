@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { ApiName, Catalog, Model, Provider } from '../../src/config/catalog/catalog.ts'
+import { buildFind } from '../../src/config/catalog/model-name.ts'
 import type { DialectName } from '../../src/config/endpoints.ts'
 import { anthropicMessages } from '../../src/dialects/anthropic-messages.ts'
 import { DIALECTS } from '../../src/dialects/endpoints.ts'
@@ -32,7 +33,8 @@ const model = (name: string, plan: Model['plan'], fallbacks: string[] = []): Mod
 const [one, two, claude] = [provider('one'), provider('two'), provider('claude', ['anthropic'])]
 const plain = (each: Provider, own?: string) => ({ provider: each, model: own })
 
-const catalog: Catalog = {
+const found = (entries: Omit<Catalog, 'find'>): Catalog => ({ ...entries, find: buildFind(entries) })
+const catalog = found({
   models: new Map(
     [
       model('big', [plain(one), plain(two, 'big-at-two')], ['small', 'missing', 'secret']),
@@ -43,12 +45,13 @@ const catalog: Catalog = {
       model('haiku', [plain(claude)]),
     ].map((each) => [each.name, each]),
   ),
+  patterns: [],
   wildcard: model('*', [plain(one), plain(two, 'anything')]),
   looksListed: (name) => name === 'BIG',
   providers: new Map(),
   wsRoutes: [],
-}
-const bare = { ...catalog, wildcard: undefined }
+})
+const bare = found({ ...catalog, wildcard: undefined })
 const plan = (
   asked: string,
   { allowed = [] as string[], dialect = openaiChat, from = catalog, besides = [] as string[] } = {},
@@ -57,7 +60,7 @@ const plan = (
     (step) => `${step.key} at ${step.model.name}`,
   )
 
-const catalogOf = (only: Model): Catalog => ({ ...bare, models: new Map([[only.name, only]]) })
+const catalogOf = (only: Model): Catalog => found({ ...bare, models: new Map([[only.name, only]]) })
 
 t.test('the plan comes in order, then its fallbacks, each at its own price', (t) => {
   t.same(plan('big', { from: bare }), [
@@ -76,8 +79,9 @@ t.test('a fallback without an entry of its own is the wildcard’s, its name unc
   t.same(plan('big', { allowed: ['big', 'secret'] }).slice(2), ['one/secret at secret'])
   t.same(plan('big', { allowed: ['big', 'miss*'] }).slice(2), ['one/missing at *', 'two/anything at *'])
   const wildcard = model('*', [plain(one)], ['other'])
-  t.same(plan('new', { from: { ...catalog, wildcard } }), ['one/new at *', 'one/other at *'])
-  t.same(plan('other', { from: { ...catalog, wildcard } }), ['one/other at *'], 'not twice')
+  const from = found({ ...catalog, wildcard })
+  t.same(plan('new', { from }), ['one/new at *', 'one/other at *'])
+  t.same(plan('other', { from }), ['one/other at *'], 'not twice')
   t.end()
 })
 
@@ -135,6 +139,27 @@ t.test('a price by the second, letter or image holds where these are counted, an
 t.test('the wildcard does not serve what a provider may take for a listed model', (t) => {
   t.throws(() => plan('BIG'), { code: 'model_not_found' })
   t.same(plan('other'), ['one/other at *', 'two/anything at *'])
+  t.end()
+})
+
+t.test('who may use a listed model may use its versions, and nothing else', (t) => {
+  t.same(plan('small-20250929', { allowed: ['small'] }), ['two/small-20250929 at small'])
+  t.same(plan('small-20250929', { allowed: ['small-2025*'] }), ['two/small-20250929 at small'])
+  t.same(plan('small', { allowed: ['small', 'secret'], besides: ['secret-latest'] }), ['two/small at small'])
+  for (const [asked, allowed] of [
+    ['small', 'small-20250929'],
+    ['other-20250929', 'small'],
+    ['small-20250929', 'big'],
+  ] as const)
+    t.throws(() => plan(asked, { allowed: [allowed] }), { code: 'model_not_allowed' }, `${allowed}: ${asked}`)
+  t.end()
+})
+
+t.test('where nobody knows a name, the first provider that speaks what is asked is asked alone', (t) => {
+  const wildcard = { ...model('*', [plain(one), plain(claude), plain(two)]), asksOnlyOne: true }
+  const from = found({ ...catalog, wildcard })
+  t.same(plan('new', { from }), ['one/new at *'])
+  t.same(plan('new', { from, dialect: anthropicMessages }), ['claude/new at *'])
   t.end()
 })
 

@@ -36,26 +36,26 @@ const bytesIn = (dbDir: string) => filesIn(dbDir).reduce((sum, path) => sum + st
 
 t.test('large answers are files that only the owner may read, and never given in part', async (test) => {
   const dbDir = await folder(test)
-  const { keys, close } = await openIn(test, dbDir)
+  const { idempotency, close } = await openIn(test, dbDir)
   const [cut, gone, kept] = [keyedOf('tok_1'), keyedOf('tok_1'), keyedOf('tok_1')]
   const answer = answerOf(LARGE)
-  await answerUnder(keys, cut, answer)
+  await answerUnder(idempotency, cut, answer)
   const [first = ''] = filesIn(dbDir)
   test.equal(statSync(join(dbDir, 'answers')).mode & 0o777, 0o700)
   test.equal(statSync(first).mode & 0o777, 0o600)
   truncateSync(first, LARGE - 1)
-  test.equal(await givenAgain(keys, cut), undefined, 'a part of it is not the answer')
+  test.equal(await givenAgain(idempotency, cut), undefined, 'a part of it is not the answer')
   writeFileSync(first, Buffer.alloc(LARGE))
-  test.equal(await givenAgain(keys, cut), undefined, 'as much as of it is not the answer either')
-  await answerUnder(keys, gone, answer)
+  test.equal(await givenAgain(idempotency, cut), undefined, 'as much as of it is not the answer either')
+  await answerUnder(idempotency, gone, answer)
   const second = filesIn(dbDir).find((path) => path !== first) ?? ''
-  await answerUnder(keys, kept, answer)
+  await answerUnder(idempotency, kept, answer)
   await close()
   const left = join(dbDir, 'answers', randomUUID())
   writeFileSync(left, 'what a crash has left')
   writeFileSync(join(dbDir, 'answers', 'note'), "somebody else's")
   truncateSync(second, 0)
-  const { keys: after } = await openIn(test, dbDir)
+  const { idempotency: after } = await openIn(test, dbDir)
   test.notOk(filesIn(dbDir).includes(left), 'files that nobody knows are removed')
   test.ok(filesIn(dbDir).includes(join(dbDir, 'answers', 'note')))
   test.equal(await givenAgain(after, gone), undefined)
@@ -67,17 +67,17 @@ t.test(
   async (test) => {
     const dbDir = await folder(test)
     const answerBytesPerToken = 4 * 1024 * 1024
-    const { keys } = await openIn(test, dbDir, { answerBytesPerToken })
+    const { idempotency } = await openIn(test, dbDir, { answerBytesPerToken })
     const other = keyedOf('tok_other')
     const answer = answerOf(300_000)
-    await answerUnder(keys, other, answer)
-    for (let index = 0; index < 500; index++) await answerUnder(keys, keyedOf('tok_many'), answer)
+    await answerUnder(idempotency, other, answer)
+    for (let index = 0; index < 500; index++) await answerUnder(idempotency, keyedOf('tok_many'), answer)
     await waitUntil(
       () => bytesIn(dbDir),
       (bytes) => bytes <= answerBytesPerToken + answer.body.length,
     )
     test.ok(statSync(join(dbDir, 'usage.sqlite')).size < 4 * 1024 * 1024, 'nor do they stand in the database')
-    test.same((await givenAgain(keys, other))?.body, answer.body)
+    test.same((await givenAgain(idempotency, other))?.body, answer.body)
   },
 )
 
@@ -85,11 +85,11 @@ t.test(
   'an answer of yesterday gives its disk back, also when nobody asks for its key again',
   async (test) => {
     const dbDir = await folder(test)
-    const { keys, close } = await openIn(test, dbDir)
+    const { idempotency, close } = await openIn(test, dbDir)
     const yesterday = Date.now() - 25 * 3_600_000
     for (let index = 0; index < 3; index++)
-      await answerUnder(keys, keyedOf('tok_1', { at: yesterday }), answerOf(LARGE))
-    await answerUnder(keys, keyedOf('tok_1'), answerOf(LARGE))
+      await answerUnder(idempotency, keyedOf('tok_1', { at: yesterday }), answerOf(LARGE))
+    await answerUnder(idempotency, keyedOf('tok_1'), answerOf(LARGE))
     await close()
     await openIn(test, dbDir)
     await waitUntil(
@@ -105,7 +105,12 @@ t.test(
     const dbDir = await folder(test)
     const { tokens, close } = await openIn(test, dbDir)
     const { id: tokenId } = await tokens.mint(newToken(1000))
-    const hold = await tokens.hold({ tokenId, requestId: 'req_charged', micros: 10, leastMicros: 10 })
+    const hold = await tokens.hold({
+      accounts: [tokenId],
+      requestId: 'req_charged',
+      micros: 10,
+      leastMicros: 10,
+    })
     await tokens.settle(hold?.id ?? 0, { ...usageOf(tokenId, 10), requestId: 'req_charged' })
     await close()
     const secret = `a-key-that-is-a-secret-${randomUUID()}`
@@ -124,13 +129,16 @@ t.test(
     ])
     const before = readFileSync(join(dbDir, 'usage.sqlite'))
     test.ok(before.includes(secret), 'there they stood')
-    const { keys } = await openIn(test, dbDir)
-    test.equal((await givenAgain(keys, small))?.body.toString(), '{"small":1}')
-    test.equal(await givenAgain(keys, large), undefined)
-    test.equal(await givenAgain(keys, stream), undefined)
-    test.ok(await keys.isKnown({ ...small, bodyBytes: 10_000_000 }), 'how long its body was is not said')
-    test.match(await keys.claim(cut), { state: 'claimed' })
-    await keys.claim(keyedOf(tokenId, { key: `${secret}-new` }))
+    const { idempotency } = await openIn(test, dbDir)
+    test.equal((await givenAgain(idempotency, small))?.body.toString(), '{"small":1}')
+    test.equal(await givenAgain(idempotency, large), undefined)
+    test.equal(await givenAgain(idempotency, stream), undefined)
+    test.ok(
+      await idempotency.isKnown({ ...small, bodyBytes: 10_000_000 }),
+      'how long its body was is not said',
+    )
+    test.match(await idempotency.claim(cut), { state: 'claimed' })
+    await idempotency.claim(keyedOf(tokenId, { key: `${secret}-new` }))
     for (const name of readdirSync(dbDir)) {
       const path = join(dbDir, name)
       if (statSync(path).isFile()) test.notOk(readFileSync(path).includes(secret), `${name} holds no key`)

@@ -63,13 +63,13 @@ keptAnswersContract('redis and PostgreSQL, large', {
 })
 
 t.test('without PostgreSQL replicas keep small answers; the key of a larger one stays used', async (test) => {
-  const { keys } = await openIn(test)
+  const { idempotency } = await openIn(test)
   const [small, large] = [keyedOf('tok_1'), keyedOf('tok_1')]
   const answer = answerOf(SMALL_ANSWER_BYTES)
-  await answerUnder(keys, small, answer)
-  await answerUnder(keys, large, answerOf(LARGE))
-  test.same(await givenAgain(keys, small), answer)
-  test.equal(await givenAgain(keys, large), undefined)
+  await answerUnder(idempotency, small, answer)
+  await answerUnder(idempotency, large, answerOf(LARGE))
+  test.same(await givenAgain(idempotency, small), answer)
+  test.equal(await givenAgain(idempotency, large), undefined)
 })
 
 t.test(
@@ -80,25 +80,25 @@ t.test(
     const other = await one.open()
     const [ask, late] = [keyedOf('tok_1'), keyedOf('tok_1')]
     const answer = answerOf(1024 * 1024)
-    await answerUnder(one.keys, ask, answer)
-    test.same((await givenAgain(other.keys, ask))?.body, answer.body)
+    await answerUnder(one.idempotency, ask, answer)
+    test.same((await givenAgain(other.idempotency, ask))?.body, answer.body)
     await database.stop()
-    await test.rejects(givenAgain(other.keys, ask), { code: 'store_unavailable' })
-    await answerUnder(one.keys, late, answer)
+    await test.rejects(givenAgain(other.idempotency, ask), { code: 'store_unavailable' })
+    await answerUnder(one.idempotency, late, answer)
     await database.start()
-    test.equal(await givenAgain(other.keys, late), undefined, 'what could not be kept is over')
-    test.same((await givenAgain(other.keys, ask))?.body, answer.body)
+    test.equal(await givenAgain(other.idempotency, late), undefined, 'what could not be kept is over')
+    test.same((await givenAgain(other.idempotency, ask))?.body, answer.body)
   },
 )
 
 t.test(
   'what stands in Redis is gone an hour after its day, and little of it is left beside the answer',
   async (test) => {
-    const { keys, prefix } = await openIn(test)
+    const { idempotency, prefix } = await openIn(test)
     const ask = keyedOf('tok_1')
-    await answerUnder(keys, ask, answerOf(100))
-    const freed = await keys.claim(keyedOf('tok_1'))
-    if (freed.state === 'claimed') await keys.free(freed.id)
+    await answerUnder(idempotency, ask, answerOf(100))
+    const freed = await idempotency.claim(keyedOf('tok_1'))
+    if (freed.state === 'claimed') await idempotency.free(freed.id)
     const names = await eye.keys(`{${prefix}}:c*`)
     test.same(names.map((name) => name.split(':')[1]).sort(), ['claim', 'claim-hours'], 'one key is left')
     for (const name of names) {
@@ -111,11 +111,11 @@ t.test(
 )
 
 t.test('answers that have expired no longer count against their token', async (test) => {
-  const { keys, prefix } = await openIn(test)
+  const { idempotency, prefix } = await openIn(test)
   const yesterday = Date.now() - KEY_MEMORY_MS - 2 * 3_600_000
   for (let index = 0; index < 5; index++)
-    await answerUnder(keys, keyedOf('tok_1', { at: yesterday }), answerOf(1_000))
-  await answerUnder(keys, keyedOf('tok_1'), answerOf(1_000))
+    await answerUnder(idempotency, keyedOf('tok_1', { at: yesterday }), answerOf(1_000))
+  await answerUnder(idempotency, keyedOf('tok_1'), answerOf(1_000))
   const total = `{${prefix}}:answer-total`
   const before = Number(await eye.get(total))
   const names = buildKeys(prefix)
@@ -137,7 +137,7 @@ t.test(
   async (test) => {
     const server = await startRedis(test, ['--maxmemory', '12mb', '--maxmemory-policy', 'noeviction'])
     const eye = eyeOf(test, server)
-    const { keys, prefix } = await openIn(test, { server })
+    const { idempotency, prefix } = await openIn(test, { server })
     const [ask, stream] = [keyedOf('tok_1'), keyedOf('tok_1')]
     const answer = answerOf(500_000)
     const { status, headers, body } = answer
@@ -157,13 +157,13 @@ t.test(
       answer: JSON.stringify({ status, headers, body: body.toString('base64') }),
     })
     await eye.hset(nameOf(stream), left(stream))
-    test.same(await givenAgain(keys, ask), answer)
-    test.equal(await givenAgain(keys, stream), undefined)
-    test.match(await keys.claim({ ...ask, fingerprint: 'other' }), { state: 'mismatch' })
-    test.ok(await keys.isKnown({ ...ask, bodyBytes: 10_000_000 }), 'how long its body was is not said')
+    test.same(await givenAgain(idempotency, ask), answer)
+    test.equal(await givenAgain(idempotency, stream), undefined)
+    test.match(await idempotency.claim({ ...ask, fingerprint: 'other' }), { state: 'mismatch' })
+    test.ok(await idempotency.isKnown({ ...ask, bodyBytes: 10_000_000 }), 'how long its body was is not said')
     await fillRedis(server.port, 0.99)
     await waitUntil(
-      () => givenAgain(keys, ask),
+      () => givenAgain(idempotency, ask),
       (again) => again === undefined,
     )
   },
@@ -173,21 +173,24 @@ t.test('a Redis that is nearly full keeps no more answers, and a token has few k
   const server = await startRedis(test, ['--maxmemory', '12mb', '--maxmemory-policy', 'noeviction'])
   const told: string[] = []
   const warn = (_fields: object, text: string) => void told.push(text)
-  const { keys, redisMemory, tokens } = await openIn(test, { server, warn, keysPerToken: 1_000 })
+  const { idempotency, redisMemory, tokens } = await openIn(test, { server, warn, keysPerToken: 1_000 })
   const before = keyedOf('tok_1')
-  await answerUnder(keys, before, answerOf(1_000))
+  await answerUnder(idempotency, before, answerOf(1_000))
   await fillRedis(server.port, 0.9)
   await waitUntil(
     () => redisMemory?.().state,
     (state) => state === 'high',
   )
   const ask = keyedOf('tok_1')
-  await answerUnder(keys, ask, answerOf(1_000))
-  test.equal(await givenAgain(keys, ask), undefined)
-  test.ok(await givenAgain(keys, before), 'what is kept stays')
-  for (let index = 2; index < 10; index++) await answerUnder(keys, keyedOf('tok_1'), answerOf(10))
-  await test.rejects(keys.claim(keyedOf('tok_1')), { code: 'store_unavailable', message: /send without one/ })
-  test.match(await keys.claim(keyedOf('tok_2')), { state: 'claimed' }, 'others have theirs')
+  await answerUnder(idempotency, ask, answerOf(1_000))
+  test.equal(await givenAgain(idempotency, ask), undefined)
+  test.ok(await givenAgain(idempotency, before), 'what is kept stays')
+  for (let index = 2; index < 10; index++) await answerUnder(idempotency, keyedOf('tok_1'), answerOf(10))
+  await test.rejects(idempotency.claim(keyedOf('tok_1')), {
+    code: 'store_unavailable',
+    message: /send without one/,
+  })
+  test.match(await idempotency.claim(keyedOf('tok_2')), { state: 'claimed' }, 'others have theirs')
   test.ok(tokens.isReady())
   test.ok(told.some((text) => text.includes('nearly full')))
 })
@@ -196,20 +199,25 @@ t.test(
   'a Redis that is full refuses new keys and tokens, and goes on with bills, holds and limits',
   async (test) => {
     const server = await startRedis(test, ['--maxmemory', '12mb', '--maxmemory-policy', 'noeviction'])
-    const { keys, redisMemory, tokens, counts } = await openIn(test, { server })
+    const { idempotency, redisMemory, tokens, counts } = await openIn(test, { server })
     const { id } = await tokens.mint(newToken(1_000))
     const asked = keyedOf(id)
-    const running = await keys.claim(asked)
+    const running = await idempotency.claim(asked)
     await fillRedis(server.port, 1.05)
     await waitUntil(
       () => redisMemory?.().state,
       (state) => state === 'full',
     )
     await test.rejects(eyeOf(test, server).set('one more', '1'), /OOM/, 'it is full')
-    await test.rejects(keys.claim(keyedOf(id)), { code: 'store_unavailable' })
+    await test.rejects(idempotency.claim(keyedOf(id)), { code: 'store_unavailable' })
     await test.rejects(tokens.mint(newToken(5)), { code: 'store_unavailable' })
     for (let index = 0; index < 50; index++) {
-      const hold = await tokens.hold({ tokenId: id, requestId: `req_${index}`, micros: 10, leastMicros: 10 })
+      const hold = await tokens.hold({
+        accounts: [id],
+        requestId: `req_${index}`,
+        micros: 10,
+        leastMicros: 10,
+      })
       tokens.markAnswered(hold?.id ?? 0, 5, usageOf(id, 5))
       test.match(await tokens.settle(hold?.id ?? 0, usageOf(id, 5)), { chargedMicros: 5 })
     }
@@ -217,9 +225,9 @@ t.test(
     const place = await tokens.enter(id, 1)
     test.ok(place)
     if (place) tokens.leave(place)
-    await tokens.adjust({ operationId: randomUUID(), tokenId: id, micros: 500, at: Date.now() })
-    if (running.state === 'claimed') await keys.finish(running.id, answerOf(1_000))
-    test.match(await keys.claim({ ...asked, requestId: 'again' }), { state: 'answered' })
+    await tokens.adjust({ operationId: randomUUID(), accounts: [id], micros: 500, at: Date.now() })
+    if (running.state === 'claimed') await idempotency.finish(running.id, answerOf(1_000))
+    test.match(await idempotency.claim({ ...asked, requestId: 'again' }), { state: 'answered' })
     // Longer than a replica may be silent: its beats are heard.
     await new Promise((resolve) => setTimeout(resolve, 3_500))
     test.ok(tokens.isReady(), 'nobody was refused because of it')
@@ -229,13 +237,13 @@ t.test(
 )
 
 t.test('REDIS_MEMORY_BYTES bounds a Redis that has no limit of its own', async (test) => {
-  const { keys, redisMemory, tokens } = await openIn(test, { redisMemoryBytes: 500_000 })
+  const { idempotency, redisMemory, tokens } = await openIn(test, { redisMemoryBytes: 500_000 })
   const { id } = await tokens.mint(newToken(100))
   await waitUntil(
     () => redisMemory?.(),
     (seen) => seen?.state === 'full' && seen.limitBytes === 500_000,
   )
-  await test.rejects(keys.claim(keyedOf(id)), { code: 'store_unavailable' })
-  const hold = await tokens.hold({ tokenId: id, requestId: 'req_1', micros: 10, leastMicros: 10 })
+  await test.rejects(idempotency.claim(keyedOf(id)), { code: 'store_unavailable' })
+  const hold = await tokens.hold({ accounts: [id], requestId: 'req_1', micros: 10, leastMicros: 10 })
   test.match(await tokens.settle(hold?.id ?? 0, usageOf(id, 5)), { chargedMicros: 5 })
 })

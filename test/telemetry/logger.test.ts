@@ -3,8 +3,7 @@ import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import t from 'tap'
 import { invalidRequest } from '../../src/errors.ts'
-import { openBatch } from '../../src/telemetry/logger/batch.ts'
-import { openLog } from '../../src/telemetry/logger/logger.ts'
+import { openBatch, openLog } from '../../src/telemetry/logger/logger.ts'
 
 const DAY_MS = 86_400_000
 const START = Date.now()

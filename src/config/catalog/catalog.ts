@@ -59,6 +59,8 @@ export interface Model {
   tokenPrice?: { units: readonly Unit[]; price: Price } | undefined
   /** The most LLM tokens one answer can hold; decides the worst case when the client names no limit. */
   maxOutput: number
+  /** Only the first provider that speaks what is asked is asked: for names that nobody knows. */
+  asksOnlyOne?: boolean | undefined
   /** Other models that may answer when the whole plan fails, in order. */
   fallbacks: readonly string[]
 }
@@ -79,9 +81,14 @@ export interface CatalogSettings {
 
 /** Everything that can be asked for, as of the last reading of the models file. */
 export interface Catalog {
+  /** All that are listed, by name. */
   models: ReadonlyMap<string, Model>
+  /** Each serves the names of its pattern (`claude-*`) that are not listed; the longest first. */
+  patterns: readonly Model[]
   /** Serves every other name through its plan, the name unchanged. */
   wildcard: Model | undefined
+  /** Who serves a name, listed or not; where its plan names no model of the provider's, the name goes out as it is. */
+  find(name: string): Model | undefined
   /** Whether a provider may take a name that is not listed for one that is: the wildcard does not serve it. */
   looksListed(name: string): boolean
   /** All configured providers by name. */

@@ -1,3 +1,5 @@
+import type { Catalog, Model } from './catalog.ts'
+
 const MAX_LENGTH = 256
 const PLAIN = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/
 /** Controls, halves of letters, line ends, and what nobody sees. */
@@ -15,6 +17,15 @@ export function isModelName(name: string): boolean {
     name.length <= MAX_LENGTH &&
     (PLAIN.test(name) || (!UNPRINTABLE.test(name) && name === name.trim() && name === name.normalize('NFC')))
   )
+}
+
+/** Whether a name is this one, or one of this pattern (`gpt-*`). */
+export function isNameOf(pattern: string, name: string): boolean {
+  const star = pattern.indexOf('*')
+  if (star === -1) return pattern === name
+  const head = pattern.slice(0, star)
+  const tail = pattern.slice(star + 1)
+  return name.length >= head.length + tail.length && name.startsWith(head) && name.endsWith(tail)
 }
 
 /**
@@ -36,15 +47,20 @@ export function buildLooks(listed: readonly string[]): (name: string) => boolean
   return (name) => looksOf(name).some((look) => looks.has(look))
 }
 
+/** Whether a provider may take a name for one of this pattern. */
+function looksLikePattern(pattern: string, name: string): boolean {
+  const [head = '', tail = ''] = pattern.split('*')
+  const folded = `${fold(head)}*${fold(tail)}`
+  return isNameOf(folded, fold(name)) || looksOf(name).some((look) => isNameOf(folded, look))
+}
+
 /** A name as a provider may read it that does not tell case, width or blanks apart, without what goes without saying. */
 function lookOf(name: string): string {
-  return name
-    .normalize('NFKC')
-    .toUpperCase()
-    .toLowerCase()
-    .replace(/\s+/gu, '')
-    .replace(/\/+/g, '/')
-    .replace(IMPLIED, '')
+  return fold(name).replace(IMPLIED, '')
+}
+
+function fold(text: string): string {
+  return text.normalize('NFKC').toUpperCase().toLowerCase().replace(/\s+/gu, '').replace(/\/+/g, '/')
 }
 
 /**
@@ -64,4 +80,95 @@ function looksOf(name: string): string[] {
 function withoutVariant(look: string): string {
   if (PRESET.test(look)) return look.replace(PRESET, '')
   return look.replace(VARIANT.test(look) ? LAST_PART : HOST, '')
+}
+
+/** What an entry of the catalog is found by. */
+export interface Entries extends Pick<Catalog, 'models' | 'patterns' | 'wildcard' | 'looksListed'> {
+  /** Who makes a model of this name that is not listed, where the operator wrote no file. */
+  findMaker?: ((name: string) => Model | undefined) | undefined
+}
+
+/** Clients choose the names: so many that are not listed are remembered, the oldest is forgotten first. */
+const MOST_REMEMBERED = 1_000
+
+/** `-20251001`, `-2024-08-06`, `@20250929`, `-2411` (year and month), `-0613` (month and day), `-preview-05-20`. */
+const DATE =
+  /(?:[-@]20\d\d(?:(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])|-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]))|-2\d(?:0[1-9]|1[0-2])|-(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])|-preview-\d\d-(?:20)?\d\d)$/
+const LATEST = /-latest$/
+
+/**
+ * The catalog's `find`: the listed name; a version of a listed one, or the longest pattern, whichever says more of the
+ * name; its maker; the wildcard. What was found for a name that is not listed is remembered.
+ */
+export function buildFind(entries: Entries): Catalog['find'] {
+  const remembered = new Map<string, Model | undefined>()
+  return (name) => {
+    const listed = entries.models.get(name)
+    if (listed) return listed
+    const known = remembered.get(name)
+    if (known || remembered.has(name)) return known
+    const found = findUnlisted(entries, name)
+    if (remembered.size >= MOST_REMEMBERED) {
+      for (const oldest of remembered.keys()) {
+        remembered.delete(oldest)
+        break
+      }
+    }
+    remembered.set(name, found)
+    return found
+  }
+}
+
+function findUnlisted(entries: Entries, name: string): Model | undefined {
+  const version = findVersion(entries.models, name)
+  const pattern = findPattern(entries, name)
+  if (version && !(pattern && pattern.name.length - 1 > version.name.length)) return version
+  if (pattern || pattern === null) return pattern ?? undefined
+  const { wildcard, looksListed } = entries
+  // A date does not make another model of a name that looks listed.
+  if (looksListed(name) || looksListed(withoutDate(name))) return undefined
+  return entries.findMaker?.(name) ?? wildcard
+}
+
+/** The listed model that a dated name, a `-latest` one or a bare one in place of a listed `-latest` stands for. */
+export function findVersion(models: Catalog['models'], name: string): Model | undefined {
+  const dated = withoutDate(name)
+  // A date is the provider's own: who asks for that version gets it.
+  if (dated !== name) return models.get(dated) ?? models.get(`${dated}-latest`)
+  const model = models.get(name.replace(LATEST, '')) ?? models.get(`${name}-latest`)
+  return model && renamed(model, (own = model.name) => own)
+}
+
+/** Null: no pattern and no wildcard may serve it, for a provider may take it for what is listed, or of a pattern. */
+function findPattern(
+  { patterns, looksListed }: Pick<Entries, 'patterns' | 'looksListed'>,
+  name: string,
+): Model | undefined | null {
+  for (const model of patterns) {
+    if (isNameOf(model.name, name)) return looksListed(name) ? null : unstarred(model, name)
+    if (looksLikePattern(model.name, name)) return null
+  }
+  return undefined
+}
+
+/** A star in a provider's name for the model stands for what the pattern's star stands for. */
+function unstarred(model: Model, name: string): Model {
+  if (!model.plan.some((step) => step.model?.includes('*'))) return model
+  const { length } = model.name
+  const star = model.name.indexOf('*')
+  const rest = name.slice(star, name.length - (length - star - 1))
+  return renamed(model, (own) => own?.replace('*', () => rest))
+}
+
+/** The same model, under other names at its providers. */
+export function renamed(
+  model: Model,
+  rename: (own: string | undefined, provider: string) => string | undefined,
+): Model {
+  const plan = model.plan.map(({ provider, model: own }) => ({ provider, model: rename(own, provider.name) }))
+  return { ...model, plan }
+}
+
+export function withoutDate(name: string): string {
+  return name.replace(DATE, '')
 }

@@ -1,5 +1,6 @@
 import { suggest } from '../suggest.ts'
 import type { Provider, Timeouts } from './catalog.ts'
+import { isNameOf } from './model-name.ts'
 import { formatPath, type ModelEntry, type ModelsFile } from './models-schema.ts'
 import type { Passthrough } from './passthrough.ts'
 import { isKnownProvider, KNOWN_PROVIDERS } from './providers.ts'
@@ -19,7 +20,7 @@ export function checkModels(file: ModelsFile, { providers, mistakes }: Checking)
     const path = `MODELS_FILE: ${formatPath(['models', name])}`
     mistakes.push(
       ...findNameMistakes(path, name),
-      ...findPlanMistakes(path, entry, names),
+      ...findPlanMistakes(path, { name, entry, providers: names }),
       ...findFallbackMistakes(path, { name, entry, models: file.modelNames }),
     )
     if (name === '*' && entry.plan.some((step) => step.model !== undefined)) {
@@ -61,19 +62,26 @@ export function checkPassthrough(
 
 function findNameMistakes(path: string, name: string): string[] {
   if (name === '*') return []
-  if (name.includes('*')) return [`${path} must be one model's whole name: only "*" alone stands for others`]
+  if (name.split('*').length > 2) return [`${path} may have one "*", which stands for any letters`]
   if (name === '' || name.length > 200 || /[\s\p{C}]/u.test(name)) {
     return [`${path} must be a name of 1 to 200 characters without blanks`]
   }
   return []
 }
 
-function findPlanMistakes(path: string, entry: ModelEntry, providers: ReadonlySet<string>): string[] {
-  return entry.plan.flatMap(({ provider }, index) =>
-    providers.has(provider)
-      ? []
-      : [`${path}.plan[${index}].provider ${describeMissing(provider, providers)}`],
-  )
+function findPlanMistakes(
+  path: string,
+  { name, entry, providers }: Omit<Named, 'models'> & { providers: ReadonlySet<string> },
+): string[] {
+  return entry.plan.flatMap(({ provider, model }, index) => {
+    const at = `${path}.plan[${index}]`
+    const mistakes = providers.has(provider) ? [] : [`${at}.provider ${describeMissing(provider, providers)}`]
+    if (model?.includes('*') && (!name.includes('*') || model.split('*').length > 2))
+      mistakes.push(
+        `${at}.model may have one "*", where the entry's own name has one: it stands for the same letters`,
+      )
+    return mistakes
+  })
 }
 
 interface Named {
@@ -86,10 +94,11 @@ function findFallbackMistakes(path: string, { name, entry, models }: Named): str
   return (entry.fallbacks ?? []).flatMap((fallback, index) => {
     const at = `${path}.fallbacks[${index}]`
     if (fallback === name) return [`${at} names the model itself: remove it`]
-    if (fallback === '*') return [`${at} must be a model's name, not "*"`]
+    if (fallback.includes('*')) return [`${at} must be a model's name, not ${JSON.stringify(fallback)}`]
     if (models.has(fallback)) return []
-    // A name that clients could ask for too: the wildcard serves it.
-    if (models.has('*')) return findNameMistakes(at, fallback)
+    // A name that clients could ask for too: a pattern or the wildcard serves it.
+    if ([...models].some((each) => each.includes('*') && isNameOf(each, fallback)))
+      return findNameMistakes(at, fallback)
     return [`${at} names no model of this file${suggest(fallback, models)}: add it under models`]
   })
 }

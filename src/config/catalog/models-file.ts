@@ -3,9 +3,10 @@ import { isDeepStrictEqual } from 'node:util'
 import { errorText } from '../../errors.ts'
 import { SettingsError } from '../mistakes.ts'
 import { BUILTIN_MODELS } from './builtin-catalog.ts'
+import { buildFindMaker } from './builtin-makers.ts'
 import type { Catalog, CatalogSettings, Model, Provider, Timeouts } from './catalog.ts'
 import { addProviders } from './file-providers.ts'
-import { buildLooks } from './model-name.ts'
+import { buildFind, buildLooks, isNameOf } from './model-name.ts'
 import { checkModels, checkPassthrough, checkTimeouts } from './models-checks.ts'
 import { type ModelEntry, type ModelsFile, readShape } from './models-schema.ts'
 import { buildPrice, buildTokenPrice } from './prices.ts'
@@ -36,7 +37,7 @@ export function buildCatalog({ settings, text, demo }: CatalogInput): Catalog {
   mistakes.push(...findWsRouteMistakes(wsRoutes, settings.passthrough))
   if (mistakes.length > 0) throw new SettingsError(mistakes)
   const entries = file ? [...file.models] : restrictBuiltin(settings.providers)
-  return assemble(entries, { providers, margin: file?.margin ?? 0, demo, wsRoutes })
+  return assemble(entries, { providers, margin: file?.margin ?? 0, demo, wsRoutes, isBuiltin: !file })
 }
 
 /** Whether the offline demo provider answers: always, never, or while there is no real one. */
@@ -101,8 +102,8 @@ function restrictBuiltin(providers: readonly Provider[]): [string, ModelEntry][]
     name,
     { ...entry, fallbacks: entry.fallbacks?.filter((fallback) => served.has(fallback)) ?? [] },
   ])
-  const first = providers[0]
-  return first ? [...models, ['*', { plan: [{ provider: first.name }] }]] : models
+  const plan = providers.map(({ name }) => ({ provider: name }))
+  return plan.length > 0 ? [...models, ['*', { plan }]] : models
 }
 
 interface Parts {
@@ -110,33 +111,50 @@ interface Parts {
   margin: number
   demo: Provider | undefined
   wsRoutes: readonly WsRoute[]
+  isBuiltin: boolean
 }
 
 function assemble(
   entries: readonly [string, ModelEntry][],
-  { providers, margin, demo, wsRoutes }: Parts,
+  { providers, margin, demo, wsRoutes, isBuiltin }: Parts,
 ): Catalog {
   const all = demo ? [demoEntry(demo), ...entries] : entries
-  const models = new Map(all.map(([name, entry]) => [name, buildModel(name, entry, { providers, margin })]))
-  const wildcard = models.get('*')
-  models.delete('*')
-  const looksListed = buildLooks([...models.keys(), ...dearNames(models, wildcard)])
-  return { models, wildcard, looksListed, providers, wsRoutes }
+  const built = all.map(([name, entry]) => buildModel(name, entry, { providers, margin }))
+  const models = new Map(built.filter(({ name }) => !name.includes('*')).map((model) => [model.name, model]))
+  const [patterns, wildcard] = openEntries(built, isBuiltin)
+  const looksListed = buildLooks([
+    ...models.keys(),
+    ...dearNames(built, [...patterns, ...(wildcard ? [wildcard] : [])]),
+  ])
+  const findMaker = isBuiltin && wildcard ? buildFindMaker({ models, providers }, wildcard) : undefined
+  const listed = { models, patterns, wildcard, looksListed }
+  return { ...listed, find: buildFind({ ...listed, findMaker }), providers, wsRoutes }
+}
+
+/** What serves names that are not listed: patterns, the longest first, and the wildcard. */
+function openEntries(built: readonly Model[], isBuiltin: boolean): [Model[], Model | undefined] {
+  const patterns = built.filter(({ name }) => name.includes('*') && name !== '*')
+  const wildcard = built.find(({ name }) => name === '*')
+  return [
+    patterns.toSorted((a, b) => b.name.length - a.name.length),
+    // Without a file nobody said which providers know a name: only one is asked.
+    isBuiltin && wildcard ? { ...wildcard, asksOnlyOne: true } : wildcard,
+  ]
 }
 
 /**
- * What providers call the listed models: by that name the wildcard would serve them at its own price. It may where its
- * price is theirs, and where the operator names one as a fallback without listing it.
+ * What providers call the listed models: by that name a pattern or the wildcard would serve them at its own price. It may
+ * where its price is theirs, and where the operator names one as a fallback without listing it.
  */
-function dearNames(models: ReadonlyMap<string, Model>, wildcard: Model | undefined): string[] {
-  if (!wildcard) return []
-  const all = [...models.values()]
-  const meant = new Set([...all, wildcard].flatMap(({ fallbacks }) => fallbacks))
-  return all
-    .filter((model) => !hasPriceOf(model, wildcard))
-    .flatMap(({ plan }) =>
-      plan.flatMap(({ model }) => (model === undefined || meant.has(model) ? [] : model)),
-    )
+function dearNames(models: readonly Model[], open: readonly Model[]): string[] {
+  const meant = new Set(models.flatMap(({ fallbacks }) => fallbacks))
+  return models.flatMap((model) =>
+    model.plan.flatMap(({ model: own }) => {
+      if (own === undefined || own.includes('*') || meant.has(own)) return []
+      const server = open.find(({ name }) => isNameOf(name, own))
+      return server && server !== model && !hasPriceOf(model, server) ? own : []
+    }),
+  )
 }
 
 function hasPriceOf(model: Model, other: Model): boolean {

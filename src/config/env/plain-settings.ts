@@ -59,6 +59,8 @@ export const plainSettings = {
   drainTimeoutMs: milliseconds('DRAIN_TIMEOUT_MS', 25_000),
   drainDelayMs: v.optional(bounded(['DRAIN_DELAY_MS'], 0, 60_000)),
   bodyTimeoutMs: milliseconds('BODY_TIMEOUT_MS', 30_000),
+  /** The longest JSON body, decoded. */
+  maxJsonBytes: whole(['MAX_JSON_BYTES'], 1024, 1024 * MIB, 32 * MIB),
   /** The bytes of all bodies that are here at once; undefined: a share of the memory there is. */
   bodyMemoryBytes: v.optional(bounded(['BODY_MEMORY_BYTES'], 32 * MIB, MOST_BYTES)),
   /**

@@ -3,17 +3,62 @@ import { chmodSync, closeSync, existsSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { errorText } from '../../errors.ts'
 import { StoreError } from '../contracts/store-error.ts'
-import { USAGE_COLUMNS, type UsageColumn } from '../contracts/usage-columns.ts'
+import { emptyValue, strictColumn, USAGE_COLUMNS, type UsageColumn } from '../contracts/usage-columns.ts'
 import { replaceFile } from '../durable-file.ts'
 import { sweepTemporary } from '../folder.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { openSqlite, prepareTransaction } from '../sql/sqlite.ts'
-import { addColumns, createTables, LEDGER_VERSION } from './ledger-schema.ts'
 import { TOKENS_FILE } from './tokens.ts'
 
 export const LEDGER_FILE = 'usage.sqlite'
 
 const RESTORE = 'restore tokens.json and usage.sqlite together from the latest backup'
+
+function tablesOf(columns: readonly UsageColumn[]): string {
+  return `
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE holds (
+  id INTEGER PRIMARY KEY, token_id TEXT NOT NULL, request_id TEXT NOT NULL, micros INTEGER NOT NULL,
+  least_micros INTEGER NOT NULL, row TEXT, at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE accounts (token_id TEXT PRIMARY KEY, charged_micros INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE usage (${columns.map(strictColumn).join(', ')}) STRICT;
+CREATE INDEX usage_of_token ON usage (token_id, time);
+`
+}
+
+/** Bumped when an older gateway could no longer read the tables. */
+const LEDGER_VERSION = '1'
+
+/** The tables of an empty database, and to which store they belong. */
+function createTables(db: Sqlite, storeId: string, columns: readonly UsageColumn[]): void {
+  db.exec(tablesOf(columns))
+  const insert = db.prepare('INSERT INTO meta (key, value) VALUES (?, ?)')
+  insert.run('version', LEDGER_VERSION)
+  insert.run('storeId', storeId)
+}
+
+/** What the first ledgers had not. */
+function addTables(db: Sqlite): void {
+  db.exec(`CREATE TABLE IF NOT EXISTS shared_charges (
+    account_id TEXT NOT NULL, request_id TEXT NOT NULL, micros INTEGER NOT NULL
+  ) STRICT`)
+}
+
+/** The columns that a store of an earlier version lacks: its rows have nothing in them. */
+function addColumns(db: Sqlite, columns: readonly UsageColumn[]): void {
+  const known = new Set(
+    db
+      .prepare('PRAGMA table_info(usage)')
+      .all()
+      .map(({ name }) => name),
+  )
+  for (const column of columns) {
+    if (known.has(column.name)) continue
+    const empty = emptyValue(column)
+    db.exec(`ALTER TABLE usage ADD COLUMN ${strictColumn(column)} DEFAULT ${empty === '' ? "''" : empty}`)
+  }
+}
 
 /** The open database, and whether its store has been whole before. */
 export interface LedgerFile {
@@ -72,6 +117,7 @@ function readLedgerFile({ db, path, columns }: Opened, storeId: string | undefin
     throw new StoreError('damaged', `"${tokens}" is gone, though usage.sqlite is there: ${RESTORE}`)
   }
   addColumns(db, columns)
+  addTables(db)
   return { db, path, storeId: own, isInitialised, columns }
 }
 

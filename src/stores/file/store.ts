@@ -25,7 +25,7 @@ interface Parts {
 /** The contracts as one folder keeps them; closing the tokens closes all. */
 export interface FileStore {
   tokens: TokenStore
-  keys: IdempotencyStore
+  idempotency: IdempotencyStore
 }
 
 /** Tokens in `tokens.json`, balances and usage in `usage.sqlite`, and nobody else in the folder. */
@@ -42,9 +42,9 @@ export async function openFileStore(
     file = openLedgerFile(dbDir, found?.storeId)
     const registry = found ?? (await createTokenRegistry(dbDir, file.storeId))
     const ledger = new Ledger(file, registry.all())
-    const keys = finishOpening({ dbDir, ledger, limits }, file)
+    const idempotency = finishOpening({ dbDir, ledger, limits }, file)
     await markStore(dbDir, file.storeId)
-    return { tokens: buildStore({ registry, ledger, lock }), keys }
+    return { tokens: buildStore({ registry, ledger, lock }), idempotency }
   } catch (error) {
     if (file?.db.isOpen) file.db.close()
     lock.release()
@@ -57,9 +57,9 @@ function finishOpening(
   { db, path, isInitialised }: LedgerFile,
 ): IdempotencyStore {
   try {
-    const keys = openClaims({ ...options, db })
+    const idempotency = openClaims({ ...options, db })
     if (!isInitialised) options.ledger.setInitialised()
-    return keys
+    return idempotency
   } catch (cause) {
     throw ledgerError(path, cause)
   }
@@ -88,6 +88,7 @@ function buildStore({ registry, ledger, lock }: Parts): TokenStore {
     ...createPlaces(),
     credits: async (tokenId) => creditsOf(ledger, tokenId),
     hold: (ask) => ledger.hold(ask),
+    raise: (holdId, micros, leastMicros) => ledger.raise(holdId, micros, leastMicros),
     markAnswered: (holdId, leastMicros, row) => ledger.markAnswered(holdId, leastMicros, row),
     settle: (holdId, row) => ledger.settle(holdId, row),
     isReady: () => ledger.isReady() && registry.isWhole(),

@@ -24,6 +24,7 @@ export function loadScripts() {
     mint: load('mint'),
     change: load('change'),
     hold: load('hold'),
+    raise: load('raise'),
     mark: load('mark'),
     settle: load('settle'),
     adjust: load('adjust'),

@@ -48,7 +48,7 @@ export interface RedisStoreOptions {
 /** Tokens, balances, holds and limits in Redis, for several replicas. */
 export interface RedisStore {
   tokens: TokenStore
-  keys: IdempotencyStore
+  idempotency: IdempotencyStore
   counts: SharedCounts
   memory(): RedisMemory
 }
@@ -90,9 +90,9 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
     await link.start()
     const places = openPlaces(context, retries, deadAfterMs)
     const carrier = openSink && new UsageCarrier({ context, openSink, warn })
-    const { keys: claims, memory, close: closeRest } = openKeyRoom(context, retries, options)
+    const { idempotency, memory, close: closeRest } = openKeyRoom(context, retries, options)
     const tokens = buildStore({ context, holds, replica, places, carrier, closeRest })
-    return { tokens, keys: claims, counts: openCounts(context), memory: memory.now }
+    return { tokens, idempotency, counts: openCounts(context), memory: memory.now }
   } catch (cause) {
     client.disconnect()
     if (cause instanceof StoreError) throw cause
@@ -119,7 +119,7 @@ function openKeyRoom(
     stopForgetting()
     await large?.close()
   }
-  return { keys: openClaims({ context, retries, memory, limits, large }), memory, close }
+  return { idempotency: openClaims({ context, retries, memory, limits, large }), memory, close }
 }
 
 interface Parts {
@@ -142,9 +142,12 @@ function buildStore({ context, holds, replica, places, carrier, closeRest }: Par
     master: () => records.master(),
     ...recordChanges(records),
     adjust: async (adjustment) => {
-      const token = await records.byId(adjustment.tokenId)
-      if (token !== undefined && adjustment.micros > 0) refuseRevoked(token)
-      return (await adjust(context, adjustment)) ? records.byId(adjustment.tokenId) : undefined
+      const { accounts, micros } = adjustment
+      for (const id of accounts) {
+        const token = await records.byId(id)
+        if (token !== undefined && micros > 0) refuseRevoked(token)
+      }
+      return (await adjust(context, adjustment)) ? records.byId(accounts[0]) : undefined
     },
     ...places,
     credits: async (tokenId) => {
@@ -153,6 +156,7 @@ function buildStore({ context, holds, replica, places, carrier, closeRest }: Par
       return found
     },
     hold: (ask) => holds.hold(ask),
+    raise: (holdId, micros, leastMicros) => holds.raise(holdId, micros, leastMicros),
     markAnswered: (holdId, leastMicros, row) => holds.markAnswered(holdId, leastMicros, row),
     settle: async (holdId, row) => {
       checkMicros('costMicros', row.costMicros)

@@ -1,5 +1,4 @@
-import { describeError } from './error-fields.ts'
-import { HIDDEN, isSecretName } from './redact.ts'
+import { GatewayError } from '../../errors.ts'
 
 export type Fields = Readonly<Record<string, unknown>>
 
@@ -120,5 +119,68 @@ function readExchange(value: object): Fields {
   return {
     method: typeof method === 'string' ? method.slice(0, 16) : undefined,
     statusCode: typeof statusCode === 'number' ? statusCode : undefined,
+  }
+}
+
+/** What a line says of an error. */
+interface ErrorFields {
+  type: string
+  code?: string
+  message?: string
+  stack?: string
+  cause?: ErrorFields
+}
+
+const CODE = /^[A-Za-z0-9_.-]{1,64}$/
+
+/** A foreign error's text can hold prompts and keys: only the frames below it are kept. */
+function readFrames(error: Error): string {
+  const stack = typeof error.stack === 'string' ? error.stack : ''
+  const frames = error.message === '' ? stack : stack.replaceAll(error.message, '')
+  return frames
+    .split('\n')
+    .filter((line) => /^ {4}at /.test(line))
+    .join('\n')
+    .slice(0, STACK_CHARACTERS)
+}
+
+function readCode(error: object): string | undefined {
+  const code: unknown = Reflect.get(error, 'code')
+  return typeof code === 'string' && CODE.test(code) ? code : undefined
+}
+
+/** Our own errors keep their text; of a foreign one type, code and stack frames remain. */
+function describeError(error: unknown, depth = 0): ErrorFields {
+  if (!(error instanceof Error)) return { type: typeof error }
+  const fields: ErrorFields = { type: error.constructor.name.slice(0, 64), code: readCode(error) }
+  if (error instanceof GatewayError) fields.message = error.message
+  else fields.stack = readFrames(error)
+  if (error.cause !== undefined && depth < 2) fields.cause = describeError(error.cause, depth + 1)
+  return fields
+}
+
+const HIDDEN = '[redacted]'
+
+/** Names under which a secret, a prompt or a query string would stand, whatever their value. */
+const SECRET_NAME =
+  /^(proxy-?authorization|authorization|x-api-key|api[-_]?key|token|token[-_]?secret|secret|(set-)?cookie|password|master[-_]?token|headers?|raw[-_]?headers|body|payload|query|url|prompt|messages?|input)$/i
+
+/** Tokens of ours and of the known providers; none of them crosses a line's end. */
+const SECRET_TEXT =
+  /gw-[A-Za-z0-9_-]{20,}|sk[-_][A-Za-z0-9_-]{16,}|gsk_[A-Za-z0-9]{16,}|xai-[A-Za-z0-9]{16,}|AIza[A-Za-z0-9_-]{20,}|[Bb]earer +[^\s"\\]+/g
+
+function isSecretName(name: string): boolean {
+  return SECRET_NAME.test(name)
+}
+
+/** Takes credentials out of a text, be it one field or many finished lines; `known` are exact secrets. */
+export function buildRedactor(known: readonly string[]): (text: string) => string {
+  // Short values would tear holes into ordinary words. In a finished line, a secret stands as JSON escapes it.
+  const long = known.filter((secret) => secret.length >= 8)
+  const exact = new Set([...long, ...long.map((secret) => JSON.stringify(secret).slice(1, -1))])
+  return (text) => {
+    let clean = text.replace(SECRET_TEXT, HIDDEN)
+    for (const secret of exact) if (clean.includes(secret)) clean = clean.replaceAll(secret, HIDDEN)
+    return clean
   }
 }

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { clientAuth } from '../../src/auth/client.ts'
 import { errorReply } from '../../src/entrance/error-reply.ts'
 import { addressLimit } from '../../src/limits/address.ts'
-import { type RateOptions, rateLimit, writeDuration } from '../../src/limits/rate.ts'
+import { type RateOptions, rateLimit, writeDuration } from '../../src/limits/requests.ts'
 import type { Token } from '../../src/stores/contracts/tokens.ts'
 
 const MIDNIGHT = Date.UTC(2027, 0, 2)

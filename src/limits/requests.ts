@@ -2,10 +2,18 @@ import type { CreateRateLimitOptions, FastifyRateLimitStoreCtor } from '@fastify
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type GatewayError, rateLimited } from '../errors.ts'
-import type { SharedCounts } from '../stores/contracts/places.ts'
+import type { Places, SharedCounts } from '../stores/contracts/places.ts'
 import type { Token } from '../stores/contracts/tokens.ts'
-import { Days } from './days.ts'
-import { DAY_MS, MINUTE_MS, monotonicMs, registerWindows, sharedWindows, windowStore } from './windows.ts'
+import {
+  DAY_MS,
+  Days,
+  MINUTE_MS,
+  monotonicMs,
+  registerWindows,
+  sharedWindows,
+  Windows,
+  windowStore,
+} from './windows.ts'
 
 /** The limit of a token that is nearest to its end. */
 export interface RateState {
@@ -15,6 +23,12 @@ export interface RateState {
 }
 
 declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Answered from memory: not counted among the requests that run. */
+    isQuick?: boolean
+    /** Free, and asked by agents two dozen times at once: not counted among the requests a minute or a day. */
+    isUncounted?: boolean
+  }
   interface FastifyRequest {
     rate: RateState | undefined
   }
@@ -30,6 +44,9 @@ export interface RateOptions {
   counts?: SharedCounts | undefined
 }
 
+/** A token may ask for so much that is not counted, a minute: the provider has to answer it all the same. */
+const LEAST_UNCOUNTED = 1_000
+const UNCOUNTED_FACTOR = 10
 const SECOND_MS = 1_000
 const HOUR_MS = 60 * MINUTE_MS
 
@@ -97,6 +114,12 @@ function buildRefusal({ limit, resetMs }: Count, window: string): GatewayError {
   )
 }
 
+function checkUncounted(windows: Windows, tokenId: string, perMinute: number): void {
+  const limit = Math.max(LEAST_UNCOUNTED, perMinute * UNCOUNTED_FACTOR)
+  const { current, ttl: resetMs } = windows.count(tokenId, MINUTE_MS)
+  if (current > limit) throw buildRefusal({ limit, remaining: 0, resetMs, isExceeded: true }, 'minute')
+}
+
 /** May they, now: so many requests per token in a minute and in a day (UTC). After `client-auth`. */
 export const rateLimit = fp<RateOptions>(
   async (app, { perMinute, perDay, now = Date.now, counts }) => {
@@ -114,7 +137,12 @@ export const rateLimit = fp<RateOptions>(
       store: shared ?? windowStore((id) => ownDays.count(id)),
     })
     app.decorateRequest('rate')
+    const uncounted = new Windows()
     app.addHook('onRequest', async (request, reply) => {
+      if (request.routeOptions.config.isUncounted) {
+        const most = request.token.requestsPerMinute ?? perMinute
+        return most === undefined ? undefined : checkUncounted(uncounted, request.token.id, most)
+      }
       const minute = minutes.read(await minutes.count(request))
       // What the minute refuses does not use up the day; most tokens have none.
       const counting = minute?.isExceeded ? undefined : days.count(request)
@@ -128,3 +156,43 @@ export const rateLimit = fp<RateOptions>(
   },
   { name: 'rate-limit', dependencies: ['client-auth'] },
 )
+
+export interface InFlightOptions {
+  tokens: Places
+}
+
+/** No more requests of a token at once than it may have. From its credential to the end of its answer, whichever end. */
+export const inFlightLimit = fp<InFlightOptions>(
+  async (app, { tokens }) => {
+    app.addHook('onRequest', (request, reply, done) => {
+      const { requestsInFlight: most, id } = request.token
+      if (most === undefined || request.routeOptions.config.isQuick) return done()
+      const take = async (): Promise<void> => {
+        const place = await tokens.enter(id, most)
+        if (place === undefined)
+          throw rateLimited(
+            `This token may have ${most} requests running at once. Wait until one of them ends.`,
+          )
+        leaveAtEnd(request, reply, () => tokens.leave(place))
+      }
+      take().then(() => done(), done)
+    })
+  },
+  { name: 'in-flight-limit', dependencies: ['client-auth'] },
+)
+
+/** An answer ends with its response; an upgraded connection has none that closes, and ends with its socket. */
+function leaveAtEnd({ raw, ws }: FastifyRequest, reply: FastifyReply, leave: () => void): void {
+  const { socket } = raw
+  const end = (): void => {
+    reply.raw.off('close', end).off('finish', end)
+    socket.off('close', end)
+    leave()
+  }
+  if (reply.raw.destroyed || socket.destroyed) return leave()
+  // The header alone says nothing: HTTP with an `Upgrade` that nobody grants stays HTTP.
+  if (!ws) reply.raw.once('close', end)
+  // A handshake that is refused.
+  else reply.raw.once('finish', end)
+  socket.once('close', end)
+}

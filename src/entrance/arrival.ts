@@ -1,0 +1,204 @@
+import { randomBytes } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import fp from 'fastify-plugin'
+import { isBelow } from '../config/public-paths.ts'
+import { findAddress, RIGHT_URLS } from '../dialects/addresses.ts'
+import { dialectOfHeaders, dialectOfUrl } from '../dialects/headers.ts'
+import {
+  credentialInUrl,
+  type GatewayError,
+  gatewayRestarting,
+  headersTooLarge,
+  invalidRequest,
+} from '../errors.ts'
+
+const SAFE_ID = /^[A-Za-z0-9._:-]{1,128}$/
+
+/** Fastify's `genReqId`: a client's own id when it is safe to repeat, else a new one, unique across restarts. */
+export function makeRequestId(): (request: Pick<IncomingMessage, 'headers'>) => string {
+  const prefix = `req_${randomBytes(6).toString('hex')}`
+  let count = 0
+  return ({ headers }) => {
+    const own = headers['x-request-id']
+    if (typeof own === 'string' && SAFE_ID.test(own)) return own
+    return `${prefix}${(count++).toString(36).padStart(6, '0')}`
+  }
+}
+
+/** Fastify's `rewriteUrl`: the URL that a client means, before anybody routes, guards or limits it. */
+export function readAddress(
+  operators: () => readonly { prefix: string }[],
+): (raw: Pick<IncomingMessage, 'url'>) => string {
+  const isTaken = (path: string): boolean => operators().some(({ prefix }) => isBelow(path, prefix))
+  return ({ url = '' }) => (RIGHT_URLS.has(url) ? url : findAddress(url, isTaken))
+}
+
+/** Where a client looks for the id besides, by what its headers or its URL say that it speaks. */
+function otherName({ headers, url = '' }: IncomingMessage): string | undefined {
+  return dialectOfHeaders(headers).requestIdHeader ?? dialectOfUrl(url).requestIdHeader
+}
+
+/** `x-request-id` on every answer that goes through `reply`. */
+export const requestId = fp(
+  async (app) => {
+    app.addHook('onRequest', (request, reply, done) => {
+      reply.header('x-request-id', request.id)
+      const name = otherName(request.raw)
+      if (name !== undefined) reply.header(name, request.id)
+      done()
+    })
+  },
+  { name: 'request-id' },
+)
+
+/** The way down: no new work, and a moment when the old work is done. */
+export interface Drain {
+  /** True from `announce` on: whoever chooses between gateways is told to choose another one. */
+  readonly isLeaving: boolean
+  readonly isDraining: boolean
+  announce(): void
+  begin(): void
+  /** Resolves when no request is in flight. */
+  idle(): Promise<void>
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    drain: Drain
+  }
+}
+
+function openDrain() {
+  let isLeaving = false
+  let isDraining = false
+  let inFlight = 0
+  let waiting: (() => void)[] = []
+  return {
+    get isLeaving() {
+      return isLeaving
+    },
+    get isDraining() {
+      return isDraining
+    },
+    announce() {
+      isLeaving = true
+    },
+    begin() {
+      isLeaving = true
+      isDraining = true
+    },
+    idle: () => new Promise<void>((resolve) => (inFlight === 0 ? resolve() : waiting.push(resolve))),
+    enter() {
+      inFlight++
+    },
+    leave() {
+      inFlight--
+      if (inFlight > 0) return
+      for (const resolve of waiting) resolve()
+      waiting = []
+    },
+  }
+}
+
+/** Registered first: whoever comes while the gateway goes down is sent to another one. */
+export const drain = fp(
+  async (app) => {
+    const state = openDrain()
+    app.decorate('drain', state)
+    app.addHook('onRequest', (request, reply, done) => {
+      state.enter()
+      reply.raw.once('close', state.leave)
+      if (!state.isDraining || request.routeOptions.url === '/health') return done()
+      reply.header('connection', 'close')
+      done(gatewayRestarting('The gateway is restarting. Try again in a moment.'))
+    })
+  },
+  { name: 'drain' },
+)
+
+const MOST_HEADERS = 100
+const ONLY_ONCE = ['authorization', 'host', 'content-length']
+const CREDENTIAL_NAMES = new Set([
+  'api_key',
+  'api-key',
+  'apikey',
+  'x-api-key',
+  'key',
+  'token',
+  'access_token',
+  'mastertoken',
+  'authorization',
+])
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
+function hasCredential(query: string): boolean {
+  return query.split(/[&;]/).some((pair) => {
+    const name = pair.split('=', 1)[0] ?? ''
+    return CREDENTIAL_NAMES.has(decode(name).trim().toLowerCase())
+  })
+}
+
+/** Whatever could be read as another path behind us than the one that was routed here. */
+function isCrooked(path: string): boolean {
+  if (!path.includes('%') && !path.includes('..') && !path.includes('\\')) return false
+  const plain = path.replace(/%(00|2e|2f|5c)/gi, (code) => decodeURIComponent(code))
+  return plain.includes('\0') || plain.includes('\\') || plain.split('/').includes('..')
+}
+
+function checkUrl(url: string): GatewayError | undefined {
+  if (!url.startsWith('/')) return invalidRequest('Send the path alone in the request line, as "/v1/models".')
+  const start = url.indexOf('?')
+  if (start >= 0 && hasCredential(url.slice(start + 1))) {
+    return credentialInUrl(
+      'A credential stands in the URL. It is exposed now, so replace it, and send the new one as ' +
+        '"Authorization: Bearer <token>".',
+    )
+  }
+  if (!isCrooked(start < 0 ? url : url.slice(0, start))) return undefined
+  return invalidRequest('The path holds "..", a backslash or a NUL. Send it without.')
+}
+
+/** Node keeps the first of two such headers and drops the other; somebody before us may have believed the other. */
+function findTwice(rawHeaders: readonly string[]): string | undefined {
+  let seen = ''
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index] ?? ''
+    if (name.length !== 13 && name.length !== 4 && name.length !== 14) continue
+    const lower = name.toLowerCase()
+    if (!ONLY_ONCE.includes(lower)) continue
+    if (seen.includes(lower)) return lower
+    seen += `${lower} `
+  }
+  return undefined
+}
+
+/** Why a request is turned away before anybody asks whose it is. */
+export function checkRequest(
+  request: Pick<IncomingMessage, 'url' | 'rawHeaders' | 'headers' | 'httpVersion'>,
+): GatewayError | undefined {
+  const { rawHeaders, headers, url = '' } = request
+  if (rawHeaders.length > MOST_HEADERS * 2)
+    return headersTooLarge(`Send at most ${MOST_HEADERS} headers with a request.`)
+  if (headers.host === undefined && request.httpVersion === '1.1')
+    return invalidRequest('Send the header "host".')
+  const twice = findTwice(rawHeaders)
+  if (twice) return invalidRequest(`Send the header "${twice}" only once.`)
+  const coding = headers['transfer-encoding']
+  if (coding !== undefined && coding.toLowerCase() !== 'chunked')
+    return invalidRequest('Send the body with "Transfer-Encoding: chunked" alone, or with "Content-Length".')
+  return checkUrl(url)
+}
+
+export const guard = fp(
+  async (app) => {
+    app.addHook('onRequest', (request, _reply, done) => done(checkRequest(request.raw)))
+  },
+  { name: 'guard' },
+)
