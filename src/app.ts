@@ -83,6 +83,7 @@ async function hangDoors(
     upstreamHeaders,
     routes: planPassthrough(settings, catalog()),
     timeouts: settings,
+    proxyFor: settings.proxyFor,
   }
 
   await app.register(errorReply)

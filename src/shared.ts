@@ -31,7 +31,7 @@ export function openShared(
     hold: holdCredits,
     refuseUncovered,
     errors: { body: writeErrorBody, event: streamErrorEvent },
-    upstreams: openUpstreams(settings.connectTimeoutMs, deadlines),
+    upstreams: openUpstreams(settings, deadlines),
     upstreamHeaders: createUpstreamHeaders(settings.forwardHeaders),
     deadlines,
     live: createLive(),
@@ -61,7 +61,7 @@ export function openSocketsShared(
   })
   const idleTimeoutMs = settings.wsIdleTimeoutMs
   const providers = { health, missingModels, providerFailed }
-  return { sockets, live, upstreamHeaders, ...providers, timeouts: settings, idleTimeoutMs, now, wallMs }
+  return { sockets, live, upstreamHeaders, ...providers, wayOut: settings, idleTimeoutMs, now, wallMs }
 }
 
 /** What is so at this moment. */

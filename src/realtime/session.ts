@@ -8,8 +8,8 @@ import { PlanWalk, type Step } from '../routing/plan.ts'
 import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
 import {
   type Dialed,
+  type DialRules,
   type DialTarget,
-  type DialTimeouts,
   dialWebsocket,
   type Refusal,
 } from '../upstream/websocket-dial.ts'
@@ -22,7 +22,7 @@ type WalkShared = ConstructorParameters<typeof PlanWalk>[1]
 
 /** What all paid sockets of one app share: also what other requests learn about providers. */
 export interface RealtimeShared extends SharedSockets, WalkShared {
-  timeouts: DialTimeouts
+  wayOut: DialRules
   upstreamHeaders: UpstreamHeaders
   /** Milliseconds since 1970. */
   wallMs(): number
@@ -108,7 +108,7 @@ export class RealtimeSession extends Session {
     bill.asked(step)
     Object.assign(request.line, { provider: step.provider.name, modelUsed: step.upstreamModel })
     request.line.attempts = (request.line.attempts ?? 0) + 1
-    const dialing = dialWebsocket(targetOf(step), shared.timeouts)
+    const dialing = dialWebsocket(targetOf(step), shared.wayOut)
     this.dialing = dialing
     const dialed = await dialing.result
     if (this.stopped) throw this.stopped
