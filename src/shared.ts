@@ -49,7 +49,7 @@ export function openShared(
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. `app.ts` closes it. */
 export function openSocketsShared(
   settings: Settings,
-  { tokens, live, health, missingModels, now, wallMs, providerFailed }: Shared,
+  { tokens, live, health, missingModels, now, wallMs, providerFailed, memory, turns }: Shared,
 ): RealtimeShared {
   const sockets = new OpenSockets({
     perHolder: settings.wsSocketsPerToken,
@@ -57,7 +57,7 @@ export function openSocketsShared(
   })
   const idleTimeoutMs = settings.wsIdleTimeoutMs
   const providers = { health, missingModels, providerFailed }
-  return { sockets, live, ...providers, timeouts: settings, idleTimeoutMs, now, wallMs }
+  return { sockets, live, ...providers, memory, turns, timeouts: settings, idleTimeoutMs, now, wallMs }
 }
 
 /** What is so at this moment. */
