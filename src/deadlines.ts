@@ -4,6 +4,8 @@ const TICK_MS = 50
 export interface Deadline {
   /** It runs out in so many milliseconds from now, whatever was left before. */
   start(ms: number): void
+  /** It runs out as if its last `start` had been of so many milliseconds. */
+  reach(ms: number): void
   /** It begins the last `start` once more. */
   again(): void
   stop(): void
@@ -77,6 +79,11 @@ class Running implements Deadline {
   start(ms: number): void {
     this.ms = ms
     this.#all.begin(this)
+  }
+
+  reach(ms: number): void {
+    this.dueMs += ms - this.ms
+    this.ms = ms
   }
 
   again(): void {

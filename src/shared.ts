@@ -3,6 +3,7 @@ import { isStillUsable } from './auth/client.ts'
 import { holdCredits, refuseUncovered } from './billing/hold.ts'
 import type { Settings } from './config/env/settings.ts'
 import { Deadlines } from './deadlines.ts'
+import { createUpstreamHeaders } from './dialects/headers.ts'
 import { streamErrorEvent, writeErrorBody } from './entrance/error-reply.ts'
 import type { Shared } from './exchange/paid-call.ts'
 import { createLive } from './live.ts'
@@ -31,9 +32,12 @@ export function openShared(
     refuseUncovered,
     errors: { body: writeErrorBody, event: streamErrorEvent },
     upstreams: openUpstreams(settings.connectTimeoutMs, deadlines),
+    upstreamHeaders: createUpstreamHeaders(settings.forwardHeaders),
     deadlines,
     live: createLive(),
     timeouts: settings,
+    // Nobody gets more than half of all: a body beyond that would wait for room that never comes.
+    maxJsonBytes: Math.min(settings.maxJsonBytes, Math.floor(settings.bodyMemoryBytes / 2)),
     bodyTimeoutMs: settings.bodyTimeoutMs,
     memory: new SharedBytes(settings.bodyMemoryBytes),
     spool: openSpoolRoom(settings.spoolBytes),
@@ -47,17 +51,27 @@ export function openShared(
 }
 
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. `app.ts` closes it. */
-export function openSocketsShared(
-  settings: Settings,
-  { tokens, live, health, missingModels, now, wallMs, providerFailed, memory, turns }: Shared,
-): RealtimeShared {
+export function openSocketsShared(settings: Settings, shared: Shared): RealtimeShared {
+  const { tokens, live, upstreamHeaders, health, missingModels, now, wallMs, providerFailed } = shared
+  const { memory, turns } = shared
   const sockets = new OpenSockets({
     perHolder: settings.wsSocketsPerToken,
     isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),
   })
   const idleTimeoutMs = settings.wsIdleTimeoutMs
   const providers = { health, missingModels, providerFailed }
-  return { sockets, live, ...providers, memory, turns, timeouts: settings, idleTimeoutMs, now, wallMs }
+  return {
+    sockets,
+    live,
+    upstreamHeaders,
+    ...providers,
+    memory,
+    turns,
+    timeouts: settings,
+    idleTimeoutMs,
+    now,
+    wallMs,
+  }
 }
 
 /** What is so at this moment. */

@@ -46,6 +46,21 @@ t.test(
   },
 )
 
+t.test('one may be due earlier or later than it was begun for, as of its beginning', async (test) => {
+  const deadlines = new Deadlines()
+  const happened: string[] = []
+  const [soon, late, over] = ['soon', 'late', 'over'].map((name) => deadlines.open(() => happened.push(name)))
+  soon?.start(60_000)
+  late?.start(60)
+  over?.start(60_000)
+  over?.stop()
+  soon?.reach(60)
+  late?.reach(60_000)
+  over?.reach(60)
+  await passed(deadlines, 250)
+  test.same(happened, ['soon'])
+})
+
 t.test('one may stop another in the moment in which both are due, and begin itself again', async (test) => {
   const deadlines = new Deadlines()
   const happened: string[] = []

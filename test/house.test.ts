@@ -13,6 +13,7 @@ import {
 } from './support/house.ts'
 
 const LEAVES = [
+  'answer-fields.ts',
   'errors.ts',
   'json.ts',
   'deadlines.ts',

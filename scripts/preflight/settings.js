@@ -8,6 +8,8 @@ const OTHERS = 0o077
 const NAMES = ['DOMAIN1', 'DOMAIN2', 'DOMAIN3', 'DOMAIN4', 'DOMAIN5']
 /** The stop_grace_period of docker-compose.prod.yml, without the 5 s that the gateway takes for its last bills. */
 const MOST_DRAIN_MS = 40_000
+/** What edge/routes.yml gives a whole request, without the minute that it is longer. */
+const MOST_TOTAL_MS = 1_200_000
 const HOSTNAME = /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])$/
 
 /** The five hostnames and the dashboard's, without those that are none. @param {Settings} settings */
@@ -58,6 +60,7 @@ export function checkSettings(settings) {
     ...checkReplicas(settings),
     ...checkMaster(settings),
     ...checkDrain(settings),
+    ...checkTotal(settings),
     ...checkCertificates(settings),
     ...checkConnections(settings),
   ]
@@ -114,6 +117,15 @@ function checkDrain({ DRAIN_DELAY_MS: delay, DRAIN_TIMEOUT_MS: timeout, REDIS_UR
   return sumMs > MOST_DRAIN_MS
     ? [
         `DRAIN_DELAY_MS and DRAIN_TIMEOUT_MS are ${sumMs} together, and Docker ends the gateway after 45 s: make them ${MOST_DRAIN_MS} at most`,
+      ]
+    : []
+}
+
+/** @param {Settings} settings */
+function checkTotal({ TOTAL_TIMEOUT_MS: totalMs }) {
+  return Number(totalMs || 0) > MOST_TOTAL_MS
+    ? [
+        `TOTAL_TIMEOUT_MS is ${totalMs}, and the edge cuts a request after ${MOST_TOTAL_MS + 60_000}: make it ${MOST_TOTAL_MS} at most`,
       ]
     : []
 }

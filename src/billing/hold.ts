@@ -17,7 +17,7 @@ export interface Payer {
 
 /** What a request may cost, and what is known of how it is answered. */
 export interface HeldFacts extends CostFacts {
-  /** Its answer is a stream, whose hold grows with it. */
+  /** The client asked for a stream. */
   isStream?: boolean
   /** What a tokenizer counts, where the bytes alone would have it refused. */
   text?: (() => Buffer) | undefined
@@ -34,7 +34,7 @@ export async function holdCredits(
   steps: readonly Step[],
   facts: HeldFacts,
 ): Promise<Hold> {
-  const bounded = facts.isStream ? { ...facts, outputLimit: firstStep(facts) } : facts
+  const bounded = isHeldInSteps(facts) ? { ...facts, outputLimit: firstStep(facts) } : facts
   const hold = await tryHold(store, payer, steps, bounded)
   if (hold) return hold
   // A store that fails only now has just refused the hold.
@@ -45,6 +45,11 @@ export async function holdCredits(
   const second = isCloser ? await tryHold(store, payer, steps, closer) : undefined
   if (second) return second
   throw notCovered(steps, closer, free)
+}
+
+/** What passes of it can be counted as it passes: pictures and speech cannot. */
+function isHeldInSteps({ isStream, dialect }: HeldFacts): boolean {
+  return isStream === true && dialect.answersInText && !dialect.countsSeconds
 }
 
 /** Counting costs a thread's time: only a request that could be covered at all is worth it. */
@@ -67,9 +72,9 @@ async function tryHold(
 ): Promise<Hold | undefined> {
   const { micros, least } = worstOf(steps, facts)
   // A whole answer whose limit the client named must be covered; a stream, or one without a limit, may begin on what is left.
-  const mayBegin = facts.isStream === true || facts.outputLimit === undefined
+  const mayBegin = isHeldInSteps(facts) || facts.outputLimit === undefined
   const leastWanted = mayBegin ? Math.min(least, micros) : micros
-  return store.hold({ tokenId: token.id, requestId, micros, leastMicros: leastWanted })
+  return store.hold({ accounts: [token.id], requestId, micros, leastMicros: leastWanted })
 }
 
 function worstOf(steps: readonly Step[], facts: CostFacts): { micros: number; least: number } {

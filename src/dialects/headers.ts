@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
+import { PASSED_FIELDS } from '../answer-fields.ts'
 import type { Provider } from '../config/catalog/catalog.ts'
 import { anthropicMessages } from './anthropic-messages.ts'
 import type { Dialect } from './dialect.ts'
@@ -6,32 +7,30 @@ import { openaiChat } from './openai-chat.ts'
 
 /** What of a client's request a provider may see. Credentials, cookies and addresses are not on the list. */
 const UPWARD = ['accept', 'openai-beta', 'anthropic-beta'] as const
-/** What of a provider's answer a client may see. Account names and the account's own limits are not on the list. */
-const DOWNWARD = [
-  'content-type',
-  'content-encoding',
-  'content-language',
-  'content-disposition',
-  'openai-processing-ms',
-  'openai-version',
-  'openai-model',
-] as const
 
 /** Flat name-value list for a provider: from zero at every attempt, so that no key meets another origin. */
-export function upstreamHeaders(
+export type UpstreamHeaders = (
   client: IncomingHttpHeaders,
   provider: Pick<Provider, 'key'>,
   dialect: Pick<Dialect, 'authorize'>,
-): string[] {
-  const headers = ['accept-encoding', 'identity', 'user-agent', 'llm-api-gateway']
-  const contentType = client['content-type']
-  if (contentType) headers.push('content-type', contentType)
-  for (const name of UPWARD) {
-    const value = client[name]
-    if (typeof value === 'string') headers.push(name, value)
+) => string[]
+
+/** `forwarded`: what else of a client's request the operator lets providers see. */
+export function createUpstreamHeaders(forwarded: readonly string[]): UpstreamHeaders {
+  const names = [...UPWARD, ...forwarded.filter((name) => name !== 'user-agent')]
+  const passesAgent = forwarded.includes('user-agent')
+  return (client, provider, dialect) => {
+    const agent = (passesAgent && client['user-agent']) || 'llm-api-gateway'
+    const headers = ['accept-encoding', 'identity', 'user-agent', agent]
+    const contentType = client['content-type']
+    if (contentType) headers.push('content-type', contentType)
+    for (const name of names) {
+      const value = client[name]
+      if (typeof value === 'string') headers.push(name, value)
+    }
+    dialect.authorize(headers, client, provider.key)
+    return headers
   }
-  dialect.authorize(headers, client, provider.key)
-  return headers
 }
 
 /** The client's query as it was sent, its "?" included: no credential is in it (`entrance/arrival.ts`). */
@@ -44,7 +43,7 @@ export function copyDownward(
   answer: Readonly<{ [name: string]: string | string[] | undefined }>,
   target: { [name: string]: unknown },
 ): void {
-  for (const name of DOWNWARD) {
+  for (const name of PASSED_FIELDS) {
     const value = answer[name]
     if (value !== undefined) target[name] = value
   }

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import fp from 'fastify-plugin'
+import { isBelow } from '../config/public-paths.ts'
+import { findAddress, RIGHT_URLS } from '../dialects/addresses.ts'
 import { dialectOfHeaders, dialectOfUrl } from '../dialects/headers.ts'
 import {
   credentialInUrl,
@@ -8,7 +10,6 @@ import {
   gatewayRestarting,
   headersTooLarge,
   invalidRequest,
-  unsupportedMedia,
 } from '../errors.ts'
 
 const SAFE_ID = /^[A-Za-z0-9._:-]{1,128}$/
@@ -22,6 +23,14 @@ export function makeRequestId(): (request: Pick<IncomingMessage, 'headers'>) => 
     if (typeof own === 'string' && SAFE_ID.test(own)) return own
     return `${prefix}${(count++).toString(36).padStart(6, '0')}`
   }
+}
+
+/** Fastify's `rewriteUrl`: the URL that a client means, before anybody routes, guards or limits it. */
+export function readAddress(
+  operators: () => readonly { prefix: string }[],
+): (raw: Pick<IncomingMessage, 'url'>) => string {
+  const isTaken = (path: string): boolean => operators().some(({ prefix }) => isBelow(path, prefix))
+  return ({ url = '' }) => (RIGHT_URLS.has(url) ? url : findAddress(url, isTaken))
 }
 
 /** Where a client looks for the id besides, by what its headers or its URL say that it speaks. */
@@ -184,9 +193,6 @@ export function checkRequest(
   const coding = headers['transfer-encoding']
   if (coding !== undefined && coding.toLowerCase() !== 'chunked')
     return invalidRequest('Send the body with "Transfer-Encoding: chunked" alone, or with "Content-Length".')
-  const encoding = headers['content-encoding']
-  if (encoding !== undefined && encoding.toLowerCase() !== 'identity')
-    return unsupportedMedia('Send the body uncompressed, without "Content-Encoding".')
   return checkUrl(url)
 }
 

@@ -14,7 +14,7 @@ import {
 type Rewrite = (cause: Error) => GatewayError
 
 const NOT_JSON = 'The body is not valid JSON.'
-const TOO_LARGE = 'The body is too large. JSON may have 10 MiB, audio and images 300 MiB.'
+const TOO_LARGE = 'The body is too large. Send less at once; audio and images may have 300 MiB.'
 
 /** What Fastify and Node throw, in our words: theirs would name files and internals. */
 const REWRITES: Readonly<Record<string, Rewrite>> = {

@@ -4,7 +4,7 @@ import type { Price } from '../config/catalog/catalog.ts'
 import type { Deadlines } from '../deadlines.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import { estimateUsage } from '../metering/estimate.ts'
-import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
+import { createAnswerMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import { lacksTokens, readUsage, usualSeconds, withSeconds } from '../metering/usage.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
@@ -52,23 +52,20 @@ export class PlainAnswer implements Answer {
       this.#startPassing()
   }
 
-  ended(): void {
+  ended(): Promise<void> {
     this.#pressure.end()
     const [first] = this.#held
     const whole = this.#held.length === 1 && first ? first : Buffer.concat(this.#held)
-    this.#finish(this.#meter ? undefined : whole).catch(() => {
-      this.#owner.call.downstream.cut()
-      this.#owner.over()
-    })
+    return this.#finish(this.#meter ? undefined : whole)
   }
 
-  died(error: Error): void {
+  died(error: Error, status: number): Promise<void> {
     this.#owner.call.downstream.fail(error, {})
-    this.#abandon(502)
+    return this.#abandon(status)
   }
 
-  left(): void {
-    this.#abandon(499)
+  left(): Promise<void> {
+    return this.#abandon(499)
   }
 
   drop(): void {
@@ -78,7 +75,7 @@ export class PlainAnswer implements Answer {
   #startPassing(): void {
     const { bill, call } = this.#owner
     const { status, headers } = this.#head
-    this.#meter = createStreamMeter(call.endpoint.dialect)
+    this.#meter = createAnswerMeter(call.endpoint.dialect)
     if (this.#costs) bill.markAnswered(status)
     call.downstream.begin(status, headers, { ...bill.headers(), ...lengthOf(headers) })
     for (const chunk of this.#held.splice(0)) this.#pass(this.#meter, chunk)
@@ -102,29 +99,22 @@ export class PlainAnswer implements Answer {
     downstream.end(body)
     // The log line and the drain wait for the bill, whatever the client had patience for.
     if (!settlement) await settling
-    this.#owner.over()
   }
 
   #usageOf(body: Buffer | undefined): Usage | Promise<Usage> {
     const { call } = this.#owner
     const plain = body && decode(body, this.#head.headers['content-encoding'])
-    const source = plain ?? this.#meter?.tail()
-    const reported = source && this.#isJson ? readUsage(call.endpoint.dialect, source) : undefined
+    const { dialect } = call.endpoint
+    const said = plain ? readUsage(dialect, plain) : this.#meter?.usage()
+    const reported = this.#isJson ? said : undefined
     return completeUsage(call, this.#price, { reported, answer: plain })
   }
 
-  #abandon(status: number): void {
+  async #abandon(status: number): Promise<void> {
     const { bill, call } = this.#owner
     this.#pressure.end()
-    const settle = async (): Promise<void> => {
-      await bill.settle(
-        status,
-        this.#costs ? await completeUsage(call, this.#price, NOTHING_SEEN) : undefined,
-      )
-    }
-    settle()
-      .catch(() => call.downstream.cut())
-      .finally(() => this.#owner.over())
+    const usage = this.#costs ? await completeUsage(call, this.#price, NOTHING_SEEN) : undefined
+    await bill.settle(status, usage)
   }
 }
 

@@ -1,96 +1,75 @@
-import type { Transform } from 'node:stream'
-import { createGunzip, createInflate } from 'node:zlib'
 import { creditHeaders } from '../billing/bill.ts'
-import type { Price } from '../config/catalog/catalog.ts'
-import type { Usage } from '../dialects/usage.ts'
 import { upstreamFailed } from '../errors.ts'
-import { sawEnd } from '../metering/sse.ts'
-import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
-import type { Pressure } from './downstream.ts'
-import { HoldGuard } from './hold-guard.ts'
-import { usageOfStream } from './stream-usage.ts'
-import { createUsageFilter, endsEvent, type UsageFilter } from './usage-filter.ts'
+import { StreamStages } from './stages.ts'
+import { StreamWriter } from './stream-writer.ts'
 
-/** Server-sent events: each leaves at once; read by the meter, touched only to take the usage chunk out. */
+/** Server-sent events: each leaves at once, through a row of stages of which nearly all only read. */
 export class StreamAnswer implements Answer {
   readonly #owner: AnswerOwner
   readonly #head: AnswerHead
-  readonly #price: Price
-  readonly #pressure: Pressure
-  readonly #meter: StreamMeter
-  readonly #decoder: Transform | undefined
-  readonly #filter: UsageFilter | undefined
-  readonly #guard: HoldGuard
+  readonly #stages: StreamStages
+  readonly #writer: StreamWriter
   /** What came in this turn of the event loop: read and sent on as one at its end. */
   #pending: Buffer[] = NONE
-  #isScheduled = false
-  /** A head alone is no answer, and costs nothing. */
-  #hasBytes = false
-  /** A crash charges nothing while it is `held`; it is marked once, before its first byte leaves. */
-  #state: 'held' | 'marked' | 'over' = 'held'
-  /** The last bytes end an event, so that an error event may follow. */
-  #isAtBoundary = true
+  /**
+   * A head alone is `silent`: no answer, and it costs nothing. A crash charges nothing while bytes are `held` either; the
+   * answer is marked once, before its first byte leaves.
+   */
+  #state: 'silent' | 'held' | 'passing' | 'over' = 'silent'
 
   constructor(owner: AnswerOwner, head: AnswerHead, step: Step) {
-    const { ask, endpoint } = owner.call
-    const { price } = step.model
     this.#owner = owner
     this.#head = head
-    this.#price = price
-    this.#pressure = owner.openPressure()
-    this.#meter = createStreamMeter(endpoint.dialect)
-    this.#decoder = openDecoder(head.headers['content-encoding'], (plain) => this.#meter.push(plain))
-    this.#filter =
-      ask.mustAskForUsage && !ask.wantsUsage && step.provider.usageOption && !this.#decoder
-        ? createUsageFilter()
-        : undefined
-    this.#guard = new HoldGuard(owner.call, price, this.#meter)
-    this.#schedule()
+    this.#stages = new StreamStages(owner.call, { step, head }, (why) => owner.cutOff(why))
+    this.#writer = new StreamWriter(owner, head)
+  }
+
+  /** Nothing has come for a while: the head goes ahead. */
+  tellHead(): void {
+    this.#writer.tellHead()
   }
 
   data(chunk: Buffer): void {
     if (this.#state === 'over') return
-    this.#hasBytes = true
-    if (this.#pending.length === 0) this.#pending = [chunk]
-    else this.#pending.push(chunk)
-    this.#schedule()
+    if (this.#state === 'silent') this.#state = 'held'
+    if (this.#pending !== NONE) {
+      this.#pending.push(chunk)
+      return
+    }
+    this.#pending = [chunk]
+    process.nextTick(StreamAnswer.#flushLater, this)
   }
 
-  ended(): void {
-    if (this.#state === 'over') return
+  ended(): Promise<void> {
+    if (this.#state === 'over') return Promise.resolve()
     const last = this.#takeLast()
-    if (!last) return
     const { status, headers } = this.#head
     // Without a length or chunks, a connection that breaks looks like one that ends: the protocol's end must be there.
     const isFramed = 'content-length' in headers || 'transfer-encoding' in headers
-    if (!isFramed && !this.#decoder && !sawEnd(this.#owner.call.endpoint.dialect, this.#meter.tail())) {
-      this.#write(last)
-      return this.#breakOff(upstreamFailed('The provider broke off its answer'), 502)
-    }
-    this.#finish(status, last)
+    if (!last) return this.died(upstreamFailed(TOO_LARGE), 502)
+    if (isFramed || this.#stages.sawEnd()) return this.#settle(status, last)
+    this.#writer.write(last)
+    return this.died(upstreamFailed('The provider broke off its answer'), 502)
   }
 
-  died(error: Error): void {
+  died(error: Error, status: number): Promise<void> {
     this.#flush()
-    this.#breakOff(error, 502)
+    if (this.#state === 'over') return Promise.resolve()
+    this.#writer.fail(error)
+    return this.#settle(status, undefined)
   }
 
-  left(): void {
-    this.#takeSafely()
-    this.#finish(499, undefined)
+  left(): Promise<void> {
+    if (this.#state === 'over') return Promise.resolve()
+    this.#takeLast()
+    return this.#settle(499, undefined)
   }
 
   drop(): void {
     this.#state = 'over'
-    this.#pressure.end()
-  }
-
-  #schedule(): void {
-    if (this.#isScheduled) return
-    this.#isScheduled = true
-    process.nextTick(StreamAnswer.#flushLater, this)
+    this.#writer.drop()
   }
 
   static #flushLater(answer: StreamAnswer): void {
@@ -98,130 +77,49 @@ export class StreamAnswer implements Answer {
   }
 
   #flush(): void {
-    this.#isScheduled = false
     // An answer that is whole by now is settled before a byte of it leaves: there is nothing to mark.
-    if (this.#state === 'over') return
-    this.#mark()
-    const bytes = this.#takeSafely()
-    if (!bytes) return
-    this.#begin({})
-    if (bytes.length > 0) this.#write(bytes)
-    else this.#owner.call.downstream.response.flushHeaders()
-    if (!this.#guard.isDue()) return
-    this.#guard.weigh((why) => this.#breakOff(why, why.statusCode))
-  }
-
-  /** The mark is made once, before the first byte leaves. */
-  #mark(): void {
-    if (this.#state !== 'held') return
-    this.#state = 'marked'
-    this.#owner.bill.markAnswered(this.#head.status)
-  }
-
-  /** The client's head: with the first bytes, or for a silent stream without any. */
-  #begin(extra: Record<string, string>): void {
-    const { downstream } = this.#owner.call
-    if (downstream.hasBegun()) return
-    const own = this.#owner.bill.headers()
-    own['cache-control'] = 'no-cache'
-    own['x-accel-buffering'] = 'no'
-    downstream.begin(this.#head.status, this.#head.headers, Object.assign(own, extra))
-  }
-
-  #write(bytes: Buffer): void {
-    if (bytes.length === 0) return
-    this.#begin({})
-    this.#isAtBoundary = endsEvent(bytes)
-    if (!this.#owner.call.downstream.write(bytes)) this.#pressure.hold()
-  }
-
-  /** What is pending, counted, without what is not for the client; undefined: the stream was broken off. */
-  #takeSafely(): Buffer | undefined {
-    const first = this.#pending[0]
-    if (!first) return NOTHING
-    const bytes = this.#pending.length === 1 ? first : Buffer.concat(this.#pending)
-    this.#pending = NONE
+    if (this.#state === 'over' || this.#pending === NONE) return
+    if (this.#state === 'held') this.#owner.bill.markAnswered(this.#head.status)
+    this.#state = 'passing'
+    let passing: Buffer
     try {
-      const passing = this.#filter ? this.#filter.pass(bytes) : bytes
-      if (this.#decoder) this.#decoder.write(bytes)
-      else this.#meter.push(passing)
-      return passing
+      passing = this.#stages.pass(this.#take())
     } catch {
-      this.#breakOff(upstreamFailed('The provider sent an event that is too large'), 502)
+      return this.#owner.cutOff(upstreamFailed(TOO_LARGE))
+    }
+    if (passing.length > 0) this.#writer.write(passing)
+    else this.#writer.tellHead()
+  }
+
+  #take(): Buffer {
+    const [first = NOTHING] = this.#pending
+    const bytes = this.#pending.length > 1 ? Buffer.concat(this.#pending) : first
+    this.#pending = NONE
+    return bytes
+  }
+
+  /** It includes the event that had begun: its end never came. Undefined: an event is too large. */
+  #takeLast(): Buffer | undefined {
+    try {
+      return this.#stages.last(this.#take())
+    } catch {
       return undefined
     }
   }
 
-  /** It includes the event that had begun: its end never came, and the client gets what there is. */
-  #takeLast(): Buffer | undefined {
-    const bytes = this.#takeSafely()
-    const rest = this.#filter?.rest()
-    if (!bytes || !rest || rest.length === 0) return bytes
-    this.#meter.push(rest)
-    return Buffer.concat([bytes, rest])
-  }
-
-  #breakOff(error: Error, status: number): void {
-    if (this.#state === 'over') return
-    const { downstream } = this.#owner.call
-    this.#owner.attempt()?.abort()
-    this.#begin({})
-    if (!this.#isAtBoundary) downstream.write(Buffer.from('\n\n'))
-    downstream.fail(error, {})
-    this.#finish(status, undefined)
-  }
-
-  /** Settles; the last bytes of a whole answer leave when the charge is on record. */
-  #finish(status: number, last: Buffer | undefined): void {
-    if (this.#state === 'over') return
-    this.#state = 'over'
-    this.#pressure.end()
-    void this.#settle(status, last)
-  }
-
-  #usage(isComplete: boolean): Usage | Promise<Usage> {
-    return usageOfStream(this.#owner.call, this.#price, {
-      meter: this.#meter,
-      filter: this.#filter,
-      isComplete,
-    })
-  }
-
+  /** The last bytes of a whole answer leave when the charge is on record. */
   async #settle(status: number, last: Buffer | undefined): Promise<void> {
-    const { bill, call } = this.#owner
-    try {
-      if (this.#decoder) await readOut(this.#decoder)
-      const usage = this.#hasBytes ? this.#usage(last !== undefined) : undefined
-      const settlement = await bill.settle(status, usage instanceof Promise ? await usage : usage)
-      if (!last) return this.#owner.over()
-      // An answer of which nothing has left yet goes as one piece, with its price.
-      this.#begin({ ...creditHeaders(settlement), 'content-length': String(last.length) })
-      call.downstream.end(last)
-    } catch {
-      call.downstream.cut()
-    }
-    this.#owner.over()
+    const costs = this.#state !== 'silent'
+    this.drop()
+    const reading = this.#stages.readOut()
+    if (reading) await reading
+    const usage = costs ? this.#stages.usage(last !== undefined) : undefined
+    const settlement = await this.#owner.bill.settle(status, usage instanceof Promise ? await usage : usage)
+    if (last) this.#writer.end(last, creditHeaders(settlement))
   }
 }
 
+const TOO_LARGE = 'The provider sent an event that is too large'
 const NOTHING = Buffer.alloc(0)
 /** Nobody writes to it: an array for each stream would be one too many. */
 const NONE: Buffer[] = []
-
-/**
- * The meter alone reads through it: a compressed stream passes to the client as it is. Undefined: it is not compressed.
- */
-function openDecoder(encoding: string | undefined, onPlain: (plain: Buffer) => void): Transform | undefined {
-  if (!encoding || encoding === 'identity') return undefined
-  const decoder = encoding === 'deflate' ? createInflate() : createGunzip()
-  // Bytes that cannot be read are counted by estimate; they pass to the client as they came.
-  return decoder.on('data', onPlain).on('error', () => {})
-}
-
-/** It works on other threads: what it was given last, the report too, comes out later. */
-function readOut(decoder: Transform): Promise<void> {
-  return new Promise((resolve) => {
-    if (decoder.closed) resolve()
-    else decoder.once('close', resolve).end()
-  })
-}

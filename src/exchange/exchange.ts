@@ -1,6 +1,6 @@
 import { Bill, Billed, creditHeaders } from '../billing/bill.ts'
 import type { Deadline } from '../deadlines.ts'
-import { upstreamHeaders, upstreamQuery } from '../dialects/headers.ts'
+import { upstreamQuery } from '../dialects/headers.ts'
 import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
 import {
   type Failure,
@@ -62,15 +62,11 @@ export class Exchange implements CallListener, AnswerOwner {
       { steps: call.steps, endpoint: call.endpoint.path, token: call.token.id },
       shared,
     )
-    this.#patience = shared.deadlines.open(() => this.#begin())
+    this.#patience = shared.deadlines.open(() => this.#tellHead())
     this.#total = shared.deadlines.open(() => this.#runOut())
     this.#total.start(shared.timeouts.totalTimeoutMs)
     shared.live.add(this)
     call.request.billing = this.#billed
-  }
-
-  attempt(): Attempt | undefined {
-    return this.#attempt
   }
 
   openPressure(): Pressure {
@@ -129,12 +125,9 @@ export class Exchange implements CallListener, AnswerOwner {
 
   ended(): void {
     if (!this.#answer) return this.failed(new UpstreamError('CLOSED_EARLY', 'The provider streamed nothing'))
-    // Counting it must not turn it into a timeout, nor a restart into an error that was charged.
-    if (this.#state !== 'over') this.#state = 'settling'
-    this.#total.stop()
     const rest = this.#mask?.rest()
     if (rest && rest.length > 0) this.#answer.data(rest)
-    this.#answer.ended()
+    this.#settleAfter(this.#answer.ended())
   }
 
   failed(error: Error): void {
@@ -143,14 +136,25 @@ export class Exchange implements CallListener, AnswerOwner {
     const failure = readNetworkFailure(error)
     if (!this.call.downstream.hasBegun()) return this.#fail(failure)
     this.#note(failure)
-    this.#answer?.died(upstreamFailed('The provider broke off its answer', { cause: error }))
+    this.#breakOff(upstreamFailed('The provider broke off its answer', { cause: error }), 502)
+  }
+
+  cutOff(why: GatewayError): void {
+    this.#breakOff(why, why.statusCode)
+  }
+
+  #breakOff(error: GatewayError, status: number): void {
+    if (!this.#answer || this.#isDone()) return
+    this.#attempt?.abort()
+    this.#settleAfter(this.#answer.died(error, status))
   }
 
   #left(): void {
     if (this.#state === 'over') return
     this.#attempt?.abort()
     this.call.request.line.error ??= 'client_left'
-    if (this.#answer) return this.#answer.left()
+    if (this.#state === 'settling') return
+    if (this.#answer) return this.#settleAfter(this.#answer.left())
     this.#overAfter(this.bill.settle(499, undefined))
   }
 
@@ -160,9 +164,8 @@ export class Exchange implements CallListener, AnswerOwner {
   }
 
   #stop(error: GatewayError): void {
-    if (this.#state === 'over' || this.#state === 'settling') return
-    this.#attempt?.abort()
-    if (this.#answer && this.call.downstream.hasBegun()) this.#answer.died(error)
+    if (this.#isDone()) return
+    if (this.#answer && this.call.downstream.hasBegun()) this.#breakOff(error, 502)
     else this.#refuse(error)
   }
 
@@ -179,10 +182,14 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#answer = undefined
     this.#patience.stop()
     const { provider } = step
-    const headers = upstreamHeaders(request.headers, provider, step.dialect)
+    const headers = this.shared.upstreamHeaders(request.headers, provider, step.dialect)
     const path = provider.basePath + endpoint.path + upstreamQuery(request.url)
-    const { firstByteTimeoutMs, idleTimeoutMs } = timeouts
-    const call = { path, headers, body, firstByteTimeoutMs, idleTimeoutMs }
+    const own = step.timeouts
+    this.#total.reach(own?.totalMs ?? timeouts.totalTimeoutMs)
+    const firstByteMs = own?.firstByteMs ?? timeouts.firstByteTimeoutMs
+    const answerTimeoutMs = ask.isStream ? firstByteMs : (own?.answerMs ?? timeouts.answerTimeoutMs)
+    const idleTimeoutMs = ask.isStream ? (own?.idleMs ?? timeouts.idleTimeoutMs) : undefined
+    const call = { path, headers, body, answerTimeoutMs, idleTimeoutMs }
     this.#attempt = upstreams.ask(provider.origin, call, this)
   }
 
@@ -211,16 +218,23 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#overAfter(this.bill.settle(error.statusCode, undefined).then(tell, () => tell()))
   }
 
-  #begin(): void {
+  /** The head has waited long enough for a first byte. */
+  #tellHead(): void {
+    const answer = this.#begin()
+    if (answer instanceof StreamAnswer) answer.tellHead()
+  }
+
+  #begin(): Answer | undefined {
     this.#patience.stop()
     const step = this.bill.step()
-    if (!step || !this.#head || this.#state === 'over') return
+    if (!step || !this.#head || this.#state === 'over') return undefined
     this.#state = 'answering'
     this.#walk.succeeded(step)
     this.bill.noteFirstByte()
     this.#answer = isStream(this.#head)
       ? new StreamAnswer(this, this.#head, step)
       : new PlainAnswer(this, this.#head, step)
+    return this.#answer
   }
 
   /** Nothing more will happen but for the bill, which is still on its way. */
@@ -230,9 +244,23 @@ export class Exchange implements CallListener, AnswerOwner {
     bill.then(leave, leave)
   }
 
-  over(): void {
-    this.#end()
-    this.#leave()
+  /** The answer is over, but for its bill and its last bytes: counting it is no timeout, and no restart ends it. */
+  #settleAfter(end: Promise<void>): void {
+    if (this.#isDone()) return
+    this.#state = 'settling'
+    this.#total.stop()
+    const over = (): void => {
+      this.#end()
+      this.#leave()
+    }
+    end.then(over, () => {
+      this.call.downstream.cut()
+      over()
+    })
+  }
+
+  #isDone(): boolean {
+    return this.#state === 'settling' || this.#state === 'over'
   }
 
   #end(): void {

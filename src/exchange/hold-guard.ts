@@ -5,6 +5,7 @@ import { GatewayError, gatewayBusy, insufficientQuota, storeUnavailable } from '
 import { countTokens, estimateInput } from '../metering/estimate.ts'
 import { costMicros } from '../metering/price.ts'
 import type { StreamMeter } from '../metering/stream-meter.ts'
+import type { Stage } from './answer.ts'
 import type { PaidCall } from './paid-call.ts'
 
 /** A stream's first bytes are weighed as if each LLM token of output had no more than these, framing and all. */
@@ -15,42 +16,54 @@ const BYTES_PER_LIMITED_TOKEN = 600
 /** A further step is taken when less than this share of one is left. */
 const LEFT_SHARE = 0.5
 
+interface Watched {
+  meter: StreamMeter
+  cut: (why: GatewayError) => void
+}
+
 /**
  * Keeps a stream's hold ahead of what it costs: it takes a further step of credits before that is used, and tells when
  * none can be had. Cheap: it counts about twice a step.
  */
-export class HoldGuard {
+export class HoldGuard implements Stage {
   readonly #call: PaidCall
   readonly #price: Price
   readonly #meter: StreamMeter
+  /** Hears what the client is told when the stream costs more than can be held. */
+  readonly #cut: (why: GatewayError) => void
   #heldMicros: number
   #nextAt: number
   #isWeighing = false
   #input: Usage | undefined
 
-  constructor(call: PaidCall, price: Price, meter: StreamMeter) {
+  constructor(call: PaidCall, price: Price, { meter, cut }: Watched) {
     this.#call = call
     this.#price = price
     this.#meter = meter
+    this.#cut = cut
     this.#heldMicros = call.hold.micros
     this.#nextAt = firstWeighing(call, price)
   }
 
-  /** Whether it is time to weigh. */
-  isDue(): boolean {
-    return this.#meter.bytes() >= this.#nextAt && !this.#isWeighing
+  pass(bytes: Buffer): Buffer {
+    if (this.#meter.bytes() >= this.#nextAt && !this.#isWeighing) this.#begin()
+    return bytes
   }
 
-  /** Calls `cut` with what the client is told when the stream costs more than can be held. */
-  weigh(cut: (why: GatewayError) => void): void {
+  /** The bill is next: nothing more will be used. */
+  last(bytes: Buffer): Buffer {
+    return bytes
+  }
+
+  #begin(): void {
     this.#isWeighing = true
     this.#weigh().then(
       (why) => {
         this.#isWeighing = false
-        if (why) cut(why)
+        if (why) this.#cut(why)
       },
       // Nobody could say what it costs.
-      () => cut(gatewayBusy('The gateway could not count this answer: it was cut here')),
+      () => this.#cut(gatewayBusy('The gateway could not count this answer: it was cut here')),
     )
   }
 

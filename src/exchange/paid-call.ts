@@ -2,6 +2,7 @@ import type { BilledRequest } from '../billing/bill.ts'
 import type { holdCredits, refuseUncovered } from '../billing/hold.ts'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import type { Deadlines } from '../deadlines.ts'
+import type { UpstreamHeaders } from '../dialects/headers.ts'
 import type { Live } from '../live.ts'
 import type { SharedBytes } from '../request/shared-bytes.ts'
 import type { SpoolRoom } from '../request/spool.ts'
@@ -25,8 +26,11 @@ export interface Shared {
   refuseUncovered: typeof refuseUncovered
   errors: ErrorWriter
   upstreams: Upstreams
+  upstreamHeaders: UpstreamHeaders
   deadlines: Deadlines
   timeouts: UpstreamTimeouts
+  /** The longest JSON body, decoded. */
+  maxJsonBytes: number
   /** How long a JSON body may take to arrive, and an upload may pause. */
   bodyTimeoutMs: number
   /** The bytes of all bodies that are here; `spool` has those of all uploads that lie on disk. */

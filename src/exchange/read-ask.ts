@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { findDeployment } from '../dialects/addresses.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { bodyTooSlow, unsupportedMedia } from '../errors.ts'
 import { type Ask, leastFacts } from '../request/ask.ts'
@@ -12,7 +13,6 @@ import type { Shared } from './paid-call.ts'
 
 /** The longest upload. */
 export const MAX_UPLOAD_BYTES = 300 * 1024 * 1024
-const MAX_JSON_BYTES = 10 * 1024 * 1024
 /** Two forms of one content may differ by so much: clients choose a boundary anew. */
 const FRAMING_BYTES = 16 * 1024
 
@@ -38,7 +38,7 @@ function withServedModel({ usualModel = '', ...endpoint }: Endpoint, { catalog }
 /** Of JSON bodies, which are here before anything is asked of them. */
 export function jsonLimits(shared: Shared): JsonLimits {
   return {
-    maxBytes: MAX_JSON_BYTES,
+    maxBytes: shared.maxJsonBytes,
     timeoutMs: shared.bodyTimeoutMs,
     deadlines: shared.deadlines,
     memory: shared.memory,
@@ -63,11 +63,12 @@ function uploadLimits(request: FastifyRequest, endpoint: Endpoint, shared: Share
 }
 
 function longReading(
-  { token, raw }: FastifyRequest,
+  { token, raw, url, originalUrl }: FastifyRequest,
   endpoint: Endpoint,
   { turns, catalog }: Shared,
 ): LongReading {
   return {
+    pathModel: url === originalUrl ? undefined : findDeployment(originalUrl),
     inTurns: (step) =>
       turns.run(token.id, () => {
         // A client that is gone takes no more turns.

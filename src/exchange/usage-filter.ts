@@ -1,5 +1,6 @@
 import type { JsonRecord } from '../json.ts'
 import { createEventSplitter, type EventSplitter, readUsageOnlyEvent } from '../metering/sse.ts'
+import type { Stage } from './answer.ts'
 
 const LF = 0x0a
 const CR = 0x0d
@@ -8,7 +9,7 @@ const EMPTY_LIST = Buffer.from('[]')
 const WIDE_EMPTY_LIST = Buffer.from('[ ]')
 
 /** Takes the usage chunk out of a stream that was not to have one; every other byte passes. */
-export interface UsageFilter {
+export interface UsageFilter extends Stage {
   /** What of these bytes may leave; they may be moved about. Throws on an event that is too large. */
   pass(bytes: Buffer): Buffer
   /** The begun event that has not ended. */
@@ -34,6 +35,12 @@ class HidingFilter implements UsageFilter {
     if (!isLf) return this.#passEvents(bytes)
     this.#splitter?.push(bytes.subarray(0, 1))
     return this.#passEvents(bytes.subarray(1))
+  }
+
+  last(bytes: Buffer): Buffer {
+    const passing = this.pass(bytes)
+    const rest = this.rest()
+    return rest.length === 0 ? passing : Buffer.concat([passing, rest])
   }
 
   rest(): Buffer {

@@ -1,7 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Billed } from '../billing/bill.ts'
 import type { Provider } from '../config/catalog/catalog.ts'
-import { upstreamHeaders } from '../dialects/headers.ts'
 import { openaiResponses } from '../dialects/openai-responses.ts'
 import { insufficientQuota, upgradeRequired } from '../errors.ts'
 import { isModelAllowed, planSteps } from '../routing/plan.ts'
@@ -78,7 +77,7 @@ function openSession(
     store: tokens,
     hold: (requestId, step, facts) => hold(tokens, { token, requestId }, [step], facts),
     shared,
-    targetOf: (provider) => buildTarget(request, provider),
+    targetOf: (provider) => buildTarget(request, provider, shared),
     refused: (provider, dialed) => rests.set(provider.name, shared.now() + restOf(dialed)),
     leave() {
       shared.live.delete(session)
@@ -119,7 +118,11 @@ function findCandidates({ url, token }: FastifyRequest, options: RealtimeOptions
 }
 
 /** Nothing of the client's query goes up. */
-function buildTarget(request: FastifyRequest, provider: Provider): DialTarget {
+function buildTarget(
+  request: FastifyRequest,
+  provider: Provider,
+  { upstreamHeaders }: RealtimeOptions['shared'],
+): DialTarget {
   const client = { ...request.headers, 'content-type': undefined }
   return {
     url: new URL(`${provider.origin}${provider.basePath}/responses`),

@@ -214,7 +214,7 @@ export class ResponsesSession extends Session {
       passed: (head) => {
         const meaning = meaningOf(readType(head))
         if (meaning === 'begun' && !this.#turn)
-          return this.#close(1011, upstreamFailed('The provider began a response that nobody asked for'))
+          return this.#close(1013, upstreamFailed('The provider began a response that nobody asked for'))
         if (meaning === 'begun') this.#turn?.begun()
         this.#turn?.eventEnds()
         if (meaning === 'over') this.#endTurn()

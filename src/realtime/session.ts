@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
+import type { UpstreamHeaders } from '../dialects/headers.ts'
 import { clientLeft, GatewayError } from '../errors.ts'
 import type { SharedBytes } from '../request/shared-bytes.ts'
 import { type Failure, OWN_FAULT_TEXT, readNetworkFailure, readStatusFailure } from '../routing/failover.ts'
@@ -28,6 +29,7 @@ export interface RealtimeShared extends SharedSockets, WalkShared {
   memory: SharedBytes
   /** They share out what is too long to be read at once. */
   turns: Turns
+  upstreamHeaders: UpstreamHeaders
   /** Milliseconds since 1970. */
   wallMs(): number
 }

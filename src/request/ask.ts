@@ -15,7 +15,7 @@ export interface Ask extends CostFacts {
   model: string
   /** Models that hosted tools are to ask. */
   besides: readonly string[]
-  /** The answer is a stream of text: its hold grows with it. */
+  /** The client asked for a stream. */
   isStream: boolean
   /** The client asked for the stream's usage chunk itself. */
   wantsUsage: boolean

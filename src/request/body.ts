@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import type { Readable } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import type { Deadline, Deadlines } from '../deadlines.ts'
 import { bodyTooSlow, GatewayError, gatewayBusy, invalidJson, requestTooLarge } from '../errors.ts'
@@ -26,8 +27,10 @@ declare module 'fastify' {
   }
 }
 
-type Done = (error: Error | null, body?: Buffer[]) => void
+/** Takes what was gathered, or why it was not. */
+export type Done = (error: Error | null, body?: Buffer[]) => void
 
+const MIB = 1024 * 1024
 /** Bodies up to here cost nothing worth asking the store for. */
 const SMALL_BYTES = 64 * 1024
 /** What is set aside for a body of unknown length: nearly all are small, and a longer one grows by steps. */
@@ -60,7 +63,8 @@ export function collectBody(
   const isHere = announced > 0 && stream.readableLength === announced
   const whole: Buffer | null = isHere ? stream.read(announced) : null
   if (whole && lease.takeIfRoom(whole.length * COPIES_OF_SMALL)) return done(null, [whole])
-  new BodyCollector(request, stream, { ...limits, lease, announced, done }).start(whole)
+  const unreadable = brokenOff
+  new BodyCollector(request, stream, { ...limits, lease, announced, done, unreadable }).start(whole)
 }
 
 /** What `collectBody` leaves; a form upload is its stream. */
@@ -72,12 +76,17 @@ interface CollectorOptions extends JsonLimits {
   lease: Lease
   announced: number
   done: Done
+  /** What it means that the stream failed. */
+  unreadable(cause?: Error): GatewayError
 }
 
+/** Where a body is read: `complete` says of a request that all of it is here. */
+type BodyStream = Readable & { complete?: boolean }
+
 /** A body that did not come with its head. */
-class BodyCollector {
+export class BodyCollector {
   readonly #request: FastifyRequest
-  readonly #stream: IncomingMessage
+  readonly #stream: BodyStream
   readonly #options: CollectorOptions
   readonly #gathered: GatheredBytes
   readonly #deadline: Deadline
@@ -89,7 +98,7 @@ class BodyCollector {
   #seenBytes = 0
   #slowLooks = 0
 
-  constructor(request: FastifyRequest, stream: IncomingMessage, options: CollectorOptions) {
+  constructor(request: FastifyRequest, stream: BodyStream, options: CollectorOptions) {
     this.#request = request
     this.#stream = stream
     this.#options = options
@@ -169,11 +178,7 @@ class BodyCollector {
   readonly #onEnd = (): void => this.#finish(this.#gathered.bytes > 0 ? [this.#gathered.take()] : [])
 
   readonly #onClose = (cause?: Error): void =>
-    this.#fail(
-      cause instanceof GatewayError
-        ? cause
-        : bodyTooSlow('The connection closed before the body was complete', { cause }),
-    )
+    this.#fail(cause instanceof GatewayError ? cause : this.#options.unreadable(cause))
 
   #keepTime(): void {
     this.#deadline.start(Math.min(PACE_MS, this.#leftMs))
@@ -220,10 +225,13 @@ class BodyCollector {
   }
 }
 
+function brokenOff(cause?: Error) {
+  return bodyTooSlow('The connection closed before the body was complete', { cause })
+}
+
 export function tooLarge(maxBytes: number) {
-  return requestTooLarge(
-    `The body is larger than ${Math.floor(maxBytes / 1024 / 1024)} MiB; send less at once`,
-  )
+  const most = maxBytes < MIB ? `${maxBytes} bytes` : `${Math.floor(maxBytes / MIB)} MiB`
+  return requestTooLarge(`The body is larger than ${most}; send less at once`)
 }
 
 export function tooSlow() {

@@ -11,6 +11,8 @@ import { JsonFields, JsonReading } from './json-fields.ts'
 
 /** One request's answers multiply its price: more than this is a mistake. */
 const MAX_CHOICES = 128
+/** The other one is 0. */
+const NO_LIMIT = -1
 /** Bodies up to here are rewritten by copying: it costs less than sending several pieces. */
 const SMALL_BYTES = 64 * 1024
 
@@ -28,8 +30,10 @@ export function wholeOf(chunks: readonly Buffer[]): WholeBody {
   }
 }
 
-/** How a body is read that takes longer than a turn. */
+/** How a body is read that takes longer than a turn, and what its path says. */
 export interface LongReading {
+  /** The model that the path names: the body may leave it out, but not name another one. */
+  pathModel?: string | undefined
   /** Calls the step again, once a turn, until it says true. */
   inTurns(step: () => boolean): Promise<void>
   /** Throws when this model is not served to this client: nothing more is read then. */
@@ -48,27 +52,29 @@ export function readJsonAsk(endpoint: Endpoint, body: WholeBody, long: LongReadi
   const fields = new JsonFields(reading.scan)
   const bound = new InputBound(view)
   const step = (): boolean => reading.read(TURN_MS) && bound.step()
-  if (step()) return buildAsk(endpoint, { fields, bound, body })
+  const { pathModel } = long
+  if (step()) return buildAsk(endpoint, { fields, bound, body, pathModel })
   let isServed = false
   const nextStep = (): boolean => {
     // Most clients name it first.
-    if (!isServed && fields.find('model')) long.refuse(readModel(fields, endpoint))
+    if (!isServed && fields.find('model')) long.refuse(readModel(fields, endpoint, pathModel))
     isServed ||= fields.find('model') !== undefined
     return step()
   }
-  return long.inTurns(nextStep).then(() => buildAsk(endpoint, { fields, bound, body }))
+  return long.inTurns(nextStep).then(() => buildAsk(endpoint, { fields, bound, body, pathModel }))
 }
 
 interface Read {
   fields: JsonFields
   bound: InputBound
   body: WholeBody
+  pathModel: string | undefined
 }
 
-function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks } }: Read): Ask {
+function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks }, pathModel }: Read): Ask {
   const { dialect } = endpoint
   refuseOthers(fields, dialect)
-  const model = readModel(fields, endpoint)
+  const model = readModel(fields, endpoint, pathModel)
   const stream = fields.flag('stream')
   const choices = readChoices(fields)
   fields.object('stream_options')
@@ -85,7 +91,7 @@ function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks } }:
     images: dialect.countsImages ? choices : 0,
     characters: dialect.countsCharacters ? lettersOf(fields.text('input')) : 0,
     seconds: 0,
-    isStream: stream && dialect.answersInText && !dialect.countsSeconds,
+    isStream: stream,
     // OpenRouter's clients ask in its own words, which others do not know.
     wantsUsage: hasAsked || fields.value('usage.include') === true,
     mustAskForUsage,
@@ -121,8 +127,11 @@ function refuseOthers(fields: JsonFields, { hasBackground }: Dialect): void {
   }
 }
 
-function readModel(fields: JsonFields, { usualModel }: Endpoint): string {
-  const model = fields.value('model') ?? usualModel
+function readModel(fields: JsonFields, { usualModel }: Endpoint, pathModel: string | undefined): string {
+  const own = fields.value('model')
+  if (pathModel !== undefined && own !== undefined && own !== pathModel)
+    throw invalidRequest('The path names another model than the body', { param: 'model' })
+  const model = own ?? pathModel ?? usualModel
   if (model === undefined || model === '') {
     throw missingModel('Name a "model" in the body; GET /v1/models lists what your token may use', {
       param: 'model',
@@ -152,11 +161,15 @@ function lettersOf(text: string): number {
   return letters
 }
 
-/** The largest of those that the client named. */
+/**
+ * The largest of those that the client named; 0 and -1 are how some clients write that there is none, and then there is
+ * none, whatever the others say.
+ */
 function readOutputLimit(fields: JsonFields, { outputLimitFields }: Dialect): number | undefined {
   let most: number | undefined
   for (const name of outputLimitFields) {
-    const limit = fields.count(name)
+    const limit = fields.value(name) === NO_LIMIT ? 0 : fields.count(name)
+    if (limit === 0) return undefined
     if (limit !== undefined && (most === undefined || limit > most)) most = limit
   }
   return most

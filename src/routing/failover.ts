@@ -59,7 +59,7 @@ export function isModelMissing(failure: Failure): boolean {
   return failure.status === 404
 }
 
-const TIMEOUTS = new Set(['CONNECT_TIMEOUT', 'FIRST_BYTE_TIMEOUT', 'IDLE_TIMEOUT'])
+const TIMEOUTS = new Set(['CONNECT_TIMEOUT', 'ANSWER_TIMEOUT', 'FIRST_BYTE_TIMEOUT', 'IDLE_TIMEOUT'])
 
 /** Descriptors, memory, buffers and ports of our own that are used up, and what our own system refuses to send. */
 const OWN_FAULTS = new Set([
@@ -117,14 +117,22 @@ export interface Walked {
   restsMs: readonly number[]
   /** Steps of the plan that nobody knows an answer of: not asked, and not known to lack the model. */
   neverAsked: number
+  /** Where a model was asked for that the operator lists: it is there, though not at this path. */
+  endpoint?: string | undefined
 }
 
 /** The one error that stands for all attempts of a request. */
-export function judgeFailures(model: string, { failures, restsMs, neverAsked }: Walked): GatewayError {
+export function judgeFailures(
+  model: string,
+  { failures, restsMs, neverAsked, endpoint }: Walked,
+): GatewayError {
   const last = failures.at(-1)
   const name = model.slice(0, 64)
   if (last && neverAsked === 0 && failures.every(isModelMissing)) {
-    const text = 'No provider knows this model; GET /v1/models lists what your token may use'
+    const text =
+      endpoint === undefined
+        ? 'No provider knows this model; GET /v1/models lists what your token may use'
+        : `No provider of "${name}" has it at /v1${endpoint}; ask for it at another endpoint, or for another model`
     return modelNotFound(text, { param: 'model' })
   }
   if (last && failures.every(({ kind }) => kind === 'own')) return ownFault(last)

@@ -1,4 +1,4 @@
-import type { Catalog, Model, Price, Provider } from '../config/catalog/catalog.ts'
+import type { Catalog, Model, Price, Provider, Timeouts } from '../config/catalog/catalog.ts'
 import { isNameOf } from '../config/catalog/model-name.ts'
 import type { Dialect } from '../dialects/dialect.ts'
 import { type GatewayError, modelNotAllowed, modelNotFound } from '../errors.ts'
@@ -19,6 +19,8 @@ export interface Step {
   dialect: Dialect
   /** Its name in `ProviderHealth`. */
   key: string
+  /** How long this provider may take for this model; undefined: as long as any. */
+  timeouts?: Timeouts | undefined
 }
 
 export interface PlanRequest {
@@ -91,10 +93,11 @@ function pricedFor({ unit }: Dialect, model: Model): Model {
 function stepsOf(found: Model, asked: string, { dialect }: PlanRequest): Step[] {
   const model = pricedFor(dialect, found)
   const steps: Step[] = []
-  for (const { provider, model: own } of model.plan) {
+  for (const { provider, model: own, timeouts } of model.plan) {
     if (!dialect.isSpokenBy(provider)) continue
     const upstreamModel = own ?? asked
-    steps.push({ provider, upstreamModel, model, dialect, key: `${provider.name}/${upstreamModel}` })
+    const key = `${provider.name}/${upstreamModel}`
+    steps.push({ provider, upstreamModel, model, dialect, key, timeouts })
     if (model.asksOnlyOne) break
   }
   return steps
@@ -187,6 +190,8 @@ export class PlanWalk implements Asker {
       failures: this.#failures,
       restsMs: this.#steps.map((step) => this.#restsFor(step, now)),
       neverAsked: this.#steps.filter(isOpen).length,
+      // Any other name may be one that nobody has.
+      endpoint: this.#steps[0]?.model.name === '*' ? undefined : this.#endpoint,
     })
   }
 

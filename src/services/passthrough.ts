@@ -6,7 +6,7 @@ import type { Catalog } from '../config/catalog/catalog.ts'
 import type { Settings } from '../config/env/settings.ts'
 import type { Deadlines } from '../deadlines.ts'
 import type { Dialect } from '../dialects/dialect.ts'
-import { copyDownward, dialectOfProvider, upstreamHeaders } from '../dialects/headers.ts'
+import { copyDownward, dialectOfProvider, type UpstreamHeaders } from '../dialects/headers.ts'
 import { openaiChat } from '../dialects/openai-chat.ts'
 import { clientLeft, GatewayError } from '../errors.ts'
 import { createKeyMask, maskHeaders, maskTransform } from '../upstream/key-mask.ts'
@@ -37,6 +37,7 @@ export interface PassthroughOptions {
   routes: readonly PassthroughRoute[]
   timeouts: UpstreamTimeouts & Pick<Settings, 'bodyTimeoutMs'>
   deadlines: Deadlines
+  upstreamHeaders: UpstreamHeaders
 }
 
 /** What undici and the package call by names of their own. */
@@ -63,10 +64,14 @@ function readFailure(failure: Error): GatewayError {
 function buildUpward(
   client: IncomingHttpHeaders,
   { key, dialect }: PassthroughRoute,
+  upstreamHeaders: UpstreamHeaders,
 ): Record<string, string> {
   const headers = headerRecord(upstreamHeaders(client, { key }, dialect))
-  const length = client['content-length']
-  if (length !== undefined) headers['content-length'] = length
+  // Nobody reads the body here: it passes in whatever coding it came in.
+  for (const name of ['content-length', 'content-encoding']) {
+    const value = client[name]
+    if (typeof value === 'string') headers[name] = value
+  }
   return headers
 }
 
@@ -119,15 +124,19 @@ async function openVerifyingAgent(timeouts: UpstreamTimeouts) {
     keepAliveTimeout: KEEP_ALIVE_MS,
     pipelining: 1,
     maxHeaderSize: MAX_HEAD_BYTES,
-    headersTimeout: timeouts.firstByteTimeoutMs,
+    // Whether it is a stream is not known here.
+    headersTimeout: Math.max(timeouts.answerTimeoutMs, timeouts.firstByteTimeoutMs),
     bodyTimeout: timeouts.idleTimeoutMs,
   })
 }
 
 /** What passes to the provider and back: both heads from zero, and neither the provider's key nor its failures as they came. */
-function buildReplyOptions(route: PassthroughRoute): FastifyHttpProxyOptions['replyOptions'] {
+function buildReplyOptions(
+  route: PassthroughRoute,
+  upstreamHeaders: UpstreamHeaders,
+): FastifyHttpProxyOptions['replyOptions'] {
   return {
-    rewriteRequestHeaders: (request) => buildUpward(request.headers, route),
+    rewriteRequestHeaders: (request) => buildUpward(request.headers, route, upstreamHeaders),
     rewriteHeaders: (headers) => maskHeaders(buildDownward(headers), createKeyMask(route.key)),
     onResponse: (_request, reply, answer) => {
       void reply.send(hideKey(Reflect.get(answer, 'stream'), route.key))
@@ -143,7 +152,7 @@ function buildReplyOptions(route: PassthroughRoute): FastifyHttpProxyOptions['re
 /** Auth and limits are the enclosing scope's. */
 export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (
   app,
-  { routes, timeouts, deadlines },
+  { routes, timeouts, deadlines, upstreamHeaders },
 ) => {
   if (routes.length === 0) return
   // The package is loaded when it is used: it would take a tenth of the start.
@@ -168,7 +177,7 @@ export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (
       retryMethods: [],
       internalRewriteLocationHeader: false,
       disableRequestLogging: true,
-      replyOptions: buildReplyOptions(route),
+      replyOptions: buildReplyOptions(route, upstreamHeaders),
     })
   }
 }

@@ -32,9 +32,10 @@ export interface CallRequest {
   /** Names and values in turn; `host` and the body's length are added. */
   headers: readonly string[]
   body: RequestBody
-  firstByteTimeoutMs: number
-  /** The longest pause between two reads of the answer. */
-  idleTimeoutMs: number
+  /** Until a stream's head, and again until its first byte; or until a whole answer's end. Each piece of the body that leaves begins it anew. */
+  answerTimeoutMs: number
+  /** The longest silence inside a stream, comments count as life; undefined: a whole answer is asked for. */
+  idleTimeoutMs: number | undefined
 }
 
 /** Head and body leave as one buffer up to this size: copying costs less than a second piece. */
@@ -45,6 +46,7 @@ const HEAD_END = '\r\n\r\n'
 const MAX_INTERIM_HEADS = 10
 /** A refused answer up to this size is read to its end, so that the connection can be used again. */
 const MAX_DISCARDED_BYTES = 64 * 1024
+const DISCARD_TIMEOUT_MS = 2_000
 
 /** One POST and its answer on one connection: never follows a redirect, never repeats itself. */
 export class Call implements SendListener {
@@ -59,6 +61,8 @@ export class Call implements SendListener {
   #interimHeads = 0
   #head: ResponseHead | undefined
   #body: BodyReader | undefined
+  /** A stream's first byte is here. */
+  #isFlowing = false
   #discardedBytes = 0
 
   constructor(
@@ -74,11 +78,11 @@ export class Call implements SendListener {
 
   /** The connection stands: the request leaves. */
   send(socket: Socket, authority: string): void {
-    const { path, headers, body, firstByteTimeoutMs } = this.#request
+    const { path, headers, body, answerTimeoutMs } = this.#request
     this.#socket = socket
     const head = requestHead(path, authority, headers)
     if (head instanceof Error) return this.fail(head)
-    this.#deadline.start(firstByteTimeoutMs)
+    this.#deadline.start(answerTimeoutMs)
     this.#sending = sendRequest(socket, head, body, this)
   }
 
@@ -108,7 +112,8 @@ export class Call implements SendListener {
 
   resume(): void {
     if (this.#state === 'over') return
-    this.#deadline.start(this.#request.idleTimeoutMs)
+    const { answerTimeoutMs, idleTimeoutMs = answerTimeoutMs } = this.#request
+    this.#deadline.start(idleTimeoutMs)
     this.#socket?.resume()
   }
 
@@ -164,15 +169,16 @@ export class Call implements SendListener {
   #begin(head: ResponseHead): void {
     this.#head = head
     this.#body = createBodyReader(head.framing)
-    this.#deadline.start(this.#request.idleTimeoutMs)
     this.#state = 'wanted'
-    if (!this.#listener.answered(head.status, head.headers) && this.#state === 'wanted')
-      this.#state = 'discarded'
+    if (this.#request.idleTimeoutMs !== undefined) this.#deadline.again()
+    if (this.#listener.answered(head.status, head.headers) || this.#state !== 'wanted') return
+    this.#state = 'discarded'
+    this.#deadline.start(DISCARD_TIMEOUT_MS)
   }
 
   #readBody(body: BodyReader, bytes: Buffer): number | undefined {
     if (this.isOver()) return undefined
-    this.#deadline.again()
+    if (bytes.length > 0) this.#alive()
     const payload = bytes.length > 0 ? body.read(bytes) : bytes
     if (payload.length > 0) this.#pass(payload)
     if (this.#state === 'over' || !body.isComplete()) return undefined
@@ -180,6 +186,13 @@ export class Call implements SendListener {
     const keepMs = canKeep ? (this.#head?.keepMs ?? 0) : 0
     this.#end()
     return keepMs
+  }
+
+  #alive(): void {
+    const { idleTimeoutMs } = this.#request
+    if (idleTimeoutMs === undefined || this.#state !== 'wanted') return
+    this.#deadline.start(idleTimeoutMs)
+    this.#isFlowing = true
   }
 
   #pass(payload: Buffer): void {
@@ -203,8 +216,9 @@ export class Call implements SendListener {
   }
 
   #runOut(): void {
-    const code = this.#head ? 'IDLE_TIMEOUT' : 'FIRST_BYTE_TIMEOUT'
-    this.fail(new UpstreamError(code, 'The provider did not answer in time'))
+    const code = this.#isFlowing ? 'IDLE_TIMEOUT' : 'FIRST_BYTE_TIMEOUT'
+    const isWhole = this.#request.idleTimeoutMs === undefined
+    this.fail(new UpstreamError(isWhole ? 'ANSWER_TIMEOUT' : code, 'The provider did not answer in time'))
   }
 }
 

@@ -1,3 +1,4 @@
+import { READ_FIELDS } from '../answer-fields.ts'
 import { UpstreamError } from './rules.ts'
 
 /** How a body ends (RFC 9112 section 6.3): after so many bytes, with its last chunk, or with the connection. */
@@ -11,23 +12,6 @@ export interface BodyReader {
   /** Something came behind the end: the connection cannot be trusted with another request. */
   hasSurplus(): boolean
 }
-
-/** Every field that anybody reads or passes on; all others are checked and passed over, which is half the work. */
-const READ_FIELDS = [
-  'content-type',
-  'content-length',
-  'content-encoding',
-  'content-language',
-  'content-disposition',
-  'transfer-encoding',
-  'connection',
-  'keep-alive',
-  'retry-after',
-  'retry-after-ms',
-  'openai-processing-ms',
-  'openai-version',
-  'openai-model',
-] as const
 
 /** Names in lower case; repeated fields joined by a comma. */
 export type AnswerHeaders = Readonly<Partial<Record<(typeof READ_FIELDS)[number], string>>>
@@ -80,7 +64,8 @@ function readFields(text: string): AnswerHeaders {
   return headers
 }
 
-/** The field's name if anybody reads it. Nearly all others differ in length or first letter: no string is made of them. */
+/**
+ * The field's name if anybody reads it; all others are checked and passed over, which is half the work. Nearly all others differ in length or first letter: no string is made of them. */
 function nameOf(text: string, start: number, end: number): string | undefined {
   const first = text.charCodeAt(start) | LOWER
   for (const name of READ_FIELDS) {

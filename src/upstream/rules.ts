@@ -4,7 +4,9 @@ import type { ConnectionOptions } from 'node:tls'
 /** What may take how long, for everything that leaves this gateway. */
 export interface UpstreamTimeouts {
   connectTimeoutMs: number
-  /** How long the provider's first byte may take; `idleTimeoutMs` is the longest pause between two. */
+  /** Until a whole answer's end: nothing is heard of a model that thinks. */
+  answerTimeoutMs: number
+  /** Until a stream's first byte; `idleTimeoutMs` is the longest silence after it. */
   firstByteTimeoutMs: number
   idleTimeoutMs: number
   totalTimeoutMs: number
@@ -36,6 +38,7 @@ export function headerRecord(flat: readonly string[]): Record<string, string> {
 /** `BAD_ANSWER`: not HTTP/1.1 as RFC 9112 has it; `CLOSED_EARLY`: the provider hung up before its answer was whole. */
 export type UpstreamErrorCode =
   | 'CONNECT_TIMEOUT'
+  | 'ANSWER_TIMEOUT'
   | 'FIRST_BYTE_TIMEOUT'
   | 'IDLE_TIMEOUT'
   | 'BAD_ANSWER'

@@ -12,6 +12,8 @@ import {
 } from './rules.ts'
 
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+/** No model thinks before a handshake is answered. */
+const HANDSHAKE_TIMEOUT_MS = 60_000
 const MAX_REFUSAL_BYTES = 64 * 1024
 
 export interface DialTarget {
@@ -128,7 +130,8 @@ function watchTime(request: ClientRequest, timeouts: DialTimeouts) {
   const connected = (): void => {
     if (error) return
     clearTimeout(timer)
-    timer = setTimeout(expire('FIRST_BYTE_TIMEOUT'), timeouts.firstByteTimeoutMs)
+    const answerMs = Math.min(timeouts.firstByteTimeoutMs, HANDSHAKE_TIMEOUT_MS)
+    timer = setTimeout(expire('FIRST_BYTE_TIMEOUT'), answerMs)
   }
   request.once('socket', (socket) => {
     socket.once('encrypted' in socket ? 'secureConnect' : 'connect', connected)

@@ -227,7 +227,7 @@ t.test('each mistake of a models file comes with its path and a way out', async 
     [inModel('price: { inptu: 1 }'), /models\.gpt-4o\.price\.inptu .*"input"/],
     [
       inModel('zzz: 1'),
-      /models\.gpt-4o\.zzz is not a setting; known here: plan, price, maxOutput, fallbacks/,
+      /models\.gpt-4o\.zzz is not a setting; known here: plan, price, maxOutput, fallbacks, timeouts/,
     ],
     ['modls: {}\nmodels: { m: { plan: [{ provider: openai }] } }', /: modls is not a setting .*"models"/],
     [inModel('price: { input: -1 }'), /models\.gpt-4o\.price\.input must be >= 0/],
@@ -276,6 +276,31 @@ t.test('each mistake of a models file comes with its path and a way out', async 
       `providers: { openai: { baseUrl: https://x.example } }\n${inModel('')}`,
       /already the provider of OPENAI_API_KEY/,
     ],
+    [
+      `providers: { openai: { timeouts: {}, usageOption: false } }\n${inModel('')}`,
+      /already the provider of OPENAI_API_KEY.*"timeouts"/,
+    ],
+    [
+      `providers: { openai: { timeouts: { idelMs: 1 } } }\n${inModel('')}`,
+      /idelMs is not a setting .*"idleMs"/,
+    ],
+    [
+      'providers: { groq: { timeouts: {} } }\nmodels: { m: { plan: [{ provider: groq }] } }',
+      /names groq, which has no key/,
+    ],
+    [
+      inModel('timeouts: { answerMs: 0 }'),
+      /timeouts\.answerMs must be a whole number of milliseconds from 1/,
+    ],
+    [inModel('timeouts: { idleMs: 5m }'), /timeouts\.idleMs must be a whole number of milliseconds/],
+    [
+      inModel('timeouts: { answerMs: 1200001 }'),
+      /models\.gpt-4o\.timeouts\.answerMs must be at most 1200000: TOTAL_TIMEOUT_MS/,
+    ],
+    [
+      inProvider('baseUrl: https://x.example, timeouts: { totalMs: 1200001 }'),
+      /providers\.b\.timeouts\.totalMs must be at most 1200000/,
+    ],
     [`providers: { demo: { baseUrl: https://x.example } }\n${inModel('')}`, /needs another name/],
     ['#'.repeat(1_048_577), /larger than 1 MiB/],
     [
@@ -291,6 +316,24 @@ t.test('each mistake of a models file comes with its path and a way out', async 
     t.match(mistakes[0], /^MODELS_FILE/)
     t.notMatch(mistakes[0], 'hunter2')
   }
+})
+
+t.test('a model has its own times, where it names none its provider has, else the settings', async (t) => {
+  const catalog = build(`
+providers:
+  openai: { timeouts: { answerMs: 1000, idleMs: 2000 } }
+  b: { baseUrl: https://x.example, timeouts: { totalMs: 9000 } }
+models:
+  own: { plan: [{ provider: openai }, { provider: b }], timeouts: { idleMs: 3000 } }
+  plain: { plan: [{ provider: openai }, { provider: b }] }
+`)
+  const timesOf = (name: string) => catalog.models.get(name)?.plan.map(({ timeouts }) => timeouts)
+  t.same(timesOf('own'), [
+    { answerMs: 1000, idleMs: 3000 },
+    { totalMs: 9000, idleMs: 3000 },
+  ])
+  t.same(timesOf('plain'), [{ answerMs: 1000, idleMs: 2000 }, { totalMs: 9000 }])
+  t.match(catalog.providers.get('openai'), { name: 'openai', key: /./ }, 'it is the one of the settings')
 })
 
 t.test('all mistakes of a models file are named at once', async (t) => {

@@ -29,9 +29,7 @@ async function testPatience(t: Test) {
   // Due for renewal 40 s after their making: Traefik looks every minute at certificates that live for an hour.
   const settings = {
     ACME_CERTIFICATE_HOURS: '1',
-    // The gateway's own patience, 60 s with providers and 30 s with clients that pause, is not what is tested here.
-    IDLE_TIMEOUT_MS: '120000',
-    FIRST_BYTE_TIMEOUT_MS: '120000',
+    // The gateway's own patience with clients that pause, 30 s, is not what is tested here.
     BODY_TIMEOUT_MS: '120000',
   }
   const edge = await openEdge(t, { validitySeconds: 1240, settings })

@@ -102,6 +102,11 @@ t.test('each finding is one line with its cure, and the exit is 1', async (t) =>
       /DRAIN_DELAY_MS and DRAIN_TIMEOUT_MS are 40001 together.*make them 40000 at most/,
     ],
     [
+      'a request longer than the edge waits',
+      { settings: { TOTAL_TIMEOUT_MS: '1200001' } },
+      /TOTAL_TIMEOUT_MS is 1200001, and the edge cuts a request after 1260000: make it 1200000 at most/,
+    ],
+    [
       'a wrong address',
       { settings: { EDGE_ADDRESSES: '203.0.113.500' } },
       /EDGE_ADDRESSES: 203\.0\.113\.500 is no/,

@@ -115,7 +115,6 @@ t.test('hostile requests get a clear answer in the error shape that clients pars
       'invalid_request',
     ],
     ['two hosts', get('/v1/models/a', 'Host: b\r\n'), 400, 'invalid_request'],
-    ['a compressed body', get('/v1/models/a', 'Content-Encoding: gzip\r\n'), 415, 'unsupported_media_type'],
     ['dots in the path', get('/v1/models/../admin'), 400, 'invalid_request'],
     ['encoded dots', get('/v1/models/%2E%2e/admin'), 400, 'invalid_request'],
     ['dots and an encoded slash', get('/v1/models/..%2fadmin'), 400, 'invalid_request'],

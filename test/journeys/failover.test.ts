@@ -29,7 +29,7 @@ const { gateway, providers, token } = await startJourney(t, {
     // Rests are kept by provider and model: a name of its own for each test keeps them apart.
     '*': { plan: plan('one', 'two'), price },
   },
-  env: { FIRST_BYTE_TIMEOUT_MS: '2000', IDLE_TIMEOUT_MS: '2000' },
+  env: { ANSWER_TIMEOUT_MS: '2000', FIRST_BYTE_TIMEOUT_MS: '2000', IDLE_TIMEOUT_MS: '2000' },
 })
 const { one, two } = providers
 const ask = (model: string, { secret = token, ...body }: { secret?: string; stream?: boolean } = {}) =>
@@ -354,45 +354,49 @@ t.test('each timeout ends a call in its own time', async (t) => {
   await once(silent, 'listening')
   t.teardown(() => silent.close())
   const timed = await startJourney(t, {
-    providers: ['slow', 'tls'],
+    providers: ['slow', 'slower', 'tls'],
     // A server that never shakes hands: connecting ends with the TLS handshake.
     entries: { tls: { baseUrl: `https://127.0.0.1:${(silent.address() as AddressInfo).port}/v1` } },
-    models: { connect: 'tls', '*': 'slow' },
+    models: { connect: 'tls', total: ['slow', 'slower'], '*': 'slow' },
     env: {
       CONNECT_TIMEOUT_MS: '300',
+      ANSWER_TIMEOUT_MS: '1500',
       FIRST_BYTE_TIMEOUT_MS: '600',
-      IDLE_TIMEOUT_MS: '900',
       TOTAL_TIMEOUT_MS: '2500',
     },
   })
-  const { slow } = timed.providers
+  const { slow, slower } = timed.providers
+  slower.answer(faults.hang())
   slow.answer((seen) => {
     const { model } = seen.json()
-    if (model === 'first byte') return faults.hang()
-    return model === 'idle' ? faults.hangAfterHeaders() : faults.slowBody(100, { id: 'x'.repeat(100) })
+    if (model === 'silent head') return faults.hangAfterHeaders()
+    return model === 'slow' ? faults.slowBody(100, { id: 'x'.repeat(100) }) : faults.hang()
   })
   const table = [
     ['connect', 300],
+    ['answer', 1500],
+    ['silent head', 1500],
+    ['slow', 1500],
     ['first byte', 600],
-    ['idle', 900],
     ['total', 2500],
   ] as const
   const measured = table.map(async ([model, afterMs]) => {
     const from = performance.now()
-    const reply = await post(timed.gateway, CHAT, { model }, bearer(timed.token))
+    const body = { model, stream: model === 'first byte' }
+    const reply = await post(timed.gateway, CHAT, body, bearer(timed.token))
     const ms = performance.now() - from
     t.match(reply, { status: 504, headers: { 'x-should-retry': 'true' } }, model)
     t.match(reply.json(), { error: { code: 'upstream_timeout' } })
     t.ok(ms >= afterMs - 20 && ms < afterMs + 1500, `${model}: ${Math.round(ms)} ms`)
     const row = await waitForRow(timed.gateway, String(reply.headers['x-request-id']))
-    t.match(row, { status: 504, charged_micros: 0, attempts: 1 })
+    t.match(row, { status: 504, charged_micros: 0, attempts: model === 'total' ? 2 : 1 })
   })
   await Promise.all(measured)
   t.equal((await credits(timed.gateway, timed.token)).held, 0)
   t.equal(readRows(timed.gateway).length, table.length)
   await waitUntil(
     () => slow.requests.filter((seen) => seen.aborted).length,
-    (aborted) => aborted === 3,
+    (aborted) => aborted === 5,
   )
 })
 

@@ -19,6 +19,7 @@ const gateway = await startGateway(t, {
     ...providerKeys('main'),
     RATE_LIMIT_PER_MINUTE: '100000',
     UNAUTHENTICATED_PER_MINUTE: '100000',
+    MAX_JSON_BYTES: String(10 * MIB),
   },
 })
 const token = await mintToken(t, gateway)
@@ -97,7 +98,7 @@ t.test('a body that is no request is refused by name, and nobody is asked', asyn
     ['stream options as text', withField('"stream":true,"stream_options":"x"'), 400, 'invalid_request'],
     ['stream options as a list', withField('"stream":true,"stream_options":[]'), 400, 'invalid_request'],
     ['max_tokens as text', withField('"max_tokens":"many"'), 400, 'invalid_request'],
-    ['negative max_tokens', withField('"max_tokens":-1'), 400, 'invalid_request'],
+    ['negative max_tokens', withField('"max_tokens":-2'), 400, 'invalid_request'],
     ['half a token', withField('"max_tokens":1.5'), 400, 'invalid_request'],
     ['endless tokens', withField('"max_tokens":1e999'), 400, 'invalid_request'],
     ['max_completion_tokens as a list', withField('"max_completion_tokens":[]'), 400, 'invalid_request'],

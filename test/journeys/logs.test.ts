@@ -28,6 +28,7 @@ const start = (t: Owner, logDir?: string): Promise<TestGateway> =>
     env: {
       ...providerKeys('main'),
       RATE_LIMIT_PER_MINUTE: '100000',
+      FIRST_BYTE_TIMEOUT_MS: '500',
       IDLE_TIMEOUT_MS: '500',
       UNAUTHENTICATED_PER_MINUTE: '1000000',
     },
@@ -122,7 +123,14 @@ t.test('whoever leaves, and whatever breaks off, stands in its line with what it
   provider.answer(hangAfterHeaders('text/event-stream'))
   const silent = await open('silent')
   t.ok((await silent.rest()).cut)
-  t.match(await lineOf(gateway, 'silent'), { status: 502, cause: 'IDLE_TIMEOUT' })
+  t.match(await lineOf(gateway, 'silent'), { status: 502, cause: 'FIRST_BYTE_TIMEOUT' })
+
+  const stopping = controlled()
+  provider.answer(stopping)
+  const stopped = await open('stopped')
+  await stopping.write(event)
+  t.ok((await stopped.rest()).cut)
+  t.match(await lineOf(gateway, 'stopped'), { status: 502, cause: 'IDLE_TIMEOUT' })
 })
 
 t.test('a client that leaves while its bill is being written has one line, with its price', async (t) => {

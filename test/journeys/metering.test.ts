@@ -25,7 +25,7 @@ const { gateway, providers, token } = await startJourney(t, {
     ten: { plan, price: { input: 0, output: 1 }, maxOutput: 5000 },
     whole: { plan, price: { input: 0, output: 2 } },
   },
-  env: { FIRST_BYTE_TIMEOUT_MS: '800' },
+  env: { ANSWER_TIMEOUT_MS: '800', FIRST_BYTE_TIMEOUT_MS: '800' },
 })
 const { one, two } = providers
 const auth = bearer(token)

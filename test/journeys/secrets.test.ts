@@ -41,6 +41,7 @@ const gateway = await startGateway(t, {
     LOG_LEVEL: 'trace',
     RATE_LIMIT_PER_MINUTE: '100000',
     UNAUTHENTICATED_PER_MINUTE: '100000',
+    ANSWER_TIMEOUT_MS: '300',
     FIRST_BYTE_TIMEOUT_MS: '300',
     IDLE_TIMEOUT_MS: '300',
     BODY_TIMEOUT_MS: '300',

@@ -249,7 +249,7 @@ t.test('each wrong field is named in a refusal', (t) => {
     [`{"model":"${'m'.repeat(257)}"}`, 'invalid_request', 'model'],
     ['{"model":"m","stream":"true"}', 'invalid_request', 'stream'],
     ['{"model":"m","stream_options":[]}', 'invalid_request', 'stream_options'],
-    ['{"model":"m","max_tokens":-1}', 'invalid_request', 'max_tokens'],
+    ['{"model":"m","max_tokens":-2}', 'invalid_request', 'max_tokens'],
     ['{"model":"m","max_tokens":1e400}', 'invalid_request', 'max_tokens'],
     ['{"model":"m","n":0}', 'invalid_request', 'n'],
     ['{"model":"m","n":129}', 'invalid_request', 'n'],
@@ -294,6 +294,18 @@ t.test('no field that chooses another model passes, and none passes for another'
 t.test('null stands for absent in every optional field', (t) => {
   const ask = read('{"model":"m","stream":null,"stream_options":null,"n":null,"max_tokens":null}')
   t.match(ask, { choices: 1, outputLimit: undefined, mustAskForUsage: false })
+  t.end()
+})
+
+t.test('0 and -1 name no limit, whatever stands beside them', (t) => {
+  for (const name of ['max_tokens', 'max_completion_tokens', 'max_output_tokens']) {
+    for (const limit of ['0', '-1', '-1.0', '0e1']) {
+      const body = `{"model":"m","${name}":${limit}}`
+      t.equal(read(body).outputLimit, undefined, body)
+    }
+    const other = name === 'max_tokens' ? 'max_output_tokens' : 'max_tokens'
+    t.equal(read(`{"model":"m","${other}":7,"${name}":-1}`).outputLimit, undefined, `${name} beside ${other}`)
+  }
   t.end()
 })
 

@@ -23,6 +23,31 @@ function limitFiles(bytes: number | 'unlimited'): boolean {
   }
 }
 
+t.test('on a full disk no hold is raised, and what is held stays', async (test) => {
+  const ignore = () => undefined
+  process.on('SIGXFSZ', ignore)
+  test.teardown(() => {
+    limitFiles('unlimited')
+    process.off('SIGXFSZ', ignore)
+  })
+  if (!limitFiles('unlimited'))
+    return test.comment('left out: needs the command prlimit (package util-linux)')
+  const { tokens } = await openStores({ dbDir: await folder(test) })
+  test.teardown(() => tokens.close())
+  const { id } = await tokens.mint(newToken(1000))
+  const ask = () => tokens.hold({ accounts: [id], requestId: randomUUID(), micros: 100, leastMicros: 100 })
+  const [ending, running] = [await ask(), await ask()]
+  limitFiles(300)
+  const settling = tokens.settle(ending?.id ?? 0, usageOf(id, 60))
+  await new Promise(setImmediate)
+  test.notOk(tokens.isReady())
+  await test.rejects(tokens.raise(running?.id ?? 0, 300), { code: 'store_unavailable', statusCode: 503 })
+  test.match(await tokens.credits(id), { balanceMicros: 840, heldMicros: 100 })
+  limitFiles('unlimited')
+  await settling
+  test.match(await tokens.raise(running?.id ?? 0, 300), { micros: 300, balanceMicros: 640 })
+})
+
 t.test('a full disk turns new requests away, loses nothing, and needs no restart', async (test) => {
   const ignore = () => undefined
   process.on('SIGXFSZ', ignore)
@@ -36,7 +61,7 @@ t.test('a full disk turns new requests away, loses nothing, and needs no restart
   const { tokens } = await openStores({ dbDir })
   test.teardown(() => tokens.close())
   const { id } = await tokens.mint(newToken(1000))
-  const ask = () => tokens.hold({ tokenId: id, requestId: randomUUID(), micros: 100, leastMicros: 100 })
+  const ask = () => tokens.hold({ accounts: [id], requestId: randomUUID(), micros: 100, leastMicros: 100 })
   const running = await ask()
 
   limitFiles(300)

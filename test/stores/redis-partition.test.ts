@@ -6,12 +6,12 @@ import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { readRedisUrl } from '../../src/config/env/redis-url.ts'
 import type { Hold } from '../../src/stores/contracts/accounts.ts'
-import { openStores } from '../../src/stores/open.ts'
+import { openStores, readBooks } from '../../src/stores/open.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
 import { waitUntil } from '../support/journey.ts'
 import { startRedis } from '../support/redis.ts'
 import { startProxy } from '../support/tcp-proxy.ts'
-import { backAfter, goneHolds } from '../torture/spending.ts'
+import { backAfter, down, goneHolds } from '../torture/spending.ts'
 import { askOf, folder } from './folders.ts'
 
 t.setTimeout(120_000)
@@ -119,6 +119,122 @@ t.test(
     })
   },
 )
+
+t.test('a raise whose answer was lost stands once, and goes back with its hold', async (test) => {
+  const { proxy, stores, id, key } = await openBehindProxy(test)
+  const held = () => eye.hget(key(`account:${id}`), 'held')
+  const [again, never] = [await stores.tokens.hold(askOf(id, 100)), await stores.tokens.hold(askOf(id, 100))]
+  proxy.set('deaf')
+  await test.rejects(stores.tokens.raise(again?.id ?? 0, 500), { code: 'store_unavailable', statusCode: 503 })
+  await test.rejects(stores.tokens.raise(never?.id ?? 0, 700), { code: 'store_unavailable' })
+  test.equal(await held(), '600', 'one stands, and nobody knows it; the other was never sent')
+  proxy.set('pass')
+  await backAfter([stores])
+  test.match(await stores.tokens.raise(again?.id ?? 0, 500), { micros: 500, balanceMicros: 999_400 })
+  test.equal(await held(), '600', 'asked for again it is the same raise')
+  test.match(await stores.tokens.settle(again?.id ?? 0, usageOf(id, 450)), { chargedMicros: 450 })
+  await stores.tokens.settle(never?.id ?? 0, usageOf(id, 50))
+  test.same(await stores.tokens.credits(id), {
+    creditedMicros: 1_000_000,
+    balanceMicros: 999_500,
+    heldMicros: 0,
+    chargedMicros: 500,
+  })
+})
+
+t.test('a raised hold of a dead replica ends at its least, and is not raised any more', async (test) => {
+  const { proxy, stores, redisPrefix, id, key } = await openBehindProxy(test)
+  const [begun, waiting] = [
+    await stores.tokens.hold(askOf(id, 100)),
+    await stores.tokens.hold(askOf(id, 100)),
+  ]
+  const row = usageOf(id, 450)
+  stores.tokens.markAnswered(begun?.id ?? 0, 20, row)
+  await Promise.all([begun, waiting].map((hold) => stores.tokens.raise(hold?.id ?? 0, 500)))
+  const dead = await ownerOf(key)
+  await waitUntil(
+    () => eye.hvals(key(`holds:${dead}`)),
+    (texts) => texts.some((text) => / 500 20 /.test(text)),
+  )
+  proxy.set('silent')
+  const address = readRedisUrl({ REDIS_URL: redis.url }, [])
+  const other = await openStores({
+    redis: address,
+    redisPrefix,
+    dbDir: await folder(test),
+    replicaTimeoutMs: 600,
+  })
+  test.teardown(() => other.close())
+  test.match(await goneHolds(other, id), { heldMicros: 0, chargedMicros: 20, balanceMicros: 999_980 })
+  await down([stores])
+  proxy.set('pass')
+  await backAfter([stores])
+  for (const hold of [begun, waiting])
+    await test.rejects(stores.tokens.raise(hold?.id ?? 0, 900), { message: /is given up/ })
+  await stores.tokens.settle(waiting?.id ?? 0, usageOf(id, 0))
+  test.match(await stores.tokens.settle(begun?.id ?? 0, row), { chargedMicros: 450 })
+  test.same(await other.tokens.credits(id), {
+    creditedMicros: 1_000_000,
+    balanceMicros: 999_550,
+    heldMicros: 0,
+    chargedMicros: 450,
+  })
+})
+
+t.test(
+  'what a dead replica held on several accounts ends on each, and its late bill is charged to each',
+  async (test) => {
+    const { proxy, stores, redisPrefix, id, key } = await openBehindProxy(test)
+    const other = await stores.tokens.mint(newToken(500))
+    const accounts = [id, other.id] as const
+    const begun = await stores.tokens.hold({ ...askOf(id, 100), accounts })
+    await stores.tokens.hold({ ...askOf(id, 100), accounts })
+    const row = usageOf(id, 90)
+    stores.tokens.markAnswered(begun?.id ?? 0, 20, row)
+    const dead = await ownerOf(key)
+    await waitUntil(
+      () => eye.hvals(key(`holds:${dead}`)),
+      (texts) => texts.some((text) => text.startsWith(`${id},${other.id} 100 20 `)),
+    )
+    proxy.set('silent')
+    const address = readRedisUrl({ REDIS_URL: redis.url }, [])
+    const place = { redis: address, redisPrefix, dbDir: await folder(test) }
+    const second = await openStores({ ...place, replicaTimeoutMs: 600 })
+    test.teardown(() => second.close())
+    for (const account of accounts)
+      test.match(await goneHolds(second, account), { heldMicros: 0, chargedMicros: 20 })
+    await stores.tokens.settle(begun?.id ?? 0, row)
+    proxy.set('pass')
+    await backAfter([stores])
+    for (const account of accounts)
+      await waitUntil(
+        () => second.tokens.credits(account),
+        ({ heldMicros, chargedMicros }) => heldMicros === 0 && chargedMicros === 90,
+      )
+    const { books, faults } = await readBooks(place)
+    test.same(faults, [])
+    test.same(
+      new Set(books.map(({ chargedMicros, rowsMicros }) => `${chargedMicros} ${rowsMicros}`)),
+      new Set(['90 90']),
+    )
+  },
+)
+
+t.test('a bill of the release before this one, left on the disk, is charged', async (test) => {
+  const { stores, dbDir, id, key } = await openBehindProxy(test)
+  const hold = await stores.tokens.hold(askOf(id, 100))
+  const owner = await ownerOf(key)
+  const row = usageOf(id, 70)
+  const end = { requestId: row.requestId, costMicros: 70, row: JSON.stringify(row), mode: 'settle' }
+  const line = JSON.stringify({ owner, hold: String(hold?.id), tokenId: id, end })
+  // In the name of a replica that nobody knows any more.
+  writeFileSync(join(dbDir, 'unsettled-gone.jsonl'), `\n${line}\n`)
+  await waitUntil(
+    () => stores.tokens.credits(id),
+    ({ chargedMicros }) => chargedMicros === 70,
+  )
+  test.match(await stores.tokens.credits(id), { heldMicros: 0, balanceMicros: 1_000_000 - 70 })
+})
 
 t.test('a bill that did not reach the disk is written with the next one', async (test) => {
   const { proxy, stores, dbDir, id, key } = await openBehindProxy(test)

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
+import type { HoldRequest } from '../../src/stores/contracts/accounts.ts'
 import type { Stores } from '../../src/stores/open.ts'
 import { usageOf } from '../contract/token-store.ts'
 import type { Starvation } from '../support/starvation.ts'
@@ -12,7 +13,24 @@ export interface Seen {
   starved: Starvation
 }
 
-/** Holds and settles until it is told to stop; counts only what was acknowledged. */
+/** What the work gives, unless the store is away. */
+async function orRefused<T>(seen: Seen, work: () => Promise<T>): Promise<T | 'refused'> {
+  const started = performance.now()
+  const starvedMs = seen.starved.ms()
+  try {
+    return await work()
+  } catch (error) {
+    if (!(error instanceof Error) || !('code' in error) || error.code !== 'store_unavailable') throw error
+    seen.refused += 1
+    const tookMs = performance.now() - started
+    // A moment later: the watch may come after this turn.
+    await wait(15)
+    seen.slowestMs = Math.max(seen.slowestMs, tookMs - (seen.starved.ms() - starvedMs))
+    return 'refused'
+  }
+}
+
+/** Holds, raises the hold and settles until it is told to stop; counts only what was acknowledged. */
 export async function spend(
   { tokens }: Stores,
   id: string,
@@ -20,21 +38,15 @@ export async function spend(
   goesOn: () => boolean,
 ): Promise<void> {
   while (goesOn()) {
-    const started = performance.now()
-    const starvedMs = seen.starved.ms()
-    try {
-      const hold = await tokens.hold({ tokenId: id, requestId: randomUUID(), micros: 10, leastMicros: 10 })
-      if (hold === undefined) throw new Error('the balance was to last')
-      await tokens.settle(hold.id, usageOf(id, 7))
-      seen.paid += 7
-    } catch (error) {
-      if (!(error instanceof Error) || !('code' in error) || error.code !== 'store_unavailable') throw error
-      seen.refused += 1
-      const tookMs = performance.now() - started
-      // A moment later: the watch may come after this turn.
-      await wait(15)
-      seen.slowestMs = Math.max(seen.slowestMs, tookMs - (seen.starved.ms() - starvedMs))
-    }
+    const ask: HoldRequest = { accounts: [id], requestId: randomUUID(), micros: 5, leastMicros: 5 }
+    const hold = await orRefused(seen, () => tokens.hold(ask))
+    if (hold === 'refused') continue
+    if (hold === undefined) throw new Error('the balance was to last')
+    const raised = await orRefused(seen, () => tokens.raise(hold.id, 10))
+    if (raised === undefined) throw new Error('the balance was to last')
+    // What was used is charged, whatever came of the raise.
+    const settled = await orRefused(seen, () => tokens.settle(hold.id, usageOf(id, 7)))
+    if (settled !== 'refused') seen.paid += 7
   }
 }
 

@@ -152,7 +152,7 @@ const askOurs = (upstreams: Upstreams, port: number, path: string): Promise<Read
       path: `/${path}`,
       headers: [],
       body: { body: Buffer.alloc(0), length: undefined },
-      firstByteTimeoutMs: 20_000,
+      answerTimeoutMs: 20_000,
       idleTimeoutMs: 20_000,
     }
     upstreams.ask(`http://127.0.0.1:${port}`, call, {

@@ -40,7 +40,7 @@ async function serve(t: Owner, bodyBytes: number) {
   t.teardown(() => upstreams.close())
   const ask = (body: RequestBody): Promise<string> =>
     new Promise((resolve) => {
-      const request = { path: '/v1/x', headers: [], body, firstByteTimeoutMs: 20_000, idleTimeoutMs: 20_000 }
+      const request = { path: '/v1/x', headers: [], body, answerTimeoutMs: 20_000, idleTimeoutMs: 20_000 }
       upstreams.ask(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, request, {
         answered: () => true,
         data: () => undefined,

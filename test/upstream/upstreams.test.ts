@@ -58,7 +58,7 @@ function open(t: Owner, connectTimeoutMs = 5000) {
       path: '/v1/x',
       headers: ['x-a', '1'],
       body: { body: Buffer.from('hello'), length: undefined },
-      firstByteTimeoutMs: 5000,
+      answerTimeoutMs: 5000,
       idleTimeoutMs: 5000,
       ...special,
     }
@@ -162,12 +162,14 @@ t.test('an answer cut short is a failure, one that ends with its connection is n
 })
 
 t.test('each patience has its own end, and a paused answer none', async (t) => {
+  const head = 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n'
   const { origin } = await serve(t, (socket, _seen, connection) => {
-    if (connection === 1) return
-    socket.write('HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab')
+    if (connection > 1) socket.write(connection === 2 ? head : `${head}ab`)
   })
   const { ask } = open(t)
-  t.match(await ask(origin, { firstByteTimeoutMs: 30 }).done, { error: { code: 'FIRST_BYTE_TIMEOUT' } })
+  t.match(await ask(origin, { answerTimeoutMs: 30 }).done, { error: { code: 'FIRST_BYTE_TIMEOUT' } })
+  const silent = await ask(origin, { answerTimeoutMs: 30 }).done
+  t.match(silent, { status: 200, error: { code: 'FIRST_BYTE_TIMEOUT' } }, 'a head is no byte of a stream')
   t.match(await ask(origin, { idleTimeoutMs: 30 }).done, { text: 'ab', error: { code: 'IDLE_TIMEOUT' } })
   const paused = ask(origin, { idleTimeoutMs: 30 })
   await paused.answered
@@ -180,6 +182,33 @@ t.test('each patience has its own end, and a paused answer none', async (t) => {
   const tls = origin.replace('http:', 'https:')
   t.match(await open(t, 50).ask(tls).done, { error: { code: 'CONNECT_TIMEOUT' } })
   t.match((await ask('http://127.0.0.1:1').done).error, { code: 'ECONNREFUSED' })
+})
+
+t.test('a whole answer has one patience, to its end, however its bytes come', async (t) => {
+  const { origin } = await serve(t, (socket, _seen, connection) => {
+    socket.write('HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\na')
+    const more = setInterval(() => socket.write('b'), connection === 1 ? 120 : 400)
+    socket.once('close', () => clearInterval(more))
+  })
+  const { ask } = open(t)
+  const whole = { idleTimeoutMs: undefined }
+  t.match(await ask(origin, whole).done, { text: 'abb', error: undefined })
+  const slow = await ask(origin, { ...whole, answerTimeoutMs: 600 }).done
+  t.match(slow, { text: 'ab', error: { code: 'ANSWER_TIMEOUT' } }, 'a byte begins it not again')
+})
+
+t.test('a refused answer that never ends is let go of soon', async (t) => {
+  const { origin, sockets } = await serve(t, (socket) => {
+    socket.write('HTTP/1.1 500 x\r\ncontent-length: 9\r\n\r\na')
+  })
+  const { ask } = open(t)
+  const call = ask(origin, { answerTimeoutMs: 600_000, idleTimeoutMs: undefined }, false)
+  await call.answered
+  const [socket] = sockets
+  const from = performance.now()
+  if (socket) await once(socket, 'close')
+  const ms = performance.now() - from
+  t.ok(ms > 1500 && ms < 4000, `${Math.round(ms)} ms`)
 })
 
 t.test('an aborted call closes its connection at once and reports nothing more', async (t) => {

@@ -6,6 +6,14 @@ export type ApiName = (typeof API_NAMES)[number]
 
 export const API_NAMES = ['openai', 'anthropic'] as const
 
+/** How long one provider or model may take, where the settings of these names (`ANSWER_TIMEOUT_MS`, ...) do not fit it. */
+export interface Timeouts {
+  answerMs?: number | undefined
+  firstByteMs?: number | undefined
+  idleMs?: number | undefined
+  totalMs?: number | undefined
+}
+
 /** Somebody who answers: an origin, the key that goes there and nowhere else, and what it speaks. */
 export interface Provider {
   /** The name in plans and logs, e.g. `openai_original`. */
@@ -19,6 +27,7 @@ export interface Provider {
   dialects: readonly ApiName[]
   /** Whether it takes `stream_options.include_usage` (a few refuse unknown fields). */
   usageOption: boolean
+  timeouts?: Timeouts | undefined
 }
 
 /** Micro-credits for one of each, margin included; fractions are kept, a charge is rounded up as a whole. */
@@ -38,6 +47,8 @@ export type Unit = 'perSecond' | 'perCharacter' | 'perImage'
 export interface PlanStep {
   provider: Provider
   model: string | undefined
+  /** The model's, and where it says nothing the provider's. */
+  timeouts?: Timeouts | undefined
 }
 
 export interface Model {
@@ -61,6 +72,8 @@ export interface CatalogSettings {
   /** A secret by its variable's name; throws SettingsError when its file fails. */
   readKey(name: string): string | undefined
   demo: 'auto' | 'on' | 'off'
+  /** No provider or model may be given more. */
+  totalTimeoutMs: number
   modelsFile?: string | undefined
   passthrough: readonly Passthrough[]
   wsRoutes: readonly WsRoute[]

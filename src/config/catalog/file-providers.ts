@@ -10,7 +10,7 @@ interface Adding {
   mistakes: string[]
 }
 
-/** Adds the providers that a models file describes. */
+/** Adds the providers that a models file describes, and what it says of those that the settings have. */
 export function addProviders(
   providers: Map<string, Provider>,
   { entries, settings, mistakes }: Adding,
@@ -18,18 +18,31 @@ export function addProviders(
   for (const [name, entry] of entries) {
     const path = `MODELS_FILE: ${formatPath(['providers', name])}`
     const known = KNOWN_PROVIDERS.find((row) => row.name === name)
-    if (known) mistakes.push(`${path} is already the provider of ${known.keyVariable}: choose another name`)
+    if (known && isTimeoutsAlone(entry)) {
+      const found = providers.get(name)
+      if (found) providers.set(name, { ...found, timeouts: entry.timeouts })
+      continue
+    }
+    if (known) {
+      const more = 'choose another name, or say nothing but "timeouts" of it'
+      mistakes.push(`${path} is already the provider of ${known.keyVariable}: ${more}`)
+    }
     if (!/^[A-Za-z][A-Za-z0-9_-]{0,63}$/.test(name) || name === 'demo') {
       mistakes.push(`${path} needs another name: letters, digits, "-" and "_", and not "demo"`)
     }
     const key = readProviderKey(path, entry, { settings, mistakes })
     const insecure = entry.allowInsecure ? 'allowed' : 'add "allowInsecure: true"'
-    const url = readBaseUrl(entry.baseUrl, { insecure })
-    if ('mistake' in url) mistakes.push(`${path}.baseUrl ${url.mistake}`)
+    const url = readBaseUrl(entry.baseUrl ?? '', { insecure })
+    if ('mistake' in url && !known) mistakes.push(`${path}.baseUrl ${url.mistake}`)
     const dialects: readonly ApiName[] = [entry.dialect ?? 'openai']
     const { origin, basePath } = 'mistake' in url ? { origin: '', basePath: '' } : url
-    providers.set(name, { name, origin, basePath, key, dialects, usageOption: entry.usageOption ?? true })
+    const { usageOption = true, timeouts } = entry
+    providers.set(name, { name, origin, basePath, key, dialects, usageOption, timeouts })
   }
+}
+
+function isTimeoutsAlone(entry: ProviderEntry): boolean {
+  return Object.keys(entry).every((name) => name === 'timeouts')
 }
 
 function readProviderKey(

@@ -1,9 +1,9 @@
 import { suggest } from '../suggest.ts'
-import type { Provider } from './catalog.ts'
+import type { Provider, Timeouts } from './catalog.ts'
 import { isNameOf } from './model-name.ts'
 import { formatPath, type ModelEntry, type ModelsFile } from './models-schema.ts'
 import type { Passthrough } from './passthrough.ts'
-import { KNOWN_PROVIDERS } from './providers.ts'
+import { isKnownProvider, KNOWN_PROVIDERS } from './providers.ts'
 
 interface Checking {
   providers: ReadonlyMap<string, Provider>
@@ -12,7 +12,10 @@ interface Checking {
 
 /** Adds what is wrong between the entries of a well-formed models file: names that lead nowhere. */
 export function checkModels(file: ModelsFile, { providers, mistakes }: Checking): void {
-  const names = new Set([...providers.keys(), ...file.providerNames])
+  const names = new Set([
+    ...providers.keys(),
+    ...[...file.providerNames].filter((name) => !isKnownProvider(name)),
+  ])
   for (const [name, entry] of file.models) {
     const path = `MODELS_FILE: ${formatPath(['models', name])}`
     mistakes.push(
@@ -24,6 +27,20 @@ export function checkModels(file: ModelsFile, { providers, mistakes }: Checking)
       mistakes.push(`${path}.plan must not rename: every other name passes unchanged`)
     }
   }
+}
+
+/** Adds times that are longer than the server, and whatever stands before it, lets a request live. */
+export function checkTimeouts(file: ModelsFile, totalTimeoutMs: number, mistakes: string[]): void {
+  const check = (keys: readonly string[], timeouts: Timeouts = {}): void => {
+    for (const [name, ms] of Object.entries(timeouts)) {
+      if (ms === undefined || ms <= totalTimeoutMs) continue
+      const path = formatPath([...keys, 'timeouts', name])
+      const why = `TOTAL_TIMEOUT_MS (${totalTimeoutMs}) is what any request may take: raise that as well`
+      mistakes.push(`MODELS_FILE: ${path} must be at most ${totalTimeoutMs}: ${why}`)
+    }
+  }
+  for (const [name, { timeouts }] of file.providers) check(['providers', name], timeouts)
+  for (const [name, { timeouts }] of file.models) check(['models', name], timeouts)
 }
 
 /** Adds the passed-through paths that have no provider to go to. */

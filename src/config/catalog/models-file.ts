@@ -4,10 +4,10 @@ import { errorText } from '../../errors.ts'
 import { SettingsError } from '../mistakes.ts'
 import { BUILTIN_MODELS } from './builtin-catalog.ts'
 import { buildFindMaker } from './builtin-makers.ts'
-import type { Catalog, CatalogSettings, Model, Provider } from './catalog.ts'
+import type { Catalog, CatalogSettings, Model, Provider, Timeouts } from './catalog.ts'
 import { addProviders } from './file-providers.ts'
 import { buildFind, buildLooks, isNameOf } from './model-name.ts'
-import { checkModels, checkPassthrough } from './models-checks.ts'
+import { checkModels, checkPassthrough, checkTimeouts } from './models-checks.ts'
 import { type ModelEntry, type ModelsFile, readShape } from './models-schema.ts'
 import { buildPrice, buildTokenPrice } from './prices.ts'
 import { buildWsRoute, findWsRouteMistakes, type WsRoute } from './ws-routes.ts'
@@ -31,6 +31,7 @@ export function buildCatalog({ settings, text, demo }: CatalogInput): Catalog {
   if (demo) providers.set(demo.name, demo)
   if (file) addProviders(providers, { entries: file.providers, settings, mistakes })
   if (file) checkModels(file, { providers, mistakes })
+  if (file) checkTimeouts(file, settings.totalTimeoutMs, mistakes)
   if (mistakes.length === 0) checkPassthrough(settings.passthrough, providers, mistakes)
   const wsRoutes = [...settings.wsRoutes, ...readWsRoutes(file, mistakes)]
   mistakes.push(...findWsRouteMistakes(wsRoutes, settings.passthrough))
@@ -171,7 +172,7 @@ function buildModel(
 ): Model {
   const plan = entry.plan.flatMap(({ provider: asked, model }) => {
     const provider = providers.get(asked)
-    return provider ? [{ provider, model }] : []
+    return provider ? [{ provider, model, timeouts: joinTimeouts(provider.timeouts, entry.timeouts) }] : []
   })
   return {
     name,
@@ -181,4 +182,9 @@ function buildModel(
     maxOutput: entry.maxOutput ?? DEFAULT_MAX_OUTPUT,
     fallbacks: entry.fallbacks ?? [],
   }
+}
+
+/** Those of the model count, and where it names none the provider's; undefined: nothing but the settings does. */
+function joinTimeouts(ofProvider: Timeouts | undefined, ofModel: Timeouts | undefined): Timeouts | undefined {
+  return ofProvider && ofModel ? { ...ofProvider, ...ofModel } : (ofModel ?? ofProvider)
 }

@@ -2,6 +2,7 @@ import * as v from 'valibot'
 import { isRecord } from '../../json.ts'
 import { suggest } from '../suggest.ts'
 import { API_NAMES } from './catalog.ts'
+import { isKnownProvider } from './providers.ts'
 
 const text = v.string('must be string')
 const flag = v.optional(v.boolean('must be boolean'))
@@ -12,14 +13,32 @@ const credits = v.optional(
 const KEY_NAME = 'must be the name of a variable, such as BACKUP_API_KEY'
 const AT_LEAST_ONE = 'must name at least one entry'
 
-const providerSchema = strictObject({
-  baseUrl: text,
+const DAY_MS = 86_400_000
+const TIME = `must be a whole number of milliseconds from 1 to ${DAY_MS}`
+const milliseconds = v.optional(
+  v.pipe(v.number(TIME), v.integer(TIME), v.minValue(1, TIME), v.maxValue(DAY_MS, TIME)),
+)
+
+const timeoutsSchema = v.optional(
+  strictObject({
+    answerMs: milliseconds,
+    firstByteMs: milliseconds,
+    idleMs: milliseconds,
+    totalMs: milliseconds,
+  }),
+)
+
+const providerEntries = {
   /** The variable (or `_FILE` variable) that holds the key; none for a server of your own that asks for no key. */
   keyEnv: v.optional(v.pipe(text, v.regex(/^[A-Z][A-Z0-9_]*$/, KEY_NAME))),
   dialect: v.optional(v.picklist(API_NAMES, `must be one of ${API_NAMES.join(', ')}`)),
   allowInsecure: flag,
   usageOption: flag,
-})
+  timeouts: timeoutsSchema,
+}
+const providerSchema = strictObject({ ...providerEntries, baseUrl: text })
+/** A provider of the settings has its address from there. */
+const knownProviderSchema = strictObject({ ...providerEntries, baseUrl: v.optional(text) })
 
 const priceSchema = strictObject({
   input: credits,
@@ -47,6 +66,7 @@ const modelSchema = strictObject({
     ),
   ),
   fallbacks: v.optional(v.array(text, 'must be array')),
+  timeouts: timeoutsSchema,
 })
 
 /** Each entry is read by itself, under its name, so that one with a mistake hides no other. */
@@ -64,7 +84,7 @@ const fileSchema = strictObject({
 })
 
 export type ModelEntry = v.InferOutput<typeof modelSchema>
-export type ProviderEntry = v.InferOutput<typeof providerSchema>
+export type ProviderEntry = v.InferOutput<typeof knownProviderSchema>
 
 /** What a models file says: the entries whose shape is right, and the names of all. */
 export interface ModelsFile {
@@ -84,19 +104,21 @@ export function readShape(content: unknown, mistakes: string[]): ModelsFile {
   }
   const file = v.safeParse(fileSchema, content)
   for (const issue of file.issues ?? []) note(issue)
-  const read = <T>(room: string, schema: v.GenericSchema<unknown, T>): [string, T][] =>
+  const read = <T>(room: string, schemaOf: (name: string) => v.GenericSchema<unknown, T>): [string, T][] =>
     readEntries(content, room).flatMap(([name, value]): [string, T][] => {
-      const entry = v.safeParse(schema, value)
+      const entry = v.safeParse(schemaOf(name), value)
       for (const issue of entry.issues ?? []) note(issue, [room, name])
       return entry.success ? [[name, entry.output]] : []
     })
   return {
     margin: file.success ? (file.output.margin ?? 0) : 0,
-    providers: new Map(read('providers', providerSchema)),
-    models: new Map(read('models', modelSchema)),
+    providers: new Map(
+      read('providers', (name) => (isKnownProvider(name) ? knownProviderSchema : providerSchema)),
+    ),
+    models: new Map(read('models', () => modelSchema)),
     providerNames: new Set(readEntries(content, 'providers').map(([name]) => name)),
     modelNames: new Set(readEntries(content, 'models').map(([name]) => name)),
-    wsRoutes: read('wsRoutes', text),
+    wsRoutes: read('wsRoutes', () => text),
   }
 }
 

@@ -44,3 +44,8 @@ export const KNOWN_PROVIDERS: readonly KnownProvider[] = [
   known('mistral', 'https://api.mistral.ai/v1', { usageOption: false }),
   known('xai', 'https://api.x.ai/v1'),
 ]
+
+/** Whether its key is a setting, and its address too. */
+export function isKnownProvider(name: string): boolean {
+  return KNOWN_PROVIDERS.some((row) => row.name === name)
+}

@@ -52,12 +52,15 @@ export const plainSettings = {
   /** Requests without a valid token, per client address and minute. */
   failuresPerMinute: whole(['UNAUTHENTICATED_PER_MINUTE'], 1, 1_000_000, 60),
   connectTimeoutMs: milliseconds('CONNECT_TIMEOUT_MS', 5_000),
-  firstByteTimeoutMs: milliseconds('FIRST_BYTE_TIMEOUT_MS', 60_000),
-  idleTimeoutMs: milliseconds('IDLE_TIMEOUT_MS', 60_000),
-  totalTimeoutMs: milliseconds('TOTAL_TIMEOUT_MS', 900_000),
+  answerTimeoutMs: milliseconds('ANSWER_TIMEOUT_MS', 600_000),
+  firstByteTimeoutMs: milliseconds('FIRST_BYTE_TIMEOUT_MS', 300_000),
+  idleTimeoutMs: milliseconds('IDLE_TIMEOUT_MS', 300_000),
+  totalTimeoutMs: milliseconds('TOTAL_TIMEOUT_MS', 1_200_000),
   drainTimeoutMs: milliseconds('DRAIN_TIMEOUT_MS', 25_000),
   drainDelayMs: v.optional(bounded(['DRAIN_DELAY_MS'], 0, 60_000)),
   bodyTimeoutMs: milliseconds('BODY_TIMEOUT_MS', 30_000),
+  /** The longest JSON body, decoded. */
+  maxJsonBytes: whole(['MAX_JSON_BYTES'], 1024, 1024 * MIB, 32 * MIB),
   /** The bytes of all bodies that are here at once; undefined: a share of the memory there is. */
   bodyMemoryBytes: v.optional(bounded(['BODY_MEMORY_BYTES'], 32 * MIB, MOST_BYTES)),
   /**

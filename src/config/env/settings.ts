@@ -6,7 +6,13 @@ import { readPassthrough } from '../catalog/passthrough.ts'
 import { KNOWN_PROVIDERS, type KnownProvider } from '../catalog/providers.ts'
 import { readWsRoute } from '../catalog/ws-routes.ts'
 import { SettingsError } from '../mistakes.ts'
-import { type ListReading, readList, readOrigin, readTrustedProxy } from './network-lists.ts'
+import {
+  type ListReading,
+  readForwardedHeader,
+  readList,
+  readOrigin,
+  readTrustedProxy,
+} from './network-lists.ts'
 import { plainSettings } from './plain-settings.ts'
 import { type RedisAddress, readRedisUrl } from './redis-url.ts'
 import { type Environment, readSecret, readText } from './secrets.ts'
@@ -38,6 +44,8 @@ const settingsSchema = v.object({
   databaseUrl: v.optional(v.string()),
   trustedProxies: v.array(v.string()),
   corsAllowlist: v.array(v.string()),
+  /** What of a client's headers providers see besides what they need. */
+  forwardHeaders: v.array(v.string()),
   passthrough: v.array(
     v.object({ prefix: v.string(), provider: v.optional(v.string()), url: v.optional(v.string()) }),
   ),
@@ -66,6 +74,7 @@ export function readSettings(env: Environment): Settings {
     ...shared,
     trustedProxies: list('TRUSTED_PROXIES', readTrustedProxy),
     corsAllowlist: list('CORS_ALLOWLIST', readOrigin),
+    forwardHeaders: list('FORWARD_HEADERS', readForwardedHeader),
     passthrough: list('PASSTHROUGH_PATHS', readPassthrough),
     wsRoutes: list('WS_ROUTES', readWsRoute),
     providers: KNOWN_PROVIDERS.flatMap((known) => readProvider(env, known, mistakes)),

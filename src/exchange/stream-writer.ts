@@ -1,0 +1,63 @@
+import type { AnswerHead, AnswerOwner } from './answer.ts'
+import type { Pressure } from './downstream.ts'
+import { endsEvent } from './usage-filter.ts'
+
+/** The last of a stream's stages: its head and its events as they leave, and the event that tells why it breaks off. */
+export class StreamWriter {
+  readonly #owner: AnswerOwner
+  readonly #head: AnswerHead
+  readonly #pressure: Pressure
+  /** The last bytes end an event, so that another one may follow. */
+  #isAtBoundary = true
+
+  constructor(owner: AnswerOwner, head: AnswerHead) {
+    this.#owner = owner
+    this.#head = head
+    this.#pressure = owner.openPressure()
+  }
+
+  /** The head of a stream that says nothing yet. */
+  tellHead(): void {
+    const { downstream } = this.#owner.call
+    if (downstream.hasBegun()) return
+    this.#begin({})
+    downstream.response.flushHeaders()
+  }
+
+  write(bytes: Buffer): void {
+    if (bytes.length === 0) return
+    this.#begin({})
+    this.#isAtBoundary = endsEvent(bytes)
+    if (!this.#owner.call.downstream.write(bytes)) this.#pressure.hold()
+  }
+
+  fail(error: Error): void {
+    const { downstream } = this.#owner.call
+    this.#begin({})
+    if (!this.#isAtBoundary) downstream.write(EVENT_END)
+    downstream.fail(error, {})
+    this.drop()
+  }
+
+  /** An answer of which nothing has left yet goes as one piece, with its price. */
+  end(last: Buffer, credits: Record<string, string>): void {
+    this.#begin({ ...credits, 'content-length': String(last.length) })
+    this.#owner.call.downstream.end(last)
+  }
+
+  /** Nobody waits for the client any more. */
+  drop(): void {
+    this.#pressure.end()
+  }
+
+  #begin(extra: Record<string, string>): void {
+    const { downstream } = this.#owner.call
+    if (downstream.hasBegun()) return
+    const own = this.#owner.bill.headers()
+    own['cache-control'] = 'no-cache'
+    own['x-accel-buffering'] = 'no'
+    downstream.begin(this.#head.status, this.#head.headers, Object.assign(own, extra))
+  }
+}
+
+const EVENT_END = Buffer.from('\n\n')
