@@ -3,8 +3,10 @@ import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import type { UpstreamHeaders } from '../dialects/headers.ts'
 import { clientLeft, GatewayError } from '../errors.ts'
+import type { SharedBytes } from '../request/shared-bytes.ts'
 import { type Failure, OWN_FAULT_TEXT, readNetworkFailure, readStatusFailure } from '../routing/failover.ts'
 import { PlanWalk, type Step } from '../routing/plan.ts'
+import type { Turns } from '../turns.ts'
 import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
 import {
   type Dialed,
@@ -23,6 +25,10 @@ type WalkShared = ConstructorParameters<typeof PlanWalk>[1]
 /** What all paid sockets of one app share: also what other requests learn about providers. */
 export interface RealtimeShared extends SharedSockets, WalkShared {
   wayOut: DialRules
+  /** The bytes of all bodies that are here, and of messages that are read as bodies are. */
+  memory: SharedBytes
+  /** They share out what is too long to be read at once. */
+  turns: Turns
   upstreamHeaders: UpstreamHeaders
   /** Milliseconds since 1970. */
   wallMs(): number
