@@ -50,15 +50,35 @@ function readSubprotocol(headers: IncomingHttpHeaders): string | undefined {
   return undefined
 }
 
-/** The secret a client sends: `Authorization: Bearer`, else `x-api-key`, else `api-key`; a browser's WebSocket: a subprotocol. */
+/** Where clients of OpenAI, Anthropic, Azure and Google put their key. */
+const KEY_HEADERS = ['x-api-key', 'api-key', 'x-goog-api-key'] as const
+
+/** The secret a client sends: `Authorization: Bearer`, else the first of the other headers; a browser's WebSocket: a subprotocol. */
 export function readCredential(headers: IncomingHttpHeaders): string | undefined {
   const sent =
     readBearer(headers.authorization) ??
     firstOf(headers['x-api-key']) ??
     firstOf(headers['api-key']) ??
+    firstOf(headers['x-goog-api-key']) ??
     readSubprotocol(headers)
   const secret = sent?.trim()
   return secret && secret.length <= MOST_SECRET_BYTES && PRINTABLE.test(secret) ? secret : undefined
+}
+
+/** What is odd about a credential that is refused; its owner will not see it otherwise. */
+function describeOddity({ authorization, ...headers }: IncomingHttpHeaders): string {
+  if (authorization !== undefined) {
+    if (/^bearer[ :]+bearer\b/i.test(authorization))
+      return ' The header "Authorization" says "Bearer" twice: configure the token alone, your client adds the word.'
+    if (/^bearer *:/i.test(authorization)) return ' Write "Bearer <token>" without a colon.'
+    if (/^bearer *$/i.test(authorization))
+      return ' Nothing follows "Bearer": is the variable of your token empty?'
+    if (/^bearer +["'<]/i.test(authorization)) return ' Write the token without quotes or brackets.'
+    if (!/^bearer\b/i.test(authorization)) return ' The header "Authorization" does not begin with "Bearer ".'
+    return ''
+  }
+  const named = KEY_HEADERS.find((name) => /^bearer\b/i.test(firstOf(headers[name]) ?? ''))
+  return named === undefined ? '' : ` The header "${named}" takes the token alone, without "Bearer".`
 }
 
 function isUsable(token: Token, hash: string, at: number): boolean {
@@ -118,7 +138,7 @@ export const clientAuth = fp<ClientAuthOptions>(
         return
       }
       await onRefused?.(request)
-      throw invalidApiKey(secret === undefined ? MISSING : INVALID)
+      throw invalidApiKey((secret === undefined ? MISSING : INVALID) + describeOddity(request.headers))
     })
   },
   { name: 'client-auth' },

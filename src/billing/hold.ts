@@ -86,7 +86,7 @@ async function tryHold(
   // without a limit, may begin on what is left.
   const mayBegin = isHeldInSteps(facts) || (facts.outputLimit === undefined && facts.dialect.hasOutput)
   const leastWanted = mayBegin ? Math.min(least, micros) : micros
-  return store.hold({ tokenId: token.id, requestId, micros, leastMicros: leastWanted })
+  return store.hold({ accounts: [token.id], requestId, micros, leastMicros: leastWanted })
 }
 
 function worstOf(steps: readonly Step[], facts: CostFacts): { micros: number; least: number } {

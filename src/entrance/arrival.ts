@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import fp from 'fastify-plugin'
+import { isBelow } from '../config/public-paths.ts'
+import { findAddress, RIGHT_URLS } from '../dialects/addresses.ts'
 import { dialectOfHeaders, dialectOfUrl } from '../dialects/headers.ts'
 import {
   credentialInUrl,
@@ -21,6 +23,14 @@ export function makeRequestId(): (request: Pick<IncomingMessage, 'headers'>) => 
     if (typeof own === 'string' && SAFE_ID.test(own)) return own
     return `${prefix}${(count++).toString(36).padStart(6, '0')}`
   }
+}
+
+/** Fastify's `rewriteUrl`: the URL that a client means, before anybody routes, guards or limits it. */
+export function readAddress(
+  operators: () => readonly { prefix: string }[],
+): (raw: Pick<IncomingMessage, 'url'>) => string {
+  const isTaken = (path: string): boolean => operators().some(({ prefix }) => isBelow(path, prefix))
+  return ({ url = '' }) => (RIGHT_URLS.has(url) ? url : findAddress(url, isTaken))
 }
 
 /** Where a client looks for the id besides, by what its headers or its URL say that it speaks. */

@@ -3,8 +3,9 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { explainMissing } from '../dialects/addresses.ts'
 import type { Dialect } from '../dialects/dialect.ts'
-import { dialectOfUrl } from '../dialects/headers.ts'
+import { dialectOfHeaders, dialectOfUrl } from '../dialects/headers.ts'
 import { openaiChat } from '../dialects/openai-chat.ts'
 import { codeOf, type GatewayError, internalError, invalidRequest, notFound } from '../errors.ts'
 import { STATUS_CODES } from '../node-http.ts'
@@ -99,10 +100,16 @@ function report(error: unknown, request: FastifyRequest): void {
   else if (known.statusCode > 500) request.log.warn({ err: error }, 'request failed')
 }
 
+/** What a client speaks that is refused. One that missed a path says so by its headers, or by the path that it meant. */
+function dialectOfRefused({ raw: { url = '' }, headers, is404 }: FastifyRequest): Dialect {
+  const byUrl = dialectOfUrl(is404 && /\/messages(?:[/?]|$)/.test(url) ? '/v1/messages' : url)
+  return is404 && byUrl === openaiChat ? dialectOfHeaders(headers) : byUrl
+}
+
 function sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const error = request.server.judgeRefusal?.(thrown, request) ?? thrown
   report(error, request)
-  const { status, headers, body } = writeErrorBody(error, dialectOfUrl(request.raw.url ?? ''), request.id)
+  const { status, headers, body } = writeErrorBody(error, dialectOfRefused(request), request.id)
   hearOut(request, reply)
   return reply.code(status).headers(headers).send(body)
 }
@@ -118,7 +125,7 @@ export const errorReply = fp(
   async (app) => {
     app.setErrorHandler((error, request, reply) => sendError(error, request, reply))
     app.setNotFoundHandler((request, reply) =>
-      sendError(notFound('No such path or method here. The README lists those there are.'), request, reply),
+      sendError(notFound(explainMissing(request.method, request.url)), request, reply),
     )
   },
   { name: 'error-reply' },

@@ -30,8 +30,10 @@ export function wholeOf(chunks: readonly Buffer[]): WholeBody {
   }
 }
 
-/** How a body is read that takes longer than a turn. */
+/** How a body is read that takes longer than a turn, and what its path says. */
 export interface LongReading {
+  /** The model that the path names: the body may leave it out, but not name another one. */
+  pathModel?: string | undefined
   /** Calls the step again, once a turn, until it says true. */
   inTurns(step: () => boolean): Promise<void>
   /** Throws when this model is not served to this client: nothing more is read then. */
@@ -52,15 +54,16 @@ export function readJsonAsk(endpoint: Endpoint, body: WholeBody, long: LongReadi
   const times = new Multipliers(view)
   const step = (): boolean =>
     reading.read(TURN_MS) && bound.step() && times.step((name) => fields.find(name), bound.tokens)
-  if (step()) return buildAsk(endpoint, { fields, bound, times, body })
+  const read = { fields, bound, times, body, pathModel: long.pathModel }
+  if (step()) return buildAsk(endpoint, read)
   let isServed = false
   const nextStep = (): boolean => {
     // Most clients name it first.
-    if (!isServed && fields.find('model')) long.refuse(readModel(fields, endpoint))
+    if (!isServed && fields.find('model')) long.refuse(readModel(fields, endpoint, long.pathModel))
     isServed ||= fields.find('model') !== undefined
     return step()
   }
-  return long.inTurns(nextStep).then(() => buildAsk(endpoint, { fields, bound, times, body }))
+  return long.inTurns(nextStep).then(() => buildAsk(endpoint, read))
 }
 
 interface Read {
@@ -68,12 +71,20 @@ interface Read {
   bound: InputBound
   times: Multipliers
   body: WholeBody
+  pathModel: string | undefined
 }
 
-function buildAsk(endpoint: Endpoint, { fields, bound, times, body: { view, chunks } }: Read): Ask {
+function buildAsk(endpoint: Endpoint, read: Read): Ask {
+  const {
+    fields,
+    bound,
+    times,
+    body: { view, chunks },
+    pathModel,
+  } = read
   const { dialect } = endpoint
   refuseOthers(fields, dialect)
-  const model = readModel(fields, endpoint)
+  const model = readModel(fields, endpoint, pathModel)
   const stream = fields.flag('stream')
   const choices = readChoices(fields)
   fields.object('stream_options')
@@ -126,8 +137,11 @@ function refuseOthers(fields: JsonFields, { hasBackground }: Dialect): void {
   }
 }
 
-function readModel(fields: JsonFields, { usualModel }: Endpoint): string {
-  const model = fields.value('model') ?? usualModel
+function readModel(fields: JsonFields, { usualModel }: Endpoint, pathModel: string | undefined): string {
+  const own = fields.value('model')
+  if (pathModel !== undefined && own !== undefined && own !== pathModel)
+    throw invalidRequest('The path names another model than the body', { param: 'model' })
+  const model = own ?? pathModel ?? usualModel
   if (model === undefined || model === '') {
     throw missingModel('Name a "model" in the body; GET /v1/models lists what your token may use', {
       param: 'model',

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import type { WsRoute } from '../config/catalog/ws-routes.ts'
+import { isBelow } from '../config/public-paths.ts'
 import { notFound } from '../errors.ts'
 
 /** Whether a service wants a token of ours, or lets anybody in. */
@@ -31,9 +32,8 @@ export function findService(routes: readonly WsRoute[], url: string): WsRoute | 
   const [path = ''] = url.split('?', 1)
   let best: WsRoute | undefined
   for (const route of routes) {
-    const { length } = route.prefix
-    const isBelow = path.startsWith(route.prefix) && (path.length === length || path[length] === '/')
-    if (isBelow && length > (best?.prefix.length ?? -1)) best = route
+    const isLonger = route.prefix.length > (best?.prefix.length ?? -1)
+    if (isLonger && isBelow(path, route.prefix)) best = route
   }
   return best
 }
