@@ -125,7 +125,7 @@ export class RealtimeSession extends Session {
     }
     this.#walk.succeeded(step)
     const mask = createKeyMask(step.provider.key)
-    if (dialed.kind === 'refused') return { refusal: maskRefusal(dialed.refusal, mask) }
+    if (dialed.kind === 'refused') return { refusal: maskRefusal(dialed.refusal, mask, step.provider.origin) }
     if (dialed.kind !== 'open') return undefined
     this.#mask = mask
     this.#upstream = dialed.end.socket
@@ -180,10 +180,9 @@ export class RealtimeSession extends Session {
 type Told = Pick<GatewayError, 'type' | 'code' | 'message' | 'param'>
 
 /** The refusal without the key that it was asked with. */
-function maskRefusal(refusal: Refusal, mask: KeyMask | undefined): Refusal {
-  if (!mask) return refusal
+function maskRefusal(refusal: Refusal, mask: KeyMask | undefined, origin: string): Refusal {
   const { body, headers } = refusal
-  const text = new ErrorMask(mask, headers['content-encoding'])
+  const text = new ErrorMask(mask, headers['content-encoding'], origin)
   const clean = maskHeaders(text.headers(headers), mask)
   return { ...refusal, headers: clean, body: body && Buffer.concat([text.pass(body), text.rest()]) }
 }
