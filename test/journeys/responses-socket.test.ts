@@ -173,14 +173,14 @@ t.test('a response that came to nothing costs nothing', async (t) => {
 })
 
 t.test('a response holds on as it grows, and is cut where no more can be held', async (t) => {
-  const words = Array.from({ length: 400 }, (_, index) => `word${index} `)
+  const words = Array.from({ length: 20 }, (_, index) => `word${index} `)
   const { gateway, url, credits } = await responsesScene(t, {
     async onMessage(socket) {
       sendEvent(socket, { type: 'response.created', response: { id: 'r' } })
-      for (let round = 0; round < 40 && socket.readyState === 1; round += 1) {
+      for (let round = 0; round < 400 && socket.readyState === 1; round += 1) {
         for (const delta of words)
           sendEvent(socket, { type: 'response.output_text.delta', item_id: 'i', delta })
-        await new Promise((resolve) => setTimeout(resolve, 30))
+        await new Promise((resolve) => setTimeout(resolve, 20))
       }
     },
   })
