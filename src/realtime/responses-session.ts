@@ -161,7 +161,9 @@ export class ResponsesSession extends Session {
     const requestId = `${request.id}.${this.#rows}`
     const contextTokens = goesOn ? this.#contextTokens : 0
     const inputTokens = ask.inputTokens + contextTokens
-    const held = await hold(requestId, step, { ...ask, inputTokens, isStream: true })
+    // What it goes on from is not in its text.
+    const text = contextTokens > 0 ? undefined : ask.text
+    const held = await hold(requestId, step, { ...ask, inputTokens, isStream: true, text })
     const turn = new ResponsesTurn({
       ...{ request, store, ask, step, hold: held, requestId, contextTokens, at: shared.wallMs() },
       runDry: (why) => this.#close(1008, why),
