@@ -7,12 +7,12 @@ import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import { BROKEN_ANSWER, NO_OUTPUT, type ToldFailure } from '../dialects/verdict.ts'
 import { isRecord, parseJson } from '../json.ts'
 import { estimateUsage } from '../metering/estimate.ts'
-import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
+import { createAnswerMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import { lacksTokens, readUsage, usualSeconds, withSeconds } from '../metering/usage.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
 import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
-import type { Pressure } from './downstream.ts'
+import { Pressure } from './downstream.ts'
 import type { PaidCall } from './paid-call.ts'
 
 /** An answer up to this size is held back until it is paid, so that its price stands in its headers. */
@@ -43,7 +43,11 @@ export class PlainAnswer implements Answer {
     this.#owner = owner
     this.#head = head
     this.#price = model.price
-    this.#pressure = owner.openPressure()
+    this.#pressure = new Pressure(
+      owner.call.downstream,
+      owner.attempts.current,
+      owner.shared.timeouts.idleTimeoutMs,
+    )
     this.#costs = head.status < 300
     this.#isJson = isJson(String(head.headers['content-type'] ?? ''), owner.call.endpoint.dialect)
     // A transcript's text is needed whole: it may have to be counted.
@@ -113,7 +117,7 @@ export class PlainAnswer implements Answer {
     const { bill, call } = this.#owner
     const { status, headers } = this.#head
     this.#owner.accept()
-    this.#meter = createStreamMeter(call.endpoint.dialect)
+    this.#meter = createAnswerMeter(call.endpoint.dialect)
     if (this.#costs) bill.markAnswered(status)
     this.#begin(lengthOf(headers))
     for (const chunk of this.#held.splice(0)) this.#pass(this.#meter, chunk)
@@ -138,9 +142,8 @@ export class PlainAnswer implements Answer {
 
   #usage(): Usage | Promise<Usage> {
     const { call } = this.#owner
-    const tail = this.#isJson ? this.#meter?.tail() : undefined
-    const reported = tail ? readUsage(call.endpoint.dialect, tail) : this.#reported
-    return completeUsage(call, this.#price, { reported, answer: this.#plain })
+    const passed = this.#isJson ? this.#meter?.usage() : undefined
+    return completeUsage(call, this.#price, { reported: passed ?? this.#reported, answer: this.#plain })
   }
 
   async #abandon(status: number): Promise<void> {

@@ -1,9 +1,10 @@
 import type { Bill } from '../billing/bill.ts'
+import type { Provider } from '../config/catalog/catalog.ts'
 import type { ToldFailure } from '../dialects/verdict.ts'
 import type { GatewayError } from '../errors.ts'
-import { ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
+import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
 import type { AnswerHeaders } from '../upstream/response.ts'
-import type { Pressure } from './downstream.ts'
+import type { Attempts } from './attempts.ts'
 import type { PaidCall, Shared } from './paid-call.ts'
 
 /** One provider's answer on its way to the client. What its ends return resolves when nothing more will happen. */
@@ -39,14 +40,16 @@ export interface AnswerHead {
 }
 
 /** The head without the provider's key, and with a mask for what follows: a refusal is looked at as a whole. */
-export function hideKey(head: AnswerHead & { mask: KeyMask | undefined }): AnswerHead {
-  const { status, headers, mask } = head
+export function readHead(
+  { key, origin }: Pick<Provider, 'key' | 'origin'>,
+  status: number,
+  headers: AnswerHeaders,
+): AnswerHead {
+  const mask = createKeyMask(key)
   const clean = maskHeaders(headers, mask)
-  if (mask && status >= 400) {
-    const whole = new ErrorMask(mask, headers['content-encoding'])
-    return { status, headers: whole.headers(clean), mask: whole }
-  }
-  return clean === headers ? head : { status, headers: clean, mask }
+  if (status < 400) return { status, headers: clean, mask }
+  const whole = new ErrorMask(mask, headers['content-encoding'], origin)
+  return { status, headers: whole.headers(clean), mask: whole }
 }
 
 /** Whose answer it is: the exchange, as far as an answer needs it. */
@@ -54,7 +57,7 @@ export interface AnswerOwner {
   readonly call: PaidCall
   readonly shared: Shared
   readonly bill: Bill
-  openPressure(): Pressure
+  readonly attempts: Attempts
   /** This is an answer: there is no way back from it. */
   accept(): void
   /** The answer tells that it is none. */

@@ -1,6 +1,6 @@
 import type { Bill } from '../billing/bill.ts'
 import type { Deadline } from '../deadlines.ts'
-import { upstreamHeaders, upstreamQuery } from '../dialects/headers.ts'
+import { upstreamQuery } from '../dialects/headers.ts'
 import { type GatewayError, generationTimedOut } from '../errors.ts'
 import { type Failure, isUnsent, OWN_FAULT_TEXT } from '../routing/failover.ts'
 import { PlanWalk, type Step } from '../routing/plan.ts'
@@ -46,7 +46,7 @@ export class Attempts {
     bill.beginAttempt(step)
     total.reach(step.timeouts?.totalMs ?? this.#shared.timeouts.totalTimeoutMs)
     const { request, endpoint } = this.#call
-    const headers = upstreamHeaders(request.headers, step.provider, step.dialect)
+    const headers = this.#shared.upstreamHeaders(request.headers, step.provider, step.dialect)
     const path = step.provider.basePath + endpoint.path + upstreamQuery(request.url)
     const call = { path, headers, body, ...this.#timeoutsOf(step) }
     this.#current = this.#shared.upstreams.ask(step.provider.origin, call, listener)
@@ -61,7 +61,8 @@ export class Attempts {
     this.#walk.succeeded(step)
   }
 
-  note(step: Step, failure: Failure): void {
+  note(step: Step | undefined, failure: Failure): void {
+    if (!step) return
     const { request } = this.#call
     const { reason } = failure
     this.#walk.note(step, failure)

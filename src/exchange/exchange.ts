@@ -1,7 +1,7 @@
 import { Bill, Billed, creditHeaders } from '../billing/bill.ts'
 import type { Deadline } from '../deadlines.ts'
 import { BROKEN_ANSWER, type ToldFailure } from '../dialects/verdict.ts'
-import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
+import { GatewayError, gatewayRestarting, invalidApiKey, upstreamFailed } from '../errors.ts'
 import {
   type Failure,
   readNetworkFailure,
@@ -12,7 +12,6 @@ import {
 import type { Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
 import type { CallListener } from '../upstream/call.ts'
-import { createKeyMask } from '../upstream/key-mask.ts'
 import type { AnswerHeaders } from '../upstream/response.ts'
 import { UpstreamError } from '../upstream/rules.ts'
 import {
@@ -21,14 +20,13 @@ import {
   type AnswerKind,
   type AnswerOwner,
   asEventStream,
-  hideKey,
   kindByFirstBytes,
+  readHead,
   readKind,
 } from './answer.ts'
 import { PlainAnswer } from './answer-plain.ts'
 import { StreamAnswer } from './answer-stream.ts'
 import { Attempts } from './attempts.ts'
-import { Pressure } from './downstream.ts'
 import type { PaidCall, Shared } from './paid-call.ts'
 
 /**
@@ -51,7 +49,7 @@ export class Exchange implements CallListener, AnswerOwner {
   readonly call: PaidCall
   readonly shared: Shared
   readonly bill: Bill
-  readonly #attempts: Attempts
+  readonly attempts: Attempts
   readonly #total: Deadline
   #head: AnswerHead | undefined
   #kind: AnswerKind = 'whole'
@@ -65,16 +63,12 @@ export class Exchange implements CallListener, AnswerOwner {
     this.call = call
     this.shared = shared
     this.bill = new Bill(call)
-    this.#attempts = new Attempts(call, shared)
+    this.attempts = new Attempts(call, shared)
     this.#patience = shared.deadlines.open(() => this.#patienceEnded())
     this.#total = shared.deadlines.open(() => this.#runOut())
     this.#total.start(shared.timeouts.totalTimeoutMs)
     shared.live.add(this)
     call.request.billing = this.#billed
-  }
-
-  openPressure(): Pressure {
-    return new Pressure(this.call.downstream, this.#attempts.current, this.shared.timeouts.idleTimeoutMs)
   }
 
   start(): void {
@@ -91,6 +85,14 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#stop(gatewayRestarting('The gateway is restarting; send the request again'))
   }
 
+  secretHash(): string | undefined {
+    return this.call.ask.isStream && !this.#isDone() ? this.call.request.secretHash : undefined
+  }
+
+  expire(): void {
+    this.#stop(invalidApiKey('Your token is no longer valid: this answer was cut here'), 401)
+  }
+
   answered(status: number, headers: AnswerHeaders): boolean {
     const step = this.bill.step()
     if (!step || this.#state === 'over') return false
@@ -99,7 +101,7 @@ export class Exchange implements CallListener, AnswerOwner {
       this.#fail(failure)
       return false
     }
-    const head = hideKey({ status, headers, mask: createKeyMask(step.provider.key) })
+    const head = readHead(step.provider, status, headers)
     this.#head = head
     this.#state = 'waiting'
     const kind = readKind(head, this.call.ask.isStream)
@@ -143,12 +145,12 @@ export class Exchange implements CallListener, AnswerOwner {
     const step = this.bill.step()
     if (!step || this.#state !== 'waiting') return
     this.#state = 'answering'
-    this.#attempts.succeeded(step)
+    this.attempts.succeeded(step)
   }
 
   failedInside(why: ToldFailure): void {
     if (this.#isDone()) return
-    this.#attempts.abort()
+    this.attempts.abort()
     this.#failWith(readToldFailure(why))
   }
 
@@ -161,7 +163,7 @@ export class Exchange implements CallListener, AnswerOwner {
   /** The next of the plan is asked, unless the client knows too much of this answer. */
   #failWith(failure: Failure, cause?: Error): void {
     if (!this.#answer?.hasSpoken()) return this.#fail(failure)
-    this.#note(failure)
+    this.attempts.note(this.bill.step(), failure)
     this.#breakOff(upstreamFailed('The provider broke off its answer', { cause }), 502)
   }
 
@@ -171,13 +173,13 @@ export class Exchange implements CallListener, AnswerOwner {
 
   #breakOff(error: GatewayError, status: number): void {
     if (!this.#answer || this.#isDone()) return
-    this.#attempts.abort()
+    this.attempts.abort()
     this.#settleAfter(this.#answer.died(error, status))
   }
 
   #left(): void {
     if (this.#state === 'over') return
-    this.#attempts.abort()
+    this.attempts.abort()
     this.call.request.line.error ??= 'client_left'
     if (this.#state === 'settling') return
     if (this.#answer) return this.#settleAfter(this.#answer.left())
@@ -185,13 +187,13 @@ export class Exchange implements CallListener, AnswerOwner {
   }
 
   #runOut(): void {
-    this.#note(TOTAL_TIMEOUT)
-    this.#stop(this.#attempts.verdict())
+    this.attempts.note(this.bill.step(), TOTAL_TIMEOUT)
+    this.#stop(this.attempts.verdict())
   }
 
-  #stop(error: GatewayError): void {
+  #stop(error: GatewayError, status = 502): void {
     if (this.#isDone()) return
-    if (this.#answer?.hasSpoken()) this.#breakOff(error, 502)
+    if (this.#answer?.hasSpoken()) this.#breakOff(error, status)
     else this.#refuse(error)
   }
 
@@ -200,24 +202,19 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#answer?.drop()
     this.#answer = undefined
     this.#patience.stop()
-    if (!this.#attempts.next(this, { bill: this.bill, total: this.#total }))
-      this.#refuse(this.#attempts.verdict())
+    if (!this.attempts.next(this, { bill: this.bill, total: this.#total }))
+      this.#refuse(this.attempts.verdict())
   }
 
   #fail(failure: Failure): void {
-    this.#note(failure)
+    this.attempts.note(this.bill.step(), failure)
     this.bill.forgetAttempt()
     this.#askNext()
   }
 
-  #note(failure: Failure): void {
-    const step = this.bill.step()
-    if (step) this.#attempts.note(step, failure)
-  }
-
   #refuse(error: GatewayError): void {
     if (this.#state === 'over') return
-    this.#attempts.abort()
+    this.attempts.abort()
     this.#answer?.drop()
     this.call.request.line.error = error.code
     const tell = (settlement?: Settlement): void =>

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { findDeployment } from '../dialects/addresses.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { bodyTooSlow, unsupportedMedia } from '../errors.ts'
 import { type Ask, leastFacts } from '../request/ask.ts'
@@ -62,11 +63,12 @@ function uploadLimits(request: FastifyRequest, endpoint: Endpoint, shared: Share
 }
 
 function longReading(
-  { token, raw }: FastifyRequest,
+  { token, raw, url, originalUrl }: FastifyRequest,
   endpoint: Endpoint,
   { turns, catalog }: Shared,
 ): LongReading {
   return {
+    pathModel: url === originalUrl ? undefined : findDeployment(originalUrl),
     inTurns: (step) =>
       turns.run(token.id, () => {
         // A client that is gone takes no more turns.

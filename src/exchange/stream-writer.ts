@@ -1,5 +1,5 @@
 import type { AnswerHead, AnswerOwner } from './answer.ts'
-import type { Pressure } from './downstream.ts'
+import { Pressure } from './downstream.ts'
 import { endsEvent } from './usage-filter.ts'
 
 /** The last of a stream's stages: its head and its events as they leave, and the event that tells why it breaks off. */
@@ -13,7 +13,11 @@ export class StreamWriter {
   constructor(owner: AnswerOwner, head: AnswerHead) {
     this.#owner = owner
     this.#head = head
-    this.#pressure = owner.openPressure()
+    this.#pressure = new Pressure(
+      owner.call.downstream,
+      owner.attempts.current,
+      owner.shared.timeouts.idleTimeoutMs,
+    )
   }
 
   /** The head of a stream that says nothing yet; false: it has left before. */

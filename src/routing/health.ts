@@ -64,15 +64,17 @@ class Standing {
     if (!this.#isWell()) this.#retries -= 1
   }
 
-  failed(asker: Asker, { retryAfterMs, isAccount }: Failure, now: number): void {
+  /** Whether it counts. */
+  failed(asker: Asker, { retryAfterMs, isAccount }: Failure, now: number): boolean {
     const isProbe = this.#probe === asker
     if (isProbe) this.#probe = undefined
     // Requests that fail together are one failure: those that were in flight when the rest began do not lengthen it.
-    if (asker.askedAt < this.#beganAt) return
+    if (asker.askedAt < this.#beganAt) return false
     this.#remember(isAccount ? OUR_ACCOUNT : asker.token)
     if (isProbe) this.#rest(Math.min(LONGEST_REST_MS, this.#restMs * 2), now)
     else if (this.#until === 0 && (isAccount || this.#isUnwell())) this.#rest(FIRST_REST_MS, now)
     if (retryAfterMs) this.#obey(asker.token, now + Math.min(retryAfterMs, LONGEST_ASKED_REST_MS), now)
+    return true
   }
 
   /** Whether nothing is left to be known of it. */
@@ -155,8 +157,9 @@ export class ProviderHealth {
   }
 
   failed(name: string, asker: Asker, { failure, now }: { failure: Failure; now: number }): void {
-    this.#standingOf(name, true).failed(asker, failure, now)
-    if (!failure.isAccount) this.#standingOf(ownName(name, asker.token), false).failed(asker, failure, now)
+    const counts = this.#standingOf(name, true).failed(asker, failure, now)
+    if (counts && !failure.isAccount)
+      this.#standingOf(ownName(name, asker.token), false).failed(asker, failure, now)
   }
 
   succeeded(name: string, asker: Asker): void {

@@ -81,6 +81,14 @@ t.test('requests that fail together are one failure, however many and however la
   late.answers('c')
   for (const asker of slow) late.fails(asker)
   t.equal(late.rest('c'), 0, 'they had been asked before it rested')
+  const ofOne = open()
+  const crowd = Array.from({ length: 10 }, () => ofOne.begin('c'))
+  ofOne.now = 5
+  ofOne.failTimes(5)
+  ofOne.now = 2000
+  ofOne.answers('c')
+  for (const asker of crowd) ofOne.fails(asker)
+  t.equal(ofOne.rest('c'), 0, 'by one token too')
   t.end()
 })
 
