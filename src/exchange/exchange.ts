@@ -6,6 +6,7 @@ import {
   type Failure,
   OWN_FAULT_TEXT,
   readNetworkFailure,
+  readRefusalFailure,
   readStatusFailure,
   TOTAL_TIMEOUT,
 } from '../routing/failover.ts'
@@ -126,6 +127,8 @@ export class Exchange implements CallListener, AnswerOwner {
   ended(): void {
     if (!this.#answer) return this.failed(new UpstreamError('CLOSED_EARLY', 'The provider streamed nothing'))
     const rest = this.#mask?.rest()
+    const failure = readRefusalFailure(this.#head?.status ?? 0, rest)
+    if (failure) return this.#fail(failure)
     if (rest && rest.length > 0) this.#answer.data(rest)
     this.#settleAfter(this.#answer.ended())
   }
