@@ -1,6 +1,10 @@
+import { LLMock } from '@copilotkit/aimock'
+import OpenAI from 'openai'
+import { ResponsesWS } from 'openai/resources/responses/ws'
 import t from 'tap'
-import { mintToken, runTokenGen } from '../support/gateway.ts'
+import { mintToken, runTokenGen, startGateway } from '../support/gateway.ts'
 import { waitForPaidRows, waitUntil } from '../support/journey.ts'
+import { modelsFile, providerKeys } from '../support/models.ts'
 import { open, type RealtimeClient, refused, sendEvent } from '../support/realtime.ts'
 import { respond, responsesScene } from '../support/responses-socket.ts'
 
@@ -169,14 +173,14 @@ t.test('a response that came to nothing costs nothing', async (t) => {
 })
 
 t.test('a response holds on as it grows, and is cut where no more can be held', async (t) => {
-  const words = Array.from({ length: 400 }, (_, index) => `word${index} `)
+  const words = Array.from({ length: 20 }, (_, index) => `word${index} `)
   const { gateway, url, credits } = await responsesScene(t, {
     async onMessage(socket) {
       sendEvent(socket, { type: 'response.created', response: { id: 'r' } })
-      for (let round = 0; round < 40 && socket.readyState === 1; round += 1) {
+      for (let round = 0; round < 400 && socket.readyState === 1; round += 1) {
         for (const delta of words)
           sendEvent(socket, { type: 'response.output_text.delta', item_id: 'i', delta })
-        await new Promise((resolve) => setTimeout(resolve, 30))
+        await new Promise((resolve) => setTimeout(resolve, 20))
       }
     },
   })
@@ -306,4 +310,31 @@ t.test('SIGTERM ends sockets with 1012, and what ran is settled', async (t) => {
   t.equal((await client.closed).code, 1012)
   t.equal((await gateway.exited).code, 0)
   t.match(await waitForPaidRows(gateway, 1), [{ estimated: 1 }])
+})
+
+t.test('OpenAI’s own client talks to a mock that no one here wrote, turn after turn', async (t) => {
+  const mock = new LLMock({ port: 0, host: '127.0.0.1' })
+  mock.onMessage('hello', { content: 'Hi thére 👋!', usage: { input_tokens: 30, output_tokens: 5 } })
+  await mock.start()
+  t.teardown(() => mock.stop())
+  const gateway = await startGateway(t, {
+    modelsFile: modelsFile(t, { providers: { mock: `${mock.url}/v1` }, models: { 'gpt-6-astra': 'mock' } }),
+    env: providerKeys('mock'),
+  })
+  const token = await mintToken(t, gateway)
+  const socket = new ResponsesWS(new OpenAI({ apiKey: token, baseURL: `${gateway.url}/v1` }))
+  t.teardown(() => socket.close())
+  for (let turn = 1; turn <= 2; turn += 1) {
+    socket.send({ type: 'response.create', model: 'gpt-6-astra', input: 'hello', store: false })
+    let text = ''
+    for await (const event of socket) {
+      if (event.type === 'error') throw event.error
+      if (event.type !== 'message') continue
+      if (event.message.type === 'response.output_text.delta') text += event.message.delta
+      if (event.message.type === 'response.completed') break
+    }
+    t.equal(text, 'Hi thére 👋!')
+  }
+  const rows = await waitForPaidRows(gateway, 2)
+  t.match(rows, [{ charged_micros: 35e6, provider: 'mock' }, { charged_micros: 35e6 }])
 })

@@ -110,9 +110,9 @@ t.test('a call that is given up, and a pool that closes, let go of the proxy', a
       if (arrived.push(socket) === 3) waiting.resolve()
       if (answer) socket.write(answer)
     })
-    const { ask, upstreams } = open(t, proxyFor)
+    const { ask, upstreams } = open(t, proxyFor, 60_000)
     const [first, second] = [ask(SECURE), ask(SECURE)]
-    const rules = { connectTimeoutMs: 5000, firstByteTimeoutMs: 5000, proxyFor }
+    const rules = { connectTimeoutMs: 60_000, firstByteTimeoutMs: 5000, proxyFor }
     const dial = dialWebsocket({ url: new URL(SECURE), headers: {}, protocols: [] }, rules)
     await waiting.promise
     const closed = Promise.all(
