@@ -107,13 +107,14 @@ export class PlainAnswer implements Answer {
     const { dialect } = call.endpoint
     const said = plain ? readUsage(dialect, plain) : this.#meter?.usage()
     const reported = this.#isJson ? said : undefined
-    return completeUsage(call, this.#price, { reported, answer: plain })
+    return completeUsage(call, this.#price, { reported, answer: plain, meter: this.#meter })
   }
 
   async #abandon(status: number): Promise<void> {
     const { bill, call } = this.#owner
     this.#pressure.end()
-    const usage = this.#costs ? await completeUsage(call, this.#price, NOTHING_SEEN) : undefined
+    const seen = { reported: undefined, answer: undefined, meter: this.#meter }
+    const usage = this.#costs ? await completeUsage(call, this.#price, seen) : undefined
     await bill.settle(status, usage)
   }
 }
@@ -129,15 +130,15 @@ function isBlank(chunk: Buffer): boolean {
 interface Seen {
   reported: Usage | undefined
   answer: Buffer | undefined
+  /** What passed of an answer that was not held back. */
+  meter: StreamMeter | undefined
 }
-
-const NOTHING_SEEN: Seen = { reported: undefined, answer: undefined }
 
 /** The provider's report, with what only we know added; where it says less than is charged, our own estimate. */
 function completeUsage(
   { ask, endpoint, token }: PaidCall,
   price: Price,
-  { reported, answer }: Seen,
+  { reported, answer, meter }: Seen,
 ): Usage | Promise<Usage> {
   const { dialect } = endpoint
   if (dialect.isFree) return NO_USAGE
@@ -157,6 +158,8 @@ function completeUsage(
     key: token.id,
     requestBody: ask.text?.(),
     answer,
+    // A transcript is counted by its length.
+    meter: dialect.countsSeconds ? undefined : meter,
     characters,
     seconds,
     images,
