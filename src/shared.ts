@@ -36,6 +36,7 @@ export function openShared(
     deadlines,
     live: createLive(),
     timeouts: settings,
+    heartbeatMs: /off/i.test(settings.sseHeartbeat) ? 0 : Number(settings.sseHeartbeat),
     // Nobody gets more than half of all: a body beyond that would wait for room that never comes.
     maxJsonBytes: Math.min(settings.maxJsonBytes, Math.floor(settings.bodyMemoryBytes / 2)),
     bodyTimeoutMs: settings.bodyTimeoutMs,

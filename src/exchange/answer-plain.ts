@@ -2,7 +2,10 @@ import { gunzipSync, inflateSync } from 'node:zlib'
 import { creditHeaders } from '../billing/bill.ts'
 import type { Price } from '../config/catalog/catalog.ts'
 import type { Deadlines } from '../deadlines.ts'
+import type { Dialect } from '../dialects/dialect.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
+import { BROKEN_ANSWER, NO_OUTPUT, type ToldFailure } from '../dialects/verdict.ts'
+import { isRecord, parseJson } from '../json.ts'
 import { estimateUsage } from '../metering/estimate.ts'
 import { createAnswerMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import { lacksTokens, readUsage, usualSeconds, withSeconds } from '../metering/usage.ts'
@@ -31,6 +34,10 @@ export class PlainAnswer implements Answer {
   #size = 0
   /** It is there once bytes pass through. */
   #meter: StreamMeter | undefined
+  /** The whole answer, without its encoding where that can be taken off, and what it reports. */
+  #whole: Buffer | undefined
+  #plain: Buffer | undefined
+  #reported: Usage | undefined
 
   constructor(owner: AnswerOwner, head: AnswerHead, { model }: Step) {
     this.#owner = owner
@@ -38,25 +45,39 @@ export class PlainAnswer implements Answer {
     this.#price = model.price
     this.#pressure = owner.openPressure()
     this.#costs = head.status < 300
-    this.#isJson = String(head.headers['content-type'] ?? '').includes('json')
+    this.#isJson = isJson(String(head.headers['content-type'] ?? ''), owner.call.endpoint.dialect)
     // A transcript's text is needed whole: it may have to be counted.
     this.#isShort = this.#isJson || owner.call.endpoint.dialect.countsSeconds
   }
 
   data(chunk: Buffer): void {
     if (this.#meter) return this.#pass(this.#meter, chunk)
+    if (this.#size === 0 && this.#isShort && isBlank(chunk)) return this.#passBlanks(chunk)
     this.#held.push(chunk)
     this.#size += chunk.length
-    // Blank lines in front are a provider's way to keep the connection alive: the client needs them too.
-    if (this.#size > MAX_HELD_BACK || !this.#isShort || (this.#held.length === 1 && isBlank(chunk)))
-      this.#startPassing()
+    if (this.#size > MAX_HELD_BACK || !this.#isShort) this.#startPassing()
+  }
+
+  hasSpoken(): boolean {
+    return this.#meter !== undefined
+  }
+
+  failure(): ToldFailure | undefined {
+    this.#pressure.end()
+    if (this.#meter) return undefined
+    const [first] = this.#held
+    this.#whole = this.#held.length === 1 && first ? first : Buffer.concat(this.#held)
+    this.#plain = decode(this.#whole, this.#head.headers['content-encoding'])
+    if (!this.#costs) return undefined
+    if (this.#size === 0) return NO_OUTPUT
+    if (!this.#isJson || !this.#plain) return undefined
+    const { dialect } = this.#owner.call.endpoint
+    this.#reported = readUsage(dialect, this.#plain)
+    return findFailure(dialect, this.#plain, this.#reported !== undefined)
   }
 
   ended(): Promise<void> {
-    this.#pressure.end()
-    const [first] = this.#held
-    const whole = this.#held.length === 1 && first ? first : Buffer.concat(this.#held)
-    return this.#finish(this.#meter ? undefined : whole)
+    return this.#finish(this.#whole)
   }
 
   died(error: Error, status: number): Promise<void> {
@@ -72,12 +93,29 @@ export class PlainAnswer implements Answer {
     this.#pressure.end()
   }
 
+  /**
+   * Blank lines in front are a provider's way to keep the connection alive: the client needs them too, and they are no
+   * answer.
+   */
+  #passBlanks(chunk: Buffer): void {
+    this.#begin({})
+    if (!this.#owner.call.downstream.write(chunk)) this.#pressure.hold()
+  }
+
+  #begin(own: Record<string, string>): void {
+    const { downstream } = this.#owner.call
+    if (downstream.hasBegun()) return
+    const { status, headers } = this.#head
+    downstream.begin(status, headers, { ...this.#owner.bill.headers(), ...own })
+  }
+
   #startPassing(): void {
     const { bill, call } = this.#owner
     const { status, headers } = this.#head
+    this.#owner.accept()
     this.#meter = createAnswerMeter(call.endpoint.dialect)
     if (this.#costs) bill.markAnswered(status)
-    call.downstream.begin(status, headers, { ...bill.headers(), ...lengthOf(headers) })
+    this.#begin(lengthOf(headers))
     for (const chunk of this.#held.splice(0)) this.#pass(this.#meter, chunk)
   }
 
@@ -89,25 +127,20 @@ export class PlainAnswer implements Answer {
   async #finish(body: Buffer | undefined): Promise<void> {
     const { bill, shared, call } = this.#owner
     const { downstream } = call
-    const { status, headers } = this.#head
-    const settling = bill.settle(status, this.#costs ? await this.#usageOf(body) : undefined)
+    const { status } = this.#head
+    const settling = bill.settle(status, this.#costs ? await this.#usage() : undefined)
     const settlement = await patiently(settling, shared.deadlines)
-    if (body) {
-      const own = { ...bill.headers(), ...creditHeaders(settlement), 'content-length': String(body.length) }
-      downstream.begin(status, headers, own)
-    }
+    if (body) this.#begin({ ...creditHeaders(settlement), 'content-length': String(body.length) })
     downstream.end(body)
     // The log line and the drain wait for the bill, whatever the client had patience for.
     if (!settlement) await settling
   }
 
-  #usageOf(body: Buffer | undefined): Usage | Promise<Usage> {
+  #usage(): Usage | Promise<Usage> {
     const { call } = this.#owner
-    const plain = body && decode(body, this.#head.headers['content-encoding'])
-    const { dialect } = call.endpoint
-    const said = plain ? readUsage(dialect, plain) : this.#meter?.usage()
-    const reported = this.#isJson ? said : undefined
-    return completeUsage(call, this.#price, { reported, answer: plain, meter: this.#meter })
+    const passed = this.#isJson ? this.#meter?.usage() : undefined
+    const reported = passed ?? this.#reported
+    return completeUsage(call, this.#price, { reported, answer: this.#plain, meter: this.#meter })
   }
 
   async #abandon(status: number): Promise<void> {
@@ -119,12 +152,17 @@ export class PlainAnswer implements Answer {
   }
 }
 
+/** Where an answer must be JSON, a media type that says nothing of it is one of those that mean JSON. */
+function isJson(type: string, { countsCharacters, countsSeconds }: Dialect): boolean {
+  return type.includes('json') || (!countsCharacters && !countsSeconds && /^(?:$|text\/)/.test(type))
+}
+
 function lengthOf(headers: AnswerHead['headers']): Record<string, string> {
   return headers['content-length'] === undefined ? {} : { 'content-length': headers['content-length'] }
 }
 
 function isBlank(chunk: Buffer): boolean {
-  return chunk.length > 0 && chunk.every((byte) => byte === 0x20 || byte === 0x0a || byte === 0x0d)
+  return chunk.length > 0 && chunk.every(isBlankByte)
 }
 
 interface Seen {
@@ -194,4 +232,67 @@ function patiently(settling: Promise<Settlement>, deadlines: Deadlines): Promise
       },
     )
   })
+}
+
+/** What a whole answer tells of its own failure; one whose usage was found is parsed only where its bytes are suspicious. */
+function findFailure(dialect: Dialect, body: Buffer, isReported: boolean): ToldFailure | undefined {
+  if (isReported && !isSuspicious(dialect, body)) return undefined
+  const answer = parseJson(body.toString())
+  if (isRecord(answer)) return dialect.failureOf(answer)
+  // Some answer lists with a bare list.
+  return Array.isArray(answer) && answer.length > 0 ? undefined : BROKEN_ANSWER
+}
+
+/** What a failure tells stands near an end of a short answer, or of a long one. */
+const LOOKED_AT_BYTES = 4096
+const ERROR = Buffer.from('"error"')
+const BASE = Buffer.from('"base_resp"')
+const LETTER_N = 0x6e
+
+/** Only bytes are compared: nearly every answer is done with here, unparsed. */
+function isSuspicious({ outputField }: Dialect, body: Buffer): boolean {
+  if (!endsObject(body)) return true
+  const ends =
+    body.length <= 2 * LOOKED_AT_BYTES
+      ? [body]
+      : [body.subarray(0, LOOKED_AT_BYTES), body.subarray(-LOOKED_AT_BYTES)]
+  if (ends.some((part) => namesError(part) || part.includes(BASE))) return true
+  return outputField !== undefined && !ends.some((part) => holdsItem(part, outputField))
+}
+
+function endsObject(body: Buffer): boolean {
+  let last = body.length - 1
+  while (isBlankByte(body[last])) last--
+  return body[last] === 0x7d
+}
+
+/** An error that is `null` is none; as a value it may be the type of an answer or how a choice ended. */
+function namesError(part: Buffer): boolean {
+  for (let at = part.indexOf(ERROR); at !== -1; at = part.indexOf(ERROR, at + ERROR.length)) {
+    const next = afterBlanks(part, at + ERROR.length)
+    if (part[next] !== 0x3a || part[afterBlanks(part, next + 1)] !== LETTER_N) return true
+  }
+  return false
+}
+
+/** Whether a list of this name begins with an object. */
+function holdsItem(part: Buffer, field: string): boolean {
+  const name = `"${field}"`
+  for (let at = part.indexOf(name); at !== -1; at = part.indexOf(name, at + name.length)) {
+    const colon = afterBlanks(part, at + name.length)
+    const bracket = afterBlanks(part, colon + 1)
+    if (part[colon] === 0x3a && part[bracket] === 0x5b && part[afterBlanks(part, bracket + 1)] === 0x7b)
+      return true
+  }
+  return false
+}
+
+function afterBlanks(part: Buffer, from: number): number {
+  let at = from
+  while (isBlankByte(part[at])) at++
+  return at
+}
+
+function isBlankByte(byte: number | undefined): boolean {
+  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09
 }

@@ -16,12 +16,20 @@ export class StreamWriter {
     this.#pressure = owner.openPressure()
   }
 
-  /** The head of a stream that says nothing yet. */
-  tellHead(): void {
+  /** The head of a stream that says nothing yet; false: it has left before. */
+  tellHead(): boolean {
     const { downstream } = this.#owner.call
-    if (downstream.hasBegun()) return
+    if (downstream.hasBegun()) return false
     this.#begin({})
     downstream.response.flushHeaders()
+    return true
+  }
+
+  /** A sign of life, where one may stand and somebody reads. */
+  beat(): void {
+    const { downstream, endpoint } = this.#owner.call
+    if (!this.#isAtBoundary || downstream.response.writableNeedDrain) return
+    downstream.write(Buffer.from(endpoint.dialect.heartbeat))
   }
 
   write(bytes: Buffer): void {
