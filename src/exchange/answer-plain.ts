@@ -143,13 +143,15 @@ export class PlainAnswer implements Answer {
   #usage(): Usage | Promise<Usage> {
     const { call } = this.#owner
     const passed = this.#isJson ? this.#meter?.usage() : undefined
-    return completeUsage(call, this.#price, { reported: passed ?? this.#reported, answer: this.#plain })
+    const reported = passed ?? this.#reported
+    return completeUsage(call, this.#price, { reported, answer: this.#plain, meter: this.#meter })
   }
 
   async #abandon(status: number): Promise<void> {
     const { bill, call } = this.#owner
     this.#pressure.end()
-    const usage = this.#costs ? await completeUsage(call, this.#price, NOTHING_SEEN) : undefined
+    const seen = { reported: undefined, answer: undefined, meter: this.#meter }
+    const usage = this.#costs ? await completeUsage(call, this.#price, seen) : undefined
     await bill.settle(status, usage)
   }
 }
@@ -170,15 +172,15 @@ function isBlank(chunk: Buffer): boolean {
 interface Seen {
   reported: Usage | undefined
   answer: Buffer | undefined
+  /** What passed of an answer that was not held back. */
+  meter: StreamMeter | undefined
 }
-
-const NOTHING_SEEN: Seen = { reported: undefined, answer: undefined }
 
 /** The provider's report, with what only we know added; where it says less than is charged, our own estimate. */
 function completeUsage(
   { ask, endpoint, token }: PaidCall,
   price: Price,
-  { reported, answer }: Seen,
+  { reported, answer, meter }: Seen,
 ): Usage | Promise<Usage> {
   const { dialect } = endpoint
   if (dialect.isFree) return NO_USAGE
@@ -198,6 +200,8 @@ function completeUsage(
     key: token.id,
     requestBody: ask.text?.(),
     answer,
+    // A transcript is counted by its length.
+    meter: dialect.countsSeconds ? undefined : meter,
     characters,
     seconds,
     images,

@@ -5,6 +5,7 @@ import { GatewayError, gatewayRestarting, invalidApiKey, upstreamFailed } from '
 import {
   type Failure,
   readNetworkFailure,
+  readRefusalFailure,
   readStatusFailure,
   readToldFailure,
   TOTAL_TIMEOUT,
@@ -132,6 +133,8 @@ export class Exchange implements CallListener, AnswerOwner {
     const answer = this.#answer
     if (!answer) return this.failed(new UpstreamError('CLOSED_EARLY', 'The provider answered nothing'))
     const rest = this.#head?.mask?.rest()
+    const refusal = readRefusalFailure(this.#head?.status ?? 0, rest)
+    if (refusal) return this.#failWith(refusal)
     if (rest && rest.length > 0) answer.data(rest)
     const failure = this.#state === 'waiting' ? answer.failure() : undefined
     if (failure) return this.#failWith(readToldFailure(failure))

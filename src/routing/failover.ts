@@ -1,3 +1,4 @@
+import { readAccountFault } from '../dialects/account-fault.ts'
 import type { ToldFailure } from '../dialects/verdict.ts'
 import {
   type GatewayError,
@@ -48,6 +49,17 @@ export function readStatusFailure(status: number, headers: Headerish, now: numbe
   const reason = isPage ? 'html' : String(status)
   const failure: Failure = { kind: 'status', status, reason, retryAfterMs: readRetryAfter(headers, now) }
   return isAccountStatus(status) ? { ...failure, isAccount: true } : failure
+}
+
+/**
+ * Why this body of a refusal sends the request to the next provider all the same: it is our account that was refused, by a
+ * status of a client's fault. Undefined: the refusal is the client's.
+ */
+export function readRefusalFailure(status: number, body: Buffer | undefined): Failure | undefined {
+  const account = status >= 400 && body ? readAccountFault(body) : undefined
+  if (!account) return undefined
+  const reason = `${status}, but it means ${account}`
+  return { kind: 'status', status: account, reason, retryAfterMs: undefined, isAccount: true }
 }
 
 /** What an answer with a good status told of its own failure counts as the status that it names. */
