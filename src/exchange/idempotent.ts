@@ -12,7 +12,8 @@ import {
   invalidRequest,
 } from '../errors.ts'
 import type { Ask } from '../request/ask.ts'
-import { isChunks, noMemory } from '../request/body.ts'
+import { noMemory } from '../request/body.ts'
+import { isChunks } from '../request/json-ask.ts'
 import type { Lease } from '../request/shared-bytes.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
 import type { IdempotencyStore, KeptAnswer } from '../stores/contracts/idempotency.ts'

@@ -1,20 +1,68 @@
 import { isUtf8 } from 'node:buffer'
+import type { IncomingMessage } from 'node:http'
+import type { FastifyRequest } from 'fastify'
 import { isModelName, MODEL_NAME } from '../config/catalog/model-name.ts'
 import type { Dialect } from '../dialects/dialect.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
-import { invalidJson, invalidRequest, missingModel } from '../errors.ts'
+import { type GatewayError, invalidJson, invalidRequest, missingModel } from '../errors.ts'
 import { InputBound } from '../metering/input-bound.ts'
 import { TURN_MS } from '../turns.ts'
-import type { Ask, OutgoingBody } from './ask.ts'
+import type { Ask } from './ask.ts'
+import {
+  BodyCollector,
+  brokenOff,
+  COPIES_OF_SMALL,
+  type Done,
+  isPlainType,
+  type JsonLimits,
+  tooLarge,
+} from './body.ts'
 import { PAID_FIELDS, ROUTING_FIELDS, SPEECH_FIELDS } from './guarded-fields.ts'
-import { JsonFields, JsonReading } from './json-fields.ts'
+import { findSpans, JsonFields, JsonReading, rewrite } from './json-fields.ts'
 
 /** One request's answers multiply its price: more than this is a mistake. */
 const MAX_CHOICES = 128
 /** The other one is 0. */
 const NO_LIMIT = -1
-/** Bodies up to here are rewritten by copying: it costs less than sending several pieces. */
-const SMALL_BYTES = 64 * 1024
+
+/**
+ * Why a JSON body of this content type is refused: a reader could take its bytes for other letters than UTF-8 has them
+ * for, by another charset, a second one, or words that readers split in different ways.
+ */
+export function findTypeMistake(contentType: string | undefined): GatewayError | undefined {
+  // Nearly every request.
+  if (contentType === 'application/json' || contentType === undefined || isPlainType(contentType))
+    return undefined
+  return invalidJson('Send JSON as "content-type: application/json" in UTF-8, without another charset')
+}
+
+/**
+ * Gathers a body; refuses one that says or turns out to be too large, that does not arrive in time, that cannot be
+ * paid, or for which there is no memory.
+ */
+export function collectBody(
+  request: FastifyRequest,
+  stream: IncomingMessage,
+  limits: JsonLimits,
+  done: Done,
+): void {
+  const announced = Number(request.headers['content-length'] ?? 0)
+  if (announced > limits.maxBytes) return done(tooLarge(limits.maxBytes))
+  const lease = limits.memory.open(request.token.id)
+  request.bodyLease = lease
+  // Nearly always all of it came with the head, while the token was looked up: nothing to wait for, no listeners.
+  // Read by its length: without one, Node may hand out the first of several pieces alone.
+  const isHere = announced > 0 && stream.readableLength === announced
+  const whole: Buffer | null = isHere ? stream.read(announced) : null
+  if (whole && lease.takeIfRoom(whole.length * COPIES_OF_SMALL)) return done(null, [whole])
+  const unreadable = brokenOff
+  new BodyCollector(request, stream, { ...limits, lease, announced, done, unreadable }).start(whole)
+}
+
+/** What `collectBody` leaves; a form upload is its stream. */
+export function isChunks(body: unknown): body is Buffer[] {
+  return Array.isArray(body)
+}
 
 /** A body in one piece to read, and in the pieces in which it is sent on: the same memory. */
 export interface WholeBody {
@@ -173,127 +221,4 @@ function readOutputLimit(fields: JsonFields, { outputLimitFields }: Dialect): nu
     if (limit !== undefined && (most === undefined || limit > most)) most = limit
   }
   return most
-}
-
-/** Where a body is rewritten. */
-interface Spans {
-  model: Span
-  usage: Splice | undefined
-}
-
-interface Span {
-  start: number
-  end: number
-  text: string | undefined
-  /** The whole field is missing. */
-  isNew?: boolean
-  /** It will be the only one. */
-  isAlone?: boolean
-}
-
-function findSpans(fields: JsonFields, body: Buffer, mustAskForUsage: boolean): Spans {
-  return {
-    model: fields.find('model') ?? unnamedModel(fields.rootStart + 1, body),
-    usage: mustAskForUsage ? usageSplice(fields) : undefined,
-  }
-}
-
-/** Where a model is written that the client did not name: what is paid for is what is asked. */
-function unnamedModel(start: number, body: Buffer): Span {
-  let at = start
-  while ((body[at] ?? 0) <= 0x20 && at < body.length) at += 1
-  return { start, end: start, text: undefined, isNew: true, isAlone: body[at] === CLOSE_BRACE }
-}
-
-/** The same bytes but for two things: `model` is the provider's name, and the usage chunk is asked for. */
-function rewrite(
-  chunks: readonly Buffer[],
-  { model, usage }: Spans,
-  upstreamModel: string,
-  askForUsage: boolean,
-): OutgoingBody {
-  const text = JSON.stringify(upstreamModel)
-  const splices: Splice[] = []
-  if (model.text !== text)
-    splices.push({ start: model.start, end: model.end, bytes: modelBytes(model, text) })
-  if (askForUsage && usage) splices.push(usage)
-  const pieces = spliceChunks(chunks, splices)
-  const [only] = pieces
-  if (pieces.length === 1 && only) return { body: only, length: undefined }
-  return { body: pieces, length: sizeOf(pieces) }
-}
-
-function modelBytes({ isNew, isAlone }: Span, text: string): Buffer {
-  return Buffer.from(isNew ? `"model":${text}${isAlone ? '' : ','}` : text)
-}
-
-const CLOSE_BRACE = 0x7d
-const TRUE = Buffer.from('true')
-const ASKED = Buffer.from('{"include_usage":true}')
-const ASKED_FIRST = Buffer.from('"stream_options":{"include_usage":true},')
-const ASKED_ALONE = Buffer.from('"include_usage":true')
-const ASKED_TOO = Buffer.from(',"include_usage":true')
-
-function usageSplice(fields: JsonFields): Splice {
-  const asked = fields.find('stream_options.include_usage')
-  if (asked) return { start: asked.start, end: asked.end, bytes: TRUE }
-  const options = fields.find('stream_options')
-  const at = (place: number, bytes: Buffer): Splice => ({ start: place, end: place, bytes })
-  if (!options) return at(fields.rootStart + 1, ASKED_FIRST)
-  if (!fields.object('stream_options')) return { start: options.start, end: options.end, bytes: ASKED }
-  return at(options.end - 1, options.isEmpty ? ASKED_ALONE : ASKED_TOO)
-}
-
-/** Bytes to put in the place of others. */
-interface Splice {
-  start: number
-  end: number
-  bytes: Buffer
-}
-
-/** The chunks with the splices in them, in as few pieces as there are; nothing is copied but small bodies. */
-function spliceChunks(chunks: readonly Buffer[], splices: readonly Splice[]): readonly Buffer[] {
-  if (splices.length === 0) return chunks
-  const sorted = splices.length === 1 ? splices : splices.toSorted((a, b) => a.start - b.start)
-  const [only] = chunks
-  if (chunks.length === 1 && only && only.length <= SMALL_BYTES) return [spliceSmall(only, sorted)]
-  const pieces: Buffer[] = []
-  let from = 0
-  for (const { start, end, bytes } of sorted) {
-    pushRange(pieces, chunks, from, start)
-    pieces.push(bytes)
-    from = end
-  }
-  pushRange(pieces, chunks, from, Number.POSITIVE_INFINITY)
-  return pieces
-}
-
-/** Nearly every request: one buffer, written once. */
-function spliceSmall(chunk: Buffer, splices: readonly Splice[]): Buffer {
-  let size = chunk.length
-  for (const { start, end, bytes } of splices) size += bytes.length - (end - start)
-  const whole = Buffer.allocUnsafe(size)
-  let [from, to] = [0, 0]
-  for (const { start, end, bytes } of splices) {
-    to += chunk.copy(whole, to, from, start)
-    to += bytes.copy(whole, to)
-    from = end
-  }
-  chunk.copy(whole, to, from)
-  return whole
-}
-
-function sizeOf(chunks: readonly Buffer[]): number {
-  let size = 0
-  for (const chunk of chunks) size += chunk.length
-  return size
-}
-
-function pushRange(pieces: Buffer[], chunks: readonly Buffer[], from: number, to: number): void {
-  let at = 0
-  for (const chunk of chunks) {
-    const [start, end] = [Math.max(from - at, 0), Math.min(to - at, chunk.length)]
-    if (start < end) pieces.push(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end))
-    at += chunk.length
-  }
 }
