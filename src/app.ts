@@ -15,6 +15,7 @@ import { accountRoute } from './limits/account.ts'
 import { addressLimit } from './limits/address.ts'
 import { modelRoutes } from './limits/models.ts'
 import { inFlightLimit, rateLimit } from './limits/requests.ts'
+import { responsesRoute } from './realtime/responses-route.ts'
 import { realtimeRoute } from './realtime/route.ts'
 import { passthrough, planPassthrough } from './services/passthrough.ts'
 import { serviceKind, serviceLookup } from './services/websocket-lookup.ts'
@@ -83,6 +84,7 @@ async function hangDoors(
     upstreamHeaders,
     routes: planPassthrough(settings, catalog()),
     timeouts: settings,
+    proxyFor: settings.proxyFor,
   }
 
   await app.register(errorReply)
@@ -114,6 +116,7 @@ async function hangDoors(
         await v1.register(accountRoute, { tokens, requestsPerMinute, requestsPerDay })
         await v1.register(modelRoutes, { catalog })
         await v1.register(realtimeRoute, { catalog, tokens, hold, shared: websocket })
+        await v1.register(responsesRoute, { catalog, tokens, hold, shared: websocket })
         await v1.register(paidRoutes, { endpoints: ENDPOINTS, shared })
       },
       { prefix: '/v1' },

@@ -31,7 +31,7 @@ export function openShared(
     hold: holdCredits,
     refuseUncovered,
     errors: { body: writeErrorBody, event: streamErrorEvent },
-    upstreams: openUpstreams(settings.connectTimeoutMs, deadlines),
+    upstreams: openUpstreams(settings, deadlines),
     upstreamHeaders: createUpstreamHeaders(settings.forwardHeaders),
     deadlines,
     live: createLive(),
@@ -51,17 +51,27 @@ export function openShared(
 }
 
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. `app.ts` closes it. */
-export function openSocketsShared(
-  settings: Settings,
-  { tokens, live, upstreamHeaders, health, missingModels, now, wallMs, providerFailed }: Shared,
-): RealtimeShared {
+export function openSocketsShared(settings: Settings, shared: Shared): RealtimeShared {
+  const { tokens, live, upstreamHeaders, health, missingModels, now, wallMs, providerFailed } = shared
+  const { memory, turns } = shared
   const sockets = new OpenSockets({
     perHolder: settings.wsSocketsPerToken,
     isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),
   })
   const idleTimeoutMs = settings.wsIdleTimeoutMs
   const providers = { health, missingModels, providerFailed }
-  return { sockets, live, upstreamHeaders, ...providers, timeouts: settings, idleTimeoutMs, now, wallMs }
+  return {
+    sockets,
+    live,
+    upstreamHeaders,
+    ...providers,
+    memory,
+    turns,
+    wayOut: settings,
+    idleTimeoutMs,
+    now,
+    wallMs,
+  }
 }
 
 /** What is so at this moment. */

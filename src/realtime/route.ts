@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Billed } from '../billing/bill.ts'
+import type { HeldFacts } from '../billing/hold.ts'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import { isModelName, MODEL_NAME } from '../config/catalog/model-name.ts'
 import { copyDownward, type UpstreamHeaders } from '../dialects/headers.ts'
@@ -24,7 +25,7 @@ export interface RealtimeOptions {
     store: Accounts,
     who: { token: Token; requestId: string },
     steps: readonly Step[],
-    facts: CostFacts,
+    facts: HeldFacts,
   ): Promise<Hold>
   shared: RealtimeShared
 }

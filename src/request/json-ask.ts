@@ -5,7 +5,7 @@ import { isModelName, MODEL_NAME } from '../config/catalog/model-name.ts'
 import type { Dialect } from '../dialects/dialect.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { type GatewayError, invalidJson, invalidRequest, missingModel } from '../errors.ts'
-import { InputBound } from '../metering/input-bound.ts'
+import { InputBound, Multipliers } from '../metering/input-bound.ts'
 import { TURN_MS } from '../turns.ts'
 import type { Ask } from './ask.ts'
 import {
@@ -99,27 +99,37 @@ export function readJsonAsk(endpoint: Endpoint, body: WholeBody, long: LongReadi
   const reading = new JsonReading(view, endpoint.dialect.countsCharacters ? SPEECH_FIELDS : PAID_FIELDS)
   const fields = new JsonFields(reading.scan)
   const bound = new InputBound(view)
-  const step = (): boolean => reading.read(TURN_MS) && bound.step()
-  const { pathModel } = long
-  if (step()) return buildAsk(endpoint, { fields, bound, body, pathModel })
+  const times = new Multipliers(view)
+  const step = (): boolean =>
+    reading.read(TURN_MS) && bound.step() && times.step((name) => fields.find(name), bound.tokens)
+  const read = { fields, bound, times, body, pathModel: long.pathModel }
+  if (step()) return buildAsk(endpoint, read)
   let isServed = false
   const nextStep = (): boolean => {
     // Most clients name it first.
-    if (!isServed && fields.find('model')) long.refuse(readModel(fields, endpoint, pathModel))
+    if (!isServed && fields.find('model')) long.refuse(readModel(fields, endpoint, long.pathModel))
     isServed ||= fields.find('model') !== undefined
     return step()
   }
-  return long.inTurns(nextStep).then(() => buildAsk(endpoint, { fields, bound, body, pathModel }))
+  return long.inTurns(nextStep).then(() => buildAsk(endpoint, read))
 }
 
 interface Read {
   fields: JsonFields
   bound: InputBound
+  times: Multipliers
   body: WholeBody
   pathModel: string | undefined
 }
 
-function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks }, pathModel }: Read): Ask {
+function buildAsk(endpoint: Endpoint, read: Read): Ask {
+  const {
+    fields,
+    bound,
+    times,
+    body: { view, chunks },
+    pathModel,
+  } = read
   const { dialect } = endpoint
   refuseOthers(fields, dialect)
   const model = readModel(fields, endpoint, pathModel)
@@ -134,8 +144,8 @@ function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks }, p
     model,
     besides: fields.values('tools.model').filter(isThere).map(String),
     outputLimit: readOutputLimit(fields, dialect),
-    choices,
-    inputTokens: bound.tokens,
+    choices: choices * times.prompts,
+    inputTokens: bound.tokens + times.moreInputTokens,
     images: dialect.countsImages ? choices : 0,
     characters: dialect.countsCharacters ? lettersOf(fields.text('input')) : 0,
     seconds: 0,

@@ -41,7 +41,7 @@ async function prepare(request: FastifyRequest, reply: FastifyReply, shared: Ser
   })
   whenGone(request, () => session.over())
   try {
-    const dialed = await session.open(() => dialWebsocket(buildTarget(request), shared.timeouts))
+    const dialed = await session.open(() => dialWebsocket(buildTarget(request), shared.wayOut))
     if (dialed.kind === 'refused') {
       session.over()
       // It may not lead the client away.
