@@ -4,28 +4,30 @@ import type { Catalog } from './config/catalog/catalog.ts'
 import type { Settings } from './config/env/settings.ts'
 import { ENDPOINTS } from './dialects/endpoints.ts'
 import { type DrainLimits, drainApp } from './drain.ts'
-import { drain, guard, requestId } from './entrance/arrival.ts'
+import { constrainGets, drain, guard, requestId } from './entrance/arrival.ts'
 import { cors, isAllowedOrigin } from './entrance/cors.ts'
 import { errorReply } from './entrance/error-reply.ts'
 import { health } from './entrance/health.ts'
+import type { Shared } from './exchange/paid-call.ts'
 import { paidRoutes } from './exchange/serve.ts'
 import { openServer } from './http-server.ts'
 import { accountRoute } from './limits/account.ts'
 import { addressLimit } from './limits/address.ts'
 import { modelRoutes } from './limits/models.ts'
 import { inFlightLimit, rateLimit } from './limits/requests.ts'
+import { responsesRoute } from './realtime/responses-route.ts'
 import { realtimeRoute } from './realtime/route.ts'
 import { passthrough, planPassthrough } from './services/passthrough.ts'
-import { serviceLookup } from './services/websocket-lookup.ts'
+import { serviceKind, serviceLookup } from './services/websocket-lookup.ts'
 import { serviceRoutes } from './services/websocket-services.ts'
 import { openGauges, openShared, openSocketsShared } from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
 import type { SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
-import { createMetrics, type Gauges } from './telemetry/metrics.ts'
+import { createMetrics, type Gauges, type Metrics } from './telemetry/metrics.ts'
 import { metricsRoute } from './telemetry/metrics-route.ts'
 import { requestLine } from './telemetry/request-line.ts'
-import { upgrade } from './websocket/upgrade.ts'
+import { handshakeCheck, upgrade } from './websocket/upgrade.ts'
 
 export interface AppNeeds {
   settings: Settings
@@ -48,30 +50,54 @@ export interface Gateway {
   running(): number
 }
 
-/** The map: what happens to a request, in this order. */
+/** What all doors share, opened here and closed with the app. */
 export async function buildApp(needs: AppNeeds): Promise<Gateway> {
-  const { settings, tokens, counts, catalog, logger, redisMemory } = needs
-  const app = openServer(settings, logger)
+  const { settings, catalog, logger, redisMemory } = needs
+  const app = openServer(settings, logger, catalog)
   const metrics = createMetrics()
   const shared = openShared(needs, metrics)
   const websocket = openSocketsShared(settings, shared)
   app.addHook('onClose', () => websocket.sockets.close())
   app.addHook('onClose', () => shared.upstreams.close())
   const gauges = openGauges(app, shared, redisMemory)
+  await hangDoors(app, needs, { metrics, shared, websocket, gauges })
+  return { app, running: gauges.running, drain: (limits) => drainApp(app, shared.live, limits) }
+}
+
+interface Opened {
+  metrics: Metrics
+  shared: Shared
+  websocket: ReturnType<typeof openSocketsShared>
+  gauges: Gauges
+}
+
+/** The map: what happens to a request, in this order. */
+async function hangDoors(
+  app: FastifyInstance,
+  { settings, tokens, counts, catalog }: AppNeeds,
+  { metrics, shared, websocket, gauges }: Opened,
+): Promise<void> {
   const { requestsPerMinute, requestsPerDay } = settings
-  const { hold, deadlines } = shared
-  const handedOn = { routes: planPassthrough(settings, catalog()), timeouts: settings, deadlines }
+  const { hold, deadlines, upstreamHeaders } = shared
+  const handedOn = {
+    deadlines,
+    upstreamHeaders,
+    routes: planPassthrough(settings, catalog()),
+    timeouts: settings,
+    proxyFor: settings.proxyFor,
+  }
 
   await app.register(errorReply)
   await app.register(requestId)
   await app.register(requestLine, { count: metrics.count }) // one log line each, when it is over
   await app.register(drain) // not while the gateway goes down
-  await app.register(guard) // not what no client sends
-  await app.register(cors, { allowlist: settings.corsAllowlist })
   const isAllowed = (origin: string): boolean => isAllowedOrigin(origin, settings.corsAllowlist)
-  await app.register(serviceLookup, { catalog })
-  await app.register(upgrade, { isAllowedOrigin: isAllowed }) // owns every WebSocket handshake
-  await app.register(health, gauges)
+  const ofGets = [serviceLookup(catalog), handshakeCheck(isAllowed)]
+  await app.register(guard, { ofGets }) // not what no client sends
+  await app.register(cors, { allowlist: settings.corsAllowlist })
+  await app.register(upgrade) // owns every WebSocket handshake
+  app.addConstraintStrategy(constrainGets('service', serviceKind(catalog)))
+  await app.register(health, { ...gauges, handedOn: settings.passthrough })
 
   const withoutToken = await addressLimit(app, settings) // not too often from one address
   await app.register(async (open) => {
@@ -90,11 +116,10 @@ export async function buildApp(needs: AppNeeds): Promise<Gateway> {
         await v1.register(accountRoute, { tokens, requestsPerMinute, requestsPerDay })
         await v1.register(modelRoutes, { catalog })
         await v1.register(realtimeRoute, { catalog, tokens, hold, shared: websocket })
+        await v1.register(responsesRoute, { catalog, tokens, hold, shared: websocket })
         await v1.register(paidRoutes, { endpoints: ENDPOINTS, shared })
       },
       { prefix: '/v1' },
     )
   })
-
-  return { app, running: gauges.running, drain: (limits) => drainApp(app, shared.live, limits) }
 }

@@ -5,8 +5,9 @@ import Fastify, {
   type FastifyRequest,
   LogController,
 } from 'fastify'
+import type { Catalog } from './config/catalog/catalog.ts'
 import type { Settings } from './config/env/settings.ts'
-import { makeRequestId } from './entrance/arrival.ts'
+import { makeRequestId, readAddress } from './entrance/arrival.ts'
 import { clientErrorHandler, frameworkErrors, refuseTunnel } from './entrance/error-reply.ts'
 import { watchClients } from './entrance/half-closed.ts'
 import { createHearingResponse, gatherChunks } from './entrance/incoming-body.ts'
@@ -44,11 +45,16 @@ const HALF = 'The body is not as long as the request says.'
 const LATE = 'The handshake was not answered in time. Connect again in a moment.'
 
 /** Fastify with every limit of HTTP itself: what a connection may cost before a room of ours sees its request. */
-export function openServer(settings: Settings, logger: FastifyBaseLogger): FastifyInstance {
+export function openServer(
+  settings: Settings,
+  logger: FastifyBaseLogger,
+  catalog: () => Catalog,
+): FastifyInstance {
   const app = Fastify({
     loggerInstance: logger,
     logController: quietRequests,
     genReqId: makeRequestId(),
+    rewriteUrl: readAddress(() => [...settings.passthrough, ...catalog().wsRoutes]),
     trustProxy: settings.trustedProxies.length > 0 ? settings.trustedProxies : false,
     exposeHeadRoutes: false,
     schemaController,

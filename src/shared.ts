@@ -3,6 +3,7 @@ import { isStillUsable } from './auth/client.ts'
 import { holdCredits, refuseUncovered } from './billing/hold.ts'
 import type { Settings } from './config/env/settings.ts'
 import { Deadlines } from './deadlines.ts'
+import { createUpstreamHeaders } from './dialects/headers.ts'
 import { streamErrorEvent, writeErrorBody } from './entrance/error-reply.ts'
 import type { Shared } from './exchange/paid-call.ts'
 import { createLive } from './live.ts'
@@ -30,7 +31,8 @@ export function openShared(
     hold: holdCredits,
     refuseUncovered,
     errors: { body: writeErrorBody, event: streamErrorEvent },
-    upstreams: openUpstreams(settings.connectTimeoutMs, deadlines),
+    upstreams: openUpstreams(settings, deadlines),
+    upstreamHeaders: createUpstreamHeaders(settings.forwardHeaders),
     deadlines,
     live: createLive(),
     timeouts: settings,
@@ -49,17 +51,27 @@ export function openShared(
 }
 
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. `app.ts` closes it. */
-export function openSocketsShared(
-  settings: Settings,
-  { tokens, live, health, missingModels, now, wallMs, providerFailed }: Shared,
-): RealtimeShared {
+export function openSocketsShared(settings: Settings, shared: Shared): RealtimeShared {
+  const { tokens, live, upstreamHeaders, health, missingModels, now, wallMs, providerFailed } = shared
+  const { memory, turns } = shared
   const sockets = new OpenSockets({
     perHolder: settings.wsSocketsPerToken,
     isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),
   })
   const idleTimeoutMs = settings.wsIdleTimeoutMs
   const providers = { health, missingModels, providerFailed }
-  return { sockets, live, ...providers, timeouts: settings, idleTimeoutMs, now, wallMs }
+  return {
+    sockets,
+    live,
+    upstreamHeaders,
+    ...providers,
+    memory,
+    turns,
+    wayOut: settings,
+    idleTimeoutMs,
+    now,
+    wallMs,
+  }
 }
 
 /** What is so at this moment. */

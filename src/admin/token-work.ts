@@ -34,7 +34,7 @@ export function openTokenWork(tokens: TokenStore): TokenWork {
     disable: (id) => viewKnown(id, tokens.disable(id, Date.now())),
     enable: (id) => viewKnown(id, tokens.enable(id)),
     adjust: (id, change) =>
-      viewKnown(id, countable(tokens.adjust({ ...change, tokenId: id, at: Date.now() }))),
+      viewKnown(id, countable(tokens.adjust({ ...change, accounts: [id], at: Date.now() }))),
     rotate: (id, { hash, prefix, overlapMs }) => {
       const at = Date.now()
       return viewKnown(id, tokens.rotate({ tokenId: id, hash, prefix, at, previousUntil: at + overlapMs }))

@@ -1,10 +1,10 @@
+import { hash as digest, randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type AddressCheck, buildAddressCheck } from '../config/address-blocks.ts'
 import { addressNotAllowed, GatewayError, invalidApiKey, storeUnavailable } from '../errors.ts'
 import type { Token, Tokens } from '../stores/contracts/tokens.ts'
-import { hashSecret } from './secret.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -50,15 +50,35 @@ function readSubprotocol(headers: IncomingHttpHeaders): string | undefined {
   return undefined
 }
 
-/** The secret a client sends: `Authorization: Bearer`, else `x-api-key`, else `api-key`; a browser's WebSocket: a subprotocol. */
+/** Where clients of OpenAI, Anthropic, Azure and Google put their key. */
+const KEY_HEADERS = ['x-api-key', 'api-key', 'x-goog-api-key'] as const
+
+/** The secret a client sends: `Authorization: Bearer`, else the first of the other headers; a browser's WebSocket: a subprotocol. */
 export function readCredential(headers: IncomingHttpHeaders): string | undefined {
   const sent =
     readBearer(headers.authorization) ??
     firstOf(headers['x-api-key']) ??
     firstOf(headers['api-key']) ??
+    firstOf(headers['x-goog-api-key']) ??
     readSubprotocol(headers)
   const secret = sent?.trim()
   return secret && secret.length <= MOST_SECRET_BYTES && PRINTABLE.test(secret) ? secret : undefined
+}
+
+/** What is odd about a credential that is refused; its owner will not see it otherwise. */
+function describeOddity({ authorization, ...headers }: IncomingHttpHeaders): string {
+  if (authorization !== undefined) {
+    if (/^bearer[ :]+bearer\b/i.test(authorization))
+      return ' The header "Authorization" says "Bearer" twice: configure the token alone, your client adds the word.'
+    if (/^bearer *:/i.test(authorization)) return ' Write "Bearer <token>" without a colon.'
+    if (/^bearer *$/i.test(authorization))
+      return ' Nothing follows "Bearer": is the variable of your token empty?'
+    if (/^bearer +["'<]/i.test(authorization)) return ' Write the token without quotes or brackets.'
+    if (!/^bearer\b/i.test(authorization)) return ' The header "Authorization" does not begin with "Bearer ".'
+    return ''
+  }
+  const named = KEY_HEADERS.find((name) => /^bearer\b/i.test(firstOf(headers[name]) ?? ''))
+  return named === undefined ? '' : ` The header "${named}" takes the token alone, without "Bearer".`
 }
 
 function isUsable(token: Token, hash: string, at: number): boolean {
@@ -118,8 +138,28 @@ export const clientAuth = fp<ClientAuthOptions>(
         return
       }
       await onRefused?.(request)
-      throw invalidApiKey(secret === undefined ? MISSING : INVALID)
+      throw invalidApiKey((secret === undefined ? MISSING : INVALID) + describeOddity(request.headers))
     })
   },
   { name: 'client-auth' },
 )
+
+const MADE_HERE = /^gw-[\w-]{43}$/
+const PREFIX_LENGTH = 7
+/** The first characters of a secret that somebody chose may be half of what there is to guess. */
+const CHOSEN_PREFIX_LENGTH = 2
+
+/** A new secret: 256 random bits behind a mark that secret scanners can look for. */
+export function makeSecret(): string {
+  return `gw-${randomBytes(32).toString('base64url')}`
+}
+
+/** What is stored of a secret: its SHA-256 in hex. Plain, since 256 random bits leave nothing to guess. */
+export function hashSecret(secret: string): string {
+  return digest('sha256', secret)
+}
+
+/** The secret's first characters, for people to tell tokens apart. */
+export function prefixOf(secret: string): string {
+  return secret.slice(0, MADE_HERE.test(secret) ? PREFIX_LENGTH : CHOSEN_PREFIX_LENGTH)
+}

@@ -20,8 +20,6 @@ export interface PaidEndpoint {
   takes: 'json' | 'multipart' | 'either'
   /** The model of a request that names none, as at OpenAI. */
   usualModel?: string
-  /** Agents ask it many times at once, and nobody pays for it: it does not count against requests a minute. */
-  isUncounted?: true
 }
 
 /**
@@ -32,7 +30,7 @@ export const PAID_ENDPOINTS: readonly PaidEndpoint[] = [
   { path: '/chat/completions', dialect: 'openai-chat', takes: 'json' },
   { path: '/completions', dialect: 'openai-chat', takes: 'json' },
   { path: '/responses', dialect: 'openai-responses', takes: 'json' },
-  { path: '/responses/input_tokens', dialect: 'openai-input-tokens', takes: 'json', isUncounted: true },
+  { path: '/responses/input_tokens', dialect: 'openai-input-tokens', takes: 'json' },
   { path: '/embeddings', dialect: 'openai-embeddings', takes: 'json' },
   {
     path: '/moderations',
@@ -48,5 +46,5 @@ export const PAID_ENDPOINTS: readonly PaidEndpoint[] = [
   { path: '/audio/transcriptions', dialect: 'openai-transcription', takes: 'multipart' },
   { path: '/audio/translations', dialect: 'openai-transcription', takes: 'multipart' },
   { path: '/messages', dialect: 'anthropic-messages', takes: 'json' },
-  { path: '/messages/count_tokens', dialect: 'anthropic-count-tokens', takes: 'json', isUncounted: true },
+  { path: '/messages/count_tokens', dialect: 'anthropic-count-tokens', takes: 'json' },
 ]

@@ -19,3 +19,8 @@ export function findPathMistake(prefix: string): string | undefined {
   if (!isOwn && !isPaid && !isAbove) return undefined
   return `covers a path that the gateway answers or charges itself: name a path beside those, such as /v1/files`
 }
+
+/** Whether a path is the prefix's own or one below it. */
+export function isBelow(path: string, prefix: string): boolean {
+  return path.startsWith(prefix) && (path.length === prefix.length || path[prefix.length] === '/')
+}

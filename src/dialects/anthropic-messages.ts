@@ -1,9 +1,9 @@
 import type { GatewayError } from '../errors.ts'
-import type { JsonRecord } from '../json.ts'
+import { isRecord, type JsonRecord } from '../json.ts'
 import { type Api, buildDialect, type ListedModel } from './dialect.ts'
-import { textOfPart, textOfParts } from './message-parts.ts'
+import { listIn, textOfPart, textOfParts } from './message-parts.ts'
 import { CREATED_S } from './openai.ts'
-import { readCount, readUsageReport, type Usage } from './usage.ts'
+import { type NamedParts, readCount, readDetail, readUsageReport, type Usage } from './usage.ts'
 
 const VERSION = '2023-06-01'
 
@@ -25,6 +25,8 @@ const ANTHROPIC: Api = {
     if (key !== undefined) headers.push('x-api-key', key)
   },
   requestIdHeader: 'request-id',
+  // Agents send a 429 again for minutes.
+  errorStatus: ({ statusCode, code }) => (code === 'insufficient_quota' ? 402 : statusCode),
   errorBody,
   errorEvent: (error, requestId) => `event: error\ndata: ${errorBody(error, requestId)}\n\n`,
   describeModel,
@@ -73,14 +75,55 @@ function describeModel({ name }: ListedModel): JsonRecord {
   return { type: 'model', id: name, display_name: name, created_at: createdAt }
 }
 
+/** What stands in the iterations of a report is in its own counts, but for this. */
+const IN_REPORT: readonly unknown[] = ['message', 'fallback_message']
+
+/**
+ * A report in our words. Its own counts are those of the answer alone: what was read and written for a summary of the
+ * conversation (compaction), or by another model that was asked for advice, stands in its iterations, and is billed too.
+ */
 function readReport(report: JsonRecord): Usage | undefined {
-  return readUsageReport(report, readInput)
+  const own = readUsageReport(report, readParts)
+  if (!own || !Array.isArray(report.iterations)) return own
+  const all = { input: 0, output: 0 }
+  const more = { ...own }
+  for (const iteration of listIn(report.iterations)) {
+    const used = isRecord(iteration) ? readUsageReport(iteration, readParts) : undefined
+    if (!used || !isRecord(iteration)) continue
+    all.input += used.inputTokens
+    all.output += used.outputTokens
+    if (IN_REPORT.includes(iteration.type)) continue
+    more.inputTokens += used.inputTokens
+    more.cachedTokens += used.cachedTokens
+    more.outputTokens += used.outputTokens
+  }
+  // A router may have added them up already.
+  return own.inputTokens >= all.input && own.outputTokens >= all.output ? own : more
 }
 
 /** The cached input is counted beside `input_tokens`, whether it was read or written. */
-function readInput(report: JsonRecord) {
+function readParts(report: JsonRecord): NamedParts {
   const input = readCount(report.input_tokens)
+  const output = readCount(report.output_tokens)
   const cacheRead = readCount(report.cache_read_input_tokens) ?? 0
-  const cacheWritten = readCount(report.cache_creation_input_tokens) ?? 0
-  return { all: input === undefined ? undefined : input + cacheRead + cacheWritten, cached: cacheRead }
+  const cacheWritten = readCount(report.cache_creation_input_tokens) ?? writtenIn(report.cache_creation)
+  return {
+    input: input === undefined ? undefined : input + cacheRead + cacheWritten,
+    output,
+    total: undefined,
+    reasoning: readDetail(report, 'output_tokens_details', 'thinking_tokens') ?? 0,
+    cacheRead,
+    cacheWritten,
+    mayHideThoughts: false,
+    hasSound: false,
+  }
+}
+
+/** The same by how long the cache keeps it. */
+function writtenIn(creation: unknown): number {
+  if (!isRecord(creation)) return 0
+  return (
+    (readCount(creation.ephemeral_5m_input_tokens) ?? 0) +
+    (readCount(creation.ephemeral_1h_input_tokens) ?? 0)
+  )
 }

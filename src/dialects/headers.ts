@@ -9,20 +9,28 @@ import { openaiChat } from './openai-chat.ts'
 const UPWARD = ['accept', 'openai-beta', 'anthropic-beta'] as const
 
 /** Flat name-value list for a provider: from zero at every attempt, so that no key meets another origin. */
-export function upstreamHeaders(
+export type UpstreamHeaders = (
   client: IncomingHttpHeaders,
   provider: Pick<Provider, 'key'>,
   dialect: Pick<Dialect, 'authorize'>,
-): string[] {
-  const headers = ['accept-encoding', 'identity', 'user-agent', 'llm-api-gateway']
-  const contentType = client['content-type']
-  if (contentType) headers.push('content-type', contentType)
-  for (const name of UPWARD) {
-    const value = client[name]
-    if (typeof value === 'string') headers.push(name, value)
+) => string[]
+
+/** `forwarded`: what else of a client's request the operator lets providers see. */
+export function createUpstreamHeaders(forwarded: readonly string[]): UpstreamHeaders {
+  const names = [...UPWARD, ...forwarded.filter((name) => name !== 'user-agent')]
+  const passesAgent = forwarded.includes('user-agent')
+  return (client, provider, dialect) => {
+    const agent = (passesAgent && client['user-agent']) || 'llm-api-gateway'
+    const headers = ['accept-encoding', 'identity', 'user-agent', agent]
+    const contentType = client['content-type']
+    if (contentType) headers.push('content-type', contentType)
+    for (const name of names) {
+      const value = client[name]
+      if (typeof value === 'string') headers.push(name, value)
+    }
+    dialect.authorize(headers, client, provider.key)
+    return headers
   }
-  dialect.authorize(headers, client, provider.key)
-  return headers
 }
 
 /** The client's query as it was sent, its "?" included: no credential is in it (`entrance/arrival.ts`). */

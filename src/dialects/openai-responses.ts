@@ -15,6 +15,14 @@ export const openaiResponses = openai('openai-responses', {
   textOfAnswer: ({ output }) => textOfParts(output),
 })
 
+/** What an event of a socket that carries responses means for the bill. */
+export function meaningOf(type: string | undefined): 'begun' | 'over' | 'refused' | 'other' {
+  if (type === 'response.created') return 'begun'
+  // A request that came to nothing, or a response that went wrong.
+  if (type === 'error') return 'refused'
+  return type !== undefined && openaiResponses.endTypes.includes(type) ? 'over' : 'other'
+}
+
 /** How long the input of a response would be: nobody pays for that. */
 export const openaiInputTokens = openai('openai-input-tokens', { isFree: true, hasBackground: true })
 

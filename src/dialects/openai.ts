@@ -2,7 +2,7 @@ import type { DialectName } from '../config/endpoints.ts'
 import type { GatewayError } from '../errors.ts'
 import type { JsonRecord } from '../json.ts'
 import { type Api, buildDialect, type Dialect, type ListedModel } from './dialect.ts'
-import { readCount, readDetail, readUsageReport } from './usage.ts'
+import { type NamedParts, readCount, readDetail, readUsageReport } from './usage.ts'
 
 /** Models have no birthday here; SDKs want a number of seconds. */
 export const CREATED_S = 1_700_000_000
@@ -15,6 +15,7 @@ const OPENAI: Api = {
     if (key !== undefined) headers.push('authorization', `Bearer ${key}`)
   },
   requestIdHeader: undefined,
+  errorStatus: ({ statusCode }) => statusCode,
   errorBody: (error) => JSON.stringify(errorOf(error)),
   errorEvent: (error) => `data: ${JSON.stringify(errorOf(error))}\n\n`,
   describeModel,
@@ -25,7 +26,7 @@ const OPENAI: Api = {
 export function openai(name: DialectName, own: Partial<Dialect> = {}): Dialect {
   return buildDialect(OPENAI, {
     name,
-    readReport: (report) => readUsageReport(report, readInput),
+    readReport: (report) => readUsageReport(report, readParts),
     ...own,
   })
 }
@@ -39,10 +40,19 @@ function describeModel({ name, owner }: ListedModel): JsonRecord {
 }
 
 /** The cached input is a part of the input; the Realtime API writes the singular. */
-function readInput(report: JsonRecord) {
+function readParts(report: JsonRecord): NamedParts {
   const cached =
     readDetail(report, 'input_tokens_details', 'cached_tokens') ??
     readDetail(report, 'input_token_details', 'cached_tokens') ??
     0
-  return { all: readCount(report.input_tokens), cached }
+  return {
+    input: readCount(report.input_tokens),
+    output: readCount(report.output_tokens),
+    total: readCount(report.total_tokens),
+    reasoning: readDetail(report, 'output_tokens_details', 'reasoning_tokens') ?? 0,
+    cacheRead: Math.max(cached, readCount(report.cache_read_input_tokens) ?? 0),
+    cacheWritten: readCount(report.cache_creation_input_tokens) ?? 0,
+    mayHideThoughts: false,
+    hasSound: false,
+  }
 }

@@ -3,8 +3,9 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { explainMissing } from '../dialects/addresses.ts'
 import type { Dialect } from '../dialects/dialect.ts'
-import { dialectOfUrl } from '../dialects/headers.ts'
+import { dialectOfHeaders, dialectOfUrl } from '../dialects/headers.ts'
 import { openaiChat } from '../dialects/openai-chat.ts'
 import { codeOf, type GatewayError, internalError, invalidRequest, notFound } from '../errors.ts'
 import { STATUS_CODES } from '../node-http.ts'
@@ -34,7 +35,8 @@ function buildHeaders(error: GatewayError): Record<string, string> {
 /** Any thrown thing as a whole answer; what a client must not see is left out. */
 export function writeErrorBody(error: unknown, dialect: Dialect, requestId: string): ErrorAnswer {
   const known = readError(error) ?? internalError('The gateway failed. Try again later.')
-  return { status: known.statusCode, headers: buildHeaders(known), body: dialect.errorBody(known, requestId) }
+  const status = dialect.errorStatus(known)
+  return { status, headers: buildHeaders(known), body: dialect.errorBody(known, requestId) }
 }
 
 /** The event that ends a stream which cannot be completed. */
@@ -98,10 +100,16 @@ function report(error: unknown, request: FastifyRequest): void {
   else if (known.statusCode > 500) request.log.warn({ err: error }, 'request failed')
 }
 
+/** What a client speaks that is refused. One that missed a path says so by its headers, or by the path that it meant. */
+function dialectOfRefused({ raw: { url = '' }, headers, is404 }: FastifyRequest): Dialect {
+  const byUrl = dialectOfUrl(is404 && /\/messages(?:[/?]|$)/.test(url) ? '/v1/messages' : url)
+  return is404 && byUrl === openaiChat ? dialectOfHeaders(headers) : byUrl
+}
+
 function sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const error = request.server.judgeRefusal?.(thrown, request) ?? thrown
   report(error, request)
-  const { status, headers, body } = writeErrorBody(error, dialectOfUrl(request.raw.url ?? ''), request.id)
+  const { status, headers, body } = writeErrorBody(error, dialectOfRefused(request), request.id)
   hearOut(request, reply)
   return reply.code(status).headers(headers).send(body)
 }
@@ -117,7 +125,7 @@ export const errorReply = fp(
   async (app) => {
     app.setErrorHandler((error, request, reply) => sendError(error, request, reply))
     app.setNotFoundHandler((request, reply) =>
-      sendError(notFound('No such path or method here. The README lists those there are.'), request, reply),
+      sendError(notFound(explainMissing(request.method, request.url)), request, reply),
     )
   },
   { name: 'error-reply' },

@@ -4,7 +4,7 @@ import type { Price } from '../config/catalog/catalog.ts'
 import type { Deadlines } from '../deadlines.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import { estimateUsage } from '../metering/estimate.ts'
-import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
+import { createAnswerMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import { lacksTokens, readUsage, usualSeconds, withSeconds } from '../metering/usage.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
@@ -75,7 +75,7 @@ export class PlainAnswer implements Answer {
   #startPassing(): void {
     const { bill, call } = this.#owner
     const { status, headers } = this.#head
-    this.#meter = createStreamMeter(call.endpoint.dialect)
+    this.#meter = createAnswerMeter(call.endpoint.dialect)
     if (this.#costs) bill.markAnswered(status)
     call.downstream.begin(status, headers, { ...bill.headers(), ...lengthOf(headers) })
     for (const chunk of this.#held.splice(0)) this.#pass(this.#meter, chunk)
@@ -104,8 +104,9 @@ export class PlainAnswer implements Answer {
   #usageOf(body: Buffer | undefined): Usage | Promise<Usage> {
     const { call } = this.#owner
     const plain = body && decode(body, this.#head.headers['content-encoding'])
-    const source = plain ?? this.#meter?.tail()
-    const reported = source && this.#isJson ? readUsage(call.endpoint.dialect, source) : undefined
+    const { dialect } = call.endpoint
+    const said = plain ? readUsage(dialect, plain) : this.#meter?.usage()
+    const reported = this.#isJson ? said : undefined
     return completeUsage(call, this.#price, { reported, answer: plain })
   }
 

@@ -1,6 +1,6 @@
 import { Bill, Billed, creditHeaders } from '../billing/bill.ts'
 import type { Deadline } from '../deadlines.ts'
-import { upstreamHeaders, upstreamQuery } from '../dialects/headers.ts'
+import { upstreamQuery } from '../dialects/headers.ts'
 import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
 import {
   type Failure,
@@ -111,8 +111,8 @@ export class Exchange implements CallListener, AnswerOwner {
     const mask = createKeyMask(provider.key)
     const clean = maskHeaders(headers, mask)
     this.#mask = mask
-    if (!mask || status < 400) return clean
-    const whole = new ErrorMask(mask, headers['content-encoding'])
+    if (status < 400) return clean
+    const whole = new ErrorMask(mask, headers['content-encoding'], provider.origin)
     this.#mask = whole
     return whole.headers(clean)
   }
@@ -182,7 +182,7 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#answer = undefined
     this.#patience.stop()
     const { provider } = step
-    const headers = upstreamHeaders(request.headers, provider, step.dialect)
+    const headers = this.shared.upstreamHeaders(request.headers, provider, step.dialect)
     const path = provider.basePath + endpoint.path + upstreamQuery(request.url)
     const own = step.timeouts
     this.#total.reach(own?.totalMs ?? timeouts.totalTimeoutMs)

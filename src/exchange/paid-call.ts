@@ -2,6 +2,7 @@ import type { BilledRequest } from '../billing/bill.ts'
 import type { holdCredits, refuseUncovered } from '../billing/hold.ts'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import type { Deadlines } from '../deadlines.ts'
+import type { UpstreamHeaders } from '../dialects/headers.ts'
 import type { Live } from '../live.ts'
 import type { SharedBytes } from '../request/shared-bytes.ts'
 import type { SpoolRoom } from '../request/spool.ts'
@@ -25,6 +26,7 @@ export interface Shared {
   refuseUncovered: typeof refuseUncovered
   errors: ErrorWriter
   upstreams: Upstreams
+  upstreamHeaders: UpstreamHeaders
   deadlines: Deadlines
   timeouts: UpstreamTimeouts
   /** The longest JSON body, decoded. */

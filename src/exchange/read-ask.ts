@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { findDeployment } from '../dialects/addresses.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { bodyTooSlow, unsupportedMedia } from '../errors.ts'
 import { type Ask, leastFacts } from '../request/ask.ts'
@@ -16,8 +17,9 @@ export const MAX_UPLOAD_BYTES = 300 * 1024 * 1024
 const FRAMING_BYTES = 16 * 1024
 
 /** What is asked, of a body that is here or of an upload that still comes. */
-export function readAsk(request: FastifyRequest, endpoint: Endpoint, shared: Shared): Ask | Promise<Ask> {
+export function readAsk(request: FastifyRequest, asked: Endpoint, shared: Shared): Ask | Promise<Ask> {
   const { body } = request
+  const endpoint = asked.usualModel === undefined ? asked : withServedModel(asked, shared)
   if (request.url.includes('?')) checkQuery(request.url)
   if (isChunks(body)) {
     if (endpoint.takes !== 'multipart')
@@ -26,6 +28,11 @@ export function readAsk(request: FastifyRequest, endpoint: Endpoint, shared: Sha
   }
   if (body === undefined || endpoint.takes === 'json') throw unsupportedMedia('Send this as application/json')
   return readMultipartAsk(endpoint, request.raw, uploadLimits(request, endpoint, shared))
+}
+
+/** Where the usual model is not served here, a request has to name one. */
+function withServedModel({ usualModel = '', ...endpoint }: Endpoint, { catalog }: Shared): Endpoint {
+  return catalog().find(usualModel) ? { ...endpoint, usualModel } : endpoint
 }
 
 /** Of JSON bodies, which are here before anything is asked of them. */
@@ -56,11 +63,12 @@ function uploadLimits(request: FastifyRequest, endpoint: Endpoint, shared: Share
 }
 
 function longReading(
-  { token, raw }: FastifyRequest,
+  { token, raw, url, originalUrl }: FastifyRequest,
   endpoint: Endpoint,
   { turns, catalog }: Shared,
 ): LongReading {
   return {
+    pathModel: url === originalUrl ? undefined : findDeployment(originalUrl),
     inTurns: (step) =>
       turns.run(token.id, () => {
         // A client that is gone takes no more turns.

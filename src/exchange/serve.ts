@@ -100,7 +100,7 @@ export async function paidRoutes(app: FastifyInstance, { endpoints, shared }: Pa
     done(refuseCoding(request.headers['content-encoding']) ?? null, payload),
   )
   for (const endpoint of endpoints) {
-    const config = { paid: endpoint }
+    const config = { paid: endpoint, isUncounted: endpoint.dialect.isFree }
     app.post(endpoint.path, { bodyLimit: MAX_UPLOAD_BYTES, config }, (request, reply) =>
       serve(
         { request, reply, endpoint, at: shared.wallMs(), startedMs: performance.now() - reply.elapsedTime },

@@ -31,7 +31,8 @@ export class StreamStages {
     this.#step = step
     this.#meter = createStreamMeter(call.endpoint.dialect)
     this.#decoder = openDecoder(head.headers['content-encoding'], this.#meter)
-    const hides = call.ask.mustAskForUsage && step.provider.usageOption && !this.#decoder
+    const { mustAskForUsage, wantsUsage } = call.ask
+    const hides = mustAskForUsage && !wantsUsage && step.provider.usageOption && !this.#decoder
     this.#filter = hides ? createUsageFilter() : undefined
     const meter = new MeterStage(this.#meter, this.#decoder)
     const guard = new HoldGuard(call, step.model.price, { meter: this.#meter, cut })

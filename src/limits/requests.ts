@@ -11,6 +11,7 @@ import {
   monotonicMs,
   registerWindows,
   sharedWindows,
+  Windows,
   windowStore,
 } from './windows.ts'
 
@@ -25,6 +26,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Answered from memory: not counted among the requests that run. */
     isQuick?: boolean
+    /** Free, and asked by agents two dozen times at once: not counted among the requests a minute or a day. */
+    isUncounted?: boolean
   }
   interface FastifyRequest {
     rate: RateState | undefined
@@ -41,6 +44,9 @@ export interface RateOptions {
   counts?: SharedCounts | undefined
 }
 
+/** A token may ask for so much that is not counted, a minute: the provider has to answer it all the same. */
+const LEAST_UNCOUNTED = 1_000
+const UNCOUNTED_FACTOR = 10
 const SECOND_MS = 1_000
 const HOUR_MS = 60 * MINUTE_MS
 
@@ -108,6 +114,12 @@ function buildRefusal({ limit, resetMs }: Count, window: string): GatewayError {
   )
 }
 
+function checkUncounted(windows: Windows, tokenId: string, perMinute: number): void {
+  const limit = Math.max(LEAST_UNCOUNTED, perMinute * UNCOUNTED_FACTOR)
+  const { current, ttl: resetMs } = windows.count(tokenId, MINUTE_MS)
+  if (current > limit) throw buildRefusal({ limit, remaining: 0, resetMs, isExceeded: true }, 'minute')
+}
+
 /** May they, now: so many requests per token in a minute and in a day (UTC). After `client-auth`. */
 export const rateLimit = fp<RateOptions>(
   async (app, { perMinute, perDay, now = Date.now, counts }) => {
@@ -125,7 +137,12 @@ export const rateLimit = fp<RateOptions>(
       store: shared ?? windowStore((id) => ownDays.count(id)),
     })
     app.decorateRequest('rate')
+    const uncounted = new Windows()
     app.addHook('onRequest', async (request, reply) => {
+      if (request.routeOptions.config.isUncounted) {
+        const most = request.token.requestsPerMinute ?? perMinute
+        return most === undefined ? undefined : checkUncounted(uncounted, request.token.id, most)
+      }
       const minute = minutes.read(await minutes.count(request))
       // What the minute refuses does not use up the day; most tokens have none.
       const counting = minute?.isExceeded ? undefined : days.count(request)

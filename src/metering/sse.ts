@@ -151,10 +151,15 @@ export function dataOf(event: Buffer): string | undefined {
   const text = event.toString()
   const single = SINGLE_LINE.exec(text)?.[1]
   if (single !== undefined) return single
-  const lines = text.replace(/^\uFEFF/, '').split(/\r\n|\n|\r/)
+  const lines = dataLines(text)
+  return lines.length === 0 ? undefined : lines.join('\n')
+}
+
+/** What each `data` line of an event says. */
+export function dataLines(event: string): string[] {
+  const lines = event.replace(/^\uFEFF/, '').split(/\r\n|\n|\r/)
   const found = lines.filter((line) => line.startsWith('data:') || line === 'data')
-  if (found.length === 0) return undefined
-  return found.map((line) => line.slice(line[5] === ' ' ? 6 : 5)).join('\n')
+  return found.map((line) => line.slice(line[5] === ' ' ? 6 : 5))
 }
 
 const CHOICES = Buffer.from('"choices"')
@@ -187,29 +192,46 @@ function skipBlanks(event: Buffer, from: number): number {
   return at
 }
 
-/** A ping or a comment may follow the last event; more than a few lines back nothing is an end. */
-const END_LINES = 8
+/** An empty line ends an event; LF, CRLF and CR all end a line. */
+const EMPTY_LINE = '(?:\\r\\n|\\n|\\r(?!\\n))(?:\\r\\n|\\n|\\r)'
+const EVENT_END = new RegExp(EMPTY_LINE, 'g')
+
+/** Where the event ends that is there at `from`; -1: not in this text. */
+export function eventEnd(text: string, from: number): number {
+  EVENT_END.lastIndex = from
+  return EVENT_END.test(text) ? EVENT_END.lastIndex : -1
+}
+
+/** Where the event begins that is there at `at`, after the empty line before it; -1: not in these bytes. */
+export function eventStart(bytes: Buffer, at: number): number {
+  const lf = endBefore(bytes, '\n\n', at)
+  return Math.max(lf, endBefore(bytes, '\n\r\n', at), endBefore(bytes, '\r\r', at))
+}
+
+function endBefore(bytes: Buffer, ending: string, at: number): number {
+  const found = at < ending.length ? -1 : bytes.lastIndexOf(ending, at - ending.length, 'latin1')
+  return found === -1 ? -1 : found + ending.length
+}
+
+/** A ping or a comment may follow the last event; further back nothing is an end. */
+const LAST_EVENTS = 4
 
 /** Whether the stream's last bytes (or its last event) say that the answer is whole. */
 export function sawEnd(dialect: Dialect, tail: Buffer): boolean {
-  const text = tail.toString('latin1')
-  let end = text.length
-  for (let lines = 0; lines < END_LINES && end > 0; ) {
-    const start = lineStart(text, end - 1)
-    const line = text.slice(start, end)
-    if (line !== '') lines++
-    if (
-      line.startsWith('data:')
-        ? isEnd(line.slice(5), dialect.endTypes)
-        : start === 0 && isLongEnd(dialect, line)
-    )
-      return true
-    end = start - 1
-  }
-  return false
+  const events = tail.toString('latin1').split(new RegExp(EMPTY_LINE))
+  const said = events.filter((event) => /\S/.test(event)).slice(-LAST_EVENTS)
+  return said.some(
+    (event) => isEnd(event, dialect.endTypes) || (event === events[0] && isLongEnd(dialect, event)),
+  )
 }
 
-function isEnd(data: string, types: readonly string[]): boolean {
+/** Some write one event a line, without an empty one between them. */
+function isEnd(event: string, types: readonly string[]): boolean {
+  const lines = dataLines(event)
+  return isEndData(lines.join('\n'), types) || (lines.length > 1 && isEndData(lines.at(-1) ?? '', types))
+}
+
+function isEndData(data: string, types: readonly string[]): boolean {
   if (data.length < 16 && data.trim() === '[DONE]') return true
   if (!types.some((type) => data.includes(type))) return false
   const parsed = parseJson(data)
@@ -217,22 +239,6 @@ function isEnd(data: string, types: readonly string[]): boolean {
 }
 
 /** These ends repeat the whole answer and may begin before the kept bytes: then the usage report gives them away. */
-function isLongEnd({ repeatsAnswer, reportDepth }: Dialect, line: string): boolean {
-  return repeatsAnswer && lastObject(line, 'usage', reportDepth) !== undefined
-}
-
-/** Where the line of this character begins; LF, CRLF and CR all end a line. */
-export function lineStart(text: string, at: number): number {
-  const lf = text.lastIndexOf('\n', at)
-  const cr = text.slice(lf + 1, at + 1).lastIndexOf('\r')
-  return lf + 1 + cr + 1
-}
-
-/** The whole line around this character, without its end. */
-export function lineAround(text: string, at: number): { start: number; line: string } {
-  const start = lineStart(text, at)
-  const lf = text.indexOf('\n', at)
-  const upToLf = text.slice(start, lf === -1 ? text.length : lf)
-  const cr = upToLf.indexOf('\r', at - start)
-  return { start, line: cr === -1 ? upToLf : upToLf.slice(0, cr) }
+function isLongEnd({ repeatsAnswer, reportDepth }: Dialect, event: string): boolean {
+  return repeatsAnswer && lastObject(event, 'usage', reportDepth) !== undefined
 }

@@ -1,14 +1,18 @@
 import type { Dialect } from '../dialects/dialect.ts'
 import type { Usage } from '../dialects/usage.ts'
 import { isRecord, parseJson } from '../json.ts'
-import { readStreamInput, readStreamUsage } from './usage.ts'
+import { ReportFinder } from './report-finder.ts'
+import { readPassedUsage, readStreamInput, readStreamUsage } from './usage.ts'
 
 const KEPT_BYTES = 16 * 1024
 const FIRST_BYTES = 1024
 /** Most streams whose first chunk is as large are over with it: it is kept as it is, and copied only once it is outgrown. */
 const LARGE_BYTES = 4096
 
-/** Reads along with a stream: keeps its first and its last 16 KiB, and looks into them only when asked. */
+/**
+ * Reads along with an answer: finds its usage reports, and keeps its first and its last 16 KiB, into which it looks only
+ * when asked.
+ */
 export interface StreamMeter {
   push(chunk: Buffer): void
   bytes(): number
@@ -22,24 +26,34 @@ export interface StreamMeter {
 
 /** Small chunks are copied: a kept reference costs more memory than the few hundred bytes of an event. */
 export function createStreamMeter(dialect: Dialect): StreamMeter {
-  return new EndsMeter(dialect)
+  return new EndsMeter(dialect, true)
+}
+
+/** The same of a whole answer that passes because it is too long to be held back. */
+export function createAnswerMeter(dialect: Dialect): StreamMeter {
+  return new EndsMeter(dialect, false)
 }
 
 const EMPTY: Buffer = Buffer.alloc(0)
 
 class EndsMeter implements StreamMeter {
   readonly #dialect: Dialect
+  readonly #isStream: boolean
+  readonly #finder: ReportFinder
   #bytes = 0
   /** The first bytes. It grows as needed: most streams are short, and thousands are open at once. */
   #head = EMPTY
   #headBytes = 0
   #ring: Ring | undefined
 
-  constructor(dialect: Dialect) {
+  constructor(dialect: Dialect, isStream: boolean) {
     this.#dialect = dialect
+    this.#isStream = isStream
+    this.#finder = new ReportFinder(isStream, isStream ? dialect.reportDepth : 1, this)
   }
 
   push(chunk: Buffer): void {
+    this.#finder.push(chunk)
     this.#bytes += chunk.length
     const taken = this.#headBytes === KEPT_BYTES ? 0 : this.#takeHead(chunk)
     if (taken === chunk.length) return
@@ -60,11 +74,14 @@ class EndsMeter implements StreamMeter {
   }
 
   usage(): Usage | undefined {
-    return readStreamUsage(this.#dialect, this.#first(), this.tail())
+    const found = this.#finder.found()
+    return this.#isStream
+      ? readStreamUsage(this.#dialect, found)
+      : readPassedUsage(this.#dialect, { found, head: this.#first(), tail: this.tail() })
   }
 
   startInput(): Usage | undefined {
-    return readStreamInput(this.#dialect, this.#first())
+    return readStreamInput(this.#dialect, this.#finder.found())
   }
 
   outputText(): { text: string; share: number } {
@@ -105,13 +122,19 @@ class EndsMeter implements StreamMeter {
   }
 }
 
-/** A cut event is passed over. */
+/** A cut event is passed over. An event may have several lines of data, and a line may be an event of its own. */
 function textOfEvents(dialect: Dialect, events: string): string {
   let text = ''
-  for (const line of events.split(/[\r\n]+/)) {
-    if (!line.startsWith('data:')) continue
-    const event = parseJson(line.slice(5))
+  let lines: string[] = []
+  for (const line of events.split(/\r\n|\n|\r/)) {
+    const event = line.startsWith('data:') ? parseJson(line.slice(5)) : undefined
     if (isRecord(event)) text += dialect.textOfEvent(event)
+    else if (line.startsWith('data:')) lines.push(line.slice(5))
+    else if (line === '' && lines.length > 0) {
+      const joined = lines.length > 1 ? parseJson(lines.join('\n')) : undefined
+      if (isRecord(joined)) text += dialect.textOfEvent(joined)
+      lines = []
+    }
   }
   return text
 }

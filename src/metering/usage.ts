@@ -1,26 +1,48 @@
 import type { Price } from '../config/catalog/catalog.ts'
 import type { Dialect } from '../dialects/dialect.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
-import { isRecord, type JsonRecord, lastObject, parseJson, valueStart } from '../json.ts'
-import { lineAround } from './sse.ts'
+import { isRecord, type JsonRecord, lastObject, parseJson } from '../json.ts'
+import { type Found, findReport } from './report-finder.ts'
+import { dataLines } from './sse.ts'
 
 /** Parsing all of an answer up to this size is as fast as searching it. */
 const SMALL_BYTES = 1024
 /** How far from the end the report is looked for: nearly always it is near, but metadata may follow it. */
 const TAIL_BYTES = [2048, 16 * 1024]
 const MAX_PARSED_BYTES = 10 * 1024 * 1024
-const KEY = '"usage"'
 
-/** What a JSON answer, or its last bytes, says was used; undefined when it says nothing credible. */
+/** What a JSON answer says was used; undefined when it says nothing credible. */
 export function readUsage(dialect: Dialect, body: Buffer): Usage | undefined {
   if (dialect.isFree) return NO_USAGE
   if (dialect.countsImages) return readImages(dialect, body)
   const report = body.length > SMALL_BYTES ? reportAtEnd(body) : undefined
-  if (report) return dialect.readReport(report)
-  if (body.length > MAX_PARSED_BYTES) return undefined
+  const usage = report && dialect.readReport(report)
+  if (usage || body.length > MAX_PARSED_BYTES) return usage
   const answer = parseJson(body.toString())
   return isRecord(answer) ? readAnswer(dialect, answer) : undefined
 }
+
+/** What is known of a JSON answer that passed and was not kept: what was found in it, and its first and last bytes. */
+export interface Passed {
+  found: readonly Found[]
+  head: Buffer
+  tail: Buffer
+}
+
+/** The same of an answer that was too long to be kept. */
+export function readPassedUsage(dialect: Dialect, { found, head, tail }: Passed): Usage | undefined {
+  if (dialect.isFree) return NO_USAGE
+  const report = found.at(-1)
+  const usage = isRecord(report) ? dialect.readReport(report) : undefined
+  if (usage) return usage
+  const duration = LEADING_DURATION.exec(head.toString('latin1'))?.[1]
+  const meta = lastObject(tail.toString('latin1'), 'meta', 1)
+  return dialect.readUnreported({ meta, duration: duration === undefined ? undefined : Number(duration) })
+}
+
+/** `duration` before any nested value: so a transcript begins. */
+const LEADING_DURATION =
+  /^\s*\{(?:\s*"[^"\\]*"\s*:\s*(?:"[^"\\]*"|-?[\d.]+|true|false|null)\s*,)*?\s*"duration"\s*:\s*(\d+(?:\.\d+)?)/
 
 function reportAtEnd(body: Buffer): JsonRecord | undefined {
   for (const bytes of TAIL_BYTES) {
@@ -47,7 +69,7 @@ function reportIn(answer: JsonRecord): JsonRecord | undefined {
 
 /** Image answers are megabytes of base64: they are counted by their keys, never parsed. */
 function readImages(dialect: Dialect, body: Buffer): Usage | undefined {
-  const report = body.length > SMALL_BYTES ? reportAtEnd(body) : smallReport(body)
+  const report = body.length > SMALL_BYTES ? (reportAtEnd(body) ?? findReport(body)) : smallReport(body)
   const images = countKey(body, '"b64_json"') || countKey(body, '"url"')
   const usage = report && dialect.readReport(report)
   if (usage) return { ...usage, images }
@@ -67,68 +89,69 @@ function countKey(body: Buffer, key: string): number {
   return found
 }
 
-/** What a stream says was used, from its first and its last bytes; the last report wins. */
-export function readStreamUsage(dialect: Dialect, head: Buffer, tail: Buffer): Usage | undefined {
+/** What the reports say that were found in a stream; the last one wins, and earlier ones fill its gaps. */
+export function readStreamUsage(dialect: Dialect, found: readonly Found[]): Usage | undefined {
   if (dialect.isFree) return NO_USAGE
-  const last = lastStreamReport(dialect, tail.toString('latin1'))
+  const reports = found.flatMap((each) => reportsOf(dialect, each))
+  const last = reports.at(-1)
   if (!last) return undefined
-  const usage = dialect.readReport(dialect.startType === undefined ? last : withStart(dialect, head, last))
+  const usage =
+    dialect.startType === undefined
+      ? lastWord(dialect, reports, last)
+      : // A start's `output_tokens` is a placeholder; a delta's zero is not.
+        dialect.readReport({
+          ...withStart(startReport(dialect, found), last),
+          output_tokens: last.output_tokens,
+        })
   return usage && dialect.countsImages ? { ...usage, images: 1 } : usage
 }
 
 /** The input that a first event names, such as Anthropic's: all there is when a stream ends early. */
-export function readStreamInput(dialect: Dialect, head: Buffer): Usage | undefined {
-  const report = startReport(dialect, head)
+export function readStreamInput(dialect: Dialect, found: readonly Found[]): Usage | undefined {
+  const report = startReport(dialect, found)
   return report && dialect.readReport({ ...report, output_tokens: 0 })
 }
 
+/** Most reports are of all so far; some of the input in one event and of the output in another. */
+function lastWord(dialect: Dialect, reports: readonly JsonRecord[], last: JsonRecord): Usage | undefined {
+  const joined = reports.reduce(withStart, {})
+  const usage = dialect.readReport(last) ?? dialect.readReport(joined)
+  if (!usage || (usage.inputTokens > 0 && usage.outputTokens > 0) || reports.length === 1) return usage
+  const whole = dialect.readReport(joined)
+  return whole && whole.inputTokens + whole.outputTokens > usage.inputTokens + usage.outputTokens
+    ? whole
+    : usage
+}
+
 /** `message_start` names the input, `message_delta` the output and with some providers the true input. */
-function withStart(dialect: Dialect, head: Buffer, last: JsonRecord): JsonRecord {
-  const merged: JsonRecord = { ...startReport(dialect, head) }
+function withStart(start: JsonRecord | undefined, last: JsonRecord): JsonRecord {
+  const merged: JsonRecord = { ...start }
   for (const [name, value] of Object.entries(last)) {
     if (value !== null && (value !== 0 || merged[name] === undefined)) merged[name] = value
   }
-  // A start's `output_tokens` is a placeholder; a delta's zero is not.
-  merged.output_tokens = last.output_tokens
   return merged
 }
 
-function startReport({ startType }: Dialect, head: Buffer): JsonRecord | undefined {
+function startReport({ startType }: Dialect, found: readonly Found[]): JsonRecord | undefined {
   if (startType === undefined) return undefined
-  const text = head.toString('latin1')
-  const at = text.indexOf(`"${startType}"`)
-  const event = at === -1 ? undefined : parseLine(lineAround(text, at).line)
-  return event && isRecord(event.message) ? reportIn(event) : undefined
-}
-
-function lastStreamReport(dialect: Dialect, text: string): JsonRecord | undefined {
-  let at = text.lastIndexOf(KEY)
-  while (at !== -1) {
-    if (valueStart(text, at + KEY.length) !== -1) {
-      const { start, line } = lineAround(text, at)
-      const report = line.startsWith('data:') ? reportInLine(dialect, line) : cutReport(dialect, start, line)
-      if (report) return report
-      at = start
-    }
-    at = at === 0 ? -1 : text.lastIndexOf(KEY, at - 1)
+  for (const each of found) {
+    const event = typeof each === 'string' ? eventsIn(each).find(({ type }) => type === startType) : undefined
+    if (event && isRecord(event.message)) return reportIn(event)
   }
   return undefined
 }
 
-function reportInLine(dialect: Dialect, line: string): JsonRecord | undefined {
-  const event = parseLine(line)
-  return event && dialect.isLastWord(event) ? reportIn(event) : undefined
+function reportsOf(dialect: Dialect, found: Found): JsonRecord[] {
+  if (typeof found !== 'string') return [found]
+  const events = eventsIn(found).filter((event) => dialect.isLastWord(event))
+  return events.map(reportIn).filter(isRecord)
 }
 
-/** The kept bytes begin inside this line: an end event that repeats the whole answer. */
-function cutReport({ reportDepth }: Dialect, start: number, line: string): JsonRecord | undefined {
-  return start === 0 ? lastObject(line, 'usage', reportDepth) : undefined
-}
-
-/** Read as Latin-1: only ASCII keys and numbers are looked at. */
-function parseLine(line: string): JsonRecord | undefined {
-  const event = parseJson(line.slice(5))
-  return isRecord(event) ? event : undefined
+/** Read as Latin-1: only ASCII keys and numbers are looked at. Some write one event a line, without an empty one between. */
+function eventsIn(text: string): JsonRecord[] {
+  const lines = dataLines(text)
+  const whole = parseJson(lines.join('\n'))
+  return (whole === undefined ? lines.map((line) => parseJson(line)) : [whole]).filter(isRecord)
 }
 
 /** Images and audio may be reported by number or length alone: where LLM tokens have a price too, these are missing. */

@@ -1,8 +1,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Billed } from '../billing/bill.ts'
+import type { HeldFacts } from '../billing/hold.ts'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import { isModelName, MODEL_NAME } from '../config/catalog/model-name.ts'
-import { copyDownward, upstreamHeaders } from '../dialects/headers.ts'
+import { copyDownward, type UpstreamHeaders } from '../dialects/headers.ts'
 import { openaiRealtime } from '../dialects/openai-realtime.ts'
 import { invalidRequest, missingModel } from '../errors.ts'
 import type { CostFacts } from '../metering/price.ts'
@@ -24,7 +25,7 @@ export interface RealtimeOptions {
     store: Accounts,
     who: { token: Token; requestId: string },
     steps: readonly Step[],
-    facts: CostFacts,
+    facts: HeldFacts,
   ): Promise<Hold>
   shared: RealtimeShared
 }
@@ -95,7 +96,7 @@ async function openSession(
     leaveSockets()
     billed.over()
   }
-  const targetOf = (step: Step): DialTarget => buildTarget(request, step)
+  const targetOf = (step: Step): DialTarget => buildTarget(request, step, shared.upstreamHeaders)
   const session = new RealtimeSession({ request, model, steps, bill, shared, targetOf, leave })
   leaveSockets = shared.sockets.enter({ key: token.id, secretHash: request.secretHash }, session)
   try {
@@ -122,7 +123,11 @@ function realtimeFacts({ mostTokens, leastTokens }: NextInput): CostFacts {
 }
 
 /** The model is all of the query that goes up: other names (`call_id`) would reach into sessions of other tenants. */
-function buildTarget(request: FastifyRequest, { provider, upstreamModel, dialect }: Step): DialTarget {
+function buildTarget(
+  request: FastifyRequest,
+  { provider, upstreamModel, dialect }: Step,
+  upstreamHeaders: UpstreamHeaders,
+): DialTarget {
   const url = new URL(`${provider.origin}${provider.basePath}/realtime`)
   url.searchParams.set('model', upstreamModel)
   // A handshake has no body that a type could be of.

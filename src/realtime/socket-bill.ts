@@ -240,7 +240,7 @@ function buildRealtimeRow(facts: RowFacts, reservation: Reservation, usage: Usag
 }
 
 /** Adds one row to the socket's log line. */
-function addToLine({ line }: FastifyRequest, row: UsageRow, chargedMicros: number): void {
+export function addToLine({ line }: FastifyRequest, row: UsageRow, chargedMicros: number): void {
   line.chargedMicros = (line.chargedMicros ?? 0) + chargedMicros
   line.inputTokens = (line.inputTokens ?? 0) + row.inputTokens
   line.cachedTokens = (line.cachedTokens ?? 0) + row.cachedTokens

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { within } from '../deadlines.ts'
 import { GatewayError, notFound, storeUnavailable } from '../errors.ts'
-import type { Accounts, Hold, Settlement } from '../stores/contracts/accounts.ts'
+import type { Accounts, Hold, HoldRequest, Settlement } from '../stores/contracts/accounts.ts'
 import type { UsageRow } from '../stores/contracts/usage-columns.ts'
 
 /** How long a socket waits for a store that does not answer before its client is told to come again. */
@@ -41,7 +41,7 @@ export async function settleReservation(
 ): Promise<Settlement> {
   const { tokenId, requestId } = row
   // A hold of nothing is granted beside any others, and its settlement takes what is left.
-  const nothing = { tokenId, requestId, micros: 0, leastMicros: 0 }
+  const nothing: HoldRequest = { accounts: [tokenId], requestId, micros: 0, leastMicros: 0 }
   const hold = before ?? (await untilStored(() => store.hold(nothing)))
   if (!hold) throw notFound('There is no such token any more.')
   return untilStored(() => store.settle(hold.id, row))

@@ -134,6 +134,11 @@ const PAID: Readonly<Record<string, Shape>> = {
   usage: { inner: guard({ include: {} }, 'usage.') },
   n: {},
   best_of: {},
+  // Lists in these multiply what is paid for; what is in a conversation may be read twice.
+  prompt: {},
+  query: {},
+  documents: {},
+  context_management: {},
   max_tokens: {},
   max_completion_tokens: {},
   max_output_tokens: {},
@@ -157,6 +162,8 @@ export const SPEECH_FIELDS: FieldTable = guard({ ...PAID, input: { keptBytes: MA
 export const FORM_FIELDS: FieldTable = guard(
   plain(['model', 'n', 'stream', 'background', 'service_tier', ...ROUTING_FIELDS]),
 )
+/** What of a client's event says that it is a request, and that it goes on from an answer; the rest is as in its body. */
+export const CREATE_FIELDS: FieldTable = guard({ type: {}, previous_response_id: {} })
 /** The guarded fields of a realtime client's event. */
 export const EVENT_FIELDS: FieldTable = guard({
   type: {},

@@ -78,9 +78,14 @@ const OWN_FAULTS = new Set([
   'BODY_MISMATCH',
 ])
 
-/** Such a code is Node's own: what we called it with was wrong. */
+/**
+ * Node's own say that what we called it with was wrong. A proxy that is away, or refuses what we ask, is ours as well; only
+ * that it could not reach the provider (`PROXY_502`) is the provider's failure.
+ */
+const OWN_CODES = /^(?:ERR_(?:INVALID_|OUT_OF_RANGE|MEMORY_)|PROXY_(?:UNREACHABLE|[1-4]\d\d)$)/
+
 function isOwn(code: string): boolean {
-  return OWN_FAULTS.has(code) || /^ERR_(?:INVALID_|OUT_OF_RANGE|MEMORY_)/.test(code)
+  return OWN_FAULTS.has(code) || OWN_CODES.test(code)
 }
 
 /** The log says this in the place of "provider failed". */
@@ -117,14 +122,22 @@ export interface Walked {
   restsMs: readonly number[]
   /** Steps of the plan that nobody knows an answer of: not asked, and not known to lack the model. */
   neverAsked: number
+  /** Where a model was asked for that the operator lists: it is there, though not at this path. */
+  endpoint?: string | undefined
 }
 
 /** The one error that stands for all attempts of a request. */
-export function judgeFailures(model: string, { failures, restsMs, neverAsked }: Walked): GatewayError {
+export function judgeFailures(
+  model: string,
+  { failures, restsMs, neverAsked, endpoint }: Walked,
+): GatewayError {
   const last = failures.at(-1)
   const name = model.slice(0, 64)
   if (last && neverAsked === 0 && failures.every(isModelMissing)) {
-    const text = 'No provider knows this model; GET /v1/models lists what your token may use'
+    const text =
+      endpoint === undefined
+        ? 'No provider knows this model; GET /v1/models lists what your token may use'
+        : `No provider of "${name}" has it at /v1${endpoint}; ask for it at another endpoint, or for another model`
     return modelNotFound(text, { param: 'model' })
   }
   if (last && failures.every(({ kind }) => kind === 'own')) return ownFault(last)

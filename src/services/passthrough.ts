@@ -6,10 +6,11 @@ import type { Catalog } from '../config/catalog/catalog.ts'
 import type { Settings } from '../config/env/settings.ts'
 import type { Deadlines } from '../deadlines.ts'
 import type { Dialect } from '../dialects/dialect.ts'
-import { copyDownward, dialectOfProvider, upstreamHeaders } from '../dialects/headers.ts'
+import { copyDownward, dialectOfProvider, type UpstreamHeaders } from '../dialects/headers.ts'
 import { openaiChat } from '../dialects/openai-chat.ts'
 import { clientLeft, GatewayError } from '../errors.ts'
 import { createKeyMask, maskHeaders, maskTransform } from '../upstream/key-mask.ts'
+import { openThrough } from '../upstream/open-socket.ts'
 import {
   headerRecord,
   KEEP_ALIVE_MS,
@@ -19,6 +20,7 @@ import {
   type UpstreamErrorCode,
   type UpstreamTimeouts,
 } from '../upstream/rules.ts'
+import { type ProxyFor, targetOf } from '../upstream/tunnel.ts'
 import { watchPace } from './body-pace.ts'
 import { answerFailure } from './failure.ts'
 
@@ -37,6 +39,8 @@ export interface PassthroughOptions {
   routes: readonly PassthroughRoute[]
   timeouts: UpstreamTimeouts & Pick<Settings, 'bodyTimeoutMs'>
   deadlines: Deadlines
+  proxyFor?: ProxyFor | undefined
+  upstreamHeaders: UpstreamHeaders
 }
 
 /** What undici and the package call by names of their own. */
@@ -63,6 +67,7 @@ function readFailure(failure: Error): GatewayError {
 function buildUpward(
   client: IncomingHttpHeaders,
   { key, dialect }: PassthroughRoute,
+  upstreamHeaders: UpstreamHeaders,
 ): Record<string, string> {
   const headers = headerRecord(upstreamHeaders(client, { key }, dialect))
   // Nobody reads the body here: it passes in whatever coding it came in.
@@ -114,10 +119,19 @@ export function planPassthrough(
  * Passthrough leaves by `@fastify/http-proxy` over undici and not by `Upstreams`, which knows nothing but POST: every
  * method and header of HTTP may pass here, and nothing of it is counted. The package's own agent would verify no certificate, and let a stream wait for another stream's end.
  */
-async function openVerifyingAgent(timeouts: UpstreamTimeouts) {
-  const { Agent } = await import('undici')
+async function openVerifyingAgent(timeouts: UpstreamTimeouts, proxyFor: ProxyFor | undefined) {
+  const { Agent, buildConnector } = await import('undici')
+  const { connectTimeoutMs } = timeouts
+  const connect = buildConnector({ timeout: connectTimeoutMs, ...TLS_RULES })
   return new Agent({
-    connect: { timeout: timeouts.connectTimeoutMs, ...TLS_RULES },
+    connect: (options, done) => {
+      const target = targetOf(new URL(`${options.protocol}//${options.host}`))
+      const proxy = proxyFor?.(target)
+      if (!proxy) return connect(options, done)
+      openThrough(proxy, target, connectTimeoutMs, (error, socket) =>
+        socket ? done(null, socket) : done(error ?? new Error('no tunnel'), null),
+      )
+    },
     connections: null,
     keepAliveTimeout: KEEP_ALIVE_MS,
     pipelining: 1,
@@ -129,9 +143,12 @@ async function openVerifyingAgent(timeouts: UpstreamTimeouts) {
 }
 
 /** What passes to the provider and back: both heads from zero, and neither the provider's key nor its failures as they came. */
-function buildReplyOptions(route: PassthroughRoute): FastifyHttpProxyOptions['replyOptions'] {
+function buildReplyOptions(
+  route: PassthroughRoute,
+  upstreamHeaders: UpstreamHeaders,
+): FastifyHttpProxyOptions['replyOptions'] {
   return {
-    rewriteRequestHeaders: (request) => buildUpward(request.headers, route),
+    rewriteRequestHeaders: (request) => buildUpward(request.headers, route, upstreamHeaders),
     rewriteHeaders: (headers) => maskHeaders(buildDownward(headers), createKeyMask(route.key)),
     onResponse: (_request, reply, answer) => {
       void reply.send(hideKey(Reflect.get(answer, 'stream'), route.key))
@@ -147,14 +164,14 @@ function buildReplyOptions(route: PassthroughRoute): FastifyHttpProxyOptions['re
 /** Auth and limits are the enclosing scope's. */
 export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (
   app,
-  { routes, timeouts, deadlines },
+  { routes, timeouts, deadlines, upstreamHeaders, proxyFor },
 ) => {
   if (routes.length === 0) return
   // The package is loaded when it is used: it would take a tenth of the start.
   const { default: httpProxy } = await import('@fastify/http-proxy')
   // The proxy streams bodies as they come: parsers of the enclosing scope would hold them.
   app.removeAllContentTypeParsers()
-  const agent = await openVerifyingAgent(timeouts)
+  const agent = await openVerifyingAgent(timeouts, proxyFor)
   app.addHook('onClose', () => agent.destroy())
   app.addHook('preHandler', (request, _reply, done) => {
     watchPace(request.raw, deadlines, timeouts.bodyTimeoutMs)
@@ -172,7 +189,7 @@ export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (
       retryMethods: [],
       internalRewriteLocationHeader: false,
       disableRequestLogging: true,
-      replyOptions: buildReplyOptions(route),
+      replyOptions: buildReplyOptions(route, upstreamHeaders),
     })
   }
 }

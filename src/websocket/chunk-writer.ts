@@ -114,6 +114,14 @@ export class ChunkWriter {
     this.#held = []
   }
 
+  /** Writes these bytes in the place of the message that waits, whose last frame is the current one. */
+  replaceMessage(bytes: Buffer): void {
+    this.writeBeforeFrame()
+    this.forget()
+    this.#written = this.#at
+    this.write(bytes)
+  }
+
   /** Leaves out the current frame. */
   leaveOutFrame(): void {
     this.writeBeforeFrame()

@@ -87,10 +87,10 @@ export class Lane {
     return this.#state === 'holding' || this.#state === 'passing'
   }
 
-  /** Puts a control frame of our own between two frames. */
-  insert(frame: Buffer): void {
+  /** Puts a frame of our own between two frames, or when it holds a message between two messages. */
+  insert(frame: Buffer, isMessage = false): void {
     if (this.#state === 'cut') return
-    this.#own.add(frame)
+    this.#own.add(frame, isMessage)
     if (!this.#out.isOpen) this.#writeOwn()
   }
 
@@ -182,8 +182,10 @@ export class Lane {
 
   #goOn(rest: Buffer): void {
     if (this.#state === 'asking') {
-      this.#pass()
-      if (this.#frame.left === 0) this.#endFrame()
+      const instead = this.#copy?.instead()
+      if (instead) this.#replace(instead)
+      else this.#pass()
+      if (this.#frame.left === 0 && this.#isReading) this.#endFrame()
       this.#walk(rest)
       this.#walkHeld()
     }
@@ -194,6 +196,13 @@ export class Lane {
     this.#state = 'passing'
     this.#out.release()
     return true
+  }
+
+  /** Of a message that is here in part the rest would pass behind what stands in its place. */
+  #replace(instead: Buffer): void {
+    if (!this.#frame.isFinal || this.#frame.left > 0) return void this.#break(1009)
+    this.#state = 'passing'
+    this.#out.replaceMessage(instead)
   }
 
   #break(code: Violation): false {
@@ -226,6 +235,8 @@ export class Lane {
 
 interface OwnFrame {
   bytes: Buffer
+  /** It holds a message, so it cannot stand between the fragments of another. */
+  isMessage: boolean
   /** It is called when the frame is written. */
   done(): void
 }
@@ -233,24 +244,26 @@ interface OwnFrame {
 /** Frames of the gateway's own that wait for their place between those that pass. */
 class OwnFrames {
   #next: OwnFrame[] = []
-  #last: (OwnFrame & { isMessage: boolean }) | undefined
+  #last: OwnFrame | undefined
 
   get isEmpty(): boolean {
     return this.#next.length === 0 && !this.#last
   }
 
-  add(bytes: Buffer): void {
-    this.#next.push({ bytes, done: () => {} })
+  add(bytes: Buffer, isMessage: boolean): void {
+    this.#next.push({ bytes, isMessage, done: () => {} })
   }
 
-  /** `isMessage`: it holds a message, so it cannot stand between the fragments of another. */
   addLast(bytes: Buffer, isMessage: boolean, done: () => void): void {
     this.#last ??= { bytes, isMessage, done }
   }
 
   /** Writes what may stand between two frames; true when that was the last. */
   write(isInMessage: boolean, write: (bytes: Buffer) => void): boolean {
-    for (const { bytes } of this.#next.splice(0)) write(bytes)
+    const isKept = ({ isMessage }: OwnFrame): boolean => isMessage && isInMessage
+    const kept = isInMessage ? this.#next.filter(isKept) : []
+    for (const each of this.#next) if (!isKept(each)) write(each.bytes)
+    this.#next = kept
     if (!this.#last || (this.#last.isMessage && isInMessage)) return false
     write(this.#last.bytes)
     this.#last.done()

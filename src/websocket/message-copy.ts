@@ -10,6 +10,8 @@ export interface MessageInspector {
   read?(piece: Buffer): void
   /** The first bytes, of one fragment or many, before any of the message passes; a promise holds it (and its sender) back. */
   gate(head: Buffer): Promise<void> | undefined
+  /** When that promise resolves: frames, or no bytes at all, that pass in the place of the message, which has to be whole. */
+  instead?(): Buffer | undefined
   /** The message has passed. */
   passed(head: Buffer, tail: Buffer, bytes: number): void
 }
@@ -78,6 +80,10 @@ export class MessageCopy {
   ask(): Promise<void> | undefined {
     this.#hasAsked = true
     return this.#inspector.gate(this.#head())
+  }
+
+  instead(): Buffer | undefined {
+    return this.#inspector.instead?.()
   }
 
   end(): void {

@@ -106,6 +106,11 @@ export class Relay {
     }
   }
 
+  /** Tells the client something, between two messages of the upstream's. */
+  tell(event: string): void {
+    if (!this.#isClosing) this.#down.insert(writeFrame(OPCODES.text, Buffer.from(event), false), true)
+  }
+
   /** The gateway ends it: the client is told why (`event`: a last text message), the upstream that it is over. */
   close(code: number, reason: string, event?: string): void {
     if (this.#isClosing) return

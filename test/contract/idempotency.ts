@@ -134,7 +134,7 @@ export function idempotencyContract(name: string, open: (test: Owner) => Promise
     const [charged, begun, open_] = [keyed({ tokenId }), keyed({ tokenId }), keyed({ tokenId })]
     for (const ask of [charged, begun, open_]) await idempotency.claim(ask)
     const hold = async ({ requestId }: KeyedRequest) =>
-      (await tokens.hold({ tokenId, requestId, micros: 100, leastMicros: 100 }))?.id ?? 0
+      (await tokens.hold({ accounts: [tokenId], requestId, micros: 100, leastMicros: 100 }))?.id ?? 0
     const [paid, running] = [await hold(charged), await hold(begun)]
     tokens.markAnswered(running, 30, { ...usageOf(tokenId, 30), requestId: begun.requestId })
     await tokens.settle(paid, { ...usageOf(tokenId, 50), requestId: charged.requestId })

@@ -8,10 +8,10 @@ export function raisedHoldsContract(name: string, open: (test: Owner) => Promise
     const { id } = await store.mint(newToken(1000))
     const hold = await store.hold(ask(id, 100))
     const holdId = hold?.id ?? 0
-    test.same(await store.raise(holdId, 300), { id: holdId, tokenId: id, micros: 300, balanceMicros: 700 })
+    test.same(await store.raise(holdId, 300), { id: holdId, accounts: [id], micros: 300, balanceMicros: 700 })
     test.same(
       await Promise.all([1, 2, 3].map(() => store.raise(holdId, 450))),
-      [1, 2, 3].map(() => ({ id: holdId, tokenId: id, micros: 450, balanceMicros: 550 })),
+      [1, 2, 3].map(() => ({ id: holdId, accounts: [id], micros: 450, balanceMicros: 550 })),
       'asked for three times it is one raise',
     )
     test.match(await store.raise(holdId, 200), { micros: 450, balanceMicros: 550 }, 'it is never lowered')

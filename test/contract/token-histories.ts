@@ -1,8 +1,20 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'
-import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
-import { balanceOf, expect, heldOf, type Model, pick, type Step, step } from './token-model.ts'
+import { hashSecret, makeSecret, prefixOf } from '../../src/auth/client.ts'
+import {
+  accountsOf,
+  balanceOf,
+  expect,
+  heldOf,
+  leastBalance,
+  type Model,
+  payersOf,
+  pick,
+  pickPayers,
+  type Step,
+  step,
+} from './token-model.ts'
 import { newToken, type OpenedStore, usageOf } from './token-store.ts'
 
 interface Owner {
@@ -24,13 +36,18 @@ const mint = (micros: number): Step =>
 
 const hold = (seed: number, micros: number, leastMicros: number): Step =>
   step(`hold(${seed}, ${micros}, ${leastMicros})`, hasToken, async (model, { store }) => {
-    const token = pick(model.tokens, seed)
-    const balance = balanceOf(model, token)
-    const mayTakeRest = heldOf(model, token.id).length === 0 && balance >= Math.max(1, leastMicros)
-    const wanted = balance >= micros ? micros : mayTakeRest ? balance : undefined
-    const made = await store.hold({ tokenId: token.id, requestId: randomUUID(), micros, leastMicros })
+    const payers = pickPayers(model, seed)
+    const short = payers.filter((token) => balanceOf(model, token) < micros)
+    const rest = Math.min(micros, leastBalance(model, payers))
+    const mayTakeRest =
+      rest >= Math.max(1, leastMicros) && short.every(({ id }) => heldOf(model, id).length === 0)
+    const wanted = short.length === 0 ? micros : mayTakeRest ? rest : undefined
+    const accounts = accountsOf(payers)
+    const made = await store.hold({ accounts, requestId: randomUUID(), micros, leastMicros })
     expect('hold', made?.micros, wanted)
-    if (made) model.holds.push({ id: made.id, tokenId: token.id, micros: made.micros })
+    if (!made) return
+    model.holds.push({ id: made.id, accounts, micros: made.micros })
+    expect('left', made.balanceMicros, leastBalance(model, payers))
   })
 
 const raise = (seed: number, micros: number, leastMicros: number): Step =>
@@ -39,13 +56,12 @@ const raise = (seed: number, micros: number, leastMicros: number): Step =>
     ({ holds }) => holds.length > 0,
     async (model, { store }) => {
       const open = pick(model.holds, seed)
-      const token = model.tokens.find(({ id }) => id === open.tokenId)
-      if (!token) return
-      const most = Math.max(open.micros, Math.min(micros, open.micros + balanceOf(model, token)))
+      const payers = payersOf(model, open.accounts)
+      const most = Math.max(open.micros, Math.min(micros, open.micros + leastBalance(model, payers)))
       const isEnough = most >= Math.min(micros, leastMicros)
       if (isEnough) open.micros = most
       const both = await Promise.all([1, 2].map(() => store.raise(open.id, micros, leastMicros)))
-      const wanted = isEnough ? { micros: most, balanceMicros: balanceOf(model, token) } : undefined
+      const wanted = isEnough ? { micros: most, balanceMicros: leastBalance(model, payers) } : undefined
       const seen = both.map((hold) => hold && { micros: hold.micros, balanceMicros: hold.balanceMicros })
       expect('raised', seen, [wanted, wanted])
     },
@@ -58,7 +74,7 @@ const mark = (seed: number, leastMicros: number): Step =>
     async ({ holds }, { store }) => {
       const open = pick(holds, seed)
       const least = Math.min(leastMicros, open.micros)
-      store.markAnswered(open.id, least, usageOf(open.tokenId, least))
+      store.markAnswered(open.id, least, usageOf(open.accounts[0], least))
       // Only the first mark of a hold counts.
       open.leastMicros ??= least
     },
@@ -70,13 +86,12 @@ const settle = (seed: number, costMicros: number): Step =>
     ({ holds }) => holds.length > 0,
     async (model, { store }) => {
       const open = pick(model.holds, seed)
-      const token = model.tokens.find(({ id }) => id === open.tokenId)
-      if (!token) return
-      const chargedMicros = Math.min(costMicros, open.micros + balanceOf(model, token))
+      const payers = payersOf(model, open.accounts)
+      const chargedMicros = Math.min(costMicros, open.micros + leastBalance(model, payers))
       model.holds = model.holds.filter(({ id }) => id !== open.id)
-      token.charged += chargedMicros
-      const wanted = { chargedMicros, balanceMicros: balanceOf(model, token) }
-      const row = usageOf(open.tokenId, costMicros)
+      for (const token of payers) token.charged += chargedMicros
+      const wanted = { chargedMicros, balanceMicros: leastBalance(model, payers) }
+      const row = usageOf(open.accounts[0], costMicros)
       const both = await Promise.all([store.settle(open.id, row), store.settle(open.id, row)])
       expect('settlements', both, [wanted, wanted])
     },
@@ -84,14 +99,14 @@ const settle = (seed: number, costMicros: number): Step =>
 
 const adjust = (seed: number, micros: number): Step =>
   step(`adjust(${seed}, ${micros})`, hasToken, async (model, { store }) => {
-    const token = pick(model.tokens, seed)
-    const change = { operationId: randomUUID(), tokenId: token.id, micros }
-    const isCovered = balanceOf(model, token) >= -micros
+    const payers = pickPayers(model, seed)
+    const change = { operationId: randomUUID(), accounts: accountsOf(payers), micros }
+    const isCovered = leastBalance(model, payers) >= -micros
     const asked = await Promise.allSettled([1, 2].map(() => store.adjust({ ...change, at: Date.now() })))
     const made = asked.map((one) => (one.status === 'fulfilled' ? 'made' : Reflect.get(one.reason, 'code')))
     expect('adjustments', made, Array(2).fill(isCovered ? 'made' : 'balance_too_small'))
     if (!isCovered) return
-    token.credited += micros
+    for (const token of payers) token.credited += micros
     model.operations.push(change)
   })
 
@@ -101,7 +116,7 @@ const repeat = (seed: number): Step =>
     ({ operations }) => operations.length > 0,
     async ({ operations }, { store }) => {
       const change = pick(operations, seed)
-      expect('repeated', (await store.adjust({ ...change, at: Date.now() }))?.id, change.tokenId)
+      expect('repeated', (await store.adjust({ ...change, at: Date.now() }))?.id, change.accounts[0])
     },
   )
 
@@ -132,9 +147,10 @@ const reopen = (): Step =>
     async (model, real) => {
       const open = model.holds
       model.holds = []
-      for (const { tokenId, leastMicros = 0 } of open) {
-        const token = model.tokens.find(({ id }) => id === tokenId)
-        if (token) token.charged += Math.min(leastMicros, token.credited - token.charged)
+      for (const { accounts, leastMicros = 0 } of open) {
+        const payers = payersOf(model, accounts)
+        const charged = Math.min(leastMicros, ...payers.map((token) => token.credited - token.charged))
+        for (const token of payers) token.charged += charged
       }
       real.store = await real.reopen()
     },

@@ -1,9 +1,10 @@
 import type fc from 'fast-check'
+import type { AccountList } from '../../src/stores/contracts/accounts.ts'
 import type { TokenStore } from '../../src/stores/contracts/token-store.ts'
 
 interface ModelHold {
   id: number
-  tokenId: string
+  accounts: AccountList
   micros: number
   /** What a store that opens again charges for it; undefined: its answer has not begun. */
   leastMicros?: number
@@ -21,7 +22,7 @@ interface ModelToken {
 export interface Model {
   tokens: ModelToken[]
   holds: ModelHold[]
-  operations: { operationId: string; tokenId: string; micros: number }[]
+  operations: { operationId: string; accounts: AccountList; micros: number }[]
 }
 
 export interface Real {
@@ -33,10 +34,24 @@ export type Step = fc.AsyncCommand<Model, Real>
 
 export const pick = <T>(list: readonly T[], seed: number): T => list[seed % list.length] as T
 export const heldOf = ({ holds }: Model, tokenId: string): ModelHold[] =>
-  holds.filter((hold) => hold.tokenId === tokenId)
+  holds.filter(({ accounts }) => accounts.includes(tokenId))
 const sumOf = (holds: readonly ModelHold[]): number => holds.reduce((sum, { micros }) => sum + micros, 0)
 export const balanceOf = (model: Model, { id, credited, charged }: ModelToken): number =>
   credited - charged - sumOf(heldOf(model, id))
+
+/** One token, or two: who pays together. */
+export const pickPayers = ({ tokens }: Model, seed: number): ModelToken[] => {
+  const [own, other] = [pick(tokens, seed), pick(tokens, Math.floor(seed / 7))]
+  return seed % 3 === 0 && own !== other ? [own, other] : [own]
+}
+export const payersOf = ({ tokens }: Model, accounts: AccountList): ModelToken[] =>
+  accounts.flatMap((id) => tokens.find((token) => token.id === id) ?? [])
+export const accountsOf = ([own, ...further]: readonly ModelToken[]): AccountList => [
+  own?.id ?? '',
+  ...further.map(({ id }) => id),
+]
+export const leastBalance = (model: Model, payers: readonly ModelToken[]): number =>
+  Math.min(...payers.map((token) => balanceOf(model, token)))
 
 export function expect(what: string, seen: unknown, wanted: unknown): void {
   const [left, right] = [JSON.stringify(seen), JSON.stringify(wanted)]

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
+import { hashSecret, makeSecret, prefixOf } from '../../src/auth/client.ts'
+import type { AccountList, Adjustment, HoldRequest } from '../../src/stores/contracts/accounts.ts'
 import type { TokenStore } from '../../src/stores/contracts/token-store.ts'
 import type { NewToken } from '../../src/stores/contracts/tokens.ts'
 import { NO_ROW, type UsageRow } from '../../src/stores/contracts/usage-columns.ts'
@@ -42,9 +43,11 @@ export const usageOf = (tokenId: string, costMicros: number): UsageRow => ({
   at: Date.now(),
 })
 
+const listOf = (payers: string | AccountList): AccountList => (typeof payers === 'string' ? [payers] : payers)
+
 /** A hold to be asked for. */
-export const ask = (tokenId: string, micros: number, leastMicros = micros) => ({
-  tokenId,
+export const ask = (payers: string | AccountList, micros: number, leastMicros = micros): HoldRequest => ({
+  accounts: listOf(payers),
   requestId: randomUUID(),
   micros,
   leastMicros,
@@ -53,9 +56,13 @@ export const ask = (tokenId: string, micros: number, leastMicros = micros) => ({
 export const NOW = 1_700_000_000_000
 
 /** Credits given or taken, under an operation id of its own. */
-export const change = (tokenId: string, micros: number, operationId = makeSecret()) => ({
+export const change = (
+  payers: string | AccountList,
+  micros: number,
+  operationId = makeSecret(),
+): Adjustment => ({
   operationId,
-  tokenId,
+  accounts: listOf(payers),
   micros,
   at: NOW,
 })

@@ -1,10 +1,12 @@
 import t from 'tap'
 import { anthropicMessages } from '../../src/dialects/anthropic-messages.ts'
-import { copyDownward, upstreamHeaders } from '../../src/dialects/headers.ts'
+import { copyDownward, createUpstreamHeaders } from '../../src/dialects/headers.ts'
 import { openaiChat } from '../../src/dialects/openai-chat.ts'
 
 const pairs = (flat: string[]): Record<string, string | undefined> =>
   Object.fromEntries(flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1]]] : [])))
+
+const upstreamHeaders = createUpstreamHeaders([])
 
 const client = {
   authorization: 'Bearer of-the-client',
@@ -38,6 +40,15 @@ t.test('a provider sees the listed headers of a client, its own key, and nothing
     'anthropic-beta': 'tools-2026',
     authorization: 'Bearer own-key',
   })
+  t.end()
+})
+
+t.test('what the operator forwards is seen besides, as the client wrote it', (t) => {
+  const forwarding = createUpstreamHeaders(['traceparent', 'user-agent'])
+  const seen = { traceparent: '00-1-2-01', 'user-agent': 'curl/8', authorization: 'Bearer own-key' }
+  t.match(pairs(forwarding(client, { key: 'own-key' }, openaiChat)), seen)
+  t.match(pairs(forwarding({}, { key: 'k' }, openaiChat)), { 'user-agent': 'llm-api-gateway' })
+  t.notOk('traceparent' in pairs(forwarding({}, { key: 'k' }, openaiChat)))
   t.end()
 })
 

@@ -77,7 +77,7 @@ t.test('lines and headers that a client never sends are refused in the shape cli
       'invalid_request',
     ],
     ['an absolute URL', head('GET http://evil.example/v1/models', auth), 400, 'invalid_request'],
-    ['two slashes', head('POST //v1//chat/completions', auth), 404, 'not_found'],
+    ['two slashes', head('POST //v1//chat/completions', auth), 415, 'unsupported_media_type'],
     ['an encoded slash', head('POST /v1%2fchat%2fcompletions', auth), 404, 'not_found'],
     ['dots', head('GET /v1/../health', auth), 400, 'invalid_request'],
     ['encoded dots', head('GET /v1/%2e%2e/health', auth), 400, 'invalid_request'],

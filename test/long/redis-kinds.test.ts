@@ -30,7 +30,7 @@ t.test('a Cluster serves: every script finds its keys in one slot', async (test)
   const { id } = await tokens.mint(newToken(100, { name: 'one' }))
   const hold = await tokens.hold(askOf(id, 60))
   test.match(await tokens.settle(hold?.id ?? 0, usageOf(id, 50)), { chargedMicros: 50, balanceMicros: 50 })
-  await tokens.adjust({ operationId: 'a', tokenId: id, micros: 5, at: 0 })
+  await tokens.adjust({ operationId: 'a', accounts: [id], micros: 5, at: 0 })
   test.ok(await tokens.enter(id, 1))
   const ask = { tokenId: id, key: 'k', fingerprint: 'f', bodyBytes: 1, requestId: 'r', at: Date.now() }
   test.match(await idempotency.claim(ask), { state: 'claimed' })

@@ -2,8 +2,8 @@ import t from 'tap'
 import type { DialectName } from '../../src/config/endpoints.ts'
 import { DIALECTS } from '../../src/dialects/endpoints.ts'
 import { NO_USAGE, type Usage } from '../../src/dialects/usage.ts'
-import { createStreamMeter } from '../../src/metering/stream-meter.ts'
-import { readStreamUsage, readUsage } from '../../src/metering/usage.ts'
+import { createAnswerMeter, createStreamMeter } from '../../src/metering/stream-meter.ts'
+import { readUsage } from '../../src/metering/usage.ts'
 
 type Row = [name: string, kind: DialectName, answer: unknown, used: Partial<Usage> | undefined]
 
@@ -114,7 +114,119 @@ const rows: Row[] = [
     'more cached than sent',
     'openai-chat',
     chat({ prompt_tokens: 5, completion_tokens: 1, cached_tokens: 9 }),
-    { inputTokens: 5, cachedTokens: 5, outputTokens: 1 },
+    { inputTokens: 14, cachedTokens: 9, outputTokens: 1, estimated: true },
+  ],
+  [
+    'more cached than sent, with a total that has no room for it',
+    'openai-chat',
+    chat({ prompt_tokens: 5, completion_tokens: 1, total_tokens: 6, cached_tokens: 9 }),
+    { inputTokens: 5, outputTokens: 1, estimated: true },
+  ],
+  [
+    'a cache beside the prompt, as the total says',
+    'openai-chat',
+    chat({
+      prompt_tokens: 368,
+      completion_tokens: 19,
+      total_tokens: 10_923,
+      cache_read_input_tokens: 10_536,
+    }),
+    { inputTokens: 10_904, cachedTokens: 10_536, outputTokens: 19 },
+  ],
+  [
+    'a cache that was read and written beside the prompt',
+    'openai-chat',
+    chat({
+      prompt_tokens: 10,
+      completion_tokens: 5,
+      total_tokens: 365,
+      cache_read_input_tokens: 300,
+      cache_creation_input_tokens: 50,
+    }),
+    { inputTokens: 360, cachedTokens: 300, outputTokens: 5 },
+  ],
+  [
+    "LiteLLM's Claude, whose prompt has the cache in it",
+    'openai-chat',
+    chat({
+      prompt_tokens: 400,
+      completion_tokens: 5,
+      total_tokens: 405,
+      prompt_tokens_details: { cached_tokens: 300 },
+      cache_read_input_tokens: 300,
+      cache_creation_input_tokens: 50,
+    }),
+    { inputTokens: 400, cachedTokens: 300, outputTokens: 5 },
+  ],
+  [
+    'a cache and thoughts beside',
+    'openai-chat',
+    chat({
+      prompt_tokens: 10,
+      completion_tokens: 5,
+      total_tokens: 335,
+      cache_read_input_tokens: 300,
+      completion_tokens_details: { reasoning_tokens: 20 },
+    }),
+    { inputTokens: 310, cachedTokens: 300, outputTokens: 25, reasoningTokens: 20 },
+  ],
+  [
+    'a total that nothing explains is not sold as output',
+    'openai-chat',
+    chat({ prompt_tokens: 10, completion_tokens: 5, total_tokens: 900, cache_read_input_tokens: 7 }),
+    { inputTokens: 10, cachedTokens: 7, outputTokens: 5, estimated: true },
+  ],
+  [
+    'a total of millions is nobody’s thoughts',
+    'openai-chat',
+    chat({ prompt_tokens: 10, completion_tokens: 5, total_tokens: 5_000_000 }),
+    { inputTokens: 10, outputTokens: 5, estimated: true },
+  ],
+  [
+    'a total below its parts',
+    'openai-chat',
+    chat({ prompt_tokens: 10, completion_tokens: 5, total_tokens: 12 }),
+    { inputTokens: 10, outputTokens: 5, estimated: true },
+  ],
+  [
+    'more reasoning than output, and no total',
+    'openai-chat',
+    chat({
+      prompt_tokens: 10,
+      completion_tokens: 5,
+      completion_tokens_details: { reasoning_tokens: 50 },
+    }),
+    { inputTokens: 10, outputTokens: 55, reasoningTokens: 50, estimated: true },
+  ],
+  [
+    'Mistral, whose sound stands in the total alone',
+    'openai-chat',
+    chat({ prompt_audio_seconds: 203, prompt_tokens: 4, total_tokens: 3264, completion_tokens: 635 }),
+    { inputTokens: 2629, outputTokens: 635, seconds: 203 },
+  ],
+  [
+    "a router's two vocabularies, one of them at zero",
+    'openai-chat',
+    chat({ prompt_tokens: 9, completion_tokens: 4, total_tokens: 13, input_tokens: 0, output_tokens: 0 }),
+    { inputTokens: 9, outputTokens: 4 },
+  ],
+  [
+    'the other one at zero',
+    'openai-responses',
+    chat({ prompt_tokens: 0, completion_tokens: 0, total_tokens: 13, input_tokens: 9, output_tokens: 4 }),
+    { inputTokens: 9, outputTokens: 4 },
+  ],
+  [
+    'a prompt that only the total says',
+    'openai-chat',
+    chat({ prompt_tokens: null, completion_tokens: 10, total_tokens: 110 }),
+    { inputTokens: 100, outputTokens: 10 },
+  ],
+  [
+    'details of null',
+    'openai-chat',
+    chat({ prompt_tokens: 5, completion_tokens: 1, prompt_tokens_details: null, cached_tokens: null }),
+    { inputTokens: 5, outputTokens: 1 },
   ],
   [
     'Responses',
@@ -149,6 +261,75 @@ const rows: Row[] = [
       },
     },
     { inputTokens: 3210, cachedTokens: 3000, outputTokens: 7 },
+  ],
+  [
+    'Messages, whose conversation was summarized first',
+    'anthropic-messages',
+    {
+      type: 'message',
+      content: [],
+      usage: {
+        input_tokens: 23_000,
+        output_tokens: 1_000,
+        iterations: [
+          { type: 'compaction', input_tokens: 180_000, output_tokens: 3_500 },
+          { type: 'message', input_tokens: 23_000, output_tokens: 1_000 },
+        ],
+      },
+    },
+    { inputTokens: 203_000, outputTokens: 4_500 },
+  ],
+  [
+    'Messages with advice of another model and a summary from the cache',
+    'anthropic-messages',
+    {
+      type: 'message',
+      content: [],
+      usage: {
+        input_tokens: 20,
+        cache_read_input_tokens: 80,
+        output_tokens: 10,
+        iterations: [
+          { type: 'message', input_tokens: 10, cache_read_input_tokens: 80, output_tokens: 4 },
+          { type: 'advisor_message', model: 'x', input_tokens: 1000, output_tokens: 500 },
+          { type: 'compaction', input_tokens: 5, cache_read_input_tokens: 300, output_tokens: 7 },
+          { type: 'message', input_tokens: 10, output_tokens: 6 },
+          null,
+        ],
+      },
+    },
+    { inputTokens: 1405, cachedTokens: 380, outputTokens: 517 },
+  ],
+  [
+    'Messages, added up by a router already',
+    'anthropic-messages',
+    {
+      type: 'message',
+      content: [],
+      usage: {
+        input_tokens: 203,
+        output_tokens: 45,
+        iterations: [
+          { type: 'compaction', input_tokens: 180, output_tokens: 35 },
+          { type: 'message', input_tokens: 23, output_tokens: 10 },
+        ],
+      },
+    },
+    { inputTokens: 203, outputTokens: 45 },
+  ],
+  [
+    'Messages, whose writing to the cache is named by its age alone',
+    'anthropic-messages',
+    {
+      type: 'message',
+      content: [],
+      usage: {
+        input_tokens: 1,
+        output_tokens: 2,
+        cache_creation: { ephemeral_5m_input_tokens: 30, ephemeral_1h_input_tokens: 4 },
+      },
+    },
+    { inputTokens: 35, outputTokens: 2 },
   ],
   [
     'openai-embeddings',
@@ -225,7 +406,13 @@ const rows: Row[] = [
   ['no report', 'openai-chat', chat(undefined), undefined],
   ['null', 'openai-chat', chat(null), undefined],
   ['an empty report', 'openai-chat', chat({}), undefined],
-  ['a text for a number', 'openai-chat', chat({ prompt_tokens: '5', completion_tokens: 5 }), undefined],
+  [
+    'numbers as strings',
+    'openai-chat',
+    chat({ prompt_tokens: '5', completion_tokens: '6', total_tokens: '11' }),
+    { inputTokens: 5, outputTokens: 6 },
+  ],
+  ['a word for a number', 'openai-chat', chat({ prompt_tokens: 'many', completion_tokens: 5 }), undefined],
   [
     'a negative count',
     'openai-chat',
@@ -347,6 +534,69 @@ const streams: [name: string, kind: DialectName, events: unknown[], used: Partia
   ],
   ['none', 'openai-chat', [delta('a'), '[DONE]'], undefined],
   [
+    'the input in one event and the output in another',
+    'openai-chat',
+    [
+      { choices: [], usage: { prompt_tokens: 19, completion_tokens: 0 } },
+      delta('a'),
+      { choices: [], usage: { prompt_tokens: 0, completion_tokens: 10 } },
+    ],
+    { inputTokens: 19, outputTokens: 10 },
+  ],
+  [
+    'the input in one event and the output alone in another',
+    'openai-chat',
+    [
+      { choices: [], usage: { prompt_tokens: 19 } },
+      delta('a'),
+      { choices: [], usage: { completion_tokens: 10 } },
+    ],
+    { inputTokens: 19, outputTokens: 10 },
+  ],
+  [
+    'usage in front of a long last event',
+    'openai-chat',
+    [delta('a'), { usage: CHAT_USAGE, choices: [], pad: 'x'.repeat(40_000) }, '[DONE]'],
+    { inputTokens: 19, outputTokens: 10 },
+  ],
+  [
+    'many events behind the report',
+    'openai-chat',
+    [{ choices: [], usage: CHAT_USAGE }, ...Array.from({ length: 300 }, () => delta('later')), '[DONE]'],
+    { inputTokens: 19, outputTokens: 10 },
+  ],
+  [
+    'Responses, usage in front of a long answer',
+    'openai-responses',
+    [
+      {
+        type: 'response.completed',
+        response: {
+          tools: [{ usage: { input_tokens: 1, output_tokens: 1 } }],
+          usage: { input_tokens: 5, output_tokens: 6 },
+          output: `"usage":{"input_tokens":9,"output_tokens":9} \\" ${'x'.repeat(40_000)}`,
+          more: [{ x: { usage: { input_tokens: 2, output_tokens: 2 } } }],
+        },
+      },
+    ],
+    { inputTokens: 5, outputTokens: 6 },
+  ],
+  [
+    'Anthropic, with a summary',
+    'anthropic-messages',
+    [
+      start({ input_tokens: 23, output_tokens: 1 }),
+      ...stop({
+        output_tokens: 10,
+        iterations: [
+          { type: 'compaction', input_tokens: 180, output_tokens: 35 },
+          { type: 'message', input_tokens: 23, output_tokens: 10 },
+        ],
+      }),
+    ],
+    { inputTokens: 203, outputTokens: 45 },
+  ],
+  [
     'Anthropic',
     'anthropic-messages',
     [
@@ -441,13 +691,83 @@ t.test(
         for (let at = 0; at < bytes.length; at += 37) meter.push(bytes.subarray(at, at + 37))
         const expected = used && { ...NO_USAGE, ...used }
         t.same(meter.usage(), expected, `${name} ${index}`)
-        if (index < 3)
-          t.same(
-            readStreamUsage(DIALECTS[kind], bytes.subarray(0, 16_384), bytes.subarray(-16_384)),
-            expected,
-            name,
-          )
+        const whole = createStreamMeter(DIALECTS[kind])
+        whole.push(bytes)
+        t.same(whole.usage(), expected, `${name} ${index}, in one piece`)
       }
     }
   },
 )
+
+t.test('an event of several lines of data is read as one, and lines without a gap as several', async (t) => {
+  const report = JSON.stringify({ choices: [], usage: CHAT_USAGE }, null, 2)
+  const lines = report.split('\n').map((line) => `data: ${line}\n`)
+  for (const stream of [
+    `data: ${JSON.stringify(delta('a'))}\n\n${lines.join('')}\ndata: [DONE]\n\n`,
+    `data: ${JSON.stringify(delta('a'))}\ndata: ${JSON.stringify({ choices: [], usage: CHAT_USAGE })}\ndata: [DONE]\n`,
+  ]) {
+    for (const size of [1, 7, 5000]) {
+      const meter = createStreamMeter(DIALECTS['openai-chat'])
+      const bytes = Buffer.from(stream)
+      for (let at = 0; at < bytes.length; at += size) meter.push(bytes.subarray(at, at + size))
+      t.match(meter.usage(), { inputTokens: 19, outputTokens: 10 }, `${size}`)
+    }
+  }
+})
+
+t.test(
+  'the same report is found however a long answer is cut, and none that a client put into it',
+  async (t) => {
+    const usage = { prompt_tokens: 700, completion_tokens: 300, total_tokens: 1000 }
+    const fake = { prompt_tokens: 1, completion_tokens: 1 }
+    const pad = 'word \\ "x" '.repeat(30_000)
+    const answers = [
+      { id: 'a', usage, pad, more: { usage: fake } },
+      { id: 'a', echo: [{ usage: fake }], usage, pad, 'x"usage': fake, last: [1, { usage: fake }] },
+      {
+        pad,
+        echo: { usage: fake },
+        text: ` "usage":${JSON.stringify(fake)} `,
+        usage,
+        tail: 'x'.repeat(20_000),
+      },
+      { usage: null, pad, usage2: fake, echo: { usage: fake }, end: { usage: fake } },
+    ]
+    for (const [index, answer] of answers.entries()) {
+      for (const indent of [0, 2])
+        for (const size of [1000, 1013, 65_536, 900_000]) {
+          const bytes = Buffer.from(JSON.stringify(answer, null, indent))
+          const meter = createAnswerMeter(DIALECTS['openai-chat'])
+          for (let at = 0; at < bytes.length; at += size) meter.push(bytes.subarray(at, at + size))
+          const found = meter.usage()
+          if (index === 3) t.equal(found, undefined)
+          else t.match(found, { inputTokens: 700, outputTokens: 300, estimated: false }, `${index} ${size}`)
+        }
+    }
+  },
+)
+
+t.test('what long answers say without a report is read where they say it', async (t) => {
+  const passed = (kind: DialectName, answer: unknown) => {
+    const meter = createAnswerMeter(DIALECTS[kind])
+    meter.push(Buffer.from(JSON.stringify(answer)))
+    return meter.usage()
+  }
+  const long = 'x'.repeat(300_000)
+  t.match(passed('openai-transcription', { task: 'transcribe', duration: 8.5, text: long }), { seconds: 8.5 })
+  t.match(passed('openai-rerank', { results: [long], meta: { billed_units: { input_tokens: 99 } } }), {
+    inputTokens: 99,
+  })
+  t.match(
+    passed('openai-images', { usage: { input_tokens: 5, output_tokens: 6 }, data: [{ b64_json: long }] }),
+    {
+      inputTokens: 5,
+      outputTokens: 6,
+    },
+  )
+  const image = { usage: { input_tokens: 5, output_tokens: 6 }, data: [{ b64_json: long.slice(0, 100_000) }] }
+  t.match(readUsage(DIALECTS['openai-images'], Buffer.from(JSON.stringify(image))), {
+    images: 1,
+    inputTokens: 5,
+  })
+})

@@ -174,6 +174,34 @@ t.test('usage is asked for whatever stands in stream_options, and everything in 
   t.end()
 })
 
+t.test('OpenRouter’s word for it is asking too; others are asked in OpenAI’s', (t) => {
+  const asked = '{"usage":{"include":true},"model":"m","stream":true}'
+  t.match(read(asked), { mustAskForUsage: true, wantsUsage: true })
+  t.equal(rewritten(asked, 'm', true), `{"stream_options":{"include_usage":true},${asked.slice(1)}`)
+  for (const usage of ['{"include":false}', 'true', 'null', '{}'])
+    t.match(read(`{"usage":${usage},"model":"m","stream":true}`), { wantsUsage: false }, usage)
+  t.end()
+})
+
+t.test('where OpenAI has a usual model, a body without one names it on its way', (t) => {
+  const sentOn = (body: string, path = '/moderations', model = 'up'): string =>
+    String(read(body, path).bodyFor(model, false)?.body)
+  t.equal(read('{"input":"x"}', '/moderations').model, 'omni-moderation-latest')
+  t.equal(read('{"prompt":"x"}', '/images/generations').model, 'dall-e-2')
+  t.equal(read('{"prompt":"x"}', '/images/edits').model, 'gpt-image-1.5')
+  t.equal(read('{"input":"x","model":"m"}', '/moderations').model, 'm')
+  t.equal(sentOn('{"input":"x"}'), '{"model":"up","input":"x"}')
+  t.equal(sentOn(' \n{ \n}'), ' \n{"model":"up" \n}')
+  t.equal(sentOn('{"input":"x","model":null}'), '{"input":"x","model":"up"}')
+  for (const [body, path] of [
+    ['{"input":"x","model":""}', '/moderations'],
+    ['{"input":"x"}', '/embeddings'],
+    ['{}', '/responses/input_tokens'],
+  ] as const)
+    t.throws(() => read(body, path), { code: 'missing_model' }, `${path} ${body}`)
+  t.end()
+})
+
 const noProto = (value: unknown) => !JSON.stringify(value).includes('__proto__')
 const options = fc.constantFrom(undefined, null, {}, { include_usage: false }, { other: [1, '}'] })
 

@@ -9,6 +9,7 @@ import t, { type Test } from 'tap'
 import { request } from 'undici'
 import { Deadlines } from '../../src/deadlines.ts'
 import { anthropicMessages } from '../../src/dialects/anthropic-messages.ts'
+import { createUpstreamHeaders } from '../../src/dialects/headers.ts'
 import { openaiChat } from '../../src/dialects/openai-chat.ts'
 import { errorReply } from '../../src/entrance/error-reply.ts'
 import { type PassthroughRoute, passthrough } from '../../src/services/passthrough.ts'
@@ -41,7 +42,13 @@ const openGateway = async (t: Test, routes: PassthroughRoute[]): Promise<string>
     for (const type of ['*', 'application/json', 'application/octet-stream']) {
       paid.addContentTypeParser(type, { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
     }
-    await paid.register(passthrough, { routes, timeouts: TIMEOUTS, deadlines: new Deadlines() })
+    const upstreamHeaders = createUpstreamHeaders([])
+    await paid.register(passthrough, {
+      routes,
+      timeouts: TIMEOUTS,
+      deadlines: new Deadlines(),
+      upstreamHeaders,
+    })
   }
   await app.register(scope)
   t.teardown(() => app.close())

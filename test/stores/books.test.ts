@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
+import type { Hold } from '../../src/stores/contracts/accounts.ts'
 import type { TokenStore } from '../../src/stores/contracts/token-store.ts'
 import { openStores } from '../../src/stores/open.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
@@ -10,7 +11,7 @@ import { askOf, crashedCopy, folder } from './folders.ts'
 
 interface Model {
   credited: Map<string, number>
-  holds: { id: number; tokenId: string }[]
+  holds: Hold[]
 }
 
 const pick = <T>(list: readonly T[], seed: number): T | undefined => list[seed % list.length]
@@ -63,13 +64,13 @@ t.test(
             if (made !== undefined) model.holds.push(made)
           }
           if (operation === 'mark' && hold !== undefined)
-            store.markAnswered(hold.id, micros, usageOf(hold.tokenId, micros))
+            store.markAnswered(hold.id, micros, usageOf(hold.accounts[0], micros))
           // One that is over, or that died with its process, is not raised.
           if (operation === 'raise' && hold !== undefined)
             await store.raise(hold.id, micros, seed % 50).catch(isOver)
           // An ended hold stays in the list: some are settled twice.
           if (operation === 'settle' && hold !== undefined)
-            await store.settle(hold.id, usageOf(hold.tokenId, micros))
+            await store.settle(hold.id, usageOf(hold.accounts[0], micros))
           if (operation === 'crash' || operation === 'reopen') {
             const to = operation === 'crash' ? crashedCopy(dbDir, join(root, randomUUID())) : dbDir
             await store.close()

@@ -35,7 +35,7 @@ t.test('on a full disk no hold is raised, and what is held stays', async (test) 
   const { tokens } = await openStores({ dbDir: await folder(test) })
   test.teardown(() => tokens.close())
   const { id } = await tokens.mint(newToken(1000))
-  const ask = () => tokens.hold({ tokenId: id, requestId: randomUUID(), micros: 100, leastMicros: 100 })
+  const ask = () => tokens.hold({ accounts: [id], requestId: randomUUID(), micros: 100, leastMicros: 100 })
   const [ending, running] = [await ask(), await ask()]
   limitFiles(300)
   const settling = tokens.settle(ending?.id ?? 0, usageOf(id, 60))
@@ -61,7 +61,7 @@ t.test('a full disk turns new requests away, loses nothing, and needs no restart
   const { tokens } = await openStores({ dbDir })
   test.teardown(() => tokens.close())
   const { id } = await tokens.mint(newToken(1000))
-  const ask = () => tokens.hold({ tokenId: id, requestId: randomUUID(), micros: 100, leastMicros: 100 })
+  const ask = () => tokens.hold({ accounts: [id], requestId: randomUUID(), micros: 100, leastMicros: 100 })
   const running = await ask()
 
   limitFiles(300)

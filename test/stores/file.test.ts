@@ -10,6 +10,7 @@ import { answerMarksContract } from '../contract/answer-marks.ts'
 import { idempotencyContract } from '../contract/idempotency.ts'
 import { placesContract } from '../contract/places.ts'
 import { raisedHoldsContract } from '../contract/raised-holds.ts'
+import { sharedAccountsContract } from '../contract/shared-accounts.ts'
 import { tokenHistories } from '../contract/token-histories.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
 import { tokensContract } from '../contract/tokens.ts'
@@ -24,7 +25,7 @@ const open = async (test: Owner) => {
     last = await openIn(test, dbDir)
     return last
   }
-  return { store, reopen }
+  return { store, reopen, books: () => readBooks({ dbDir }) }
 }
 
 tokensContract('file', open)
@@ -32,6 +33,7 @@ accountsContract('file', open)
 placesContract('file', open)
 answerMarksContract('file', open)
 raisedHoldsContract('file', open)
+sharedAccountsContract('file', open)
 tokenHistories('file', open, { runs: 60, steps: 60 })
 idempotencyContract('file', async (test) => {
   const dbDir = await folder(test)
@@ -136,6 +138,50 @@ t.test('who reads the books of an answer that has begun sees its hold as it was 
   const after = await openIn(test, join(dbDir, 'second'))
   test.match(await after.credits(id), { balanceMicros: 930, heldMicros: 0, chargedMicros: 70 })
 })
+
+t.test(
+  'a ledger of before shared charges is read as it is, and gets their table when it is opened',
+  async (test) => {
+    const dbDir = await folder(test)
+    const first = await openIn(test, dbDir)
+    const { id } = await first.mint(newToken(1000))
+    const begun = await first.hold(askOf(id, 300))
+    first.markAnswered(begun?.id ?? 0, 70, usageOf(id, 70))
+    await first.settle((await first.hold(askOf(id, 20)))?.id ?? 0, usageOf(id, 20))
+    const old = crashedCopy(dbDir, join(dbDir, 'old'))
+    const db = new DatabaseSync(join(old, 'usage.sqlite'))
+    const held = () =>
+      db
+        .prepare('SELECT token_id, micros, least_micros FROM holds')
+        .all()
+        .map((row) => ({ ...row }))
+    test.same(held(), [{ token_id: id, micros: 300, least_micros: 70 }], 'a hold stands there as it ever did')
+    db.exec('DROP TABLE shared_charges')
+    db.close()
+    const sums = {
+      creditedMicros: 1000,
+      balanceMicros: 680,
+      heldMicros: 300,
+      chargedMicros: 20,
+      rowsMicros: 20,
+    }
+    test.match(await readBooks({ dbDir: old }), { books: [{ tokenId: id, ...sums }], faults: [] })
+    const store = await openIn(test, old)
+    test.match(await store.credits(id), { balanceMicros: 910, heldMicros: 0, chargedMicros: 90 })
+    const other = await store.mint(newToken(500))
+    const shared = await store.hold({ ...askOf(id, 50), accounts: [id, other.id] })
+    await store.settle(shared?.id ?? 0, usageOf(id, 50))
+    const { books, faults } = await readBooks({ dbDir: old })
+    test.same(faults, [])
+    test.same(
+      books.map(({ chargedMicros, rowsMicros }) => [chargedMicros, rowsMicros]),
+      [
+        [140, 140],
+        [50, 50],
+      ],
+    )
+  },
+)
 
 t.test('a crash anywhere in the very first start heals by itself', async (test) => {
   const dbDir = await folder(test)

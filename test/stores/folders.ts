@@ -27,7 +27,7 @@ export async function openIn(test: Owner, dbDir: string): Promise<TokenStore> {
 
 /** A request that needs all of `micros`. */
 export const askOf = (tokenId: string, micros: number): HoldRequest => ({
-  tokenId,
+  accounts: [tokenId],
   requestId: randomUUID(),
   micros,
   leastMicros: micros,

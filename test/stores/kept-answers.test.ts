@@ -105,7 +105,12 @@ t.test(
     const dbDir = await folder(test)
     const { tokens, close } = await openIn(test, dbDir)
     const { id: tokenId } = await tokens.mint(newToken(1000))
-    const hold = await tokens.hold({ tokenId, requestId: 'req_charged', micros: 10, leastMicros: 10 })
+    const hold = await tokens.hold({
+      accounts: [tokenId],
+      requestId: 'req_charged',
+      micros: 10,
+      leastMicros: 10,
+    })
     await tokens.settle(hold?.id ?? 0, { ...usageOf(tokenId, 10), requestId: 'req_charged' })
     await close()
     const secret = `a-key-that-is-a-secret-${randomUUID()}`

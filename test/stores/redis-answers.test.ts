@@ -212,7 +212,12 @@ t.test(
     await test.rejects(idempotency.claim(keyedOf(id)), { code: 'store_unavailable' })
     await test.rejects(tokens.mint(newToken(5)), { code: 'store_unavailable' })
     for (let index = 0; index < 50; index++) {
-      const hold = await tokens.hold({ tokenId: id, requestId: `req_${index}`, micros: 10, leastMicros: 10 })
+      const hold = await tokens.hold({
+        accounts: [id],
+        requestId: `req_${index}`,
+        micros: 10,
+        leastMicros: 10,
+      })
       tokens.markAnswered(hold?.id ?? 0, 5, usageOf(id, 5))
       test.match(await tokens.settle(hold?.id ?? 0, usageOf(id, 5)), { chargedMicros: 5 })
     }
@@ -220,7 +225,7 @@ t.test(
     const place = await tokens.enter(id, 1)
     test.ok(place)
     if (place) tokens.leave(place)
-    await tokens.adjust({ operationId: randomUUID(), tokenId: id, micros: 500, at: Date.now() })
+    await tokens.adjust({ operationId: randomUUID(), accounts: [id], micros: 500, at: Date.now() })
     if (running.state === 'claimed') await idempotency.finish(running.id, answerOf(1_000))
     test.match(await idempotency.claim({ ...asked, requestId: 'again' }), { state: 'answered' })
     // Longer than a replica may be silent: its beats are heard.
@@ -239,6 +244,6 @@ t.test('REDIS_MEMORY_BYTES bounds a Redis that has no limit of its own', async (
     (seen) => seen?.state === 'full' && seen.limitBytes === 500_000,
   )
   await test.rejects(idempotency.claim(keyedOf(id)), { code: 'store_unavailable' })
-  const hold = await tokens.hold({ tokenId: id, requestId: 'req_1', micros: 10, leastMicros: 10 })
+  const hold = await tokens.hold({ accounts: [id], requestId: 'req_1', micros: 10, leastMicros: 10 })
   test.match(await tokens.settle(hold?.id ?? 0, usageOf(id, 5)), { chargedMicros: 5 })
 })

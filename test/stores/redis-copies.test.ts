@@ -33,14 +33,17 @@ t.test('what an admin is told a replica of Redis knows, or it is not told', asyn
   test.equal(await eye.hexists('{gateway}:tokens', id), 1, 'the moment the mint is acknowledged')
 
   const operationId = randomUUID()
-  const add = (of = tokens) => of.adjust({ operationId, tokenId: id, micros: 500, at: Date.now() })
+  const add = (of = tokens) => of.adjust({ operationId, accounts: [id], micros: 500, at: Date.now() })
   const unavailable = { code: 'store_unavailable', statusCode: 503 }
   copy.signal('SIGSTOP')
   await test.rejects(tokens.mint(newToken(1000)), unavailable)
   await test.rejects(add(), unavailable)
   await test.rejects(add(another), unavailable, 'asked again, and elsewhere, it is still without a copy')
   await test.rejects(tokens.disable(id, Date.now()), unavailable)
-  test.ok(await tokens.hold({ tokenId: id, requestId: 'r', micros: 10, leastMicros: 10 }), 'requests go on')
+  test.ok(
+    await tokens.hold({ accounts: [id], requestId: 'r', micros: 10, leastMicros: 10 }),
+    'requests go on',
+  )
   const command = async (...args: string[]) =>
     runTokenGen(test, await folder(test), ['--id', id, '--add', '0.001', ...args], { REDIS_URL: primary.url })
   const unsure = await command()

@@ -6,7 +6,7 @@ import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { readRedisUrl } from '../../src/config/env/redis-url.ts'
 import type { Hold } from '../../src/stores/contracts/accounts.ts'
-import { openStores } from '../../src/stores/open.ts'
+import { openStores, readBooks } from '../../src/stores/open.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
 import { waitUntil } from '../support/journey.ts'
 import { startRedis } from '../support/redis.ts'
@@ -179,6 +179,61 @@ t.test('a raised hold of a dead replica ends at its least, and is not raised any
     heldMicros: 0,
     chargedMicros: 450,
   })
+})
+
+t.test(
+  'what a dead replica held on several accounts ends on each, and its late bill is charged to each',
+  async (test) => {
+    const { proxy, stores, redisPrefix, id, key } = await openBehindProxy(test)
+    const other = await stores.tokens.mint(newToken(500))
+    const accounts = [id, other.id] as const
+    const begun = await stores.tokens.hold({ ...askOf(id, 100), accounts })
+    await stores.tokens.hold({ ...askOf(id, 100), accounts })
+    const row = usageOf(id, 90)
+    stores.tokens.markAnswered(begun?.id ?? 0, 20, row)
+    const dead = await ownerOf(key)
+    await waitUntil(
+      () => eye.hvals(key(`holds:${dead}`)),
+      (texts) => texts.some((text) => text.startsWith(`${id},${other.id} 100 20 `)),
+    )
+    proxy.set('silent')
+    const address = readRedisUrl({ REDIS_URL: redis.url }, [])
+    const place = { redis: address, redisPrefix, dbDir: await folder(test) }
+    const second = await openStores({ ...place, replicaTimeoutMs: 600 })
+    test.teardown(() => second.close())
+    for (const account of accounts)
+      test.match(await goneHolds(second, account), { heldMicros: 0, chargedMicros: 20 })
+    await stores.tokens.settle(begun?.id ?? 0, row)
+    proxy.set('pass')
+    await backAfter([stores])
+    for (const account of accounts)
+      await waitUntil(
+        () => second.tokens.credits(account),
+        ({ heldMicros, chargedMicros }) => heldMicros === 0 && chargedMicros === 90,
+      )
+    const { books, faults } = await readBooks(place)
+    test.same(faults, [])
+    test.same(
+      new Set(books.map(({ chargedMicros, rowsMicros }) => `${chargedMicros} ${rowsMicros}`)),
+      new Set(['90 90']),
+    )
+  },
+)
+
+t.test('a bill of the release before this one, left on the disk, is charged', async (test) => {
+  const { stores, dbDir, id, key } = await openBehindProxy(test)
+  const hold = await stores.tokens.hold(askOf(id, 100))
+  const owner = await ownerOf(key)
+  const row = usageOf(id, 70)
+  const end = { requestId: row.requestId, costMicros: 70, row: JSON.stringify(row), mode: 'settle' }
+  const line = JSON.stringify({ owner, hold: String(hold?.id), tokenId: id, end })
+  // In the name of a replica that nobody knows any more.
+  writeFileSync(join(dbDir, 'unsettled-gone.jsonl'), `\n${line}\n`)
+  await waitUntil(
+    () => stores.tokens.credits(id),
+    ({ chargedMicros }) => chargedMicros === 70,
+  )
+  test.match(await stores.tokens.credits(id), { heldMicros: 0, balanceMicros: 1_000_000 - 70 })
 })
 
 t.test('a bill that did not reach the disk is written with the next one', async (test) => {

@@ -3,12 +3,13 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import { readRedisUrl } from '../../src/config/env/redis-url.ts'
-import { openStores } from '../../src/stores/open.ts'
+import { openStores, readBooks } from '../../src/stores/open.ts'
 import { accountsContract } from '../contract/accounts.ts'
 import { answerMarksContract } from '../contract/answer-marks.ts'
 import { idempotencyContract } from '../contract/idempotency.ts'
 import { placesContract } from '../contract/places.ts'
 import { raisedHoldsContract } from '../contract/raised-holds.ts'
+import { sharedAccountsContract } from '../contract/shared-accounts.ts'
 import { tokenHistories } from '../contract/token-histories.ts'
 import { tokensContract } from '../contract/tokens.ts'
 import { startRedis } from '../support/redis.ts'
@@ -26,9 +27,10 @@ interface Place {
   port?: number
 }
 
+/** On a busy machine Redis itself may get no time for a while: these tests are not about that. */
 const openIn = async (test: Owner, { port = redis.port, ...place }: Place) => {
   const address = readRedisUrl({ REDIS_URL: `redis://127.0.0.1:${port}` }, [])
-  const stores = await openStores({ ...place, redis: address, replicaTimeoutMs: 600 })
+  const stores = await openStores({ ...place, redis: address, replicaTimeoutMs: 600, redisDeadlineMs: 3_000 })
   test.teardown(() => stores.close())
   return stores
 }
@@ -41,7 +43,8 @@ const open = async (test: Owner) => {
     stores = await openIn(test, place)
     return stores.tokens
   }
-  return { store: stores.tokens, reopen }
+  const address = readRedisUrl({ REDIS_URL: redis.url }, [])
+  return { store: stores.tokens, reopen, books: () => readBooks({ ...place, redis: address }) }
 }
 
 t.test(
@@ -74,6 +77,7 @@ accountsContract('redis', open)
 placesContract('redis', open)
 answerMarksContract('redis', open)
 raisedHoldsContract('redis', open)
+sharedAccountsContract('redis', open)
 tokenHistories('redis', open, { runs: 40, steps: 60 })
 idempotencyContract('redis', async (test) => {
   const place = { dbDir: await folder(test), redisPrefix: randomUUID() }

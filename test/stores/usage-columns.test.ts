@@ -19,7 +19,7 @@ const TOKEN = { ...newToken(1_000), id: 'tok', createdAt: 0 }
 async function charge(dbDir: string, columns: typeof WITH_TEAM | undefined, team: string): Promise<void> {
   const file = openLedgerFile(dbDir, undefined, columns)
   const ledger = new Ledger(file, [TOKEN])
-  const hold = await ledger.hold({ tokenId: 'tok', requestId: team, micros: 5, leastMicros: 5 })
+  const hold = await ledger.hold({ accounts: ['tok'], requestId: team, micros: 5, leastMicros: 5 })
   const row = { ...usageOf('tok', 5), team }
   await ledger.settle(hold?.id ?? 0, row)
   ledger.close()

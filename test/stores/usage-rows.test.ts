@@ -34,7 +34,7 @@ async function spend(replicas: readonly Stores[], count: number): Promise<void> 
   const { id } = (await replicas[0]?.tokens.mint(newToken(1_000_000))) ?? { id: '' }
   const one = async (index: number) => {
     const tokens = replicas[index % replicas.length]?.tokens
-    const hold = await tokens?.hold({ tokenId: id, requestId: randomUUID(), micros: 5, leastMicros: 5 })
+    const hold = await tokens?.hold({ accounts: [id], requestId: randomUUID(), micros: 5, leastMicros: 5 })
     await tokens?.settle(hold?.id ?? 0, usageOf(id, 3))
   }
   await Promise.all(Array.from({ length: count }, (_, index) => one(index)))

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
+import type { HoldRequest } from '../../src/stores/contracts/accounts.ts'
 import type { Stores } from '../../src/stores/open.ts'
 import { usageOf } from '../contract/token-store.ts'
 import type { Starvation } from '../support/starvation.ts'
@@ -37,7 +38,7 @@ export async function spend(
   goesOn: () => boolean,
 ): Promise<void> {
   while (goesOn()) {
-    const ask = { tokenId: id, requestId: randomUUID(), micros: 5, leastMicros: 5 }
+    const ask: HoldRequest = { accounts: [id], requestId: randomUUID(), micros: 5, leastMicros: 5 }
     const hold = await orRefused(seen, () => tokens.hold(ask))
     if (hold === 'refused') continue
     if (hold === undefined) throw new Error('the balance was to last')

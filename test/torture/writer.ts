@@ -10,7 +10,12 @@ const say = (what: string, id: string, requestId = '-') =>
 
 const spend = async (tokenId: string) => {
   for (;;) {
-    const hold = await tokens.hold({ tokenId, requestId: randomUUID(), micros: 2, leastMicros: 2 })
+    const hold = await tokens.hold({
+      accounts: [tokenId],
+      requestId: randomUUID(),
+      micros: 2,
+      leastMicros: 2,
+    })
     if (hold === undefined) return
     const row = usageOf(tokenId, CHARGE)
     tokens.markAnswered(hold.id, 2, row)
@@ -24,7 +29,7 @@ const spend = async (tokenId: string) => {
 
 const adjust = async (tokenId: string) => {
   for (let micros = ADD; ; micros = micros === ADD ? -TAKE : ADD) {
-    await tokens.adjust({ operationId: randomUUID(), tokenId, micros, at: Date.now() })
+    await tokens.adjust({ operationId: randomUUID(), accounts: [tokenId], micros, at: Date.now() })
     say(micros === ADD ? 'added' : 'took', tokenId)
   }
 }

@@ -108,3 +108,12 @@ function wildcardDanger(suffix: string): string | undefined {
   }
   return undefined
 }
+
+/** What providers may be told of a client: whose request it is in the operator's traces, and by what it was sent. */
+const FORWARDED = ['traceparent', 'tracestate', 'baggage', 'user-agent']
+
+/** One header of a client's that providers may see. */
+export function readForwardedHeader(entry: string): string | { mistake: string } {
+  const name = entry.toLowerCase()
+  return FORWARDED.includes(name) ? name : { mistake: `must be one of ${FORWARDED.join(', ')}` }
+}

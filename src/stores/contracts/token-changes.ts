@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { invalidRequest } from '../../errors.ts'
-import type { Adjustment } from './accounts.ts'
+import { type Adjustment, checkAccounts } from './accounts.ts'
 import type { NewToken, Rotation, Token } from './tokens.ts'
 
 // What is done to a token's record, whichever driver keeps it. Where nothing changes the record itself comes back.
@@ -55,7 +55,8 @@ export function renewed(before: Token, { hash, prefix }: NewToken): Token {
 export const OPERATION_ID = /^[\x20-\x7e]{1,128}$/
 
 /** Throws a `RangeError` that says what is wrong. */
-export function checkAdjustment({ operationId, micros }: Adjustment): void {
+export function checkAdjustment({ operationId, accounts, micros }: Adjustment): void {
+  checkAccounts(accounts)
   if (!OPERATION_ID.test(operationId))
     throw new RangeError('an operation id must have 1 to 128 printable characters')
   if (!Number.isSafeInteger(micros) || micros === 0)

@@ -2,9 +2,10 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errorText } from '../../errors.ts'
+import { readAccounts } from '../contracts/accounts.ts'
 import type { Book, Books } from '../contracts/books.ts'
 import { StoreError } from '../contracts/store-error.ts'
-import { openSqliteToRead, type Sqlite } from '../sql/sqlite.ts'
+import { hasTable, openSqliteToRead, type Sqlite } from '../sql/sqlite.ts'
 import { LEDGER_FILE, ledgerError } from './ledger-file.ts'
 import { readTokensFile, type TokensFile } from './token-record.ts'
 import { TOKENS_FILE } from './tokens.ts'
@@ -44,7 +45,7 @@ function readSums(path: string): Sums {
     db.exec('BEGIN')
     return {
       charged: sumsOf(db, 'SELECT token_id, charged_micros AS micros FROM accounts'),
-      rows: sumsOf(db, 'SELECT token_id, sum(charged_micros) AS micros FROM usage GROUP BY token_id'),
+      rows: sumsOf(db, hasTable(db, 'shared_charges') ? `${ROWS} UNION ALL ${SHARED}` : ROWS),
       held: sumsOf(db, 'SELECT token_id, sum(micros) AS micros FROM holds GROUP BY token_id'),
     }
   } catch (cause) {
@@ -54,13 +55,16 @@ function readSums(path: string): Sums {
   }
 }
 
+const ROWS = 'SELECT token_id, sum(charged_micros) AS micros FROM usage GROUP BY token_id'
+/** Ledgers that no gateway of now has opened yet are without this table. */
+const SHARED = 'SELECT account_id, sum(micros) FROM shared_charges GROUP BY account_id'
+
+/** What is said of a list of accounts counts for each of them. */
 function sumsOf(db: Sqlite, sql: string): Map<string, number> {
-  return new Map(
-    db
-      .prepare(sql)
-      .all()
-      .map(({ token_id, micros }) => [String(token_id), Number(micros)]),
-  )
+  const sums = new Map<string, number>()
+  for (const { token_id, micros } of db.prepare(sql).all())
+    for (const id of readAccounts(String(token_id))) sums.set(id, (sums.get(id) ?? 0) + Number(micros))
+  return sums
 }
 
 async function readTokens(path: string): Promise<TokensFile> {

@@ -1,5 +1,5 @@
 import { balanceTooSmall, idempotencyMismatch } from '../../errors.ts'
-import type { Adjustment } from '../contracts/accounts.ts'
+import { type AccountList, type Adjustment, writeAccounts } from '../contracts/accounts.ts'
 import {
   checkAdjustment,
   disabled,
@@ -10,13 +10,13 @@ import {
 } from '../contracts/token-changes.ts'
 import type { Rotation, Token } from '../contracts/tokens.ts'
 import type { Ledger } from './ledger.ts'
-import type { TokenRecord } from './token-record.ts'
-import type { Changed, TokenRegistry } from './tokens.ts'
+import type { Operation, TokenRecord } from './token-record.ts'
+import type { TokenRegistry } from './tokens.ts'
 
 /** Everything that is done to a token after it was made; each durable when it resolves. */
 export function openChanges(registry: TokenRegistry, ledger: Ledger) {
   const change = async (id: string, alter: (token: Token) => Token): Promise<Token | undefined> =>
-    (await registry.change(id, (record) => altered(record, alter))).record
+    registry.change(id, (record) => altered(record, alter))
   return {
     revoke: (tokenId: string, at: number) => change(tokenId, (token) => revoked(token, at)),
     disable: (tokenId: string, at: number) => change(tokenId, (token) => disabled(token, at)),
@@ -34,58 +34,66 @@ export function altered(record: TokenRecord, alter: (token: Token) => Token): To
 
 /** One change for each operation id, also when it is asked for twice at once. */
 function openAdjust(registry: TokenRegistry, ledger: Ledger) {
-  const running = new Map<string, { ask: Adjustment; made: Promise<Changed> }>()
+  const running = new Map<string, { operation: Operation; made: Promise<boolean> }>()
   return async (ask: Adjustment): Promise<Token | undefined> => {
     checkAdjustment(ask)
-    const { operationId, tokenId } = ask
-    const token = registry.byId(tokenId)
-    if (token === undefined) return undefined
-    const other = running.get(operationId)?.ask ?? registry.operation(operationId)
-    if (other !== undefined && (other.tokenId !== tokenId || other.micros !== ask.micros))
+    const { operationId: id, accounts, micros, at } = ask
+    const operation = { id, tokenId: writeAccounts(accounts), micros, at }
+    const tokens = accounts.flatMap((one) => registry.byId(one) ?? [])
+    if (tokens.length < accounts.length) return undefined
+    const same = running.get(id)
+    const other = same?.operation ?? registry.operation(id)
+    if (other !== undefined && (other.tokenId !== operation.tokenId || other.micros !== micros))
       throw idempotencyMismatch('This operation id was used for another change: choose a new one')
-    const same = running.get(operationId)
-    if (same !== undefined) return (await same.made).record
-    if (other !== undefined) return token
-    if (ask.micros > 0) refuseRevoked(token)
-    const made = ask.micros > 0 ? topUp(registry, ledger, ask) : debit(registry, ledger, ask)
-    running.set(operationId, { ask, made })
+    if (same !== undefined) await same.made
+    if (other !== undefined) return registry.byId(accounts[0])
+    if (micros > 0) tokens.forEach(refuseRevoked)
+    const books = { registry, ledger }
+    const made = micros > 0 ? topUp(books, accounts, operation) : debit(books, accounts, operation)
+    running.set(id, { operation, made })
     try {
-      return (await made).record
+      await made
+      return registry.byId(accounts[0])
     } finally {
-      running.delete(operationId)
+      running.delete(id)
     }
   }
 }
 
-/** Durable first: what is not on the disk cannot be spent. */
-async function topUp(registry: TokenRegistry, ledger: Ledger, ask: Adjustment): Promise<Changed> {
-  const made = await write(registry, ask)
-  if (made.isNew) ledger.credit(ask.tokenId, ask.micros)
-  return made
+interface Books {
+  registry: TokenRegistry
+  ledger: Ledger
 }
 
-/** The amount leaves the balance first: what is being taken away cannot be spent meanwhile. */
-async function debit(registry: TokenRegistry, ledger: Ledger, ask: Adjustment): Promise<Changed> {
-  const { tokenId, micros } = ask
-  const balanceMicros = ledger.credits(tokenId)?.balanceMicros ?? 0
-  if (balanceMicros < -micros)
+/** Durable first: what is not on the disk cannot be spent. */
+async function topUp(
+  { registry, ledger }: Books,
+  accounts: AccountList,
+  operation: Operation,
+): Promise<boolean> {
+  const isMade = await registry.credit(accounts, operation)
+  if (isMade) ledger.credit(accounts, operation.micros)
+  return isMade
+}
+
+/** The amount leaves the balances first: what is being taken away cannot be spent meanwhile. */
+async function debit(
+  { registry, ledger }: Books,
+  accounts: AccountList,
+  operation: Operation,
+): Promise<boolean> {
+  const { micros } = operation
+  const freeMicros = ledger.leastMicros(accounts)
+  if (freeMicros < -micros)
     throw balanceTooSmall(
-      `The token has ${balanceMicros / 1e6} credits free, ${-micros / 1e6} cannot be taken: take less, or wait until its running requests end`,
+      `The token has ${freeMicros / 1e6} credits free, ${-micros / 1e6} cannot be taken: take less, or wait until its running requests end`,
     )
-  ledger.credit(tokenId, micros)
+  ledger.credit(accounts, micros)
   try {
-    return await write(registry, ask)
+    return await registry.credit(accounts, operation)
   } catch (error) {
     // The file may hold the debit all the same: until that is certain the credits stay out of reach.
-    void registry.whole().then(() => ledger.credit(tokenId, -micros))
+    void registry.whole().then(() => ledger.credit(accounts, -micros))
     throw error
   }
-}
-
-function write(registry: TokenRegistry, { operationId, tokenId, micros, at }: Adjustment): Promise<Changed> {
-  const add = (token: TokenRecord): TokenRecord => ({
-    ...token,
-    creditedMicros: token.creditedMicros + micros,
-  })
-  return registry.change(tokenId, add, { id: operationId, tokenId, micros, at })
 }

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { SMALL_ANSWER_BYTES } from '../contracts/idempotency.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
-import { prepareTransaction } from '../sql/sqlite.ts'
+import { hasTable, prepareTransaction } from '../sql/sqlite.ts'
 
 const CLAIMS = `
 CREATE TABLE IF NOT EXISTS claims (
@@ -51,10 +51,6 @@ export function addClaims(db: Sqlite): void {
   } catch {
     // It needs as much disk as is in use; without it the pages are used again one by one, and the next start tries again.
   }
-}
-
-function hasTable(db: Sqlite, name: string): boolean {
-  return db.prepare(`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?`).get(name) !== undefined
 }
 
 /** Takes the table `keys` over: small answers are given again, a larger one's key stays used. */

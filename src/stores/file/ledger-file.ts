@@ -38,6 +38,13 @@ function createTables(db: Sqlite, storeId: string, columns: readonly UsageColumn
   insert.run('storeId', storeId)
 }
 
+/** What the first ledgers had not. */
+function addTables(db: Sqlite): void {
+  db.exec(`CREATE TABLE IF NOT EXISTS shared_charges (
+    account_id TEXT NOT NULL, request_id TEXT NOT NULL, micros INTEGER NOT NULL
+  ) STRICT`)
+}
+
 /** The columns that a store of an earlier version lacks: its rows have nothing in them. */
 function addColumns(db: Sqlite, columns: readonly UsageColumn[]): void {
   const known = new Set(
@@ -110,6 +117,7 @@ function readLedgerFile({ db, path, columns }: Opened, storeId: string | undefin
     throw new StoreError('damaged', `"${tokens}" is gone, though usage.sqlite is there: ${RESTORE}`)
   }
   addColumns(db, columns)
+  addTables(db)
   return { db, path, storeId: own, isInitialised, columns }
 }
 

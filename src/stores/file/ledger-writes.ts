@@ -1,5 +1,6 @@
 import { close, fdatasync, openSync } from 'node:fs'
 import { asError, storeUnavailable } from '../../errors.ts'
+import type { AccountList } from '../contracts/accounts.ts'
 import { prepareValues, type UsageColumn, type UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { prepareTransaction } from '../sql/sqlite.ts'
@@ -21,7 +22,12 @@ export function prepareWrites(db: Sqlite, columns: readonly UsageColumn[]) {
   const charge = db.prepare(
     'INSERT INTO accounts VALUES (?, ?) ON CONFLICT DO UPDATE SET charged_micros = charged_micros + excluded.charged_micros',
   )
-  return { meta, mark, rehold, unhold, usage, charge }
+  const shared = db.prepare('INSERT INTO shared_charges VALUES (?, ?, ?)')
+  /** The row stands on the first account alone: what the others pay of it stands beside it. */
+  const share = ([, ...further]: AccountList, requestId: string, chargedMicros: number): void => {
+    for (const id of further) shared.run(id, requestId, chargedMicros)
+  }
+  return { meta, mark, rehold, unhold, usage, share, charge }
 }
 
 export type Writes = ReturnType<typeof prepareWrites>

@@ -1,16 +1,18 @@
 import { storeUnavailable } from '../../errors.ts'
 import {
+  type AccountList,
   type Credits,
+  checkAccounts,
   checkMicros,
   type Hold,
   type HoldRequest,
   holdOver,
   type Settlement,
+  writeAccounts,
 } from '../contracts/accounts.ts'
 import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
-import type { Balances } from './balances.ts'
-import { buildBalances } from './balances.ts'
+import { Balances } from './balances.ts'
 import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError } from './ledger-file.ts'
 import type { GroupCommit, Write, Writes } from './ledger-writes.ts'
@@ -22,7 +24,7 @@ import type { TokenRecord } from './token-record.ts'
 const MOST_REMEMBERED = 10_000
 
 interface OpenHold {
-  tokenId: string
+  accounts: AccountList
   micros: number
   /** Its answer has begun, and stands in the database or is about to: the first mark counts. */
   isMarked: boolean
@@ -30,7 +32,7 @@ interface OpenHold {
 
 interface Ended {
   holdId: number
-  tokenId: string
+  accounts: AccountList
   chargedMicros: number
 }
 
@@ -46,11 +48,11 @@ export class Ledger {
   readonly #db: Sqlite
   readonly #writes: Writes
   readonly #commits: GroupCommit
-  readonly #balances: Balances = buildBalances()
+  readonly #balances = new Balances()
   readonly #open = new Map<number, OpenHold>()
   // A ring: a Map that forgets its oldest key slows down with each key it has forgotten.
   readonly #ended: (Ended | undefined)[] = []
-  /** What the turn's settlements charge, by token. */
+  /** What the turn's settlements charge, by account. */
   readonly #charges = new Map<string, number>()
   #nextId = 1
   #isClosed = false
@@ -71,7 +73,7 @@ export class Ledger {
       walPath: `${path}-wal`,
       begin: () => this.#charges.clear(),
       finish: () => {
-        for (const [tokenId, micros] of this.#charges) this.#writes.charge.run(tokenId, micros)
+        for (const [accountId, micros] of this.#charges) this.#writes.charge.run(accountId, micros)
       },
       probe: () => this.#writes.meta.run('checkedAt', String(Date.now())),
     })
@@ -83,13 +85,18 @@ export class Ledger {
     this.#commits.sync()
   }
 
-  openAccount(tokenId: string, creditedMicros: number): void {
-    this.#balances.open(tokenId, creditedMicros, 0)
+  openAccount(accountId: string, creditedMicros: number): void {
+    this.#balances.open(accountId, creditedMicros, 0)
   }
 
-  /** To be called after a top-up, or before a debit that the balance covers. */
-  credit(tokenId: string, micros: number): void {
-    this.#balances.credit(tokenId, micros)
+  /** To be called after a top-up, or before a debit that the balances cover. */
+  credit(accounts: AccountList, micros: number): void {
+    this.#balances.credit(accounts, micros)
+  }
+
+  /** The least that is free on any of them. */
+  leastMicros(accounts: AccountList): number {
+    return this.#balances.leastMicros(accounts)
   }
 
   /** Writes with the next charges, after all that was written before; false: there is no room for it. */
@@ -99,20 +106,21 @@ export class Ledger {
     return true
   }
 
-  credits(tokenId: string): Credits | undefined {
-    return this.#balances.credits(tokenId)
+  credits(accountId: string): Credits | undefined {
+    return this.#balances.credits(accountId)
   }
 
   /** A hold is in memory alone: until an answer begins there is nothing that a crash could leave unpaid. */
-  async hold({ tokenId, micros, leastMicros }: HoldRequest): Promise<Hold | undefined> {
+  async hold({ accounts, micros, leastMicros }: HoldRequest): Promise<Hold | undefined> {
+    checkAccounts(accounts)
     checkMicros('micros', micros)
     checkMicros('leastMicros', leastMicros)
     if (!this.isReady()) throw storeUnavailable('The balance cannot be written just now: try again')
-    const granted = this.#balances.hold(tokenId, micros, leastMicros)
+    const granted = this.#balances.hold(accounts, micros, leastMicros)
     if (granted === undefined) return undefined
     const id = this.#nextId++
-    this.#open.set(id, { tokenId, micros: granted, isMarked: false })
-    return { id, tokenId, micros: granted, balanceMicros: this.#balances.balanceMicros(tokenId) }
+    this.#open.set(id, { accounts, micros: granted, isMarked: false })
+    return { id, accounts, micros: granted, balanceMicros: this.#balances.leastMicros(accounts) }
   }
 
   /** As with `hold` memory decides; what is written of a marked hold is for who reads the books meanwhile. */
@@ -122,15 +130,15 @@ export class Ledger {
     if (!this.isReady()) throw storeUnavailable('The balance cannot be written just now: try again')
     const hold = this.#open.get(holdId)
     if (hold === undefined) throw holdOver()
-    const { tokenId } = hold
+    const { accounts } = hold
     if (micros > hold.micros) {
       const least = Math.min(micros, leastMicros) - hold.micros
-      const granted = this.#balances.raise(tokenId, micros - hold.micros, least)
+      const granted = this.#balances.raise(accounts, micros - hold.micros, least)
       if (granted === undefined) return undefined
       hold.micros += granted
       if (hold.isMarked) this.#rewrite(holdId, hold)
     }
-    return { id: holdId, tokenId, micros: hold.micros, balanceMicros: this.#balances.balanceMicros(tokenId) }
+    return { id: holdId, accounts, micros: hold.micros, balanceMicros: this.#balances.leastMicros(accounts) }
   }
 
   markAnswered(holdId: number, leastMicros: number, row: UsageRow): void {
@@ -142,10 +150,10 @@ export class Ledger {
       apply: () => {
         // Settled in the same turn: its usage row is the real one.
         if (!this.#open.has(holdId)) return
-        const { tokenId, micros } = hold
+        const { accounts, micros } = hold
         this.#writes.mark.run(
           holdId,
-          tokenId,
+          writeAccounts(accounts),
           row.requestId,
           micros,
           leastMicros,
@@ -170,17 +178,19 @@ export class Ledger {
   }
 
   /** Charges now, in memory; the write that follows puts it on record. */
-  #end(holdId: number, { tokenId, micros, isMarked }: OpenHold, { row, resolve, reject }: Ending): Write {
-    const chargedMicros = this.#balances.charge(tokenId, micros, row.costMicros)
-    const settlement = { chargedMicros, balanceMicros: this.#balances.balanceMicros(tokenId) }
+  #end(holdId: number, { accounts, micros, isMarked }: OpenHold, { row, resolve, reject }: Ending): Write {
+    const tokenId = accounts[0]
+    const chargedMicros = this.#balances.charge(accounts, micros, row.costMicros)
+    const settlement = { chargedMicros, balanceMicros: this.#balances.leastMicros(accounts) }
     this.#open.delete(holdId)
-    this.#remember({ holdId, tokenId, chargedMicros })
+    this.#remember({ holdId, accounts, chargedMicros })
     const charged = row.tokenId === tokenId ? row : { ...row, tokenId }
     return {
       apply: () => {
         if (isMarked) this.#writes.unhold.run(holdId)
         this.#writes.usage(charged, chargedMicros)
-        if (chargedMicros > 0) this.#charges.set(tokenId, (this.#charges.get(tokenId) ?? 0) + chargedMicros)
+        if (accounts.length > 1) this.#writes.share(accounts, charged.requestId, chargedMicros)
+        if (chargedMicros > 0) this.#addCharge(accounts, chargedMicros)
       },
       done: () => resolve(settlement),
       drop: reject,
@@ -195,6 +205,10 @@ export class Ledger {
       done: () => undefined,
       drop: () => undefined,
     })
+  }
+
+  #addCharge(accounts: AccountList, micros: number): void {
+    for (const id of accounts) this.#charges.set(id, (this.#charges.get(id) ?? 0) + micros)
   }
 
   get isClosed(): boolean {
@@ -217,7 +231,7 @@ export class Ledger {
     const isKnown = ended?.holdId === holdId
     return {
       chargedMicros: isKnown ? ended.chargedMicros : 0,
-      balanceMicros: this.#balances.balanceMicros(isKnown ? ended.tokenId : row.tokenId),
+      balanceMicros: this.#balances.leastMicros(isKnown ? ended.accounts : [row.tokenId]),
     }
   }
 

@@ -1,3 +1,4 @@
+import { readAccounts } from '../contracts/accounts.ts'
 import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { prepareTransaction } from '../sql/sqlite.ts'
@@ -30,14 +31,16 @@ function settleLeftHolds(db: Sqlite, writes: Writes, { charged, tokens }: Charge
   prepareTransaction(db)(() => {
     for (const hold of holds) {
       if (hold.row === null) continue
-      const tokenId = String(hold.token_id)
+      const accounts = readAccounts(String(hold.token_id))
       const row: UsageRow = JSON.parse(String(hold.row))
-      const before = charged.get(tokenId) ?? 0
-      const left = (credited.get(tokenId)?.creditedMicros ?? before) - before
-      const chargedMicros = Math.min(amount(hold.least_micros), left)
-      charged.set(tokenId, before + chargedMicros)
-      if (chargedMicros > 0) writes.charge.run(tokenId, chargedMicros)
-      writes.usage({ ...row, tokenId, estimated: true }, chargedMicros)
+      const left = accounts.map((id) => (credited.get(id)?.creditedMicros ?? 0) - (charged.get(id) ?? 0))
+      const chargedMicros = Math.max(0, Math.min(amount(hold.least_micros), ...left))
+      for (const id of accounts) {
+        charged.set(id, (charged.get(id) ?? 0) + chargedMicros)
+        if (chargedMicros > 0) writes.charge.run(id, chargedMicros)
+      }
+      writes.usage({ ...row, tokenId: accounts[0], estimated: true }, chargedMicros)
+      writes.share(accounts, row.requestId, chargedMicros)
     }
     db.exec('DELETE FROM holds')
   })

@@ -11,6 +11,7 @@ export interface TokenRecord extends Token {
 /** A top-up or a debit that was made, so that asking for it again changes nothing. */
 export interface Operation {
   id: string
+  /** All the accounts that it was made on (`writeAccounts`). */
   tokenId: string
   micros: number
   at: number

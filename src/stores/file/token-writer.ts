@@ -8,7 +8,7 @@ import type { Operation, TokenRecord, TokensFile } from './token-record.ts'
 
 /** What one change does to the tokens. */
 export interface Edit {
-  record: TokenRecord
+  records: readonly TokenRecord[]
   isMaster?: boolean
   operation?: Operation
 }
@@ -94,7 +94,7 @@ export function openTokenWriter(low: Low<TokensFile>, onWritten: (edit: Edit) =>
 function decideOn(draft: TokenIndex, change: Change): { change: Change; edit: Edit | undefined }[] {
   try {
     const edit = change.decide(draft)
-    if (edit !== undefined) draft.put(edit.record)
+    for (const record of edit?.records ?? []) draft.put(record)
     return [{ change, edit }]
   } catch (refusal) {
     change.reject(refusal)
@@ -104,7 +104,7 @@ function decideOn(draft: TokenIndex, change: Change): { change: Change; edit: Ed
 
 /** `low.data` is replaced, never changed in place, so that a failed write leaves it as it was. */
 function changed(before: TokensFile, draft: TokenIndex, edits: readonly Edit[]): TokensFile {
-  const master = edits.findLast(({ isMaster }) => isMaster)?.record.id ?? before.master
+  const master = edits.findLast(({ isMaster }) => isMaster)?.records[0]?.id ?? before.master
   const added = edits.flatMap(({ operation }) => (operation === undefined ? [] : [operation]))
   const newest = added.reduce((latest, { at }) => Math.max(latest, at), 0)
   const kept = (before.operations ?? []).filter(({ at }) => at > newest - OPERATION_MEMORY_MS)

@@ -24,18 +24,14 @@ export interface TokenRegistry {
   /** Adds the record, or puts it in the place of the one with its id. Throws `name_taken`. */
   put(record: TokenRecord, options?: { isMaster: boolean }): Promise<TokenRecord>
   /** Changes the record as all changes before leave it; the same record back: nothing to do. */
-  change(id: string, edit: (record: TokenRecord) => TokenRecord, operation?: Operation): Promise<Changed>
+  change(id: string, edit: (record: TokenRecord) => TokenRecord): Promise<TokenRecord | undefined>
+  /** Adds to what all of them were credited, in one step; whether they are all there. */
+  credit(ids: readonly string[], operation: Operation): Promise<boolean>
   /** Resolves when the file holds what memory holds, after a write that failed halfway. */
   whole(): Promise<void>
   isWhole(): boolean
   /** Resolves after the last write. */
   close(): Promise<void>
-}
-
-/** The record after a change, undefined when there is none; `isNew`: it is this change that made it so. */
-export interface Changed {
-  record: TokenRecord | undefined
-  isNew: boolean
 }
 
 /** Reads `tokens.json`; undefined when there is none. */
@@ -70,9 +66,9 @@ export async function createTokenRegistry(dbDir: string, storeId: string): Promi
 function openRegistry(low: Low<TokensFile>): TokenRegistry {
   const index = buildTokenIndex(low.data.tokens)
   let masterId = low.data.master
-  const writer = openTokenWriter(low, ({ record, isMaster }) => {
-    index.put(record)
-    if (isMaster) masterId = record.id
+  const writer = openTokenWriter(low, ({ records, isMaster }) => {
+    for (const record of records) index.put(record)
+    if (isMaster) masterId = records[0]?.id
   })
   return {
     storeId: low.data.storeId,
@@ -82,17 +78,27 @@ function openRegistry(low: Low<TokensFile>): TokenRegistry {
     all: index.all,
     operation: (id) => low.data.operations?.find((operation) => operation.id === id),
     put: async (record, { isMaster } = { isMaster: false }) => {
-      await writer.write((tokens) => checked(tokens, { record, isMaster }))
+      await writer.write((tokens) => checked(tokens, { records: [record], isMaster }))
       return record
     },
-    change: async (id, edit, operation) => {
+    change: async (id, edit) => {
       const made = await writer.write((tokens) => {
         const before = tokens.byId(id)
         const record = before === undefined ? undefined : edit(before)
-        if (record === undefined || record === before) return undefined
-        return checked(tokens, operation === undefined ? { record } : { record, operation })
+        return record === undefined || record === before ? undefined : checked(tokens, { records: [record] })
       })
-      return { record: made?.record ?? index.byId(id), isNew: made !== undefined }
+      return made?.records[0] ?? index.byId(id)
+    },
+    credit: async (ids, operation) => {
+      const made = await writer.write((tokens) => {
+        const known = ids.flatMap((id) => tokens.byId(id) ?? [])
+        const add = (record: TokenRecord) => ({
+          ...record,
+          creditedMicros: record.creditedMicros + operation.micros,
+        })
+        return known.length < ids.length ? undefined : checked(tokens, { records: known.map(add), operation })
+      })
+      return made !== undefined
     },
     whole: writer.whole,
     isWhole: writer.isWhole,
@@ -101,7 +107,11 @@ function openRegistry(low: Low<TokensFile>): TokenRegistry {
 }
 
 function checked(tokens: TokenIndex, edit: Edit): Edit {
-  const { record } = edit
+  for (const record of edit.records) checkRecord(tokens, record)
+  return edit
+}
+
+function checkRecord(tokens: TokenIndex, record: TokenRecord): void {
   const field = badFieldOf(record)
   // Such a record, written as it is, would keep the store from opening ever again.
   if (field !== undefined) throw new RangeError(`a token cannot have this ${field}`)
@@ -109,5 +119,4 @@ function checked(tokens: TokenIndex, edit: Edit): Edit {
   if ((tokens.byHash(hash)?.id ?? id) !== id) throw nameTaken('There is a token with this secret already')
   if (name !== '' && (tokens.ownerOf(user, name) ?? id) !== id)
     throw nameTaken(`"${user}" has a token named "${name}" already`)
-  return edit
 }

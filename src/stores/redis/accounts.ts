@@ -2,16 +2,26 @@ import { balanceTooSmall, idempotencyMismatch, storeUnavailable } from '../../er
 import {
   type Adjustment,
   type Credits,
+  checkAccounts,
   checkMicros,
   type Hold,
   type HoldRequest,
   holdOver,
   OPERATION_MEMORY_MS,
   type Settlement,
+  writeAccounts,
 } from '../contracts/accounts.ts'
 import { checkAdjustment } from '../contracts/token-changes.ts'
 import type { UsageRow } from '../contracts/usage-columns.ts'
-import { CANCELLED, type Context, type End, endHold, type HoldName, readNumbers } from './context.ts'
+import {
+  CANCELLED,
+  type Context,
+  type End,
+  endHold,
+  furtherAccounts,
+  type HoldName,
+  readNumbers,
+} from './context.ts'
 import { runCopied } from './copied.ts'
 import type { Unsettled } from './unsettled.ts'
 
@@ -47,25 +57,32 @@ export class Holds {
     this.#unsettled = unsettled
   }
 
-  async hold({ tokenId, micros, leastMicros }: HoldRequest): Promise<Hold | undefined> {
+  async hold({ accounts, micros, leastMicros }: HoldRequest): Promise<Hold | undefined> {
+    checkAccounts(accounts)
     checkMicros('micros', micros)
     checkMicros('leastMicros', leastMicros)
     if (this.#unsettled.isFull()) throw storeUnavailable('Too many charges wait to be written: try again')
     const { link, scripts, keys, owner } = this.#context
     const id = this.#nextId++
-    const name = { owner, hold: String(id), tokenId }
-    const touched = [keys.account(tokenId), keys.holds(owner), keys.ended(owner, name.hold), keys.replicas]
+    const name = { owner, hold: String(id), accounts }
+    const touched = [
+      keys.account(accounts[0]),
+      keys.holds(owner),
+      keys.ended(owner, name.hold),
+      keys.replicas,
+      ...furtherAccounts(keys, accounts),
+    ]
     // Nothing is sent to a Redis known to be away: then there is nothing to give up either.
     const isSent = link.isReady()
     this.#asked.add(name.hold)
     try {
-      const args = [name.hold, micros, leastMicros, tokenId, owner]
+      const args = [name.hold, micros, leastMicros, writeAccounts(accounts), owner]
       const [isGranted, granted = 0, balanceMicros = 0] = readNumbers(
         await link.run(scripts.hold, touched, args),
       )
       if (isGranted !== 1) return undefined
       this.#open.set(id, { ...name, micros: granted, balanceMicros, isMarked: false })
-      return { id, tokenId, micros: granted, balanceMicros }
+      return { id, accounts, micros: granted, balanceMicros }
     } catch (error) {
       // It may stand all the same, or come to stand later.
       if (isSent) this.#unsettled.cancel(name)
@@ -82,22 +99,23 @@ export class Holds {
     const hold = this.#open.get(holdId)
     if (hold === undefined) throw holdOver()
     const { link, scripts, keys, owner } = this.#context
-    const { tokenId } = hold
-    const touched = [keys.account(tokenId), keys.holds(owner), keys.replicas]
+    const { accounts } = hold
+    const further = furtherAccounts(keys, accounts)
+    const touched = [keys.account(accounts[0]), keys.holds(owner), keys.replicas, ...further]
     const args = [hold.hold, micros, leastMicros, owner]
     const [state, raised = 0, balanceMicros = 0] = readNumbers(await link.run(scripts.raise, touched, args))
     if (state === 0) throw holdOver()
     // Answers of raises that ran at once may come in any order.
     hold.micros = Math.max(hold.micros, raised)
     hold.balanceMicros = balanceMicros
-    return state === 1 ? { id: holdId, tokenId, micros: raised, balanceMicros } : undefined
+    return state === 1 ? { id: holdId, accounts, micros: raised, balanceMicros } : undefined
   }
 
   markAnswered(holdId: number, leastMicros: number, row: UsageRow): void {
     checkMicros('leastMicros', leastMicros)
     const hold = this.#open.get(holdId)
     if (hold === undefined || hold.mark !== undefined) return
-    hold.mark = { leastMicros, row: JSON.stringify({ ...row, tokenId: hold.tokenId }) }
+    hold.mark = { leastMicros, row: JSON.stringify({ ...row, tokenId: hold.accounts[0] }) }
     this.#mark(hold)
   }
 
@@ -110,7 +128,7 @@ export class Holds {
     }
     this.#open.delete(holdId)
     const { requestId, costMicros } = row
-    const text = JSON.stringify({ ...row, tokenId: hold.tokenId })
+    const text = JSON.stringify({ ...row, tokenId: hold.accounts[0] })
     const end: End = { requestId, costMicros, row: text, mode: 'settle' }
     const settlement = this.#settleOpen(hold, end)
     this.#ended[holdId % MOST_REMEMBERED] = { holdId, settlement, end }
@@ -157,12 +175,13 @@ export class Holds {
 
 const MEMORY_SECONDS = 2 * Math.ceil(OPERATION_MEMORY_MS / 1000)
 
-/** Tops up or takes away in one step, once for each operation id; whether there is such a token. */
+/** Tops up or takes away in one step, once for each operation id; whether there are all these accounts. */
 export async function adjust({ link, scripts, keys }: Context, adjustment: Adjustment): Promise<boolean> {
-  const { operationId, tokenId, micros } = adjustment
+  const { operationId, accounts, micros } = adjustment
   checkAdjustment(adjustment)
-  const touched = [keys.account(tokenId), keys.operation(operationId)]
-  const args = [tokenId, micros, Number.MAX_SAFE_INTEGER, MEMORY_SECONDS]
+  const further = furtherAccounts(keys, accounts)
+  const touched = [keys.account(accounts[0]), keys.operation(operationId), ...further]
+  const args = [writeAccounts(accounts), micros, Number.MAX_SAFE_INTEGER, MEMORY_SECONDS]
   const answer = await runCopied(link, scripts.adjust, touched, args)
   if (answer === 'small') throw balanceTooSmall('The free balance does not cover what is to be taken')
   if (answer === 'other') throw idempotencyMismatch('This operation id stands for another change')

@@ -1,3 +1,4 @@
+import type { AccountList } from '../contracts/accounts.ts'
 import type { Keys } from './keys.ts'
 import type { Link } from './link.ts'
 import type { Scripts } from './scripts.ts'
@@ -17,7 +18,7 @@ export interface Context {
 export interface HoldName {
   owner: string
   hold: string
-  tokenId: string
+  accounts: AccountList
 }
 
 /** How a hold ends: its own settlement, its owner's death, or never used at all. */
@@ -38,21 +39,28 @@ export const CANCELLED: End = { requestId: '', costMicros: 0, row: '', mode: 'ca
 
 /** Ends a hold in one step; the same end twice changes nothing. */
 export async function endHold({ link, scripts, keys, mostRows }: Context, name: HoldName, end: End) {
-  const { owner, hold, tokenId } = name
-  const charged = keys.charged(tokenId, end.requestId)
+  const { owner, hold, accounts } = name
+  const [own] = accounts
+  const charged = keys.charged(own, end.requestId)
   const touched = [
-    keys.account(tokenId),
+    keys.account(own),
     keys.holds(owner),
     keys.ended(owner, hold),
     keys.usage,
     keys.meta,
     charged,
     keys.replicas,
+    ...furtherAccounts(keys, accounts),
   ]
   const everName = `${owner}:${hold}`
   const args = [hold, everName, end.costMicros, end.row, end.mode, mostRows, owner, end.deadAfterMs ?? 0]
   const [chargedMicros = 0, balanceMicros = 0] = readNumbers(await link.run(scripts.settle, touched, args))
   return { chargedMicros, balanceMicros }
+}
+
+/** The keys of all but the token's own account, which scripts have behind their other keys. */
+export function furtherAccounts(keys: Keys, [, ...further]: AccountList): string[] {
+  return further.map(keys.account)
 }
 
 /** A script's answer, narrowed. */

@@ -1,5 +1,6 @@
 import { readdir, readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { type AccountList, readAccounts } from '../contracts/accounts.ts'
 import type { Warn } from '../contracts/store-error.ts'
 import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Holds } from './accounts.ts'
@@ -110,7 +111,7 @@ async function cancelLost(
     if (holds.isOpen(hold) || unsettled.has(hold)) continue
     strays.add(hold)
     if (!suspects.has(hold)) continue
-    await endHold(context, { owner, hold, tokenId: tokenOf(text) }, holds.endOf(hold))
+    await endHold(context, { owner, hold, accounts: accountsOf(text) }, holds.endOf(hold))
   }
   return strays
 }
@@ -151,7 +152,7 @@ async function reap(context: Context, owner: string, deadAfterMs: number): Promi
   const left = await link.read((client) => client.hgetall(keys.holds(owner)))
   for (const [hold, text] of Object.entries(left)) {
     const end = endOfDead(text.slice(text.split(' ', 3).join(' ').length + 1))
-    await endHold(context, { owner, hold, tokenId: tokenOf(text) }, { ...end, deadAfterMs })
+    await endHold(context, { owner, hold, accounts: accountsOf(text) }, { ...end, deadAfterMs })
   }
   await link.run(scripts.leave, [keys.replicas, keys.holds(owner)], [owner, deadAfterMs])
 }
@@ -163,6 +164,6 @@ function endOfDead(text: string): End {
   return { requestId: row.requestId, costMicros: 0, row: JSON.stringify(row), mode: 'reap' }
 }
 
-function tokenOf(hold: string): string {
-  return hold.slice(0, hold.indexOf(' '))
+function accountsOf(hold: string): AccountList {
+  return readAccounts(hold.slice(0, hold.indexOf(' ')))
 }

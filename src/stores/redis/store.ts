@@ -142,9 +142,12 @@ function buildStore({ context, holds, replica, places, carrier, closeRest }: Par
     master: () => records.master(),
     ...recordChanges(records),
     adjust: async (adjustment) => {
-      const token = await records.byId(adjustment.tokenId)
-      if (token !== undefined && adjustment.micros > 0) refuseRevoked(token)
-      return (await adjust(context, adjustment)) ? records.byId(adjustment.tokenId) : undefined
+      const { accounts, micros } = adjustment
+      for (const id of accounts) {
+        const token = await records.byId(id)
+        if (token !== undefined && micros > 0) refuseRevoked(token)
+      }
+      return (await adjust(context, adjustment)) ? records.byId(accounts[0]) : undefined
     },
     ...places,
     credits: async (tokenId) => {

@@ -1,5 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
+import { readAccounts, writeAccounts } from '../contracts/accounts.ts'
 import { CANCELLED, type Context, type End, endHold, type HoldName } from './context.ts'
 
 export const UNSETTLED = /^unsettled-([A-Za-z0-9_-]+)\.jsonl$/
@@ -44,11 +45,10 @@ export function openUnsettled(context: Context, dbDir: string): Unsettled {
       await cancelNow(context, name, cancels)
   }
   return {
-    add: async ({ owner, hold, tokenId }, end) => {
-      const entry = { owner, hold, tokenId, end }
-      waiting.push(entry)
+    add: async ({ owner, hold, accounts }, end) => {
+      waiting.push({ owner, hold, accounts, end })
       holds.add(hold)
-      await journal.append(JSON.stringify(entry))
+      await journal.append(JSON.stringify({ owner, hold, tokenId: writeAccounts(accounts), end }))
     },
     cancel: (name) => {
       // What does not fit is found by its owner's own look around.
@@ -82,7 +82,8 @@ async function cancelNow(context: Context, name: HoldName, rest: HoldName[]): Pr
 function readEntries(text: string): Entry[] {
   return text.split('\n').flatMap((line): Entry[] => {
     try {
-      return [JSON.parse(line)]
+      const { tokenId, ...entry } = JSON.parse(line)
+      return [{ ...entry, accounts: readAccounts(tokenId) }]
     } catch {
       return []
     }

@@ -23,6 +23,10 @@ export function isBusy(error: unknown): boolean {
   return error instanceof Error && 'errcode' in error && (Number(error.errcode) & 0xff) === SQLITE_BUSY
 }
 
+export function hasTable(db: Sqlite, name: string): boolean {
+  return db.prepare(`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?`).get(name) !== undefined
+}
+
 /** Runs work as one transaction: all of it, or nothing and a throw. */
 export type Transaction = (work: () => void) => void
 

@@ -1,5 +1,5 @@
--- KEYS: account, this operation.  ARGV: token, micros (may be negative), most credits, seconds to remember.
--- Answers 'ok', 'none' (no such token), 'other' (the id stands for another change), 'small' or 'much'.
+-- KEYS: account, this operation, further accounts.  ARGV: accounts, micros (may be negative), most credits, seconds to remember.
+-- Answers 'ok', 'none' (not all of the accounts are there), 'other' (the id stands for another change), 'small' or 'much'.
 evenWhenFull()
 local what = ARGV[1] .. ' ' .. ARGV[2]
 local before = redis.call('GET', KEYS[2])
@@ -9,12 +9,16 @@ if before == what then
   return 'ok'
 end
 if before then return 'other' end
-local account = readAccount(KEYS[1])
-if not account then return 'none' end
+local accounts = readAccounts(2)
+if not accounts then return 'none' end
 local micros = tonumber(ARGV[2])
-if account.balance + micros < 0 then return 'small' end
-if account.credited + micros > tonumber(ARGV[3]) then return 'much' end
-add(KEYS[1], 'credited', micros)
-add(KEYS[1], 'balance', micros)
+if leastBalance(accounts) + micros < 0 then return 'small' end
+for _, account in ipairs(accounts) do
+  if account.credited + micros > tonumber(ARGV[3]) then return 'much' end
+end
+for _, account in ipairs(accounts) do
+  add(account.key, 'credited', micros)
+  add(account.key, 'balance', micros)
+end
 redis.call('SET', KEYS[2], what, 'EX', ARGV[4])
 return 'ok'

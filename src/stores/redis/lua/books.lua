@@ -4,7 +4,9 @@ local holds = {}
 for _, owner in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   for _, text in ipairs(redis.call('HVALS', ARGV[2] .. owner)) do
     local hold = readHold(text)
-    holds[hold.token] = (holds[hold.token] or 0) + hold.micros
+    for account in string.gmatch(hold.accounts, '[^,]+') do
+      holds[account] = (holds[account] or 0) + hold.micros
+    end
   end
 end
 local books, records = {}, redis.call('HGETALL', KEYS[1])

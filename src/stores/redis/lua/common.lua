@@ -11,7 +11,27 @@ local function whole(number) return string.format('%.0f', number) end
 local function readAccount(key)
   local found = redis.call('HMGET', key, 'credited', 'balance', 'holds')
   if not found[1] then return nil end
-  return { credited = tonumber(found[1]), balance = tonumber(found[2]), holds = tonumber(found[3]) }
+  return { key = key, credited = tonumber(found[1]), balance = tonumber(found[2]), holds = tonumber(found[3]) }
+end
+
+-- The accounts that pay: the token's own is the first key, further ones stand behind the first so many. Nil when one of
+-- them is not there.
+local function readAccounts(others)
+  local own = readAccount(KEYS[1])
+  if not own then return nil end
+  local accounts = { own }
+  for index = others + 1, #KEYS do
+    local account = readAccount(KEYS[index])
+    if not account then return nil end
+    table.insert(accounts, account)
+  end
+  return accounts
+end
+
+local function leastBalance(accounts)
+  local least = accounts[1].balance
+  for index = 2, #accounts do least = math.min(least, accounts[index].balance) end
+  return least
 end
 
 -- Whether a replica has said within so many ms that it lives; 0 asks nobody.
@@ -23,14 +43,14 @@ end
 
 local function add(key, field, amount) redis.call('HINCRBY', key, field, whole(amount)) end
 
--- A hold is kept as "token micros least rowAsJson"; the row is empty until an answer has begun.
+-- A hold is kept as "accounts micros least rowAsJson", the accounts with a comma between them; the row is empty until an answer has begun.
 local function readHold(text)
-  local token, micros, least, row = string.match(text, '^(%S+) (%d+) (%d+) (.*)$')
-  return { token = token, micros = tonumber(micros), least = tonumber(least), row = row }
+  local accounts, micros, least, row = string.match(text, '^(%S+) (%d+) (%d+) (.*)$')
+  return { accounts = accounts, micros = tonumber(micros), least = tonumber(least), row = row }
 end
 
 local function writeHold(hold)
-  return hold.token .. ' ' .. whole(hold.micros) .. ' ' .. whole(hold.least) .. ' ' .. hold.row
+  return hold.accounts .. ' ' .. whole(hold.micros) .. ' ' .. whole(hold.least) .. ' ' .. hold.row
 end
 
 local HOUR_MS = 3600000

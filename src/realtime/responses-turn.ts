@@ -1,0 +1,181 @@
+import type { FastifyRequest } from 'fastify'
+import { buildRow } from '../billing/bill.ts'
+import { STREAM_STEP_TOKENS } from '../billing/hold.ts'
+import { openaiResponses } from '../dialects/openai-responses.ts'
+import { NO_USAGE, type Usage } from '../dialects/usage.ts'
+import { type GatewayError, gatewayBusy, insufficientQuota } from '../errors.ts'
+import { countTokens, estimateInput, estimateUsage } from '../metering/estimate.ts'
+import { costMicros } from '../metering/price.ts'
+import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
+import type { Ask } from '../request/ask.ts'
+import type { Step } from '../routing/plan.ts'
+import type { Accounts, Hold } from '../stores/contracts/accounts.ts'
+import type { UsageRow } from '../stores/contracts/usage-columns.ts'
+import { addToLine } from './socket-bill.ts'
+import { settleReservation } from './socket-settle.ts'
+
+/** An event is weighed as if each LLM token of output had no more bytes than these. */
+const LEAST_BYTES_PER_TOKEN = 4
+const LEAST_BYTES_BETWEEN_WEIGHINGS = 2_048
+/** A further step is taken when less than this share of one is left. */
+const LEFT_SHARE = 0.5
+const EVENT_START = Buffer.from('data: ')
+const EVENT_END = Buffer.from('\n\n')
+
+export interface TurnOptions {
+  request: FastifyRequest
+  store: Accounts
+  ask: Ask
+  step: Step
+  hold: Hold
+  requestId: string
+  /** What the response reads besides its own body: the conversation that it goes on from. */
+  contextTokens: number
+  /** Milliseconds since 1970. */
+  at: number
+  /** It costs more than can be held. */
+  runDry(why: GatewayError): void
+}
+
+/** One response of a socket: held before it is asked for, held on as it grows, charged in a row of its own. */
+export class ResponsesTurn {
+  /** Resolves when the response is over, and its bill begins. */
+  readonly ended: Promise<void>
+  /** An error was told while it ran: it may go on, or not. */
+  isDoubtful = false
+  readonly #options: TurnOptions
+  readonly #meter: StreamMeter = createStreamMeter(openaiResponses)
+  readonly #startedMs = performance.now()
+  #end: () => void = () => {}
+  #state: 'asked' | 'begun' | 'over' = 'asked'
+  #firstByteMs = 0
+  #heldMicros: number
+  #weighAt: number
+  #isWeighing = false
+  #input: Usage | undefined
+
+  constructor(options: TurnOptions) {
+    this.#options = options
+    this.#heldMicros = options.hold.micros
+    this.#weighAt = this.#firstWeighing()
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve
+    })
+  }
+
+  get hasBegun(): boolean {
+    return this.#state === 'begun'
+  }
+
+  begun(): void {
+    if (this.#state !== 'asked') return
+    this.#state = 'begun'
+    this.#firstByteMs = performance.now() - this.#startedMs
+    const { store, hold, ask } = this.#options
+    const row = this.#row({ ...NO_USAGE, inputTokens: Math.ceil(ask.inputTokens / 4), estimated: true })
+    store.markAnswered(hold.id, Math.min(row.costMicros, hold.micros), row)
+  }
+
+  /** The pieces of an event are metered as those of a stream, whose events they are. */
+  eventBegins(): void {
+    this.#meter.push(EVENT_START)
+  }
+  read(piece: Buffer): void {
+    this.#meter.push(piece.includes(0x0a) || piece.includes(0x0d) ? oneLine(piece) : piece)
+  }
+  eventEnds(): void {
+    this.#meter.push(EVENT_END)
+    if (this.#state !== 'over' && !this.#isWeighing && this.#meter.bytes() >= this.#weighAt) this.#weigh()
+  }
+
+  /** Ends it once, with what it reports or with our count; what it used, as far as anybody knows. */
+  async settle(): Promise<Usage | undefined> {
+    if (this.#state === 'over') return undefined
+    const usage = this.#usage()
+    this.#state = 'over'
+    this.#end()
+    const { store, hold, request } = this.#options
+    const used = await usage
+    const row = this.#row(used)
+    const { chargedMicros } = await settleReservation(store, hold, row)
+    addToLine(request, row, chargedMicros)
+    return used
+  }
+
+  /** Undefined: nobody has got anything. */
+  async #usage(): Promise<Usage | undefined> {
+    if (this.#state === 'asked') return undefined
+    const reported = this.#meter.usage()
+    if (reported) return reported
+    if (this.#meter.outputText().text === '') return undefined
+    const { ask, request, contextTokens } = this.#options
+    const facts = {
+      dialect: openaiResponses,
+      key: request.token.id,
+      requestBody: ask.text?.(),
+      meter: this.#meter,
+    }
+    const own = await estimateUsage(facts)
+    return { ...own, inputTokens: own.inputTokens + contextTokens }
+  }
+
+  #weigh(): void {
+    this.#isWeighing = true
+    this.#raise().then(
+      (why) => {
+        this.#isWeighing = false
+        if (why && this.#state !== 'over') this.#options.runDry(why)
+      },
+      () => this.#options.runDry(gatewayBusy('The gateway could not count this response: it was cut here')),
+    )
+  }
+
+  /** Why it has to end here; undefined: it is held for. */
+  async #raise(): Promise<GatewayError | undefined> {
+    const { ask, store, hold, step, request, contextTokens } = this.#options
+    const { price } = step.model
+    const key = request.token.id
+    this.#input ??= await estimateInput({ dialect: openaiResponses, key, requestBody: ask.text?.() })
+    const { text, share } = this.#meter.outputText()
+    const outputTokens = Math.ceil((await countTokens(text, key)) / share)
+    const inputTokens = this.#input.inputTokens + contextTokens
+    const micros = costMicros({ ...this.#input, inputTokens, outputTokens }, price)
+    const stepMicros = STREAM_STEP_TOKENS * price.outputMicros
+    if (this.#heldMicros - micros < stepMicros * LEFT_SHARE) {
+      const wanted = Math.ceil(micros + stepMicros)
+      const raised = await store.raise(hold.id, wanted, this.#heldMicros + 1).catch(() => undefined)
+      if (raised) this.#heldMicros = raised.micros
+    }
+    const leftTokens = Math.max(0, this.#heldMicros - micros) / price.outputMicros
+    const bytes = leftTokens * LEAST_BYTES_PER_TOKEN * LEFT_SHARE
+    this.#weighAt = this.#meter.bytes() + Math.max(LEAST_BYTES_BETWEEN_WEIGHINGS, bytes)
+    return micros <= this.#heldMicros
+      ? undefined
+      : insufficientQuota('Your balance is used up: this response was cut here')
+  }
+
+  /** This is only a guess of when to weigh, in bytes; the weighing counts as the bill will. */
+  #firstWeighing(): number {
+    const { ask, hold, step, contextTokens } = this.#options
+    const { inputMicros, outputMicros } = step.model.price
+    if (outputMicros <= 0) return Number.POSITIVE_INFINITY
+    const input = (Math.ceil(ask.inputTokens / 4) + contextTokens) * inputMicros
+    return (Math.max(0, hold.micros - input) / outputMicros) * LEAST_BYTES_PER_TOKEN
+  }
+
+  #row(usage: Usage | undefined): UsageRow {
+    const { request, requestId, ask, step, at } = this.#options
+    const { token, line } = request
+    return buildRow(
+      { requestId, tokenId: token.id, user: token.user, model: ask.model, at, endpoint: '/responses' },
+      { attempts: 1, latencyMs: performance.now() - this.#startedMs, firstByteMs: this.#firstByteMs },
+      { status: line.status ?? 101, usage },
+      { provider: step.provider.name, modelUsed: step.upstreamModel, price: step.model.price },
+    )
+  }
+}
+
+/** Line ends are blanks to JSON, and the end of an event to a stream. */
+function oneLine(piece: Buffer): Buffer {
+  return Buffer.from(piece.toString('latin1').replace(/[\r\n]/g, ' '), 'latin1')
+}
