@@ -1,7 +1,7 @@
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { hashSecret, makeSecret, prefixOf } from '../src/auth/secret.ts'
+import { hashSecret, makeSecret, prefixOf } from '../src/auth/client.ts'
 import { openStores } from '../src/stores/open.ts'
 
 const MANY = 1_000_000_000

@@ -4,7 +4,7 @@ import type { Catalog } from './config/catalog/catalog.ts'
 import type { Settings } from './config/env/settings.ts'
 import { ENDPOINTS } from './dialects/endpoints.ts'
 import { type DrainLimits, drainApp } from './drain.ts'
-import { drain, guard, requestId } from './entrance/arrival.ts'
+import { constrainGets, drain, guard, requestId } from './entrance/arrival.ts'
 import { cors, isAllowedOrigin } from './entrance/cors.ts'
 import { errorReply } from './entrance/error-reply.ts'
 import { health } from './entrance/health.ts'
@@ -18,7 +18,7 @@ import { inFlightLimit, rateLimit } from './limits/requests.ts'
 import { responsesRoute } from './realtime/responses-route.ts'
 import { realtimeRoute } from './realtime/route.ts'
 import { passthrough, planPassthrough } from './services/passthrough.ts'
-import { serviceLookup } from './services/websocket-lookup.ts'
+import { serviceKind, serviceLookup } from './services/websocket-lookup.ts'
 import { serviceRoutes } from './services/websocket-services.ts'
 import { openGauges, openShared, openSocketsShared } from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
@@ -27,7 +27,7 @@ import type { TokenStore } from './stores/contracts/token-store.ts'
 import { createMetrics, type Gauges, type Metrics } from './telemetry/metrics.ts'
 import { metricsRoute } from './telemetry/metrics-route.ts'
 import { requestLine } from './telemetry/request-line.ts'
-import { upgrade } from './websocket/upgrade.ts'
+import { handshakeCheck, upgrade } from './websocket/upgrade.ts'
 
 export interface AppNeeds {
   settings: Settings
@@ -84,17 +84,19 @@ async function hangDoors(
     upstreamHeaders,
     routes: planPassthrough(settings, catalog()),
     timeouts: settings,
+    proxyFor: settings.proxyFor,
   }
 
   await app.register(errorReply)
   await app.register(requestId)
   await app.register(requestLine, { count: metrics.count }) // one log line each, when it is over
   await app.register(drain) // not while the gateway goes down
-  await app.register(guard) // not what no client sends
-  await app.register(cors, { allowlist: settings.corsAllowlist })
   const isAllowed = (origin: string): boolean => isAllowedOrigin(origin, settings.corsAllowlist)
-  await app.register(serviceLookup, { catalog })
-  await app.register(upgrade, { isAllowedOrigin: isAllowed }) // owns every WebSocket handshake
+  const ofGets = [serviceLookup(catalog), handshakeCheck(isAllowed)]
+  await app.register(guard, { ofGets }) // not what no client sends
+  await app.register(cors, { allowlist: settings.corsAllowlist })
+  await app.register(upgrade) // owns every WebSocket handshake
+  app.addConstraintStrategy(constrainGets('service', serviceKind(catalog)))
   await app.register(health, { ...gauges, handedOn: settings.passthrough })
 
   const withoutToken = await addressLimit(app, settings) // not too often from one address

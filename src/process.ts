@@ -1,4 +1,5 @@
 import type { AddressInfo } from 'node:net'
+import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Door } from './admin/door.ts'
 import { buildApp, type Gateway } from './app.ts'
@@ -32,8 +33,13 @@ function fail(text: string, code = EXIT_CONFIG): never {
 
 function readEnvironment(): Settings {
   try {
+    const knownToNode = process.env.NODE_EXTRA_CA_CERTS
     loadEnvFile('.env', process.env)
-    return readSettings(process.env)
+    const settings = readSettings(process.env)
+    // Node reads its own variable before `.env` is: then they join its default, which every TLS of this process has.
+    if (!knownToNode && settings.extraCertificates.length > 0)
+      setDefaultCACertificates([...getCACertificates('default'), ...settings.extraCertificates])
+    return settings
   } catch (error) {
     if (error instanceof SettingsError)
       fail(`The gateway cannot start with these settings:\n${error.message}`)
@@ -64,8 +70,8 @@ async function drain({ gateway, settings, stores, log, closeRest }: Running): Pr
   await log.close()
 }
 
-function secretsOf({ adminFirst, redis, databaseUrl }: Settings): string[] {
-  return [adminFirst, redis?.password, redis?.sentinelPassword, databaseUrl].filter(
+function secretsOf({ adminFirst, redis, databaseUrl, proxySecrets }: Settings): string[] {
+  return [adminFirst, redis?.password, redis?.sentinelPassword, databaseUrl, ...proxySecrets].filter(
     (secret) => secret !== undefined,
   )
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { TokenView } from '../../src/admin/token-schemas.ts'
-import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
+import { hashSecret, makeSecret, prefixOf } from '../../src/auth/client.ts'
 import { GatewayError } from '../../src/errors.ts'
 import { Failure, Misuse, NoAnswer } from '../command/failures.ts'
 import type { Tokens } from './door.ts'

@@ -1,4 +1,4 @@
-import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
+import { hashSecret, makeSecret, prefixOf } from '../../src/auth/client.ts'
 import type { NewToken } from '../../src/stores/contracts/tokens.ts'
 import { Misuse } from '../command/failures.ts'
 import type { Over } from './change.ts'

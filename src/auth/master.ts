@@ -1,5 +1,5 @@
 import type { Tokens } from '../stores/contracts/tokens.ts'
-import { hashSecret, makeSecret, prefixOf } from './secret.ts'
+import { hashSecret, makeSecret, prefixOf } from './client.ts'
 
 /** The master token may spend this many credits: in effect, without end. */
 const MASTER_CREDITS = 1_000_000_000

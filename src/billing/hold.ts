@@ -1,6 +1,6 @@
 import type { Price } from '../config/catalog/catalog.ts'
 import { type GatewayError, insufficientQuota } from '../errors.ts'
-import { boundInput } from '../metering/estimate.ts'
+import { countInput } from '../metering/estimate.ts'
 import { type CostFacts, leastMicros, worstCaseMicros } from '../metering/price.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Accounts, Hold } from '../stores/contracts/accounts.ts'
@@ -39,8 +39,8 @@ export async function holdCredits(
   if (hold) return hold
   // A store that fails only now has just refused the hold.
   const free = (await store.credits(payer.token.id).catch(() => undefined))?.balanceMicros ?? 0
-  if (free < worstOf(steps, bounded).least) throw notCovered(steps, bounded, free)
-  const closer = { ...bounded, inputTokens: await closestInput(facts, payer.token.id) }
+  if (free < worstOf(steps, atTheLeast(bounded)).least) throw notCovered(steps, bounded, free)
+  const closer = { ...bounded, inputTokens: await closestInput(facts, steps, payer.token.id) }
   const isCloser = closer.inputTokens < facts.inputTokens
   const second = isCloser ? await tryHold(store, payer, steps, closer) : undefined
   if (second) return second
@@ -53,9 +53,20 @@ function isHeldInSteps({ isStream, dialect }: HeldFacts): boolean {
 }
 
 /** Counting costs a thread's time: only a request that could be covered at all is worth it. */
-async function closestInput({ dialect, text, inputTokens }: HeldFacts, key: string): Promise<number> {
+async function closestInput(
+  { dialect, text, inputTokens }: HeldFacts,
+  steps: readonly Step[],
+  key: string,
+): Promise<number> {
   const body = text?.()
-  return body ? Math.min(inputTokens, await boundInput(dialect, body, key)) : inputTokens
+  if (!body) return inputTokens
+  const models = steps.map(({ upstreamModel }) => upstreamModel)
+  return Math.min(inputTokens, (await countInput({ dialect, body, models, key })) ?? inputTokens)
+}
+
+/** No text has fewer LLM tokens: what is not covered even so need not be counted. */
+function atTheLeast(facts: HeldFacts): HeldFacts {
+  return { ...facts, inputTokens: Math.floor(facts.inputTokens / 4) }
 }
 
 /** Of all choices together: a stream of many begins with as little as one of one. */
@@ -71,8 +82,9 @@ async function tryHold(
   facts: HeldFacts,
 ): Promise<Hold | undefined> {
   const { micros, least } = worstOf(steps, facts)
-  // A whole answer whose limit the client named must be covered; a stream, or one without a limit, may begin on what is left.
-  const mayBegin = isHeldInSteps(facts) || facts.outputLimit === undefined
+  // A whole answer whose limit the client named must be covered, and one that costs its input alone; a stream, or one
+  // without a limit, may begin on what is left.
+  const mayBegin = isHeldInSteps(facts) || (facts.outputLimit === undefined && facts.dialect.hasOutput)
   const leastWanted = mayBegin ? Math.min(least, micros) : micros
   return store.hold({ accounts: [token.id], requestId, micros, leastMicros: leastWanted })
 }

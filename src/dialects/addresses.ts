@@ -9,11 +9,10 @@ const METHODS: ReadonlyMap<string, string> = new Map([
   ['/realtime', 'a WebSocket'],
 ])
 
+/** What is told to anybody: that there are metrics is nobody's business but an admin's. */
+const TOLD_URLS = [...Array.from(METHODS.keys(), (path) => `/v1${path}`), '/health', '/ready']
 /** URLs that are right as they are: nearly every request's. */
-export const RIGHT_URLS: ReadonlySet<string> = new Set([
-  ...Array.from(METHODS.keys(), (path) => `/v1${path}`),
-  ...['/health', '/ready', '/metrics'],
-])
+export const RIGHT_URLS: ReadonlySet<string> = new Set([...TOLD_URLS, '/metrics'])
 
 /** Azure's clients put the model into the path. */
 const DEPLOYMENT = /^\/+openai\/+deployments\/+([^/?]+)(\/[^?]*)/
@@ -72,7 +71,7 @@ export function explainMissing(method: string, url: string): string {
     .filter((each) => trimmed.endsWith(each))
     .sort((one, other) => other.length - one.length)[0]
   if (tail !== undefined) return `There is no such path: use /v1${tail}. ${BASE}`
-  const near = trimmed.length > MOST_NEAR ? '' : suggest(trimmed, RIGHT_URLS)
+  const near = trimmed.length > MOST_NEAR ? '' : suggest(trimmed, TOLD_URLS)
   return `No such path or method here${near}. The README lists those there are.`
 }
 

@@ -25,6 +25,8 @@ const ANTHROPIC: Api = {
     if (key !== undefined) headers.push('x-api-key', key)
   },
   requestIdHeader: 'request-id',
+  // Agents send a 429 again for minutes.
+  errorStatus: ({ statusCode, code }) => (code === 'insufficient_quota' ? 402 : statusCode),
   errorBody,
   errorEvent: (error, requestId) => `event: error\ndata: ${errorBody(error, requestId)}\n\n`,
   describeModel,

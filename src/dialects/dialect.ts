@@ -20,6 +20,8 @@ export interface Api {
   authorize(headers: string[], client: IncomingHttpHeaders, key: string | undefined): void
   /** The name under which clients look for a request's id besides `x-request-id`. */
   requestIdHeader: string | undefined
+  /** The status of a refusal, where clients of this API know another one for it. */
+  errorStatus(error: GatewayError): number
   /** The body of a refusal. */
   errorBody(error: GatewayError, requestId: string): string
   /** The event that ends a stream which cannot be completed. */

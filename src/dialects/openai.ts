@@ -15,6 +15,7 @@ const OPENAI: Api = {
     if (key !== undefined) headers.push('authorization', `Bearer ${key}`)
   },
   requestIdHeader: undefined,
+  errorStatus: ({ statusCode }) => statusCode,
   errorBody: (error) => JSON.stringify(errorOf(error)),
   errorEvent: (error) => `data: ${JSON.stringify(errorOf(error))}\n\n`,
   describeModel,

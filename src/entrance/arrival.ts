@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { isBelow } from '../config/public-paths.ts'
 import { findAddress, RIGHT_URLS } from '../dialects/addresses.ts'
@@ -196,9 +197,42 @@ export function checkRequest(
   return checkUrl(url)
 }
 
-export const guard = fp(
-  async (app) => {
-    app.addHook('onRequest', (request, _reply, done) => done(checkRequest(request.raw)))
+export interface GuardOptions {
+  /** What is asked of a GET besides, in this order: handshakes and routes of services are nothing else. */
+  ofGets?: readonly ((request: FastifyRequest) => GatewayError | undefined)[]
+}
+
+/** Refuses what no client of ours sends. */
+export const guard = fp<GuardOptions>(
+  async (app, { ofGets = [] }) => {
+    app.addHook('onRequest', (request, _reply, done) => {
+      let refusal = checkRequest(request.raw)
+      if (request.method === 'GET') for (const check of ofGets) refusal ??= check(request)
+      done(refusal)
+    })
+    // Before the hook of `@fastify/websocket`, which would cut a refused handshake over its answer: its owner ends it.
+    app.addHook('onResponse', (request, _reply, done) => {
+      request.ws = false
+      done()
+    })
   },
   { name: 'guard' },
 )
+
+type Strategy = Parameters<FastifyInstance['addConstraintStrategy']>[0]
+type Handler = NonNullable<ReturnType<ReturnType<Strategy['storage']>['get']>>
+
+/** Routes whose paths may change while the app runs: at each GET the router asks which of them is meant, if any. */
+export function constrainGets(name: string, kindOf: (url: string) => string | undefined): Strategy {
+  return {
+    name,
+    storage: () => {
+      const handlers = new Map<unknown, Handler>()
+      return {
+        get: (kind) => handlers.get(kind) ?? null,
+        set: (kind, handler) => void handlers.set(kind, handler),
+      }
+    },
+    deriveConstraint: ({ method, url = '' }) => (method === 'GET' ? kindOf(url) : undefined),
+  }
+}

@@ -35,7 +35,8 @@ function buildHeaders(error: GatewayError): Record<string, string> {
 /** Any thrown thing as a whole answer; what a client must not see is left out. */
 export function writeErrorBody(error: unknown, dialect: Dialect, requestId: string): ErrorAnswer {
   const known = readError(error) ?? internalError('The gateway failed. Try again later.')
-  return { status: known.statusCode, headers: buildHeaders(known), body: dialect.errorBody(known, requestId) }
+  const status = dialect.errorStatus(known)
+  return { status, headers: buildHeaders(known), body: dialect.errorBody(known, requestId) }
 }
 
 /** The event that ends a stream which cannot be completed. */

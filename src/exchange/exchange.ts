@@ -111,8 +111,8 @@ export class Exchange implements CallListener, AnswerOwner {
     const mask = createKeyMask(provider.key)
     const clean = maskHeaders(headers, mask)
     this.#mask = mask
-    if (!mask || status < 400) return clean
-    const whole = new ErrorMask(mask, headers['content-encoding'])
+    if (status < 400) return clean
+    const whole = new ErrorMask(mask, headers['content-encoding'], provider.origin)
     this.#mask = whole
     return whole.headers(clean)
   }

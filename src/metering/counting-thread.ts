@@ -5,7 +5,8 @@ import { DIALECTS } from '../dialects/endpoints.ts'
 import { isRecord, parseJson } from '../json.ts'
 import { createTurns } from '../turns.ts'
 import type { Countable, Counted, CountRequest } from './counting.ts'
-import { textOfRequest } from './request-text.ts'
+import { PAIR_TOKENS } from './input-bound.ts'
+import { boundOfRequest, textOfRequest } from './request-text.ts'
 
 /** The tokenizer is quadratic on text without blanks; in slices of this length a slice takes milliseconds. */
 const SLICE_CHARS = 512
@@ -16,9 +17,9 @@ const AS_PLAIN_TEXT = { disallowedSpecial: new Set<string>() }
 /** Slice by slice: one user's long texts do not hold up another's. */
 const turns = createTurns()
 
-function read(what: Countable): { text: string; tokens: number } {
+function read(what: Exclude<Countable, { of: 'bound' }>): { text: string; tokens: number } {
   if (what.of === 'text') return { text: what.text, tokens: 0 }
-  const body = Buffer.from(what.body.buffer, what.body.byteOffset, what.body.byteLength)
+  const body = bytesOf(what.body)
   if (what.of === 'request') return textOfRequest(body)
   return { text: textOfAnswer(DIALECTS[what.dialect], body.toString()), tokens: 0 }
 }
@@ -30,9 +31,28 @@ function textOfAnswer(dialect: Dialect, body: string): string {
   return answer === undefined ? body : ''
 }
 
-/** A long text is counted by a sample. */
-async function count(key: string, { text, tokens }: { text: string; tokens: number }): Promise<number> {
-  const isSampled = text.length > SAMPLED_FROM_CHARS
+function bytesOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength)
+}
+
+/** All of it is counted: of a sample a client could know what it leaves out. */
+async function countBound(key: string, body: Buffer, margin: number): Promise<number | undefined> {
+  const bound = boundOfRequest(body)
+  if (!bound) return undefined
+  const { text, tokens, repeated, rounds } = bound
+  const once = await count(key, { text, tokens: 0 }, false)
+  const again = await count(key, { text: repeated.text, tokens: 0 }, false)
+  const pairs = repeated.times * (Math.ceil(again * margin) + PAIR_TOKENS)
+  return (Math.ceil(once * margin) + tokens + pairs) * rounds
+}
+
+/** A long text may be counted by a sample. */
+async function count(
+  key: string,
+  { text, tokens }: { text: string; tokens: number },
+  maySample = true,
+): Promise<number> {
+  const isSampled = maySample && text.length > SAMPLED_FROM_CHARS
   const step = isSampled ? Math.floor(text.length / SAMPLE_SLICES) : SLICE_CHARS
   let [at, slices, counted] = [0, 0, 0]
   await turns.run(key, () => {
@@ -50,5 +70,7 @@ parentPort?.on('message', ({ id, key, what }: CountRequest) => {
     const counted: Counted = { id, tokens }
     parentPort?.postMessage(counted)
   }
-  new Promise<number>((resolve) => resolve(count(key, read(what)))).then(tell, () => tell(undefined))
+  const counting = async () =>
+    what.of === 'bound' ? countBound(key, bytesOf(what.body), what.margin) : count(key, read(what))
+  counting().then(tell, () => tell(undefined))
 })

@@ -5,6 +5,8 @@ import type { DialectName } from '../config/endpoints.ts'
 export type Countable =
   | { of: 'text'; text: string }
   | { of: 'request'; body: Uint8Array }
+  /** The most that a request can be, where others count a text for up to `margin` times as much as we do. */
+  | { of: 'bound'; body: Uint8Array; margin: number }
   | { of: 'answer'; dialect: DialectName; body: Uint8Array }
 
 export interface CountRequest {
@@ -37,15 +39,20 @@ let lastId = 0
  * who sent it. Keys (tokens) take their turns there one after the other.
  */
 export async function count(key: string, what: Countable): Promise<number> {
+  const tokens = await tryCount(key, what)
+  return tokens ?? Math.ceil((what.of === 'text' ? what.text.length : what.body.length) / BYTES_PER_TOKEN)
+}
+
+/** The same, and undefined where nobody could count it. */
+export function tryCount(key: string, what: Countable): Promise<number | undefined> {
   const { worker, waiting } = openThread()
-  const tokens = await new Promise<number | undefined>((resolve) => {
+  return new Promise((resolve) => {
     lastId += 1
     waiting.set(lastId, resolve)
     worker.ref()
     const request: CountRequest = { id: lastId, key, what }
     worker.postMessage(request)
   })
-  return tokens ?? Math.ceil((what.of === 'text' ? what.text.length : what.body.length) / BYTES_PER_TOKEN)
 }
 
 function openThread(): Thread {

@@ -6,7 +6,8 @@ import type { Usage } from '../dialects/usage.ts'
 const NOISE_MICROS = 1e-6
 const NOISE_RATIO = 4e-15
 
-const MAX_CHOICES = 10_000
+/** As many prompts as a body holds, with as many answers each. */
+const MAX_CHOICES = 1e9
 /** Fast speech in any language: bounds a transcript, and stands for one that nobody can read. */
 export const SPOKEN_TOKENS_PER_SECOND = 4
 /** A common average of text: the least is enough to begin with, no bound. */
@@ -51,7 +52,7 @@ export interface CostFacts {
   leastInputTokens?: number | undefined
   /** The client's own limit on one answer. */
   outputLimit?: number | undefined
-  /** How many answers it wants (`n`). */
+  /** How many answers it wants: `n` of each prompt. */
   choices: number
   images: number
   characters: number
@@ -71,7 +72,10 @@ export function worstCaseMicros(facts: CostFacts, price: Price, maxOutput: numbe
 export function leastMicros(facts: CostFacts, price: Price): number {
   if (facts.dialect.isFree) return 0
   const inputTokens = Math.max(Math.ceil(facts.inputTokens / BYTES_PER_TOKEN), facts.leastInputTokens ?? 0)
-  return costMicros(usageOf(facts, inputTokens, facts.dialect.hasOutput ? 1 : 0), price)
+  return costMicros(
+    usageOf(facts, inputTokens, facts.dialect.hasOutput ? atLeastOne(facts.choices) : 0),
+    price,
+  )
 }
 
 function usageOf(

@@ -2,7 +2,7 @@ import type { JsonRecord } from '../json.ts'
 import { ReportTracker } from './report-tracker.ts'
 import { eventEnd, eventStart } from './sse.ts'
 
-const KEY = '"usage"'
+const KEY = Buffer.from('"usage"')
 /** A report: the key, a colon, and the brace of an object. */
 const OPENING = /^"usage"\s*:\s*\{/
 const OPENING_INSIDE = /(?<!\\)"usage"\s*:\s*\{/
@@ -16,8 +16,12 @@ const WINDOW_BYTES = 2048
 const MAX_EVENT_CHARS = 16 * 1024
 /** Of the events with a report the first is kept (Anthropic's names the input), and so many of the last. */
 const LAST_KEPT = 3
-const LF = 10
+const LF = 0x0a
+const CR = 0x0d
+const SPACE = 0x20
+const COLON = 0x3a
 const BACKSLASH = 0x5c
+const OPEN_BRACE = 0x7b
 
 /** The text of an event with a report in it, or the report alone of one that is too long to be kept. */
 export type Found = string | JsonRecord
@@ -83,7 +87,7 @@ export class ReportFinder {
   #noteEnd(chunk: Buffer): void {
     this.#lastByte = chunk[chunk.length - 1] ?? 0
     const isLineEnd = this.#lastByte === LF
-    this.#isAtBoundary = isLineEnd && eventStart(chunk, chunk.length) === chunk.length
+    this.#isAtBoundary = isLineEnd && endsEvent(chunk)
     this.#begun =
       isLineEnd || this.#isOpen()
         ? ''
@@ -103,10 +107,10 @@ export class ReportFinder {
 
   /** From where on it is to be searched again; -1: this chunk is done. */
   #search(chunk: Buffer, from: number): number {
-    const at = chunk.indexOf(KEY, from, 'latin1')
+    const at = chunk.indexOf(KEY, from)
     if (at === -1) return -1
     const isEscaped = (at > 0 ? chunk[at - 1] : this.#lastByte) === BACKSLASH
-    if (isEscaped || !OPENING.test(chunk.toString('latin1', at, at + OPENING_BYTES))) return at + KEY.length
+    if (isEscaped || !opensObject(chunk, at + KEY.length)) return at + KEY.length
     if (!this.#isStream) {
       this.#track('')
       return this.#goOn(chunk, at)
@@ -183,6 +187,24 @@ export class ReportFinder {
     if (this.#found.length > LAST_KEPT) this.#found.splice(1, 1)
     this.#found.push(found)
   }
+}
+
+/** Only bytes are compared: most reports that are named so far are `null`. */
+function opensObject(bytes: Buffer, afterKey: number): boolean {
+  const colon = skipBlanks(bytes, afterKey)
+  return bytes[colon] === COLON && bytes[skipBlanks(bytes, colon + 1)] === OPEN_BRACE
+}
+
+function skipBlanks(bytes: Buffer, from: number): number {
+  let at = from
+  while (at < bytes.length && (bytes[at] ?? 0) <= SPACE) at += 1
+  return at
+}
+
+/** Whether an empty line stands at the end, after which nothing has begun. */
+function endsEvent(bytes: Buffer): boolean {
+  const before = bytes.length - 2
+  return bytes[before] === LF || (bytes[before] === CR && bytes[before - 1] === LF)
 }
 
 /** The answer's own report in a JSON document that is here and too long to be parsed for it. */

@@ -79,12 +79,12 @@ export class ResponsesSession extends Session {
   /** Dials one provider after the other; undefined: none takes WebSockets here. */
   async open(candidates: readonly Provider[]): Promise<{ end: End; provider: Provider } | undefined> {
     const { request, shared, targetOf, refused } = this.#options
-    const { connectTimeoutMs, firstByteTimeoutMs } = shared.timeouts
-    const timeouts = { connectTimeoutMs, firstByteTimeoutMs: Math.min(firstByteTimeoutMs, DIAL_PATIENCE_MS) }
+    const firstByteTimeoutMs = Math.min(shared.wayOut.firstByteTimeoutMs, DIAL_PATIENCE_MS)
+    const wayOut = { ...shared.wayOut, firstByteTimeoutMs }
     for (const provider of candidates) {
       if (this.stopped) throw this.stopped
       Object.assign(request.line, { provider: provider.name, attempts: (request.line.attempts ?? 0) + 1 })
-      const dialing = dialWebsocket(targetOf(provider), timeouts)
+      const dialing = dialWebsocket(targetOf(provider), wayOut)
       this.dialing = dialing
       const dialed = await dialing.result
       if (this.stopped) throw this.stopped

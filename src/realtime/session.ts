@@ -10,8 +10,8 @@ import type { Turns } from '../turns.ts'
 import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
 import {
   type Dialed,
+  type DialRules,
   type DialTarget,
-  type DialTimeouts,
   dialWebsocket,
   type Refusal,
 } from '../upstream/websocket-dial.ts'
@@ -24,7 +24,7 @@ type WalkShared = ConstructorParameters<typeof PlanWalk>[1]
 
 /** What all paid sockets of one app share: also what other requests learn about providers. */
 export interface RealtimeShared extends SharedSockets, WalkShared {
-  timeouts: DialTimeouts
+  wayOut: DialRules
   /** The bytes of all bodies that are here, and of messages that are read as bodies are. */
   memory: SharedBytes
   /** They share out what is too long to be read at once. */
@@ -114,7 +114,7 @@ export class RealtimeSession extends Session {
     bill.asked(step)
     Object.assign(request.line, { provider: step.provider.name, modelUsed: step.upstreamModel })
     request.line.attempts = (request.line.attempts ?? 0) + 1
-    const dialing = dialWebsocket(targetOf(step), shared.timeouts)
+    const dialing = dialWebsocket(targetOf(step), shared.wayOut)
     this.dialing = dialing
     const dialed = await dialing.result
     if (this.stopped) throw this.stopped
@@ -125,7 +125,7 @@ export class RealtimeSession extends Session {
     }
     this.#walk.succeeded(step)
     const mask = createKeyMask(step.provider.key)
-    if (dialed.kind === 'refused') return { refusal: maskRefusal(dialed.refusal, mask) }
+    if (dialed.kind === 'refused') return { refusal: maskRefusal(dialed.refusal, mask, step.provider.origin) }
     if (dialed.kind !== 'open') return undefined
     this.#mask = mask
     this.#upstream = dialed.end.socket
@@ -180,10 +180,9 @@ export class RealtimeSession extends Session {
 type Told = Pick<GatewayError, 'type' | 'code' | 'message' | 'param'>
 
 /** The refusal without the key that it was asked with. */
-function maskRefusal(refusal: Refusal, mask: KeyMask | undefined): Refusal {
-  if (!mask) return refusal
+function maskRefusal(refusal: Refusal, mask: KeyMask | undefined, origin: string): Refusal {
   const { body, headers } = refusal
-  const text = new ErrorMask(mask, headers['content-encoding'])
+  const text = new ErrorMask(mask, headers['content-encoding'], origin)
   const clean = maskHeaders(text.headers(headers), mask)
   return { ...refusal, headers: clean, body: body && Buffer.concat([text.pass(body), text.rest()]) }
 }

@@ -134,6 +134,11 @@ const PAID: Readonly<Record<string, Shape>> = {
   usage: { inner: guard({ include: {} }, 'usage.') },
   n: {},
   best_of: {},
+  // Lists in these multiply what is paid for; what is in a conversation may be read twice.
+  prompt: {},
+  query: {},
+  documents: {},
+  context_management: {},
   max_tokens: {},
   max_completion_tokens: {},
   max_output_tokens: {},

@@ -3,18 +3,17 @@ import { isModelName, MODEL_NAME } from '../config/catalog/model-name.ts'
 import type { Dialect } from '../dialects/dialect.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { invalidJson, invalidRequest, missingModel } from '../errors.ts'
-import { InputBound } from '../metering/input-bound.ts'
+import { InputBound, Multipliers } from '../metering/input-bound.ts'
 import { TURN_MS } from '../turns.ts'
-import type { Ask, OutgoingBody } from './ask.ts'
+import type { Ask } from './ask.ts'
 import { PAID_FIELDS, ROUTING_FIELDS, SPEECH_FIELDS } from './guarded-fields.ts'
 import { JsonFields, JsonReading } from './json-fields.ts'
+import { findSpans, rewrite } from './json-rewrite.ts'
 
 /** One request's answers multiply its price: more than this is a mistake. */
 const MAX_CHOICES = 128
 /** The other one is 0. */
 const NO_LIMIT = -1
-/** Bodies up to here are rewritten by copying: it costs less than sending several pieces. */
-const SMALL_BYTES = 64 * 1024
 
 /** A body in one piece to read, and in the pieces in which it is sent on: the same memory. */
 export interface WholeBody {
@@ -51,27 +50,37 @@ export function readJsonAsk(endpoint: Endpoint, body: WholeBody, long: LongReadi
   const reading = new JsonReading(view, endpoint.dialect.countsCharacters ? SPEECH_FIELDS : PAID_FIELDS)
   const fields = new JsonFields(reading.scan)
   const bound = new InputBound(view)
-  const step = (): boolean => reading.read(TURN_MS) && bound.step()
-  const { pathModel } = long
-  if (step()) return buildAsk(endpoint, { fields, bound, body, pathModel })
+  const times = new Multipliers(view)
+  const step = (): boolean =>
+    reading.read(TURN_MS) && bound.step() && times.step((name) => fields.find(name), bound.tokens)
+  const read = { fields, bound, times, body, pathModel: long.pathModel }
+  if (step()) return buildAsk(endpoint, read)
   let isServed = false
   const nextStep = (): boolean => {
     // Most clients name it first.
-    if (!isServed && fields.find('model')) long.refuse(readModel(fields, endpoint, pathModel))
+    if (!isServed && fields.find('model')) long.refuse(readModel(fields, endpoint, long.pathModel))
     isServed ||= fields.find('model') !== undefined
     return step()
   }
-  return long.inTurns(nextStep).then(() => buildAsk(endpoint, { fields, bound, body, pathModel }))
+  return long.inTurns(nextStep).then(() => buildAsk(endpoint, read))
 }
 
 interface Read {
   fields: JsonFields
   bound: InputBound
+  times: Multipliers
   body: WholeBody
   pathModel: string | undefined
 }
 
-function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks }, pathModel }: Read): Ask {
+function buildAsk(endpoint: Endpoint, read: Read): Ask {
+  const {
+    fields,
+    bound,
+    times,
+    body: { view, chunks },
+    pathModel,
+  } = read
   const { dialect } = endpoint
   refuseOthers(fields, dialect)
   const model = readModel(fields, endpoint, pathModel)
@@ -86,8 +95,8 @@ function buildAsk(endpoint: Endpoint, { fields, bound, body: { view, chunks }, p
     model,
     besides: fields.values('tools.model').filter(isThere).map(String),
     outputLimit: readOutputLimit(fields, dialect),
-    choices,
-    inputTokens: bound.tokens,
+    choices: choices * times.prompts,
+    inputTokens: bound.tokens + times.moreInputTokens,
     images: dialect.countsImages ? choices : 0,
     characters: dialect.countsCharacters ? lettersOf(fields.text('input')) : 0,
     seconds: 0,
@@ -173,127 +182,4 @@ function readOutputLimit(fields: JsonFields, { outputLimitFields }: Dialect): nu
     if (limit !== undefined && (most === undefined || limit > most)) most = limit
   }
   return most
-}
-
-/** Where a body is rewritten. */
-interface Spans {
-  model: Span
-  usage: Splice | undefined
-}
-
-interface Span {
-  start: number
-  end: number
-  text: string | undefined
-  /** The whole field is missing. */
-  isNew?: boolean
-  /** It will be the only one. */
-  isAlone?: boolean
-}
-
-function findSpans(fields: JsonFields, body: Buffer, mustAskForUsage: boolean): Spans {
-  return {
-    model: fields.find('model') ?? unnamedModel(fields.rootStart + 1, body),
-    usage: mustAskForUsage ? usageSplice(fields) : undefined,
-  }
-}
-
-/** Where a model is written that the client did not name: what is paid for is what is asked. */
-function unnamedModel(start: number, body: Buffer): Span {
-  let at = start
-  while ((body[at] ?? 0) <= 0x20 && at < body.length) at += 1
-  return { start, end: start, text: undefined, isNew: true, isAlone: body[at] === CLOSE_BRACE }
-}
-
-/** The same bytes but for two things: `model` is the provider's name, and the usage chunk is asked for. */
-function rewrite(
-  chunks: readonly Buffer[],
-  { model, usage }: Spans,
-  upstreamModel: string,
-  askForUsage: boolean,
-): OutgoingBody {
-  const text = JSON.stringify(upstreamModel)
-  const splices: Splice[] = []
-  if (model.text !== text)
-    splices.push({ start: model.start, end: model.end, bytes: modelBytes(model, text) })
-  if (askForUsage && usage) splices.push(usage)
-  const pieces = spliceChunks(chunks, splices)
-  const [only] = pieces
-  if (pieces.length === 1 && only) return { body: only, length: undefined }
-  return { body: pieces, length: sizeOf(pieces) }
-}
-
-function modelBytes({ isNew, isAlone }: Span, text: string): Buffer {
-  return Buffer.from(isNew ? `"model":${text}${isAlone ? '' : ','}` : text)
-}
-
-const CLOSE_BRACE = 0x7d
-const TRUE = Buffer.from('true')
-const ASKED = Buffer.from('{"include_usage":true}')
-const ASKED_FIRST = Buffer.from('"stream_options":{"include_usage":true},')
-const ASKED_ALONE = Buffer.from('"include_usage":true')
-const ASKED_TOO = Buffer.from(',"include_usage":true')
-
-function usageSplice(fields: JsonFields): Splice {
-  const asked = fields.find('stream_options.include_usage')
-  if (asked) return { start: asked.start, end: asked.end, bytes: TRUE }
-  const options = fields.find('stream_options')
-  const at = (place: number, bytes: Buffer): Splice => ({ start: place, end: place, bytes })
-  if (!options) return at(fields.rootStart + 1, ASKED_FIRST)
-  if (!fields.object('stream_options')) return { start: options.start, end: options.end, bytes: ASKED }
-  return at(options.end - 1, options.isEmpty ? ASKED_ALONE : ASKED_TOO)
-}
-
-/** Bytes to put in the place of others. */
-interface Splice {
-  start: number
-  end: number
-  bytes: Buffer
-}
-
-/** The chunks with the splices in them, in as few pieces as there are; nothing is copied but small bodies. */
-function spliceChunks(chunks: readonly Buffer[], splices: readonly Splice[]): readonly Buffer[] {
-  if (splices.length === 0) return chunks
-  const sorted = splices.length === 1 ? splices : splices.toSorted((a, b) => a.start - b.start)
-  const [only] = chunks
-  if (chunks.length === 1 && only && only.length <= SMALL_BYTES) return [spliceSmall(only, sorted)]
-  const pieces: Buffer[] = []
-  let from = 0
-  for (const { start, end, bytes } of sorted) {
-    pushRange(pieces, chunks, from, start)
-    pieces.push(bytes)
-    from = end
-  }
-  pushRange(pieces, chunks, from, Number.POSITIVE_INFINITY)
-  return pieces
-}
-
-/** Nearly every request: one buffer, written once. */
-function spliceSmall(chunk: Buffer, splices: readonly Splice[]): Buffer {
-  let size = chunk.length
-  for (const { start, end, bytes } of splices) size += bytes.length - (end - start)
-  const whole = Buffer.allocUnsafe(size)
-  let [from, to] = [0, 0]
-  for (const { start, end, bytes } of splices) {
-    to += chunk.copy(whole, to, from, start)
-    to += bytes.copy(whole, to)
-    from = end
-  }
-  chunk.copy(whole, to, from)
-  return whole
-}
-
-function sizeOf(chunks: readonly Buffer[]): number {
-  let size = 0
-  for (const chunk of chunks) size += chunk.length
-  return size
-}
-
-function pushRange(pieces: Buffer[], chunks: readonly Buffer[], from: number, to: number): void {
-  let at = 0
-  for (const chunk of chunks) {
-    const [start, end] = [Math.max(from - at, 0), Math.min(to - at, chunk.length)]
-    if (start < end) pieces.push(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end))
-    at += chunk.length
-  }
 }

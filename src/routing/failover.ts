@@ -78,9 +78,14 @@ const OWN_FAULTS = new Set([
   'BODY_MISMATCH',
 ])
 
-/** Such a code is Node's own: what we called it with was wrong. */
+/**
+ * Node's own say that what we called it with was wrong. A proxy that is away, or refuses what we ask, is ours as well; only
+ * that it could not reach the provider (`PROXY_502`) is the provider's failure.
+ */
+const OWN_CODES = /^(?:ERR_(?:INVALID_|OUT_OF_RANGE|MEMORY_)|PROXY_(?:UNREACHABLE|[1-4]\d\d)$)/
+
 function isOwn(code: string): boolean {
-  return OWN_FAULTS.has(code) || /^ERR_(?:INVALID_|OUT_OF_RANGE|MEMORY_)/.test(code)
+  return OWN_FAULTS.has(code) || OWN_CODES.test(code)
 }
 
 /** The log says this in the place of "provider failed". */

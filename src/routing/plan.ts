@@ -190,8 +190,8 @@ export class PlanWalk implements Asker {
       failures: this.#failures,
       restsMs: this.#steps.map((step) => this.#restsFor(step, now)),
       neverAsked: this.#steps.filter(isOpen).length,
-      // Any other name may be one that nobody has.
-      endpoint: this.#steps[0]?.model.name === '*' ? undefined : this.#endpoint,
+      // A name that a pattern serves may be one that nobody has.
+      endpoint: this.#steps[0]?.model.name.includes('*') ? undefined : this.#endpoint,
     })
   }
 

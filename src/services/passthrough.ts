@@ -10,6 +10,7 @@ import { copyDownward, dialectOfProvider, type UpstreamHeaders } from '../dialec
 import { openaiChat } from '../dialects/openai-chat.ts'
 import { clientLeft, GatewayError } from '../errors.ts'
 import { createKeyMask, maskHeaders, maskTransform } from '../upstream/key-mask.ts'
+import { openThrough } from '../upstream/open-socket.ts'
 import {
   headerRecord,
   KEEP_ALIVE_MS,
@@ -19,6 +20,7 @@ import {
   type UpstreamErrorCode,
   type UpstreamTimeouts,
 } from '../upstream/rules.ts'
+import { type ProxyFor, targetOf } from '../upstream/tunnel.ts'
 import { watchPace } from './body-pace.ts'
 import { answerFailure } from './failure.ts'
 
@@ -37,6 +39,7 @@ export interface PassthroughOptions {
   routes: readonly PassthroughRoute[]
   timeouts: UpstreamTimeouts & Pick<Settings, 'bodyTimeoutMs'>
   deadlines: Deadlines
+  proxyFor?: ProxyFor | undefined
   upstreamHeaders: UpstreamHeaders
 }
 
@@ -116,10 +119,19 @@ export function planPassthrough(
  * Passthrough leaves by `@fastify/http-proxy` over undici and not by `Upstreams`, which knows nothing but POST: every
  * method and header of HTTP may pass here, and nothing of it is counted. The package's own agent would verify no certificate, and let a stream wait for another stream's end.
  */
-async function openVerifyingAgent(timeouts: UpstreamTimeouts) {
-  const { Agent } = await import('undici')
+async function openVerifyingAgent(timeouts: UpstreamTimeouts, proxyFor: ProxyFor | undefined) {
+  const { Agent, buildConnector } = await import('undici')
+  const { connectTimeoutMs } = timeouts
+  const connect = buildConnector({ timeout: connectTimeoutMs, ...TLS_RULES })
   return new Agent({
-    connect: { timeout: timeouts.connectTimeoutMs, ...TLS_RULES },
+    connect: (options, done) => {
+      const target = targetOf(new URL(`${options.protocol}//${options.host}`))
+      const proxy = proxyFor?.(target)
+      if (!proxy) return connect(options, done)
+      openThrough(proxy, target, connectTimeoutMs, (error, socket) =>
+        socket ? done(null, socket) : done(error ?? new Error('no tunnel'), null),
+      )
+    },
     connections: null,
     keepAliveTimeout: KEEP_ALIVE_MS,
     pipelining: 1,
@@ -152,14 +164,14 @@ function buildReplyOptions(
 /** Auth and limits are the enclosing scope's. */
 export const passthrough: FastifyPluginAsync<PassthroughOptions> = async (
   app,
-  { routes, timeouts, deadlines, upstreamHeaders },
+  { routes, timeouts, deadlines, upstreamHeaders, proxyFor },
 ) => {
   if (routes.length === 0) return
   // The package is loaded when it is used: it would take a tenth of the start.
   const { default: httpProxy } = await import('@fastify/http-proxy')
   // The proxy streams bodies as they come: parsers of the enclosing scope would hold them.
   app.removeAllContentTypeParsers()
-  const agent = await openVerifyingAgent(timeouts)
+  const agent = await openVerifyingAgent(timeouts, proxyFor)
   app.addHook('onClose', () => agent.destroy())
   app.addHook('preHandler', (request, _reply, done) => {
     watchPace(request.raw, deadlines, timeouts.bodyTimeoutMs)

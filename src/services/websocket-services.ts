@@ -23,6 +23,7 @@ const PRIVATE = /^openai-(insecure-api-key|organization|project)\./i
 
 /** `WS_ROUTES`, and `wsRoutes` of the models file: all services of one kind. Auth and limits are the enclosing scope's. */
 export async function serviceRoutes(app: FastifyInstance, { kind, shared }: ServiceOptions): Promise<void> {
+  app.decorateRequest('service')
   addWebsocketRoute(app, {
     url: '/*',
     options: { config: { service: kind }, constraints: { service: kind } },
@@ -40,7 +41,7 @@ async function prepare(request: FastifyRequest, reply: FastifyReply, shared: Ser
   })
   whenGone(request, () => session.over())
   try {
-    const dialed = await session.open(() => dialWebsocket(buildTarget(request), shared.timeouts))
+    const dialed = await session.open(() => dialWebsocket(buildTarget(request), shared.wayOut))
     if (dialed.kind === 'refused') {
       session.over()
       // It may not lead the client away.

@@ -1,13 +1,13 @@
 import type { FastifyRequest } from 'fastify'
 import { clientLeft } from '../errors.ts'
-import type { Dial, Dialed, DialTimeouts } from '../upstream/websocket-dial.ts'
+import type { Dial, Dialed, DialRules } from '../upstream/websocket-dial.ts'
 import type { Holder } from '../websocket/open-sockets.ts'
 import { type End, Relay } from '../websocket/relay.ts'
 import { Session, type SharedSockets } from '../websocket/session.ts'
 
 /** What all sockets to services share. */
 export interface ServiceShared extends SharedSockets {
-  timeouts: DialTimeouts
+  wayOut: DialRules
 }
 
 /** One socket to a service of the operator's, from the dial to the end; unmetered. */

@@ -34,6 +34,8 @@ export interface StoreSettings extends Partial<KeyLimits> {
   redis?: RedisAddress | undefined
   redisPrefix?: string
   replicaTimeoutMs?: number
+  /** A client is refused after so long without an answer of Redis. */
+  redisDeadlineMs?: number
   usageQueueRows?: number
   /** Where usage rows of replicas end up; undefined: `usage.sqlite` in `dbDir`. */
   databaseUrl?: string | undefined
@@ -45,7 +47,7 @@ export interface StoreSettings extends Partial<KeyLimits> {
 }
 
 const PREFIX = 'gateway'
-/** A client is refused after so long without an answer; a command has time. */
+/** Clients are refused soon; a command has time. */
 const DEADLINE_MS = 300
 const COMMAND_DEADLINE_MS = 10_000
 const REPLICA_TIMEOUT_MS = 30_000
@@ -68,7 +70,7 @@ export async function openStores(settings: StoreSettings): Promise<Stores> {
     prefix: redisPrefix,
     dbDir,
     deadAfterMs: replicaTimeoutMs,
-    deadlineMs: isCommand ? COMMAND_DEADLINE_MS : DEADLINE_MS,
+    deadlineMs: settings.redisDeadlineMs ?? (isCommand ? COMMAND_DEADLINE_MS : DEADLINE_MS),
     mostRows: settings.usageQueueRows ?? USAGE_QUEUE_ROWS,
     openSink: isCommand ? undefined : () => openSink(settings),
     limits: readLimits(settings),

@@ -1,5 +1,6 @@
 import { Transform } from 'node:stream'
 import { gunzipSync, inflateSync } from 'node:zlib'
+import { hostsOf, maskPrivate } from './private-text.ts'
 
 /** A shorter key would tear holes into ordinary words. */
 const LEAST_KEY_LENGTH = 8
@@ -100,14 +101,17 @@ export function maskTransform(mask: KeyMask): Transform {
 
 /** The text of a provider's refusal: held back until it is whole, for it may not leave in parts. */
 export class ErrorMask {
-  readonly #mask: KeyMask
+  readonly #mask: KeyMask | undefined
+  readonly #hosts: readonly string[]
   /** Nobody asked the provider to encode it, and nobody can look into it while it is encoded. */
   readonly #encoding: string | undefined
   #parts: Buffer[] | undefined = []
   #bytes = 0
 
-  constructor(mask: KeyMask, encoding: string | undefined) {
+  /** `origin` is where it comes from: nobody needs to know. */
+  constructor(mask: KeyMask | undefined, encoding: string | undefined, origin = '') {
     this.#mask = mask
+    this.#hosts = hostsOf(origin)
     this.#encoding = encoding === 'identity' ? undefined : encoding
   }
 
@@ -121,20 +125,25 @@ export class ErrorMask {
   }
 
   pass(chunk: Buffer): Buffer {
-    if (!this.#parts) return this.#encoding === undefined ? this.#mask.pass(chunk) : NOTHING
+    if (!this.#parts) return this.#encoding === undefined ? this.#passLong(chunk) : NOTHING
     this.#parts.push(chunk)
     this.#bytes += chunk.length
     if (this.#bytes <= MOST_ERROR_BYTES) return NOTHING
     const bytes = Buffer.concat(this.#parts)
     this.#parts = undefined
-    return this.#encoding === undefined ? this.#mask.pass(bytes) : NOTHING
+    return this.#encoding === undefined ? this.#passLong(bytes) : NOTHING
   }
 
   rest(): Buffer {
-    if (!this.#parts) return this.#mask.rest()
+    if (!this.#parts) return this.#mask?.rest() ?? NOTHING
     const bytes = Buffer.concat(this.#parts)
     this.#parts = []
-    return this.#mask.whole(this.#encoding === undefined ? bytes : decode(bytes, this.#encoding))
+    const plain = this.#encoding === undefined ? bytes : decode(bytes, this.#encoding)
+    return maskPrivate(this.#mask?.whole(plain) ?? plain, this.#hosts)
+  }
+
+  #passLong(chunk: Buffer): Buffer {
+    return this.#mask?.pass(chunk) ?? chunk
   }
 }
 

@@ -35,7 +35,10 @@ export function headerRecord(flat: readonly string[]): Record<string, string> {
   return headers
 }
 
-/** `BAD_ANSWER`: not HTTP/1.1 as RFC 9112 has it; `CLOSED_EARLY`: the provider hung up before its answer was whole. */
+/**
+ * `BAD_ANSWER`: not HTTP/1.1 as RFC 9112 has it; `CLOSED_EARLY`: the provider hung up before its answer was whole;
+ * `PROXY_407`: what the proxy said in place of the provider.
+ */
 export type UpstreamErrorCode =
   | 'CONNECT_TIMEOUT'
   | 'ANSWER_TIMEOUT'
@@ -44,6 +47,8 @@ export type UpstreamErrorCode =
   | 'BAD_ANSWER'
   | 'CLOSED_EARLY'
   | 'BODY_MISMATCH'
+  | 'PROXY_UNREACHABLE'
+  | `PROXY_${number}`
 
 /** What went wrong between the gateway and a provider; the code is for failover and for the log. */
 export class UpstreamError extends Error {

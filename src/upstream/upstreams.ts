@@ -1,8 +1,9 @@
-import type { Socket } from 'node:net'
+import type { OnReadOpts, Socket } from 'node:net'
 import type { Deadlines } from '../deadlines.ts'
 import { Call, type CallListener, type CallRequest } from './call.ts'
 import { type Origin, openSocket, readOrigin } from './open-socket.ts'
 import { KEEP_ALIVE_MS, UpstreamError } from './rules.ts'
+import type { ProxyFor } from './tunnel.ts'
 
 /** One ask on its way. */
 export interface Attempt {
@@ -21,11 +22,17 @@ export interface Upstreams {
   close(): void
 }
 
+/** How every connection is made. */
+export interface WayOut {
+  connectTimeoutMs: number
+  proxyFor?: ProxyFor | undefined
+}
+
 const SWEEP_MS = 1_000
 const SCRATCH_BYTES = 64 * 1024
 
 /** Whoever opened it closes it. There is no cap: with one, a stream would wait for another stream's end. */
-export function openUpstreams(connectTimeoutMs: number, deadlines: Deadlines): Upstreams {
+export function openUpstreams({ connectTimeoutMs, proxyFor }: WayOut, deadlines: Deadlines): Upstreams {
   const shared = { keepAliveMs: KEEP_ALIVE_MS, deadlines }
   const pools = new Map<string, Pool>()
   const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)
@@ -33,7 +40,7 @@ export function openUpstreams(connectTimeoutMs: number, deadlines: Deadlines): U
   const poolOf = (origin: string): Pool => {
     const known = pools.get(origin)
     if (known) return known
-    const pool = new Pool(readOrigin(origin), { connectTimeoutMs, scratch })
+    const pool = new Pool(readOrigin(origin, proxyFor), { connectTimeoutMs, scratch })
     pools.set(origin, pool)
     return pool
   }
@@ -157,45 +164,42 @@ class Pool {
 
 /** One connection to a provider: one call at a time, kept for the next one when the answer ended as it should. */
 class Connection {
-  readonly #socket: Socket
+  readonly #opened: { destroy(): void }
+  /** It is there once it may be written to. */
+  #socket: Socket | undefined
   readonly #origin: Origin
   readonly #pool: Pool
   #call: Call | undefined
-  #isReady = false
   /** When the pool lets it go, on the monotonic clock. */
   keptUntilMs = 0
 
   constructor(origin: Origin, pool: Pool) {
     this.#origin = origin
     this.#pool = pool
-    this.#socket = openSocket(origin, {
+    const onread: OnReadOpts = {
+      buffer: pool.scratch,
+      // They must be used or copied before this returns.
+      callback: (length, bytes) => {
+        this.#read(Buffer.from(bytes.buffer, bytes.byteOffset, length))
+        return true
+      },
+    }
+    this.#opened = openSocket(origin, {
       timeoutMs: pool.connectTimeoutMs,
-      onread: {
-        buffer: pool.scratch,
-        // They must be used or copied before this returns.
-        callback: (length, bytes) => {
-          this.#read(Buffer.from(bytes.buffer, bytes.byteOffset, length))
-          return true
-        },
+      onread,
+      ready: (socket) => {
+        this.#socket = socket
+        this.#call?.send(socket, this.#origin.authority)
       },
-      ready: () => {
-        this.#isReady = true
-        this.#call?.send(this.#socket, this.#origin.authority)
-      },
+      hungUp: () => this.#hungUp(),
+      closed: (reason) => this.#closed(reason),
     })
-    let reason: Error | undefined
-    this.#socket
-      .once('end', () => this.#hungUp())
-      .once('error', (error) => {
-        reason = error
-      })
-      .once('close', () => this.#closed(reason))
   }
 
   /** The next call; only when there is none. Its request leaves when the connection stands. */
   carry(call: Call): void {
     this.#call = call
-    if (this.#isReady) call.send(this.#socket, this.#origin.authority)
+    if (this.#socket) call.send(this.#socket, this.#origin.authority)
   }
 
   /** Gives `call` up; it may have ended long ago, and another one may be on its way here. */
@@ -209,7 +213,7 @@ class Connection {
   close(): void {
     // It is forgotten at once: the socket's own event comes a turn later, and a call in between would be lost.
     this.#pool.forget(this)
-    this.#socket.destroy()
+    this.#opened.destroy()
   }
 
   #read(bytes: Buffer): void {
@@ -219,8 +223,9 @@ class Connection {
     const keepMs = call.read(bytes)
     if (!call.isOver()) return
     if (this.#call === call) this.#call = undefined
-    if (!keepMs || this.#socket.destroyed) return this.close()
-    if (this.#socket.isPaused()) this.#socket.resume()
+    const socket = this.#socket
+    if (!keepMs || !socket || socket.destroyed) return this.close()
+    if (socket.isPaused()) socket.resume()
     this.#pool.keep(this, keepMs)
   }
 

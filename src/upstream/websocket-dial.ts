@@ -1,8 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto'
-import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage, RequestOptions } from 'node:http'
 import { request as secure } from 'node:https'
 import type { Socket } from 'node:net'
 import { request as plain } from '../node-http.ts'
+import { openThrough } from './open-socket.ts'
 import {
   MAX_HEAD_BYTES,
   TLS_RULES,
@@ -10,6 +11,7 @@ import {
   type UpstreamErrorCode,
   type UpstreamTimeouts,
 } from './rules.ts'
+import { type OutgoingProxy, type ProxyFor, type Target, targetOf } from './tunnel.ts'
 
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 /** No model thinks before a handshake is answered. */
@@ -24,7 +26,10 @@ export interface DialTarget {
   protocols: readonly string[]
 }
 
-export type DialTimeouts = Pick<UpstreamTimeouts, 'connectTimeoutMs' | 'firstByteTimeoutMs'>
+/** How an upstream is reached, and how long that may take. */
+export interface DialRules extends Pick<UpstreamTimeouts, 'connectTimeoutMs' | 'firstByteTimeoutMs'> {
+  proxyFor?: ProxyFor | undefined
+}
 
 /** The socket of an upgraded connection, and the first bytes that came with the handshake. */
 export interface UpgradedEnd {
@@ -62,11 +67,11 @@ export function acceptOf(key: string): string {
  * One handshake with one upstream; redirects are not followed. It leaves by Node's own client and not by `Upstreams`,
  * whose connections carry one POST after the other and never change hands, as an upgraded one does.
  */
-export function dialWebsocket(target: DialTarget, timeouts: DialTimeouts): Dial {
+export function dialWebsocket(target: DialTarget, rules: DialRules): Dial {
   const key = randomBytes(16).toString('base64')
-  const request = open(target, key)
+  const { request, giveUp } = open(target, key, rules)
   const result = new Promise<Dialed>((resolve) => {
-    const patience = watchTime(request, timeouts)
+    const patience = watchTime(request, rules)
     const finish = (dialed: Dialed): void => {
       patience.end()
       resolve(dialed)
@@ -95,17 +100,18 @@ export function dialWebsocket(target: DialTarget, timeouts: DialTimeouts): Dial 
     request.end()
   })
   const abort = (): void => {
-    request.destroy()
+    giveUp()
     void result.then((dialed) => dialed.kind === 'open' && dialed.end.socket.destroy())
   }
   return { result, abort }
 }
 
-function open({ url, headers, protocols }: DialTarget, key: string): ClientRequest {
-  const isSecure = url.protocol === 'https:'
-  const options = {
+function open({ url, headers, protocols }: DialTarget, key: string, rules: DialRules): Opened {
+  const target = targetOf(url)
+  const proxy = rules.proxyFor?.(target)
+  const options: RequestOptions = {
     // A connection of its own, for as long as the socket lives.
-    agent: false as const,
+    agent: false,
     maxHeaderSize: MAX_HEAD_BYTES,
     headers: {
       ...headers,
@@ -116,11 +122,48 @@ function open({ url, headers, protocols }: DialTarget, key: string): ClientReque
       'sec-websocket-key': key,
     },
   }
-  return isSecure ? secure(url, { ...options, ...TLS_RULES }) : plain(url, options)
+  const send = target.isTls ? secure : plain
+  if (proxy) return openThroughProxy((way) => send(url, { ...options, ...way }), { proxy, target, rules })
+  const request = send(url, target.isTls ? { ...options, ...TLS_RULES } : options)
+  return { request, giveUp: () => request.destroy() }
+}
+
+interface Opened {
+  request: ClientRequest
+  giveUp(): void
+}
+
+interface Through {
+  proxy: OutgoingProxy
+  target: Target
+  rules: DialRules
+}
+
+/** Only a request without an agent takes a connection that is made for it; until that stands, to destroy it ends nothing. */
+function openThroughProxy(
+  send: (way: RequestOptions) => ClientRequest,
+  { proxy, target, rules }: Through,
+): Opened {
+  let abort = (): void => {}
+  const request = send({
+    agent: undefined,
+    createConnection(_options, done) {
+      abort = openThrough(proxy, target, rules.connectTimeoutMs, (error, socket) => {
+        if (socket) done(null, socket)
+        else Reflect.apply(done, undefined, [error])
+      })
+      return undefined
+    },
+  })
+  const giveUp = (): void => {
+    abort()
+    request.destroy()
+  }
+  return { request, giveUp }
 }
 
 /** The connection has one limit, its answer another. */
-function watchTime(request: ClientRequest, timeouts: DialTimeouts) {
+function watchTime(request: ClientRequest, timeouts: DialRules) {
   let error: UpstreamError | undefined
   const expire = (code: UpstreamErrorCode) => (): void => {
     error = new UpstreamError(code, 'The handshake was not answered in time')
@@ -134,7 +177,9 @@ function watchTime(request: ClientRequest, timeouts: DialTimeouts) {
     timer = setTimeout(expire('FIRST_BYTE_TIMEOUT'), answerMs)
   }
   request.once('socket', (socket) => {
-    socket.once('encrypted' in socket ? 'secureConnect' : 'connect', connected)
+    // One that came through a proxy stands already.
+    if (socket.connecting) socket.once('encrypted' in socket ? 'secureConnect' : 'connect', connected)
+    else connected()
   })
   return { end: () => clearTimeout(timer), ranOut: () => error }
 }

@@ -37,10 +37,6 @@ declare module 'fastify' {
   }
 }
 
-export interface UpgradeOptions {
-  isAllowedOrigin(origin: string): boolean
-}
-
 /** Hands the raw socket over instead of reading frames itself (`WebSocket` is a documented option of ws's server). */
 class RawWebSocket extends WebSocket {
   end: End | undefined
@@ -71,16 +67,19 @@ function checkHandshake({ headers }: IncomingMessage): GatewayError | undefined 
   return undefined
 }
 
-function findRefusal(
-  request: FastifyRequest,
-  isAllowedOrigin: UpgradeOptions['isAllowedOrigin'],
-): GatewayError | undefined {
-  const { origin } = request.headers
-  if (origin !== undefined && !isAllowedOrigin(origin))
-    return originNotAllowed('Pages of this origin may not connect. Ask the operator to allow it.')
-  if (request.is404 && !isPosted(request)) return undefined
-  if (!isWebsocketRoute(request)) return upgradeNotServed('No WebSocket is served here. Send plain HTTP.')
-  return checkHandshake(request.raw)
+/** Why a handshake is refused before anybody asks whose it is: the guard asks this of every GET. */
+export function handshakeCheck(
+  isAllowedOrigin: (origin: string) => boolean,
+): (request: FastifyRequest) => GatewayError | undefined {
+  return (request) => {
+    if (Reflect.get(request.raw, 'upgrade') !== true) return undefined
+    const { origin } = request.headers
+    if (origin !== undefined && !isAllowedOrigin(origin))
+      return originNotAllowed('Pages of this origin may not connect. Ask the operator to allow it.')
+    if (request.is404 && !isPosted(request)) return undefined
+    if (!isWebsocketRoute(request)) return upgradeNotServed('No WebSocket is served here. Send plain HTTP.')
+    return checkHandshake(request.raw)
+  }
 }
 
 /** A path that exists, though not for the GET of a handshake. */
@@ -100,8 +99,8 @@ function answerHeaders(reply: FastifyReply, own: Record<string, string>): string
  * What becomes of handshakes. Hooks run as for any request, so whatever refuses does so with an HTTP status;
  * the 101 goes out when `acceptUpgrade` was called. Until then the socket is a `Handshake`'s.
  */
-export const upgrade = fp<UpgradeOptions>(
-  async (app, { isAllowedOrigin }) => {
+export const upgrade = fp(
+  async (app) => {
     const { handshakes } = app
     const accepted = new WeakMap<IncomingMessage, Acceptance & { lines: string[] }>()
     const options: WebsocketPluginOptions['options'] = {
@@ -112,10 +111,6 @@ export const upgrade = fp<UpgradeOptions>(
     // Its type asks for the module's static properties too, which nobody reads.
     Reflect.set(options, 'WebSocket', RawWebSocket)
     Reflect.set(options, 'server', handshakes.inlet)
-    // This hook runs before the package's own, which would cut the connection over the answer: its owner ends it.
-    app.addHook('onResponse', async (request) => {
-      request.ws = false
-    })
     await app.register(fastifyWebsocket, { options })
     app.websocketServer.on('headers', (lines, raw) => lines.push(...(accepted.get(raw)?.lines ?? [])))
     app.websocketServer.on('connection', (socket, raw) => {
@@ -128,9 +123,6 @@ export const upgrade = fp<UpgradeOptions>(
       // The package would hang up without a word.
       if (request.raw.socket.readableEnded) throw invalidRequest(HALF_CLOSED)
       accepted.set(request.raw, { ...acceptance, lines: answerHeaders(reply, acceptance.headers) })
-    })
-    app.addHook('onRequest', (request, _reply, done) => {
-      done(request.ws ? findRefusal(request, isAllowedOrigin) : undefined)
     })
   },
   { name: 'websocket-upgrade' },

@@ -1,7 +1,6 @@
 import Fastify, { type FastifyPluginAsync } from 'fastify'
 import t from 'tap'
-import { clientAuth, readCredential } from '../../src/auth/client.ts'
-import { hashSecret } from '../../src/auth/secret.ts'
+import { clientAuth, hashSecret, makeSecret, prefixOf, readCredential } from '../../src/auth/client.ts'
 import { errorReply } from '../../src/entrance/error-reply.ts'
 import { rateLimited } from '../../src/errors.ts'
 import type { Token } from '../../src/stores/contracts/tokens.ts'
@@ -105,4 +104,12 @@ t.test('a token store that is down is 503, not "wrong token"', async (t) => {
   const answer = await app.inject({ url: '/v1/a', headers: { 'x-api-key': 'good' } })
   t.equal(answer.statusCode, 503)
   t.equal(answer.json().error.code, 'store_unavailable')
+})
+
+t.test('of a secret made here seven characters are shown, of a chosen one two', (t) => {
+  const made = makeSecret()
+  t.equal(prefixOf(made), made.slice(0, 7))
+  for (const chosen of ['hunter2-hunter2-', 'gw-correct-horse', `${made}x`, `gw-${'é'.repeat(43)}`])
+    t.equal(prefixOf(chosen), chosen.slice(0, 2), chosen)
+  t.end()
 })

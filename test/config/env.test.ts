@@ -63,6 +63,8 @@ t.test('without any setting the gateway has every default of its contract', asyn
     keysPerToken: 100_000,
     passthrough: [],
     wsRoutes: [],
+    proxySecrets: [],
+    extraCertificates: [],
     providers: [],
   })
 })
@@ -77,7 +79,8 @@ t.test('.env.example may be copied as it is, and names every setting', async (t)
   const source = files.map((file) => readFileSync(file, 'utf8')).join('')
   const asked = source.match(/'[A-Z][A-Z]+(?:_[A-Z]+)*'/g) ?? []
   const names = new Set(asked.map((name) => name.slice(1, -1)))
-  names.add('REDIS_URL')
+  for (const name of ['REDIS_URL', 'HTTPS_PROXY', 'HTTP_PROXY', 'NO_PROXY', 'NODE_EXTRA_CA_CERTS'])
+    names.add(name)
   for (const known of KNOWN_PROVIDERS) names.add(known.keyVariable).add(known.baseUrlVariable)
   const edge = readFileSync(new URL('../../docker-compose.prod.yml', import.meta.url), 'utf8')
   for (const [, name = ''] of edge.matchAll(/\$\{([A-Z0-9_]{2,})/g)) names.add(name)

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'
-import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
+import { hashSecret, makeSecret, prefixOf } from '../../src/auth/client.ts'
 import {
   accountsOf,
   balanceOf,

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { hashSecret, makeSecret, prefixOf } from '../../src/auth/secret.ts'
+import { hashSecret, makeSecret, prefixOf } from '../../src/auth/client.ts'
 import type { AccountList, Adjustment, HoldRequest } from '../../src/stores/contracts/accounts.ts'
 import type { TokenStore } from '../../src/stores/contracts/token-store.ts'
 import type { NewToken } from '../../src/stores/contracts/tokens.ts'

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { hashSecret } from '../../src/auth/secret.ts'
+import { hashSecret } from '../../src/auth/client.ts'
 import { ask, change, NOW, newToken, type OpenedStore, type Owner, rotation, usageOf } from './token-store.ts'
 
 /** What every driver must do with the records of tokens. */

@@ -17,7 +17,7 @@ import {
   readName,
 } from '../../scripts/token-gen/flags.ts'
 import { openAdminDoor } from '../../src/admin/door.ts'
-import { hashSecret } from '../../src/auth/secret.ts'
+import { hashSecret } from '../../src/auth/client.ts'
 import { openStores } from '../../src/stores/open.ts'
 
 const SCRIPT = join(import.meta.dirname, '..', '..', 'scripts', 'token-gen.js')

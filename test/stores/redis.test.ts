@@ -27,9 +27,10 @@ interface Place {
   port?: number
 }
 
+/** On a busy machine Redis itself may get no time for a while: these tests are not about that. */
 const openIn = async (test: Owner, { port = redis.port, ...place }: Place) => {
   const address = readRedisUrl({ REDIS_URL: `redis://127.0.0.1:${port}` }, [])
-  const stores = await openStores({ ...place, redis: address, replicaTimeoutMs: 600 })
+  const stores = await openStores({ ...place, redis: address, replicaTimeoutMs: 600, redisDeadlineMs: 3_000 })
   test.teardown(() => stores.close())
   return stores
 }

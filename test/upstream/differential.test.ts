@@ -137,7 +137,7 @@ const readWithNode = (port: number, path: string): Promise<Reading> =>
 
 /** On connections of its own: the server ends each of them, and none may carry a second request. */
 async function readWithOurs(deadlines: Deadlines, port: number, path: string): Promise<Reading> {
-  const upstreams = openUpstreams(20_000, deadlines)
+  const upstreams = openUpstreams({ connectTimeoutMs: 20_000 }, deadlines)
   try {
     return await askOurs(upstreams, port, path)
   } finally {

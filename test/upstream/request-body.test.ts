@@ -36,7 +36,7 @@ async function serve(t: Owner, bodyBytes: number) {
     server.close()
   })
   const connected = once(server, 'connection')
-  const upstreams = openUpstreams(5_000, new Deadlines())
+  const upstreams = openUpstreams({ connectTimeoutMs: 5_000 }, new Deadlines())
   t.teardown(() => upstreams.close())
   const ask = (body: RequestBody): Promise<string> =>
     new Promise((resolve) => {

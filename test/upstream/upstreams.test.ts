@@ -48,7 +48,7 @@ interface Outcome {
 }
 
 function open(t: Owner, connectTimeoutMs = 5000) {
-  const upstreams = openUpstreams(connectTimeoutMs, new Deadlines())
+  const upstreams = openUpstreams({ connectTimeoutMs }, new Deadlines())
   t.teardown(() => upstreams.close())
   const ask = (origin: string, special: Partial<CallRequest> = {}, wants = true) => {
     const outcome: Outcome = { text: '' }

@@ -2,8 +2,9 @@ import { once } from 'node:events'
 import type { AddressInfo, Socket } from 'node:net'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
+import { guard } from '../../src/entrance/arrival.ts'
 import { ownUpgrades, shouldUpgrade } from '../../src/websocket/handshake.ts'
-import { upgrade } from '../../src/websocket/upgrade.ts'
+import { handshakeCheck, upgrade } from '../../src/websocket/upgrade.ts'
 import { statusOf } from '../support/hostile.ts'
 import { hearUntilEnd } from '../support/last-word.ts'
 import { handshakeText } from '../support/raw-socket.ts'
@@ -36,7 +37,8 @@ async function openServer(t: Test, hasRoom: boolean): Promise<number> {
     if (url === '/never') await new Promise(() => undefined)
     return undefined
   })
-  if (hasRoom) await app.register(upgrade, { isAllowedOrigin: () => true })
+  if (hasRoom) await app.register(guard, { ofGets: [handshakeCheck(() => true)] })
+  if (hasRoom) await app.register(upgrade)
   app.get('/plain', () => 'here')
   await app.listen({ port: 0, host: '127.0.0.1' })
   return (app.server.address() as AddressInfo).port
@@ -80,7 +82,7 @@ t.test('a server that closes waits for no handshake', async (t) => {
     asked.resolve()
     return new Promise(() => undefined)
   })
-  await app.register(upgrade, { isAllowedOrigin: () => true })
+  await app.register(upgrade)
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as AddressInfo
   const heard = hearUntilEnd(t, port, handshakeText({ path: '/' }))

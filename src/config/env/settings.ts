@@ -16,6 +16,7 @@ import {
 import { plainSettings } from './plain-settings.ts'
 import { type RedisAddress, readRedisUrl } from './redis-url.ts'
 import { type Environment, readSecret, readText } from './secrets.ts'
+import { type OutgoingProxies, readExtraCertificates, readOutgoingProxies } from './way-out.ts'
 
 /** With Redis there are other gateways: an edge that asks every 2 s has seen in this time that one leaves. */
 const REPLICA_DELAY_MS = 5_000
@@ -50,6 +51,11 @@ const settingsSchema = v.object({
     v.object({ prefix: v.string(), provider: v.optional(v.string()), url: v.optional(v.string()) }),
   ),
   wsRoutes: v.array(v.object({ prefix: v.string(), url: v.string(), isOpen: v.boolean() })),
+  /** Undefined: every target is reached directly. */
+  proxyFor: v.optional(v.custom<OutgoingProxies['proxyFor']>(isAny)),
+  proxySecrets: v.array(v.string()),
+  /** Authorities to trust besides Node's own. */
+  extraCertificates: v.array(v.string()),
   /** The providers that have a key, in the order of preference. */
   providers: v.custom<readonly Provider[]>(isAny),
   /** A secret by its variable's name, from `NAME` or `NAME_FILE`; throws SettingsError when that file fails. */
@@ -66,6 +72,7 @@ export function readSettings(env: Environment): Settings {
     keep(readList(name, readText(env, name), readEntry), mistakes)
   const found = readPlain(env, mistakes)
   const shared = readShared(env, mistakes)
+  const proxies = readOutgoingProxies(env, mistakes)
   const settings = {
     ...found,
     drainDelayMs: found.drainDelayMs ?? (shared.redis ? REPLICA_DELAY_MS : 0),
@@ -77,6 +84,9 @@ export function readSettings(env: Environment): Settings {
     forwardHeaders: list('FORWARD_HEADERS', readForwardedHeader),
     passthrough: list('PASSTHROUGH_PATHS', readPassthrough),
     wsRoutes: list('WS_ROUTES', readWsRoute),
+    ...(proxies ? { proxyFor: proxies.proxyFor } : {}),
+    proxySecrets: [...(proxies?.secrets ?? [])],
+    extraCertificates: readExtraCertificates(env, mistakes),
     providers: KNOWN_PROVIDERS.flatMap((known) => readProvider(env, known, mistakes)),
     readKey: (name: string) => readKey(env, name),
   }
