@@ -96,7 +96,7 @@ export class RealtimeSession extends Session {
       upstream,
       idleTimeoutMs: shared.idleTimeoutMs,
       fromClient: new ClientInspector({ bill, runDry, models, forbid: (why) => this.#forbid(why) }),
-      fromUpstream: inspectUpstream(bill, runDry),
+      fromUpstream: inspectUpstream(bill, runDry, this.#step?.provider.origin ?? ''),
       mask: this.#mask,
       over: () => this.over(),
     })
