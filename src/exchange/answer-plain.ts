@@ -4,8 +4,7 @@ import type { Price } from '../config/catalog/catalog.ts'
 import type { Deadlines } from '../deadlines.ts'
 import type { Dialect } from '../dialects/dialect.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
-import { BROKEN_ANSWER, NO_OUTPUT, type ToldFailure } from '../dialects/verdict.ts'
-import { isRecord, parseJson } from '../json.ts'
+import { findFailure, isBlankByte, NO_OUTPUT, type ToldFailure } from '../dialects/verdict.ts'
 import { estimateUsage } from '../metering/estimate.ts'
 import { createAnswerMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import { lacksTokens, readUsage, usualSeconds, withSeconds } from '../metering/usage.ts'
@@ -236,67 +235,4 @@ function patiently(settling: Promise<Settlement>, deadlines: Deadlines): Promise
       },
     )
   })
-}
-
-/** What a whole answer tells of its own failure; one whose usage was found is parsed only where its bytes are suspicious. */
-function findFailure(dialect: Dialect, body: Buffer, isReported: boolean): ToldFailure | undefined {
-  if (isReported && !isSuspicious(dialect, body)) return undefined
-  const answer = parseJson(body.toString())
-  if (isRecord(answer)) return dialect.failureOf(answer)
-  // Some answer lists with a bare list.
-  return Array.isArray(answer) && answer.length > 0 ? undefined : BROKEN_ANSWER
-}
-
-/** What a failure tells stands near an end of a short answer, or of a long one. */
-const LOOKED_AT_BYTES = 4096
-const ERROR = Buffer.from('"error"')
-const BASE = Buffer.from('"base_resp"')
-const LETTER_N = 0x6e
-
-/** Only bytes are compared: nearly every answer is done with here, unparsed. */
-function isSuspicious({ outputField }: Dialect, body: Buffer): boolean {
-  if (!endsObject(body)) return true
-  const ends =
-    body.length <= 2 * LOOKED_AT_BYTES
-      ? [body]
-      : [body.subarray(0, LOOKED_AT_BYTES), body.subarray(-LOOKED_AT_BYTES)]
-  if (ends.some((part) => namesError(part) || part.includes(BASE))) return true
-  return outputField !== undefined && !ends.some((part) => holdsItem(part, outputField))
-}
-
-function endsObject(body: Buffer): boolean {
-  let last = body.length - 1
-  while (isBlankByte(body[last])) last--
-  return body[last] === 0x7d
-}
-
-/** An error that is `null` is none; as a value it may be the type of an answer or how a choice ended. */
-function namesError(part: Buffer): boolean {
-  for (let at = part.indexOf(ERROR); at !== -1; at = part.indexOf(ERROR, at + ERROR.length)) {
-    const next = afterBlanks(part, at + ERROR.length)
-    if (part[next] !== 0x3a || part[afterBlanks(part, next + 1)] !== LETTER_N) return true
-  }
-  return false
-}
-
-/** Whether a list of this name begins with an object. */
-function holdsItem(part: Buffer, field: string): boolean {
-  const name = `"${field}"`
-  for (let at = part.indexOf(name); at !== -1; at = part.indexOf(name, at + name.length)) {
-    const colon = afterBlanks(part, at + name.length)
-    const bracket = afterBlanks(part, colon + 1)
-    if (part[colon] === 0x3a && part[bracket] === 0x5b && part[afterBlanks(part, bracket + 1)] === 0x7b)
-      return true
-  }
-  return false
-}
-
-function afterBlanks(part: Buffer, from: number): number {
-  let at = from
-  while (isBlankByte(part[at])) at++
-  return at
-}
-
-function isBlankByte(byte: number | undefined): boolean {
-  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09
 }
