@@ -13,7 +13,8 @@ export class StreamAnswer implements Answer {
   readonly #head: AnswerHead
   readonly #stages: StreamStages
   readonly #writer: StreamWriter
-  readonly #opening: StreamOpening | undefined
+  /** It is there until there is output; undefined too where nobody can look into the events. */
+  #opening: StreamOpening | undefined
   /** What came in this turn of the event loop: read and sent on as one at its end. */
   #pending: Buffer[] = NONE
   /**
@@ -35,7 +36,7 @@ export class StreamAnswer implements Answer {
     if (this.#state === 'over' || this.#pending !== NONE) return
     const isFirst = this.#writer.tellHead()
     const hasLeft = this.#opening && this.#isUndecided() ? this.#tell(this.#opening) : false
-    if (!isFirst && !hasLeft && this.#opening) this.#writer.beat()
+    if (!isFirst && !hasLeft && this.#stages.isReadable()) this.#writer.beat()
   }
 
   data(chunk: Buffer): void {
@@ -99,6 +100,7 @@ export class StreamAnswer implements Answer {
       const isTold = this.#state === 'begun'
       this.#owner.accept()
       this.#state = 'held'
+      this.#opening = undefined
       for (const piece of opening?.take() ?? [chunk]) this.#queue(piece)
       if (isTold) this.#flush()
       return
