@@ -2,6 +2,7 @@ import { createHash, type Hash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { findDeployment } from '../dialects/addresses.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { upstreamQuery } from '../dialects/headers.ts'
 import {
@@ -12,7 +13,8 @@ import {
   invalidRequest,
 } from '../errors.ts'
 import type { Ask } from '../request/ask.ts'
-import { isChunks, noMemory } from '../request/body.ts'
+import { noMemory } from '../request/body.ts'
+import { isChunks } from '../request/json-ask.ts'
 import type { Lease } from '../request/shared-bytes.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
 import type { IdempotencyStore, KeptAnswer } from '../stores/contracts/idempotency.ts'
@@ -116,10 +118,12 @@ function* piecesOf(body: Buffer, taken: () => void): Generator<Buffer> {
   }
 }
 
-/** The path with its query, and the body: of JSON its bytes, of a form its content. */
-async function fingerprintOf({ request: { body, url }, endpoint, ask }: Keyed): Promise<string> {
+/** The path with its query and the model that it may name, and the body: of JSON its bytes, of a form its content. */
+async function fingerprintOf({ request, endpoint, ask }: Keyed): Promise<string> {
+  const { body, url, originalUrl } = request
+  const pathModel = url === originalUrl ? undefined : findDeployment(originalUrl)
   const hash = createHash('sha256')
-    .update(endpoint.path + upstreamQuery(url))
+    .update(endpoint.path + upstreamQuery(url) + (pathModel === undefined ? '' : `\0${pathModel}`))
     .update('\0')
   if (isChunks(body)) await addAll(hash, body)
   else hash.update(ask.content?.hash ?? '')

@@ -51,6 +51,11 @@ export class StreamStages {
     return passing
   }
 
+  /** Whether events can be told apart: nobody looks into compressed ones on their way. */
+  isReadable(): boolean {
+    return this.#decoder === undefined
+  }
+
   /** Whether the bytes themselves say that the answer is whole; nobody can tell of a compressed one. */
   sawEnd(): boolean {
     return this.#decoder !== undefined || sawEnd(this.#call.endpoint.dialect, this.#meter.tail())

@@ -1,5 +1,5 @@
 import type { AnswerHead, AnswerOwner } from './answer.ts'
-import type { Pressure } from './downstream.ts'
+import { Pressure } from './downstream.ts'
 import { endsEvent } from './usage-filter.ts'
 
 /** The last of a stream's stages: its head and its events as they leave, and the event that tells why it breaks off. */
@@ -13,15 +13,27 @@ export class StreamWriter {
   constructor(owner: AnswerOwner, head: AnswerHead) {
     this.#owner = owner
     this.#head = head
-    this.#pressure = owner.openPressure()
+    this.#pressure = new Pressure(
+      owner.call.downstream,
+      owner.attempts.current,
+      owner.shared.timeouts.idleTimeoutMs,
+    )
   }
 
-  /** The head of a stream that says nothing yet. */
-  tellHead(): void {
+  /** The head of a stream that says nothing yet; false: it has left before. */
+  tellHead(): boolean {
     const { downstream } = this.#owner.call
-    if (downstream.hasBegun()) return
+    if (downstream.hasBegun()) return false
     this.#begin({})
     downstream.response.flushHeaders()
+    return true
+  }
+
+  /** A sign of life, where one may stand and somebody reads. */
+  beat(): void {
+    const { downstream, endpoint } = this.#owner.call
+    if (!this.#isAtBoundary || downstream.response.writableNeedDrain) return
+    downstream.write(Buffer.from(endpoint.dialect.heartbeat))
   }
 
   write(bytes: Buffer): void {

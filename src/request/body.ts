@@ -1,8 +1,7 @@
-import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import type { Deadline, Deadlines } from '../deadlines.ts'
-import { bodyTooSlow, GatewayError, gatewayBusy, invalidJson, requestTooLarge } from '../errors.ts'
+import { bodyTooSlow, GatewayError, gatewayBusy, requestTooLarge } from '../errors.ts'
 import { GatheredBytes } from './gathered-bytes.ts'
 import type { Lease, SharedBytes } from './shared-bytes.ts'
 
@@ -36,41 +35,13 @@ const SMALL_BYTES = 64 * 1024
 /** What is set aside for a body of unknown length: nearly all are small, and a longer one grows by steps. */
 const UNKNOWN_BYTES = SMALL_BYTES
 /** A rewritten copy of a small body goes to the provider (`spliceChunks`): both are there for a while. */
-const COPIES_OF_SMALL = 2
+export const COPIES_OF_SMALL = 2
 /** How long a body waits in its socket for others to make room. */
 export const ROOM_PATIENCE_MS = 5_000
 /** Looked at so often, a body must have come at this pace; one slow look is forgiven: a phone changes its cell. */
 export const PACE_MS = 5_000
 export const LEAST_BYTES_PER_SECOND = 1_000
 const SLOW_LOOKS = 2
-
-/**
- * Gathers a body; refuses one that says or turns out to be too large, that does not arrive in time, that cannot be
- * paid, or for which there is no memory.
- */
-export function collectBody(
-  request: FastifyRequest,
-  stream: IncomingMessage,
-  limits: JsonLimits,
-  done: Done,
-): void {
-  const announced = Number(request.headers['content-length'] ?? 0)
-  if (announced > limits.maxBytes) return done(tooLarge(limits.maxBytes))
-  const lease = limits.memory.open(request.token.id)
-  request.bodyLease = lease
-  // Nearly always all of it came with the head, while the token was looked up: nothing to wait for, no listeners.
-  // Read by its length: without one, Node may hand out the first of several pieces alone.
-  const isHere = announced > 0 && stream.readableLength === announced
-  const whole: Buffer | null = isHere ? stream.read(announced) : null
-  if (whole && lease.takeIfRoom(whole.length * COPIES_OF_SMALL)) return done(null, [whole])
-  const unreadable = brokenOff
-  new BodyCollector(request, stream, { ...limits, lease, announced, done, unreadable }).start(whole)
-}
-
-/** What `collectBody` leaves; a form upload is its stream. */
-export function isChunks(body: unknown): body is Buffer[] {
-  return Array.isArray(body)
-}
 
 interface CollectorOptions extends JsonLimits {
   lease: Lease
@@ -225,7 +196,7 @@ export class BodyCollector {
   }
 }
 
-function brokenOff(cause?: Error) {
+export function brokenOff(cause?: Error) {
   return bodyTooSlow('The connection closed before the body was complete', { cause })
 }
 
@@ -254,17 +225,6 @@ export function isUtf8Name(charset: string): boolean {
 /** What follows the media type; one `;` more at the end is common. */
 const PARAMETERS = /^(?:[ \t]*;[ \t]*[\w!#$%&'*+.^`|~-]+=(?:[^\s;,"\\]+|"[^"\\]*"))*[ \t]*;?[ \t]*$/
 const PARAMETER = /;[ \t]*([^=]+)=(?:"([^"]*)"|([^\s;]+))/g
-
-/**
- * Why a JSON body of this content type is refused: a reader could take its bytes for other letters than UTF-8 has them
- * for, by another charset, a second one, or words that readers split in different ways.
- */
-export function findTypeMistake(contentType: string | undefined): GatewayError | undefined {
-  // Nearly every request.
-  if (contentType === 'application/json' || contentType === undefined || isPlainType(contentType))
-    return undefined
-  return invalidJson('Send JSON as "content-type: application/json" in UTF-8, without another charset')
-}
 
 /** Whether a content type names no charset but UTF-8, in words that all readers split alike. */
 export function isPlainType(contentType: string): boolean {

@@ -9,7 +9,8 @@ import {
 } from 'node:zlib'
 import type { FastifyRequest } from 'fastify'
 import { bodyTooSlow, GatewayError, invalidRequest, requestTooLarge, unsupportedMedia } from '../errors.ts'
-import { BodyCollector, collectBody, type Done, type JsonLimits, tooLarge } from './body.ts'
+import { BodyCollector, type Done, type JsonLimits, tooLarge } from './body.ts'
+import { collectBody } from './json-ask.ts'
 
 /** What people write is packed ten times, a log of equal lines a hundred times; beyond that it was made to fill memory. */
 const MOST_RATIO = 200

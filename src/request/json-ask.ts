@@ -1,19 +1,68 @@
 import { isUtf8 } from 'node:buffer'
+import type { IncomingMessage } from 'node:http'
+import type { FastifyRequest } from 'fastify'
 import { isModelName, MODEL_NAME } from '../config/catalog/model-name.ts'
 import type { Dialect } from '../dialects/dialect.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
-import { invalidJson, invalidRequest, missingModel } from '../errors.ts'
+import { type GatewayError, invalidJson, invalidRequest, missingModel } from '../errors.ts'
 import { InputBound, Multipliers } from '../metering/input-bound.ts'
 import { TURN_MS } from '../turns.ts'
 import type { Ask } from './ask.ts'
+import {
+  BodyCollector,
+  brokenOff,
+  COPIES_OF_SMALL,
+  type Done,
+  isPlainType,
+  type JsonLimits,
+  tooLarge,
+} from './body.ts'
 import { PAID_FIELDS, ROUTING_FIELDS, SPEECH_FIELDS } from './guarded-fields.ts'
-import { JsonFields, JsonReading } from './json-fields.ts'
-import { findSpans, rewrite } from './json-rewrite.ts'
+import { findSpans, JsonFields, JsonReading, rewrite } from './json-fields.ts'
 
 /** One request's answers multiply its price: more than this is a mistake. */
 const MAX_CHOICES = 128
 /** The other one is 0. */
 const NO_LIMIT = -1
+
+/**
+ * Why a JSON body of this content type is refused: a reader could take its bytes for other letters than UTF-8 has them
+ * for, by another charset, a second one, or words that readers split in different ways.
+ */
+export function findTypeMistake(contentType: string | undefined): GatewayError | undefined {
+  // Nearly every request.
+  if (contentType === 'application/json' || contentType === undefined || isPlainType(contentType))
+    return undefined
+  return invalidJson('Send JSON as "content-type: application/json" in UTF-8, without another charset')
+}
+
+/**
+ * Gathers a body; refuses one that says or turns out to be too large, that does not arrive in time, that cannot be
+ * paid, or for which there is no memory.
+ */
+export function collectBody(
+  request: FastifyRequest,
+  stream: IncomingMessage,
+  limits: JsonLimits,
+  done: Done,
+): void {
+  const announced = Number(request.headers['content-length'] ?? 0)
+  if (announced > limits.maxBytes) return done(tooLarge(limits.maxBytes))
+  const lease = limits.memory.open(request.token.id)
+  request.bodyLease = lease
+  // Nearly always all of it came with the head, while the token was looked up: nothing to wait for, no listeners.
+  // Read by its length: without one, Node may hand out the first of several pieces alone.
+  const isHere = announced > 0 && stream.readableLength === announced
+  const whole: Buffer | null = isHere ? stream.read(announced) : null
+  if (whole && lease.takeIfRoom(whole.length * COPIES_OF_SMALL)) return done(null, [whole])
+  const unreadable = brokenOff
+  new BodyCollector(request, stream, { ...limits, lease, announced, done, unreadable }).start(whole)
+}
+
+/** What `collectBody` leaves; a form upload is its stream. */
+export function isChunks(body: unknown): body is Buffer[] {
+  return Array.isArray(body)
+}
 
 /** A body in one piece to read, and in the pieces in which it is sent on: the same memory. */
 export interface WholeBody {

@@ -1,3 +1,4 @@
+import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib'
 import type { Dice } from './random.ts'
 
 /** What a case may know of the gateway it is for. */
@@ -23,6 +24,8 @@ const JSON_PATHS = [
   '/v1/chat/completions',
   '/v1/chat/completions',
   '/chat/completions',
+  '/v1//v1/chat/completions/',
+  '/openai/deployments/m/chat/completions?api-version=1',
   '/v1/completions',
   '/v1/responses',
   '/v1/messages',
@@ -68,6 +71,18 @@ const jsonBody = (dice: Dice): Buffer => {
   return Buffer.from(JSON.stringify(body))
 }
 
+/** A body in some coding, which is not always its own. */
+const coded = (dice: Dice, body: Buffer): { coding: string; bytes: Buffer } => {
+  const [coding, encode] = dice.pick([
+    ['gzip', gzipSync],
+    ['deflate', deflateSync],
+    ['br', brotliCompressSync],
+    ['zstd', zstdCompressSync],
+  ] as const)
+  const bytes = encode(dice.percent(10) ? Buffer.alloc(2 ** 22, ' ') : body)
+  return { coding: dice.percent(80) ? coding : dice.pick(['gzip', 'zstd', 'gzip, br', 'x', '']), bytes }
+}
+
 const formBody = (dice: Dice): Buffer => {
   const file = Buffer.alloc(dice.percent(3) ? 300_000 : dice.between(0, 2_000), 'a')
   const field = (name: string, value: string) =>
@@ -109,12 +124,18 @@ export function draftRequest(dice: Dice, target: Target): Draft {
   if (kind < 40) return draftHandshake(dice, draft)
   const isForm = kind < 55
   const type = isForm ? `multipart/form-data; boundary=${BOUNDARY}` : 'application/json'
+  const plain = isForm ? formBody(dice) : jsonBody(dice)
+  const packed = dice.percent(15) ? coded(dice, plain) : undefined
   return {
     ...draft,
     method: 'POST',
     path: dice.pick(isForm ? FORM_PATHS : JSON_PATHS),
-    headers: [...base, ['Content-Type', type]],
-    body: isForm ? formBody(dice) : jsonBody(dice),
+    headers: [
+      ...base,
+      ['Content-Type', type],
+      ...(packed ? [['Content-Encoding', packed.coding] as [string, string]] : []),
+    ],
+    body: packed?.bytes ?? plain,
     framing: dice.percent(70) ? 'length' : 'chunked',
   }
 }

@@ -126,6 +126,16 @@ t.test('an Azure client names its model in the path', async (t) => {
   t.equal(provider.requests.length, asked, 'nobody was asked')
 })
 
+t.test('one Idempotency-Key is one model, also where the path names it', async (t) => {
+  provider.answer(chat({ model: 'm' }))
+  const headers = { 'api-key': token, 'idempotency-key': 'a-key' }
+  const of = (model: string) => `/openai/deployments/${model}/chat/completions`
+  const first = await post(gateway, of('m'), { messages: [] }, headers)
+  const again = await post(gateway, of('m'), { messages: [] }, headers)
+  t.match([first.status, again.status, again.headers['idempotent-replayed']], [200, 200, 'true'])
+  t.equal((await post(gateway, of('vendor%2Fm'), { messages: [] }, headers)).status, 422)
+})
+
 t.test("what leads nowhere is told the address to use, in the client's dialect", async (t) => {
   const asked = provider.requests.length
   for (const [path, text] of [
