@@ -20,7 +20,7 @@ import { realtimeRoute } from './realtime/route.ts'
 import { passthrough, planPassthrough } from './services/passthrough.ts'
 import { serviceKind, serviceLookup } from './services/websocket-lookup.ts'
 import { serviceRoutes } from './services/websocket-services.ts'
-import { openGauges, openShared, openSocketsShared } from './shared.ts'
+import { openGauges, openShared, openSocketsShared, watchTokens } from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
 import type { SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
@@ -59,6 +59,8 @@ export async function buildApp(needs: AppNeeds): Promise<Gateway> {
   const websocket = openSocketsShared(settings, shared)
   app.addHook('onClose', () => websocket.sockets.close())
   app.addHook('onClose', () => shared.upstreams.close())
+  const endWatch = watchTokens(shared)
+  app.addHook('onClose', () => endWatch())
   const gauges = openGauges(app, shared, redisMemory)
   await hangDoors(app, needs, { metrics, shared, websocket, gauges })
   return { app, running: gauges.running, drain: (limits) => drainApp(app, shared.live, limits) }

@@ -82,6 +82,8 @@ export const gatewayBusy = define(503, 'gateway_busy', 'api_error', true)
 export const spoolFull = define(503, 'spool_full', 'api_error', true)
 export const gatewayRestarting = define(503, 'gateway_restarting', 'api_error', true)
 export const upstreamTimeout = define(504, 'upstream_timeout', 'api_error', true)
+/** Its answer may have been made all the same: to ask again would pay twice. */
+export const generationTimedOut = define(504, 'upstream_timeout', 'api_error')
 
 /** JavaScript lets anything be thrown; what is no error becomes one. */
 export function asError(thrown: unknown): Error {

@@ -6,7 +6,7 @@ import { Deadlines } from './deadlines.ts'
 import { createUpstreamHeaders } from './dialects/headers.ts'
 import { streamErrorEvent, writeErrorBody } from './entrance/error-reply.ts'
 import type { Shared } from './exchange/paid-call.ts'
-import { createLive } from './live.ts'
+import { createLive, watchSecrets } from './live.ts'
 import type { RealtimeShared } from './realtime/session.ts'
 import { SharedBytes } from './request/shared-bytes.ts'
 import { openSpoolRoom } from './request/spool.ts'
@@ -36,6 +36,7 @@ export function openShared(
     deadlines,
     live: createLive(),
     timeouts: settings,
+    heartbeatMs: /off/i.test(settings.sseHeartbeat) ? 0 : Number(settings.sseHeartbeat),
     // Nobody gets more than half of all: a body beyond that would wait for room that never comes.
     maxJsonBytes: Math.min(settings.maxJsonBytes, Math.floor(settings.bodyMemoryBytes / 2)),
     bodyTimeoutMs: settings.bodyTimeoutMs,
@@ -72,6 +73,11 @@ export function openSocketsShared(settings: Settings, shared: Shared): RealtimeS
     now,
     wallMs,
   }
+}
+
+/** Ends the streams of tokens that are revoked or expire; the caller ends it by what is returned. */
+export function watchTokens({ tokens, live, wallMs }: Shared): () => void {
+  return watchSecrets(live, (secretHash) => isStillUsable(tokens, secretHash, wallMs()))
 }
 
 /** What is so at this moment. */

@@ -73,3 +73,9 @@ t.test('every paid endpoint and every plain setting is told of in the README', a
     if (read('src/config/env/plain-settings.ts').includes(`'${name}'`))
       t.ok(text.includes(`\`${name}\``), name)
 })
+
+t.test('every file that contributors are sent to is there', async (t) => {
+  for (const page of ['CONTRIBUTING.md', 'docs/architecture.md'])
+    for (const [, path = ''] of read(page).matchAll(/`((?:src|test|scripts|bench)\/[\w./-]+)`/g))
+      t.ok(existsSync(join(ROOT, path)), `${page}: ${path}`)
+})

@@ -49,6 +49,11 @@ export class Bill {
     this.#firstByteMs = 0
   }
 
+  /** The answer that began was none. */
+  forgetAttempt(): void {
+    this.#firstByteMs = 0
+  }
+
   noteFirstByte(): void {
     this.#firstByteMs = performance.now() - this.#paid.startedMs
   }

@@ -4,6 +4,7 @@ import { type Api, buildDialect, type ListedModel } from './dialect.ts'
 import { listIn, textOfPart, textOfParts } from './message-parts.ts'
 import { CREATED_S } from './openai.ts'
 import { type NamedParts, readCount, readDetail, readUsageReport, type Usage } from './usage.ts'
+import { type EventVerdict, NO_OUTPUT, readToldError } from './verdict.ts'
 
 const VERSION = '2023-06-01'
 
@@ -48,6 +49,10 @@ export const anthropicMessages = buildDialect(ANTHROPIC, {
   repeatsAnswer: false,
   textOfEvent: ({ type, delta }) => (type === 'content_block_delta' ? textOfPart(delta) : ''),
   textOfAnswer: ({ content }) => textOfParts(content),
+  outputField: 'content',
+  failureOf: (answer) => readToldError(answer) ?? (Array.isArray(answer.content) ? undefined : NO_OUTPUT),
+  judgeEvent,
+  heartbeat: 'event: ping\ndata: {"type": "ping"}\n\n',
 })
 
 /** How long a message would be: nobody pays for that. */
@@ -126,4 +131,15 @@ function writtenIn(creation: unknown): number {
     (readCount(creation.ephemeral_5m_input_tokens) ?? 0) +
     (readCount(creation.ephemeral_1h_input_tokens) ?? 0)
   )
+}
+
+function judgeEvent(event: JsonRecord): EventVerdict {
+  const { type, content_block: block } = event
+  if (type === 'ping') return 'alive'
+  if (type === 'message_start') return readToldError(event) ?? 'begun'
+  if (type === 'message_stop') return NO_OUTPUT
+  // A block of text or thoughts is opened empty; any other kind names a tool.
+  const isEmpty = type === 'content_block_start' && isRecord(block) && textOfPart(block) === ''
+  if (isEmpty && (block.type === 'text' || block.type === 'thinking')) return 'begun'
+  return readToldError(event) ?? 'output'
 }

@@ -4,9 +4,10 @@ import type { DialectName } from '../config/endpoints.ts'
 import type { GatewayError } from '../errors.ts'
 import type { JsonRecord } from '../json.ts'
 import type { Usage } from './usage.ts'
+import { type EventVerdict, holdsSomething, NO_OUTPUT, readToldError, type ToldFailure } from './verdict.ts'
 
 /** One wire format: how it is asked for, what its answers say was used and said, and how its errors look. */
-export interface Dialect extends Api, Counting, Reporting, Wording {
+export interface Dialect extends Api, Counting, Reporting, Wording, Judging {
   /** For the counting thread, where no function can be sent. */
   name: DialectName
 }
@@ -81,8 +82,20 @@ export interface Wording {
   textOfAnswer(answer: JsonRecord): string
 }
 
+/** What an answer with a good status says of itself. */
+export interface Judging {
+  /** The list of its whole answers that holds what was asked for; undefined: other shapes are known too. */
+  outputField: string | undefined
+  /** Why this whole answer is none. */
+  failureOf(answer: JsonRecord): ToldFailure | undefined
+  /** What this event says, as long as none before it was output. */
+  judgeEvent(event: JsonRecord): EventVerdict
+  /** It keeps a silent stream alive, and clients pass over it. */
+  heartbeat: string
+}
+
 /** What most formats do. */
-const USUAL: Counting & Omit<Reporting, 'readReport'> & Wording = {
+const USUAL: Counting & Omit<Reporting, 'readReport'> & Wording & Judging = {
   isFree: false,
   unit: undefined,
   countsImages: false,
@@ -102,6 +115,10 @@ const USUAL: Counting & Omit<Reporting, 'readReport'> & Wording = {
   repeatsAnswer: true,
   textOfEvent: () => '',
   textOfAnswer: () => '',
+  outputField: undefined,
+  failureOf: (answer) => readToldError(answer) ?? (holdsSomething(answer) ? undefined : NO_OUTPUT),
+  judgeEvent: (event) => readToldError(event) ?? 'output',
+  heartbeat: ': keep-alive\n\n',
 }
 
 /** A format of this API, with what it does otherwise than most. All formats have one hidden class. */

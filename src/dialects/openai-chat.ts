@@ -1,6 +1,7 @@
 import { isRecord, type JsonRecord } from '../json.ts'
 import { listIn, textIn, textOfParts } from './message-parts.ts'
 import { openai } from './openai.ts'
+import { type EventVerdict, holdsSomething, NO_OUTPUT, readToldError, type ToldFailure } from './verdict.ts'
 
 /** Chat Completions, and the legacy completions that share its reports and its stream. */
 export const openaiChat = openai('openai-chat', {
@@ -8,6 +9,9 @@ export const openaiChat = openai('openai-chat', {
   repeatsAnswer: false,
   textOfEvent: ({ choices }) => textOfChoices(choices),
   textOfAnswer: ({ choices }) => textOfChoices(choices),
+  outputField: 'choices',
+  failureOf,
+  judgeEvent,
 })
 
 function textOfChoices(choices: unknown): string {
@@ -30,4 +34,45 @@ function textOfMessage(message: JsonRecord): string {
 
 function textOfCall(call: unknown): string {
   return isRecord(call) ? textIn(call.name) + textIn(call.arguments) : ''
+}
+
+function failureOf(answer: JsonRecord): ToldFailure | undefined {
+  const told = readToldError(answer)
+  const choices = listIn(answer.choices)
+  if (told || choices.length > 0) return told ?? failedChoice(choices)
+  return answer.choices !== null && isCounted(answer.usage) ? undefined : NO_OUTPUT
+}
+
+/** What was counted was made, in whatever shape. */
+function isCounted(usage: unknown): boolean {
+  return isRecord(usage) && (Number(usage.completion_tokens) > 0 || Number(usage.prompt_tokens) > 0)
+}
+
+/** Some end a choice with an error, beside which nothing was said. */
+function failedChoice(choices: readonly unknown[]): ToldFailure | undefined {
+  for (const choice of choices)
+    if (!isRecord(choice) || choice.finish_reason !== 'error' || textOfChoices([choice]) !== '')
+      return undefined
+  const [first] = choices
+  return { ...NO_OUTPUT, ...(isRecord(first) ? readToldError(first) : undefined), reason: 'TOLD_ERROR' }
+}
+
+function judgeEvent(event: JsonRecord): EventVerdict {
+  const told = readToldError(event)
+  if (told) return told
+  const choices = listIn(event.choices)
+  const failed = choices.length > 0 ? failedChoice(choices) : undefined
+  if (failed) return failed
+  const isMade = isRecord(event.usage) && Number(event.usage.completion_tokens) > 0
+  return isMade || choices.some(isOutput) ? 'output' : 'begun'
+}
+
+/** A role alone is none; an end is, even of an answer without a word. */
+function isOutput(choice: unknown): boolean {
+  if (!isRecord(choice)) return false
+  if (holdsSomething(choice.finish_reason) || holdsSomething(choice.text)) return true
+  const said = isRecord(choice.delta) ? choice.delta : choice.message
+  return (
+    isRecord(said) && Object.entries(said).some(([name, value]) => name !== 'role' && holdsSomething(value))
+  )
 }

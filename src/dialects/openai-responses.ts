@@ -1,6 +1,7 @@
-import type { JsonRecord } from '../json.ts'
+import { isRecord, type JsonRecord } from '../json.ts'
 import { textOfParts } from './message-parts.ts'
 import { openai } from './openai.ts'
+import { type EventVerdict, NO_OUTPUT, readToldError, type ToldFailure } from './verdict.ts'
 
 /** The Responses API: its events are typed, and the last one repeats the whole answer. */
 export const openaiResponses = openai('openai-responses', {
@@ -13,6 +14,9 @@ export const openaiResponses = openai('openai-responses', {
   endTypes: ['response.completed', 'response.incomplete', 'response.failed'],
   textOfEvent: textOfTypedEvent,
   textOfAnswer: ({ output }) => textOfParts(output),
+  outputField: 'output',
+  failureOf,
+  judgeEvent,
 })
 
 /** What an event of a socket that carries responses means for the bill. */
@@ -31,3 +35,23 @@ export function textOfTypedEvent({ type, delta }: JsonRecord): string {
   const isText = typeof type === 'string' && type.endsWith('.delta') && !type.endsWith('audio.delta')
   return isText && typeof delta === 'string' ? delta : ''
 }
+
+/** One that was cut short by a limit, or still runs, may have nothing to show. */
+function failureOf(answer: JsonRecord): ToldFailure | undefined {
+  const told = readToldError(answer)
+  if (told || answer.status === 'failed') return told ?? { ...NO_OUTPUT, reason: 'TOLD_ERROR' }
+  if (!Array.isArray(answer.output)) return NO_OUTPUT
+  return answer.status === 'completed' && answer.output.length === 0 ? NO_OUTPUT : undefined
+}
+
+function judgeEvent(event: JsonRecord): EventVerdict {
+  const { type, response } = event
+  const told = readToldError(event)
+  if (told) return told
+  if (type === 'response.failed' || type === 'response.completed')
+    return (isRecord(response) ? failureOf(response) : NO_OUTPUT) ?? 'output'
+  return typeof type === 'string' && BEGINNINGS.test(type) ? 'begun' : 'output'
+}
+
+/** An item or a part that is only opened says nothing yet. */
+const BEGINNINGS = /^response\.(?:created|queued|in_progress|output_item\.added|content_part\.added)$/

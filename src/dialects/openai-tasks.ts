@@ -4,6 +4,7 @@ import { textIn } from './message-parts.ts'
 import { openai } from './openai.ts'
 import { textOfTypedEvent } from './openai-responses.ts'
 import { NO_USAGE, readCount, readDuration, type Usage } from './usage.ts'
+import { readToldError } from './verdict.ts'
 
 const INPUT_ALONE: Partial<Dialect> = {
   hasOutput: false,
@@ -45,6 +46,8 @@ export const openaiTranscription = openai('openai-transcription', {
   endTypes: ['transcript.text.done'],
   textOfEvent: textOfTypedEvent,
   textOfAnswer: ({ text }) => textIn(text),
+  // Of a silent recording there is nothing to write down.
+  failureOf: readToldError,
 })
 
 /** The report of what has no output: embeddings and rankings. */

@@ -2,14 +2,16 @@ import { gunzipSync, inflateSync } from 'node:zlib'
 import { creditHeaders } from '../billing/bill.ts'
 import type { Price } from '../config/catalog/catalog.ts'
 import type { Deadlines } from '../deadlines.ts'
+import type { Dialect } from '../dialects/dialect.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
+import { findFailure, isBlankByte, NO_OUTPUT, type ToldFailure } from '../dialects/verdict.ts'
 import { estimateUsage } from '../metering/estimate.ts'
 import { createAnswerMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import { lacksTokens, readUsage, usualSeconds, withSeconds } from '../metering/usage.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
 import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
-import type { Pressure } from './downstream.ts'
+import { Pressure } from './downstream.ts'
 import type { PaidCall } from './paid-call.ts'
 
 /** An answer up to this size is held back until it is paid, so that its price stands in its headers. */
@@ -31,32 +33,54 @@ export class PlainAnswer implements Answer {
   #size = 0
   /** It is there once bytes pass through. */
   #meter: StreamMeter | undefined
+  /** The whole answer, without its encoding where that can be taken off, and what it reports. */
+  #whole: Buffer | undefined
+  #plain: Buffer | undefined
+  #reported: Usage | undefined
 
   constructor(owner: AnswerOwner, head: AnswerHead, { model }: Step) {
     this.#owner = owner
     this.#head = head
     this.#price = model.price
-    this.#pressure = owner.openPressure()
+    this.#pressure = new Pressure(
+      owner.call.downstream,
+      owner.attempts.current,
+      owner.shared.timeouts.idleTimeoutMs,
+    )
     this.#costs = head.status < 300
-    this.#isJson = String(head.headers['content-type'] ?? '').includes('json')
+    this.#isJson = isJson(String(head.headers['content-type'] ?? ''), owner.call.endpoint.dialect)
     // A transcript's text is needed whole: it may have to be counted.
     this.#isShort = this.#isJson || owner.call.endpoint.dialect.countsSeconds
   }
 
   data(chunk: Buffer): void {
     if (this.#meter) return this.#pass(this.#meter, chunk)
+    if (this.#size === 0 && this.#isShort && isBlank(chunk)) return this.#passBlanks(chunk)
     this.#held.push(chunk)
     this.#size += chunk.length
-    // Blank lines in front are a provider's way to keep the connection alive: the client needs them too.
-    if (this.#size > MAX_HELD_BACK || !this.#isShort || (this.#held.length === 1 && isBlank(chunk)))
-      this.#startPassing()
+    if (this.#size > MAX_HELD_BACK || !this.#isShort) this.#startPassing()
+  }
+
+  hasSpoken(): boolean {
+    return this.#meter !== undefined
+  }
+
+  failure(): ToldFailure | undefined {
+    this.#pressure.end()
+    if (this.#meter) return undefined
+    const [first] = this.#held
+    this.#whole = this.#held.length === 1 && first ? first : Buffer.concat(this.#held)
+    this.#plain = decode(this.#whole, this.#head.headers['content-encoding'])
+    if (!this.#costs) return undefined
+    if (this.#size === 0) return NO_OUTPUT
+    if (!this.#isJson || !this.#plain) return undefined
+    const { dialect } = this.#owner.call.endpoint
+    this.#reported = readUsage(dialect, this.#plain)
+    return findFailure(dialect, this.#plain, this.#reported !== undefined)
   }
 
   ended(): Promise<void> {
-    this.#pressure.end()
-    const [first] = this.#held
-    const whole = this.#held.length === 1 && first ? first : Buffer.concat(this.#held)
-    return this.#finish(this.#meter ? undefined : whole)
+    return this.#finish(this.#whole)
   }
 
   died(error: Error, status: number): Promise<void> {
@@ -72,12 +96,29 @@ export class PlainAnswer implements Answer {
     this.#pressure.end()
   }
 
+  /**
+   * Blank lines in front are a provider's way to keep the connection alive: the client needs them too, and they are no
+   * answer.
+   */
+  #passBlanks(chunk: Buffer): void {
+    this.#begin({})
+    if (!this.#owner.call.downstream.write(chunk)) this.#pressure.hold()
+  }
+
+  #begin(own: Record<string, string>): void {
+    const { downstream } = this.#owner.call
+    if (downstream.hasBegun()) return
+    const { status, headers } = this.#head
+    downstream.begin(status, headers, { ...this.#owner.bill.headers(), ...own })
+  }
+
   #startPassing(): void {
     const { bill, call } = this.#owner
     const { status, headers } = this.#head
+    this.#owner.accept()
     this.#meter = createAnswerMeter(call.endpoint.dialect)
     if (this.#costs) bill.markAnswered(status)
-    call.downstream.begin(status, headers, { ...bill.headers(), ...lengthOf(headers) })
+    this.#begin(lengthOf(headers))
     for (const chunk of this.#held.splice(0)) this.#pass(this.#meter, chunk)
   }
 
@@ -89,33 +130,34 @@ export class PlainAnswer implements Answer {
   async #finish(body: Buffer | undefined): Promise<void> {
     const { bill, shared, call } = this.#owner
     const { downstream } = call
-    const { status, headers } = this.#head
-    const settling = bill.settle(status, this.#costs ? await this.#usageOf(body) : undefined)
+    const { status } = this.#head
+    const settling = bill.settle(status, this.#costs ? await this.#usage() : undefined)
     const settlement = await patiently(settling, shared.deadlines)
-    if (body) {
-      const own = { ...bill.headers(), ...creditHeaders(settlement), 'content-length': String(body.length) }
-      downstream.begin(status, headers, own)
-    }
+    if (body) this.#begin({ ...creditHeaders(settlement), 'content-length': String(body.length) })
     downstream.end(body)
     // The log line and the drain wait for the bill, whatever the client had patience for.
     if (!settlement) await settling
   }
 
-  #usageOf(body: Buffer | undefined): Usage | Promise<Usage> {
+  #usage(): Usage | Promise<Usage> {
     const { call } = this.#owner
-    const plain = body && decode(body, this.#head.headers['content-encoding'])
-    const { dialect } = call.endpoint
-    const said = plain ? readUsage(dialect, plain) : this.#meter?.usage()
-    const reported = this.#isJson ? said : undefined
-    return completeUsage(call, this.#price, { reported, answer: plain })
+    const passed = this.#isJson ? this.#meter?.usage() : undefined
+    const reported = passed ?? this.#reported
+    return completeUsage(call, this.#price, { reported, answer: this.#plain, meter: this.#meter })
   }
 
   async #abandon(status: number): Promise<void> {
     const { bill, call } = this.#owner
     this.#pressure.end()
-    const usage = this.#costs ? await completeUsage(call, this.#price, NOTHING_SEEN) : undefined
+    const seen = { reported: undefined, answer: undefined, meter: this.#meter }
+    const usage = this.#costs ? await completeUsage(call, this.#price, seen) : undefined
     await bill.settle(status, usage)
   }
+}
+
+/** Where an answer must be JSON, a media type that says nothing of it is one of those that mean JSON. */
+function isJson(type: string, { countsCharacters, countsSeconds }: Dialect): boolean {
+  return type.includes('json') || (!countsCharacters && !countsSeconds && /^(?:$|text\/)/.test(type))
 }
 
 function lengthOf(headers: AnswerHead['headers']): Record<string, string> {
@@ -123,21 +165,21 @@ function lengthOf(headers: AnswerHead['headers']): Record<string, string> {
 }
 
 function isBlank(chunk: Buffer): boolean {
-  return chunk.length > 0 && chunk.every((byte) => byte === 0x20 || byte === 0x0a || byte === 0x0d)
+  return chunk.length > 0 && chunk.every(isBlankByte)
 }
 
 interface Seen {
   reported: Usage | undefined
   answer: Buffer | undefined
+  /** What passed of an answer that was not held back. */
+  meter: StreamMeter | undefined
 }
-
-const NOTHING_SEEN: Seen = { reported: undefined, answer: undefined }
 
 /** The provider's report, with what only we know added; where it says less than is charged, our own estimate. */
 function completeUsage(
   { ask, endpoint, token }: PaidCall,
   price: Price,
-  { reported, answer }: Seen,
+  { reported, answer, meter }: Seen,
 ): Usage | Promise<Usage> {
   const { dialect } = endpoint
   if (dialect.isFree) return NO_USAGE
@@ -157,6 +199,8 @@ function completeUsage(
     key: token.id,
     requestBody: ask.text?.(),
     answer,
+    // A transcript is counted by its length.
+    meter: dialect.countsSeconds ? undefined : meter,
     characters,
     seconds,
     images,

@@ -1,8 +1,11 @@
 import { creditHeaders } from '../billing/bill.ts'
+import { NO_OUTPUT, type ToldFailure } from '../dialects/verdict.ts'
 import { upstreamFailed } from '../errors.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
+import { Pressure } from './downstream.ts'
 import { StreamStages } from './stages.ts'
+import { StreamOpening } from './stream-opening.ts'
 import { StreamWriter } from './stream-writer.ts'
 
 /** Server-sent events: each leaves at once, through a row of stages of which nearly all only read. */
@@ -11,35 +14,45 @@ export class StreamAnswer implements Answer {
   readonly #head: AnswerHead
   readonly #stages: StreamStages
   readonly #writer: StreamWriter
+  readonly #opening: StreamOpening | undefined
   /** What came in this turn of the event loop: read and sent on as one at its end. */
   #pending: Buffer[] = NONE
   /**
-   * A head alone is `silent`: no answer, and it costs nothing. A crash charges nothing while bytes are `held` either; the
-   * answer is marked once, before its first byte leaves.
+   * While it is `opening`, nothing but signs of life has left; while it is `begun`, the client knows that this answer has
+   * begun. Both are free, as are bytes that are `held`: the answer is marked as one once, before its first output leaves.
    */
-  #state: 'silent' | 'held' | 'passing' | 'over' = 'silent'
+  #state: 'opening' | 'begun' | 'held' | 'passing' | 'over' = 'opening'
 
   constructor(owner: AnswerOwner, head: AnswerHead, step: Step) {
     this.#owner = owner
     this.#head = head
-    this.#stages = new StreamStages(owner.call, { step, head }, (why) => owner.cutOff(why))
-    this.#writer = new StreamWriter(owner, head)
+    const { timeouts } = owner.shared
+    const pressure = new Pressure(owner.call.downstream, owner.attempts.current, timeouts.idleTimeoutMs)
+    this.#stages = new StreamStages(owner, { step, head, pressure })
+    this.#writer = new StreamWriter(owner, head, pressure)
+    this.#opening = this.#stages.isReadable() ? new StreamOpening(owner.call.endpoint.dialect) : undefined
   }
 
-  /** Nothing has come for a while: the head goes ahead. */
-  tellHead(): void {
-    this.#writer.tellHead()
+  /** Nothing has come for a while: what there is goes ahead, or else a sign of life. */
+  patienceEnded(): void {
+    if (this.#state === 'over' || this.#pending !== NONE) return
+    const isFirst = this.#writer.tellHead()
+    const hasLeft = this.#opening && this.#isUndecided() ? this.#tell(this.#opening) : false
+    if (!isFirst && !hasLeft && this.#opening) this.#writer.beat()
   }
 
   data(chunk: Buffer): void {
     if (this.#state === 'over') return
-    if (this.#state === 'silent') this.#state = 'held'
-    if (this.#pending !== NONE) {
-      this.#pending.push(chunk)
-      return
-    }
-    this.#pending = [chunk]
-    process.nextTick(StreamAnswer.#flushLater, this)
+    if (this.#isUndecided()) this.#open(chunk)
+    else this.#queue(chunk)
+  }
+
+  hasSpoken(): boolean {
+    return this.#state === 'begun' || this.#state === 'passing'
+  }
+
+  failure(): ToldFailure | undefined {
+    return this.#isUndecided() ? NO_OUTPUT : undefined
   }
 
   ended(): Promise<void> {
@@ -63,6 +76,11 @@ export class StreamAnswer implements Answer {
 
   left(): Promise<void> {
     if (this.#state === 'over') return Promise.resolve()
+    // Whoever saw a model begin, and leaves, has used its input.
+    if (this.#isUndecided() && this.#opening?.hasBegun) {
+      this.#pending = this.#opening.take()
+      this.#state = 'held'
+    }
     this.#takeLast()
     return this.#settle(499, undefined)
   }
@@ -70,6 +88,44 @@ export class StreamAnswer implements Answer {
   drop(): void {
     this.#state = 'over'
     this.#writer.drop()
+  }
+
+  #isUndecided(): boolean {
+    return this.#state === 'opening' || this.#state === 'begun'
+  }
+
+  #open(chunk: Buffer): void {
+    const opening = this.#opening
+    const verdict = opening ? opening.push(chunk) : 'output'
+    if (typeof verdict !== 'string') return this.#owner.failedInside(verdict)
+    if (verdict === 'output') {
+      const isTold = this.#state === 'begun'
+      this.#owner.accept()
+      this.#state = 'held'
+      for (const piece of opening?.take() ?? [chunk]) this.#queue(piece)
+      if (isTold) this.#flush()
+      return
+    }
+    // What has begun waits once more, for the answer itself may be right behind it.
+    if (opening && verdict === 'alive' && this.#owner.call.downstream.hasBegun()) this.#tell(opening)
+  }
+
+  /** Whether any of it has left: whole events only, for a sign of life may have to follow them. */
+  #tell(opening: StreamOpening): boolean {
+    if (!opening.isAtBoundary()) return false
+    if (opening.hasBegun) this.#state = 'begun'
+    const held = opening.take()
+    for (const piece of held) this.#writer.write(this.#stages.pass(piece))
+    return held.length > 0
+  }
+
+  #queue(chunk: Buffer): void {
+    if (this.#pending !== NONE) {
+      this.#pending.push(chunk)
+      return
+    }
+    this.#pending = [chunk]
+    process.nextTick(StreamAnswer.#flushLater, this)
   }
 
   static #flushLater(answer: StreamAnswer): void {
@@ -109,7 +165,7 @@ export class StreamAnswer implements Answer {
 
   /** The last bytes of a whole answer leave when the charge is on record. */
   async #settle(status: number, last: Buffer | undefined): Promise<void> {
-    const costs = this.#state !== 'silent'
+    const costs = !this.#isUndecided()
     this.drop()
     const reading = this.#stages.readOut()
     if (reading) await reading

@@ -1,53 +1,59 @@
 import { Bill, Billed, creditHeaders } from '../billing/bill.ts'
 import type { Deadline } from '../deadlines.ts'
-import { upstreamQuery } from '../dialects/headers.ts'
-import { GatewayError, gatewayRestarting, upstreamFailed } from '../errors.ts'
+import { BROKEN_ANSWER, type ToldFailure } from '../dialects/verdict.ts'
+import { GatewayError, gatewayRestarting, invalidApiKey, upstreamFailed } from '../errors.ts'
 import {
   type Failure,
-  OWN_FAULT_TEXT,
   readNetworkFailure,
+  readRefusalFailure,
   readStatusFailure,
+  readToldFailure,
   TOTAL_TIMEOUT,
 } from '../routing/failover.ts'
-import { PlanWalk, type Step } from '../routing/plan.ts'
+import type { Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
 import type { CallListener } from '../upstream/call.ts'
-import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
 import type { AnswerHeaders } from '../upstream/response.ts'
 import { UpstreamError } from '../upstream/rules.ts'
-import type { Attempt } from '../upstream/upstreams.ts'
-import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
+import {
+  type Answer,
+  type AnswerHead,
+  type AnswerKind,
+  type AnswerOwner,
+  asEventStream,
+  kindByFirstBytes,
+  readHead,
+  readKind,
+} from './answer.ts'
 import { PlainAnswer } from './answer-plain.ts'
 import { StreamAnswer } from './answer-stream.ts'
-import { Pressure } from './downstream.ts'
+import { Attempts } from './attempts.ts'
 import type { PaidCall, Shared } from './paid-call.ts'
 
 /**
- * How long a stream's head waits for a first byte, and may fail over; then it leaves, lest somebody gives up a silent
- * one.
+ * How long a stream's head, and what only says that an answer begins, wait for output; then they leave, lest somebody
+ * gives up a silent one.
  */
 const HEAD_PATIENCE_MS = 250
 
 /**
- * A provider is asked; a stream's head is here and waits for a first byte; bytes pass; the whole answer is here and only
- * its bill and its last bytes are on their way; nothing more will happen but for the bill.
+ * A provider is asked; a head is here and waits for an answer; there is one, and no way back from it; all of it is here
+ * and only its bill and its last bytes are on their way; nothing more will happen but for the bill.
  */
 type State = 'asking' | 'waiting' | 'answering' | 'settling' | 'over'
 
 /**
- * One request's way from the first ask of a provider to the settled bill: failover before the first byte, one answer,
+ * One request's way from the first ask of a provider to the settled bill: failover before the first output, one answer,
  * one settlement.
  */
 export class Exchange implements CallListener, AnswerOwner {
   readonly call: PaidCall
   readonly shared: Shared
   readonly bill: Bill
-  readonly #walk: PlanWalk
+  readonly attempts: Attempts
   readonly #total: Deadline
-  #attempt: Attempt | undefined
   #head: AnswerHead | undefined
-  /** Keeps the key of the provider that answers out of its answer. */
-  #mask: KeyMask | ErrorMask | undefined
+  #kind: AnswerKind = 'whole'
   readonly #patience: Deadline
   #answer: Answer | undefined
   slot = -1
@@ -58,19 +64,12 @@ export class Exchange implements CallListener, AnswerOwner {
     this.call = call
     this.shared = shared
     this.bill = new Bill(call)
-    this.#walk = new PlanWalk(
-      { steps: call.steps, endpoint: call.endpoint.path, token: call.token.id },
-      shared,
-    )
-    this.#patience = shared.deadlines.open(() => this.#tellHead())
+    this.attempts = new Attempts(call, shared)
+    this.#patience = shared.deadlines.open(() => this.#patienceEnded())
     this.#total = shared.deadlines.open(() => this.#runOut())
     this.#total.start(shared.timeouts.totalTimeoutMs)
     shared.live.add(this)
     call.request.billing = this.#billed
-  }
-
-  openPressure(): Pressure {
-    return new Pressure(this.call.downstream, this.#attempt, this.shared.timeouts.idleTimeoutMs)
   }
 
   start(): void {
@@ -87,6 +86,14 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#stop(gatewayRestarting('The gateway is restarting; send the request again'))
   }
 
+  secretHash(): string | undefined {
+    return this.call.ask.isStream && !this.#isDone() ? this.call.request.secretHash : undefined
+  }
+
+  expire(): void {
+    this.#stop(invalidApiKey('Your token is no longer valid: this answer was cut here'), 401)
+  }
+
   answered(status: number, headers: AnswerHeaders): boolean {
     const step = this.bill.step()
     if (!step || this.#state === 'over') return false
@@ -95,48 +102,72 @@ export class Exchange implements CallListener, AnswerOwner {
       this.#fail(failure)
       return false
     }
-    this.#head = { status, headers: this.#hideKey(step, status, headers) }
-    if (isStream(this.#head)) this.#await()
-    else this.#begin()
+    const head = readHead(step.provider, status, headers)
+    this.#head = head
+    this.#state = 'waiting'
+    const kind = readKind(head, this.call.ask.isStream)
+    // The client has a head already: only what it speaks of may follow.
+    if (this.call.downstream.hasBegun() && (status >= 300 || kind !== this.#kind)) {
+      this.#fail(readToldFailure({ ...BROKEN_ANSWER, status: status < 300 ? 0 : status }))
+      return false
+    }
+    this.#kind = kind
+    if (kind === 'whole') this.#begin(head, step)
+    else if (kind === 'stream') this.#patience.start(HEAD_PATIENCE_MS)
     return true
   }
 
-  #await(): void {
-    this.#state = 'waiting'
-    this.#patience.start(HEAD_PATIENCE_MS)
-  }
-
-  /** From here on the provider's key is taken out of what it says; returns its headers without it. */
-  #hideKey({ provider }: Step, status: number, headers: AnswerHeaders): AnswerHeaders {
-    const mask = createKeyMask(provider.key)
-    const clean = maskHeaders(headers, mask)
-    this.#mask = mask
-    if (status < 400) return clean
-    const whole = new ErrorMask(mask, headers['content-encoding'], provider.origin)
-    this.#mask = whole
-    return whole.headers(clean)
-  }
-
   data(chunk: Buffer): void {
-    if (!this.#answer) this.#begin()
-    const bytes = this.#mask ? this.#mask.pass(chunk) : chunk
-    if (bytes.length > 0) this.#answer?.data(bytes)
+    const answer = this.#answer ?? this.#beginWith(chunk)
+    const mask = this.#head?.mask
+    const bytes = mask ? mask.pass(chunk) : chunk
+    if (bytes.length > 0) answer?.data(bytes)
+    // A stream's silence begins anew; what is told of it already may wait for more once again.
+    if (this.#kind === 'whole') return
+    if (this.#state === 'answering') this.#listen()
+    else if (this.#state === 'waiting' && this.call.downstream.hasBegun())
+      this.#patience.start(HEAD_PATIENCE_MS)
   }
 
   ended(): void {
-    if (!this.#answer) return this.failed(new UpstreamError('CLOSED_EARLY', 'The provider streamed nothing'))
-    const rest = this.#mask?.rest()
-    if (rest && rest.length > 0) this.#answer.data(rest)
-    this.#settleAfter(this.#answer.ended())
+    const answer = this.#answer
+    if (!answer) return this.failed(new UpstreamError('CLOSED_EARLY', 'The provider answered nothing'))
+    const rest = this.#head?.mask?.rest()
+    const refusal = readRefusalFailure(this.#head?.status ?? 0, rest)
+    if (refusal) return this.#failWith(refusal)
+    if (rest && rest.length > 0) answer.data(rest)
+    const failure = this.#state === 'waiting' ? answer.failure() : undefined
+    if (failure) return this.#failWith(readToldFailure(failure))
+    // What came last may have told a failure.
+    if (answer !== this.#answer) return
+    this.accept()
+    this.#settleAfter(answer.ended())
+  }
+
+  accept(): void {
+    const step = this.bill.step()
+    if (!step || this.#state !== 'waiting') return
+    this.#state = 'answering'
+    this.attempts.succeeded(step)
+  }
+
+  failedInside(why: ToldFailure): void {
+    if (this.#isDone()) return
+    this.attempts.abort()
+    this.#failWith(readToldFailure(why))
   }
 
   failed(error: Error): void {
     if (this.#state === 'over') return
     if (error instanceof GatewayError) return this.#refuse(error)
-    const failure = readNetworkFailure(error)
-    if (!this.call.downstream.hasBegun()) return this.#fail(failure)
-    this.#note(failure)
-    this.#breakOff(upstreamFailed('The provider broke off its answer', { cause: error }), 502)
+    this.#failWith(readNetworkFailure(error), error)
+  }
+
+  /** The next of the plan is asked, unless the client knows too much of this answer. */
+  #failWith(failure: Failure, cause?: Error): void {
+    if (!this.#answer?.hasSpoken()) return this.#fail(failure)
+    this.attempts.note(this.bill.step(), failure)
+    this.#breakOff(upstreamFailed('The provider broke off its answer', { cause }), 502)
   }
 
   cutOff(why: GatewayError): void {
@@ -145,13 +176,13 @@ export class Exchange implements CallListener, AnswerOwner {
 
   #breakOff(error: GatewayError, status: number): void {
     if (!this.#answer || this.#isDone()) return
-    this.#attempt?.abort()
+    this.attempts.abort()
     this.#settleAfter(this.#answer.died(error, status))
   }
 
   #left(): void {
     if (this.#state === 'over') return
-    this.#attempt?.abort()
+    this.attempts.abort()
     this.call.request.line.error ??= 'client_left'
     if (this.#state === 'settling') return
     if (this.#answer) return this.#settleAfter(this.#answer.left())
@@ -159,58 +190,34 @@ export class Exchange implements CallListener, AnswerOwner {
   }
 
   #runOut(): void {
-    this.#note(TOTAL_TIMEOUT)
-    this.#stop(this.#walk.verdict(this.call.ask.model))
+    this.attempts.note(this.bill.step(), TOTAL_TIMEOUT)
+    this.#stop(this.attempts.verdict())
   }
 
-  #stop(error: GatewayError): void {
+  #stop(error: GatewayError, status = 502): void {
     if (this.#isDone()) return
-    if (this.#answer && this.call.downstream.hasBegun()) this.#breakOff(error, 502)
+    if (this.#answer?.hasSpoken()) this.#breakOff(error, status)
     else this.#refuse(error)
   }
 
   #askNext(): void {
-    const { ask, endpoint, request } = this.call
-    const { upstreams, timeouts } = this.shared
-    const step = this.#walk.next()
-    const body = step && ask.bodyFor(step.upstreamModel, ask.mustAskForUsage && step.provider.usageOption)
-    if (!body) return this.#refuse(this.#walk.verdict(ask.model))
-    this.#walk.asking(step)
     this.#state = 'asking'
-    this.bill.beginAttempt(step)
     this.#answer?.drop()
     this.#answer = undefined
     this.#patience.stop()
-    const { provider } = step
-    const headers = this.shared.upstreamHeaders(request.headers, provider, step.dialect)
-    const path = provider.basePath + endpoint.path + upstreamQuery(request.url)
-    const own = step.timeouts
-    this.#total.reach(own?.totalMs ?? timeouts.totalTimeoutMs)
-    const firstByteMs = own?.firstByteMs ?? timeouts.firstByteTimeoutMs
-    const answerTimeoutMs = ask.isStream ? firstByteMs : (own?.answerMs ?? timeouts.answerTimeoutMs)
-    const idleTimeoutMs = ask.isStream ? (own?.idleMs ?? timeouts.idleTimeoutMs) : undefined
-    const call = { path, headers, body, answerTimeoutMs, idleTimeoutMs }
-    this.#attempt = upstreams.ask(provider.origin, call, this)
+    if (!this.attempts.next(this, { bill: this.bill, total: this.#total }))
+      this.#refuse(this.attempts.verdict())
   }
 
   #fail(failure: Failure): void {
-    this.#note(failure)
+    this.attempts.note(this.bill.step(), failure)
+    this.bill.forgetAttempt()
     this.#askNext()
-  }
-
-  #note(failure: Failure, step = this.bill.step()): void {
-    if (!step) return
-    const { request } = this.call
-    const { reason } = failure
-    this.#walk.note(step, failure)
-    request.line.cause = reason
-    const text = failure.kind === 'own' ? OWN_FAULT_TEXT : 'provider failed'
-    request.log.warn({ provider: step.provider.name, model: step.upstreamModel, reason }, text)
   }
 
   #refuse(error: GatewayError): void {
     if (this.#state === 'over') return
-    this.#attempt?.abort()
+    this.attempts.abort()
     this.#answer?.drop()
     this.call.request.line.error = error.code
     const tell = (settlement?: Settlement): void =>
@@ -218,22 +225,38 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#overAfter(this.bill.settle(error.statusCode, undefined).then(tell, () => tell()))
   }
 
-  /** The head has waited long enough for a first byte. */
-  #tellHead(): void {
-    const answer = this.#begin()
-    if (answer instanceof StreamAnswer) answer.tellHead()
+  /** A stream has been silent: its head leaves, what it began with, or a sign of life. */
+  #patienceEnded(): void {
+    const step = this.bill.step()
+    if (!this.#head || !step || this.#isDone()) return
+    const answer = this.#answer ?? this.#begin(this.#head, step)
+    if (answer instanceof StreamAnswer) answer.patienceEnded()
+    this.#listen()
   }
 
-  #begin(): Answer | undefined {
-    this.#patience.stop()
+  #listen(): void {
+    const { heartbeatMs } = this.shared
+    if (heartbeatMs > 0) this.#patience.start(heartbeatMs)
+    else this.#patience.stop()
+  }
+
+  /** The first bytes decide where the media type says too little. */
+  #beginWith(chunk: Buffer): Answer | undefined {
     const step = this.bill.step()
-    if (!step || !this.#head || this.#state === 'over') return undefined
-    this.#state = 'answering'
-    this.#walk.succeeded(step)
+    if (!this.#head || !step || this.#isDone()) return undefined
+    const isUnclear = this.#kind === 'unclear'
+    if (!this.call.downstream.hasBegun()) this.#kind = kindByFirstBytes(this.#kind, chunk)
+    if (isUnclear && this.#kind === 'stream') {
+      this.#head = asEventStream(this.#head)
+      this.#patience.start(HEAD_PATIENCE_MS)
+    }
+    return this.#begin(this.#head, step)
+  }
+
+  #begin(head: AnswerHead, step: Step): Answer {
     this.bill.noteFirstByte()
-    this.#answer = isStream(this.#head)
-      ? new StreamAnswer(this, this.#head, step)
-      : new PlainAnswer(this, this.#head, step)
+    this.#answer =
+      this.#kind === 'stream' ? new StreamAnswer(this, head, step) : new PlainAnswer(this, head, step)
     return this.#answer
   }
 
@@ -253,10 +276,7 @@ export class Exchange implements CallListener, AnswerOwner {
       this.#end()
       this.#leave()
     }
-    end.then(over, () => {
-      this.call.downstream.cut()
-      over()
-    })
+    end.catch(() => this.call.downstream.cut()).then(over, over)
   }
 
   #isDone(): boolean {
@@ -275,9 +295,4 @@ export class Exchange implements CallListener, AnswerOwner {
     this.shared.live.delete(this)
     this.#billed.over()
   }
-}
-
-/** Whatever the client asked for, the provider's media type decides how its answer passes. */
-function isStream({ status, headers }: AnswerHead): boolean {
-  return status < 300 && /^text\/event-stream/i.test(String(headers['content-type']))
 }

@@ -29,6 +29,8 @@ export interface Shared {
   upstreamHeaders: UpstreamHeaders
   deadlines: Deadlines
   timeouts: UpstreamTimeouts
+  /** How long a stream may be silent before it gets a sign of life; 0: it gets none. */
+  heartbeatMs: number
   /** The longest JSON body, decoded. */
   maxJsonBytes: number
   /** How long a JSON body may take to arrive, and an upload may pause. */

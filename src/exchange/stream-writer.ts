@@ -10,18 +10,26 @@ export class StreamWriter {
   /** The last bytes end an event, so that another one may follow. */
   #isAtBoundary = true
 
-  constructor(owner: AnswerOwner, head: AnswerHead) {
+  constructor(owner: AnswerOwner, head: AnswerHead, pressure: Pressure) {
     this.#owner = owner
     this.#head = head
-    this.#pressure = owner.openPressure()
+    this.#pressure = pressure
   }
 
-  /** The head of a stream that says nothing yet. */
-  tellHead(): void {
+  /** The head of a stream that says nothing yet; false: it has left before. */
+  tellHead(): boolean {
     const { downstream } = this.#owner.call
-    if (downstream.hasBegun()) return
+    if (downstream.hasBegun()) return false
     this.#begin({})
     downstream.response.flushHeaders()
+    return true
+  }
+
+  /** A sign of life, where one may stand and somebody reads. */
+  beat(): void {
+    const { downstream, endpoint } = this.#owner.call
+    if (!this.#isAtBoundary || downstream.response.writableNeedDrain) return
+    downstream.write(Buffer.from(endpoint.dialect.heartbeat))
   }
 
   write(bytes: Buffer): void {

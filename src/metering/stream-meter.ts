@@ -87,15 +87,17 @@ class EndsMeter implements StreamMeter {
   outputText(): { text: string; share: number } {
     const first = this.#first()
     const gap = this.#bytes - 2 * KEPT_BYTES
-    if (!this.#ring) return { text: textOfEvents(this.#dialect, first.toString()), share: 1 }
+    if (!this.#ring) return { text: this.#textOf(first), share: 1 }
     const last = this.#ring.bytes()
-    if (gap > 0) {
-      const text =
-        textOfEvents(this.#dialect, first.toString()) + textOfEvents(this.#dialect, last.toString())
-      return { text, share: (2 * KEPT_BYTES) / this.#bytes }
-    }
+    if (gap > 0)
+      return { text: this.#textOf(first) + this.#textOf(last), share: (2 * KEPT_BYTES) / this.#bytes }
     const whole = Buffer.concat([first, last.subarray(-(this.#bytes - KEPT_BYTES))])
-    return { text: textOfEvents(this.#dialect, whole.toString()), share: 1 }
+    return { text: this.#textOf(whole), share: 1 }
+  }
+
+  /** Parts of a document cannot be read as one: they count as they stand. */
+  #textOf(bytes: Buffer): string {
+    return this.#isStream ? textOfEvents(this.#dialect, bytes.toString()) : bytes.toString()
   }
 
   #first(): Buffer {

@@ -4,12 +4,14 @@ import { parseJson } from '../json.ts'
 import { EVENT_FIELDS } from '../request/guarded-fields.ts'
 import { JsonScan } from '../request/json-scan.ts'
 import type { FoundField } from '../request/json-tokens.ts'
+import { hostsOf, maskPrivate } from '../upstream/private-text.ts'
+import { OPCODES, writeFrame } from '../websocket/frames.ts'
 import type { MessageInspector } from '../websocket/message-copy.ts'
 import type { RealtimeBill } from './socket-bill.ts'
 
 /** A client's `type` is found in its first bytes; a message that does not show it there may be any. */
 const CLIENT_HEAD_BYTES = 1024
-const UPSTREAM_HEAD_BYTES = 64 * 1024
+export const UPSTREAM_HEAD_BYTES = 64 * 1024
 const UPSTREAM_TAIL_BYTES = 16 * 1024
 
 /** The next response is not paid for: nothing more may pass. */
@@ -110,12 +112,51 @@ export class ClientInspector implements MessageInspector {
 
 const MODEL_PATHS: readonly string[] = ['model', 'session.model', 'response.model']
 
+/** What failed, told by an event of its own or in one that ends a response. */
+function tellsFailure(type: string | undefined, head: Buffer): boolean {
+  return (
+    type === 'error' || type === 'response.failed' || (type === 'response.done' && head.includes('"failed"'))
+  )
+}
+
+/** The words of failures name no account and no host of the operator's: an event that does is written anew. */
+export class FailureWords {
+  readonly #hosts: readonly string[]
+  #instead: Buffer | undefined
+
+  /** `origin` is where they come from. */
+  constructor(origin: string) {
+    this.#hosts = hostsOf(origin)
+  }
+
+  /** A promise where something is to pass in its place. */
+  gate(type: string | undefined, head: Buffer): Promise<void> | undefined {
+    if (!tellsFailure(type, head)) return undefined
+    const clean = maskPrivate(head, this.#hosts)
+    // A part of an event cannot be replaced.
+    if (clean === head || parseJson(head.toString()) === undefined) return undefined
+    this.#instead = writeFrame(OPCODES.text, clean, false)
+    return Promise.resolve()
+  }
+
+  take(): Buffer | undefined {
+    const instead = this.#instead
+    this.#instead = undefined
+    return instead
+  }
+}
+
 /** A response that begins by itself (server VAD) is paid for before the client hears of it; one that ends is charged. */
-export function inspectUpstream(bill: RealtimeBill, runDry: RunDry): MessageInspector {
+export function inspectUpstream(bill: RealtimeBill, runDry: RunDry, origin: string): MessageInspector {
+  const words = new FailureWords(origin)
   return {
     headBytes: UPSTREAM_HEAD_BYTES,
     tailBytes: UPSTREAM_TAIL_BYTES,
-    gate: (head) => (kindOf(readType(head)) === 'begun' ? coverOr(bill, runDry) : undefined),
+    gate(head) {
+      const type = readType(head)
+      return kindOf(type) === 'begun' ? coverOr(bill, runDry) : words.gate(type, head)
+    },
+    instead: () => words.take(),
     passed(head, tail, bytes) {
       const type = readType(head)
       const kind = kindOf(type)

@@ -23,13 +23,12 @@ import { OPCODES, writeFrame } from '../websocket/frames.ts'
 import type { MessageInspector } from '../websocket/message-copy.ts'
 import { type End, Relay } from '../websocket/relay.ts'
 import { Session } from '../websocket/session.ts'
+import { FailureWords, UPSTREAM_HEAD_BYTES } from './inspect.ts'
 import { type CreateEvent, CreateInspector } from './responses-create.ts'
 import { ResponsesTurn } from './responses-turn.ts'
 import type { RealtimeShared } from './session.ts'
 import { orTooLate } from './socket-settle.ts'
 
-/** An event's type stands in its first bytes. */
-const HEAD_BYTES = 512
 /** A provider that has no such socket says so at once. */
 const DIAL_PATIENCE_MS = 10_000
 const NOTHING: Buffer = Buffer.alloc(0)
@@ -207,12 +206,14 @@ export class ResponsesSession extends Session {
   }
 
   #inspectUpstream(): MessageInspector {
+    const words = new FailureWords(this.#provider?.origin ?? '')
     return {
-      headBytes: HEAD_BYTES,
+      headBytes: UPSTREAM_HEAD_BYTES,
       tailBytes: 0,
       begin: () => this.#turn?.eventBegins(),
       read: (piece) => this.#turn?.read(piece),
-      gate: () => undefined,
+      gate: (head) => words.gate(readType(head), head),
+      instead: () => words.take(),
       passed: (head) => {
         const meaning = meaningOf(readType(head))
         if (meaning === 'begun' && !this.#turn)

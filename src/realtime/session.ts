@@ -4,7 +4,13 @@ import type { FastifyRequest } from 'fastify'
 import type { UpstreamHeaders } from '../dialects/headers.ts'
 import { clientLeft, GatewayError } from '../errors.ts'
 import type { SharedBytes } from '../request/shared-bytes.ts'
-import { type Failure, OWN_FAULT_TEXT, readNetworkFailure, readStatusFailure } from '../routing/failover.ts'
+import {
+  type Failure,
+  OWN_FAULT_TEXT,
+  readNetworkFailure,
+  readRefusalFailure,
+  readStatusFailure,
+} from '../routing/failover.ts'
 import { PlanWalk, type Step } from '../routing/plan.ts'
 import type { Turns } from '../turns.ts'
 import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
@@ -90,7 +96,7 @@ export class RealtimeSession extends Session {
       upstream,
       idleTimeoutMs: shared.idleTimeoutMs,
       fromClient: new ClientInspector({ bill, runDry, models, forbid: (why) => this.#forbid(why) }),
-      fromUpstream: inspectUpstream(bill, runDry),
+      fromUpstream: inspectUpstream(bill, runDry, this.#step?.provider.origin ?? ''),
       mask: this.#mask,
       over: () => this.over(),
     })
@@ -136,8 +142,9 @@ export class RealtimeSession extends Session {
   #judge(dialed: Dialed): Failure | undefined {
     if (dialed.kind === 'open') return undefined
     if (dialed.kind === 'failed') return readNetworkFailure(dialed.error)
-    const { status, headers } = dialed.refusal
-    const failure = readStatusFailure(status, headers, this.#options.shared.wallMs())
+    const { status, headers, body } = dialed.refusal
+    const failure =
+      readStatusFailure(status, headers, this.#options.shared.wallMs()) ?? readRefusalFailure(status, body)
     if (failure || status >= 400) return failure
     return { kind: 'status', status, reason: String(status), retryAfterMs: undefined }
   }

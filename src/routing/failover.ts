@@ -1,3 +1,5 @@
+import { readAccountFault } from '../dialects/account-fault.ts'
+import type { ToldFailure } from '../dialects/verdict.ts'
 import {
   type GatewayError,
   gatewayBusy,
@@ -49,6 +51,23 @@ export function readStatusFailure(status: number, headers: Headerish, now: numbe
   return isAccountStatus(status) ? { ...failure, isAccount: true } : failure
 }
 
+/**
+ * Why this body of a refusal sends the request to the next provider all the same: it is our account that was refused, by a
+ * status of a client's fault. Undefined: the refusal is the client's.
+ */
+export function readRefusalFailure(status: number, body: Buffer | undefined): Failure | undefined {
+  const account = status >= 400 && body ? readAccountFault(body) : undefined
+  if (!account) return undefined
+  const reason = `${status}, but it means ${account}`
+  return { kind: 'status', status: account, reason, retryAfterMs: undefined, isAccount: true }
+}
+
+/** What an answer with a good status told of its own failure counts as the status that it names. */
+export function readToldFailure({ reason, status }: ToldFailure): Failure {
+  const failure: Failure = { kind: 'status', status: status || 502, reason, retryAfterMs: undefined }
+  return isAccountStatus(status) ? { ...failure, isAccount: true } : failure
+}
+
 /** No client's credential goes up, so this is ours; what 402 and 403 mean, only their bodies tell. */
 function isAccountStatus(status: number): boolean {
   return status === 401
@@ -60,6 +79,11 @@ export function isModelMissing(failure: Failure): boolean {
 }
 
 const TIMEOUTS = new Set(['CONNECT_TIMEOUT', 'ANSWER_TIMEOUT', 'FIRST_BYTE_TIMEOUT', 'IDLE_TIMEOUT'])
+
+/** The request never reached the provider. */
+export function isUnsent({ reason }: Failure): boolean {
+  return reason === 'CONNECT_TIMEOUT'
+}
 
 /** Descriptors, memory, buffers and ports of our own that are used up, and what our own system refuses to send. */
 const OWN_FAULTS = new Set([

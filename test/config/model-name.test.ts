@@ -91,7 +91,8 @@ t.test('a provider’s name for a dear model is not had at the price of a patter
   dear: { plan: [{ provider: openai, model: up-dear }], price: { input: 9 } }
   "up-*": { plan: [{ provider: openai }], price: { input: 1 } }`,
   )
-  t.equal(servedBy(catalog, 'up-dear'), undefined)
+  for (const name of ['up-dear', 'up-dear:nitro', 'up-dear-latest', 'up-dear-20240806'])
+    t.equal(servedBy(catalog, name), undefined, name)
   t.equal(servedBy(catalog, 'up-other'), 'up-* openai=up-other')
   t.equal(servedBy(catalog, 'other'), undefined)
 })
@@ -106,6 +107,19 @@ const EVERYBODY = {
   MISTRAL_API_KEY: 'k',
   XAI_API_KEY: 'k',
 }
+
+t.test('no version of what looks listed is had at the wildcard’s price', async (t) => {
+  const catalog = build(
+    FILE_KEY,
+    `models:
+  dear: { plan: [{ provider: openai, model: up-dear }], price: { input: 9 } }
+  old: { plan: [{ provider: openai, model: up-old-latest }], price: { input: 9 } }
+  "*": { plan: [{ provider: openai }], price: { input: 1 } }`,
+  )
+  for (const name of ['up-dear-latest', 'up-dear-2024-08-06', 'Dear-latest', 'up-old', 'up-old-20240806'])
+    t.equal(servedBy(catalog, name), undefined, name)
+  t.equal(servedBy(catalog, 'up-other-latest'), '* openai=up-other-latest')
+})
 
 t.test('without a file a name that is not listed goes to its maker, then to OpenRouter', async (t) => {
   const catalog = build(EVERYBODY)

@@ -5,7 +5,7 @@ import { bearer, credits, openStream, post, send } from '../support/client.ts'
 import * as faults from '../support/faults.ts'
 import { mintToken } from '../support/gateway.ts'
 import { readRows, type SeenRow, startJourney, waitForRow, waitUntil } from '../support/journey.ts'
-import { chatBody } from '../support/openai-wire.ts'
+import { chatBody, SOME_COUNTS } from '../support/openai-wire.ts'
 import { controlled } from '../support/stream-behaviours.ts'
 
 const plan = [{ provider: 'one' }]
@@ -383,10 +383,11 @@ t.test('every request leaves one row, however it ends, and nothing held', async 
     'provider 500': [status(500), 502],
     reset: [faults.resetBeforeAnswer(), 502],
     timeout: [faults.hang(), 504],
-    'not json': [raw(200, { 'content-type': 'application/json' }, '{"broken'), 200],
-    'empty answer': [raw(200, { 'content-type': 'application/json' }, ''), 200],
-    'no content type': [raw(200, {}, 'hello'), 200],
-    'odd status': [raw(299, { 'content-type': 'application/json' }, '{}'), 299],
+    'not json': [raw(200, { 'content-type': 'application/json' }, '{"broken'), 502],
+    'empty answer': [raw(200, { 'content-type': 'application/json' }, ''), 502],
+    'no content type': [raw(200, {}, 'hello'), 502],
+    'nothing in it': [raw(200, { 'content-type': 'application/json' }, '{}'), 502],
+    'odd status': [json(chatBody('chat', 'Hello!', SOME_COUNTS), { status: 299 }), 299],
   }
   for (const [name, [answer, code]] of Object.entries(ends)) {
     one.answer(answer)

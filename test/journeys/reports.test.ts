@@ -146,3 +146,14 @@ for (const { name, model = 'chat', stream = false, answer, charged, estimated = 
     const micros = Math.round(charged * 1e6)
     t.match(row, { cost_micros: micros, charged_micros: micros, estimated })
   })
+
+t.test('an answer that is too long to be held back and reports nothing is counted by its text', async (t) => {
+  const content = 'The river bends twice before it meets the old stone bridge. '.repeat(6000)
+  providers.one.queue(json({ choices: [{ index: 0, message: { role: 'assistant', content } }] }))
+  const body = { model: 'chat', messages: [{ role: 'user', content: 'hi' }], max_tokens: 250_000 }
+  const reply = await post(gateway, '/v1/chat/completions', body, auth)
+  const row = await waitForRow(gateway, String(reply.headers['x-request-id']))
+  t.match(row, { status: 200, estimated: 1 })
+  // Twelve LLM tokens a sentence.
+  t.ok(Number(row.output_tokens) > 65_000 && Number(row.output_tokens) < 85_000, `${row.output_tokens}`)
+})

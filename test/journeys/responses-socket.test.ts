@@ -2,6 +2,7 @@ import { LLMock } from '@copilotkit/aimock'
 import OpenAI from 'openai'
 import { ResponsesWS } from 'openai/resources/responses/ws'
 import t from 'tap'
+import type { WebSocket } from 'ws'
 import { mintToken, runTokenGen, startGateway } from '../support/gateway.ts'
 import { waitForPaidRows, waitUntil } from '../support/journey.ts'
 import { modelsFile, providerKeys } from '../support/models.ts'
@@ -337,4 +338,21 @@ t.test('OpenAI’s own client talks to a mock that no one here wrote, turn after
   }
   const rows = await waitForPaidRows(gateway, 2)
   t.match(rows, [{ charged_micros: 35e6, provider: 'mock' }, { charged_micros: 35e6 }])
+})
+
+t.test('what failed is told without the operator’s account, on both sockets', async (t) => {
+  const message = 'Rate limit reached for gpt-6-astra in organization org-AbCd1234EfGh on tokens'
+  const tell = (socket: WebSocket) =>
+    sendEvent(socket, { type: 'error', error: { code: 'rate_limit', message } })
+  const { gateway, url } = await responsesScene(t, { onMessage: tell })
+  const token = await mintToken(t, gateway, { credits: 100_000 })
+  for (const [address, sent] of [
+    [url, create()],
+    [`${gateway.url}/v1/realtime?model=m`, { type: 'response.create' }],
+  ] as const) {
+    const client = await open(t, { url: address, token })
+    client.send(sent)
+    const { error } = (await failure(client)) as { error?: { message: string } }
+    t.match(error?.message, /^Rate limit reached for gpt-6-astra in organization \*+ on tokens$/, address)
+  }
 })

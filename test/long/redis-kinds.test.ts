@@ -29,7 +29,12 @@ t.test('a Cluster serves: every script finds its keys in one slot', async (test)
   const { tokens, idempotency, counts } = stores
   const { id } = await tokens.mint(newToken(100, { name: 'one' }))
   const hold = await tokens.hold(askOf(id, 60))
+  test.match(await tokens.raise(hold?.id ?? 0, 80), { micros: 80, balanceMicros: 20 })
   test.match(await tokens.settle(hold?.id ?? 0, usageOf(id, 50)), { chargedMicros: 50, balanceMicros: 50 })
+  const other = await tokens.mint(newToken(30))
+  const shared = await tokens.hold({ ...askOf(id, 10), accounts: [id, other.id] })
+  test.match(await tokens.raise(shared?.id ?? 0, 25), { micros: 25, balanceMicros: 5 })
+  test.match(await tokens.settle(shared?.id ?? 0, usageOf(id, 0)), { chargedMicros: 0, balanceMicros: 30 })
   await tokens.adjust({ operationId: 'a', accounts: [id], micros: 5, at: 0 })
   test.ok(await tokens.enter(id, 1))
   const ask = { tokenId: id, key: 'k', fingerprint: 'f', bodyBytes: 1, requestId: 'r', at: Date.now() }

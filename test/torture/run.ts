@@ -8,6 +8,7 @@ import { crowdedFolder } from './neighbours.ts'
 import { openOneGateway } from './one-gateway.ts'
 import { cutAgainAndAgain, cutStockAdapter, openDisk } from './power-cut.ts'
 import { tortureRedis } from './redis-parts.ts'
+import { storm } from './storm.ts'
 
 const closing: (() => unknown)[] = []
 const owner = { teardown: (close: () => unknown) => closing.push(close) }
@@ -50,6 +51,7 @@ const PARTS: Readonly<Record<string, () => Promise<Findings>>> = {
     canMount() ? fillAgainAndAgain(4, every(10, 'full')) : leftOut('needs the right to mount a tmpfs'),
   clients: () => hostileClients(owner, (name) => every(name.endsWith('answers') ? 1000 : 1, name)),
   redis: tortureRedis,
+  storm: () => storm(owner, { seconds: 60 }),
   kills: () => killAgainAndAgain(1000, every(50, 'kills')),
 }
 

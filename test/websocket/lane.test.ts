@@ -182,3 +182,46 @@ t.test('a broken rule stops the lane before the frame that breaks it', async (t)
   long.lane.push(server({ payload: 'x'.repeat(1001) }))
   t.same(long.broken, [1009])
 })
+
+t.test('what stands in a message’s place passes for it, and nothing when that is nothing', async (t) => {
+  const places = [writeFrame(OPCODES.text, Buffer.from('other'), false), Buffer.alloc(0), undefined]
+  for (const isCut of [false, true]) {
+    const left = [...places]
+    const inspector: MessageInspector = {
+      headBytes: 1001,
+      tailBytes: 0,
+      gate: async () => {},
+      instead: () => left.shift(),
+      passed: () => {},
+    }
+    const { lane, bytes } = openLane(inspector)
+    const stream = Buffer.concat([
+      server({ final: false, payload: 'fir' }),
+      server({ opcode: 9, payload: 'ping' }),
+      server({ opcode: 0, payload: 'st' }),
+      server({ payload: 'second' }),
+      server({ payload: 'third' }),
+    ])
+    for (const piece of isCut ? stream : [stream]) {
+      lane.push(Buffer.isBuffer(piece) ? piece : Buffer.of(piece))
+      await new Promise(setImmediate)
+    }
+    await new Promise(setImmediate)
+    t.same(
+      texts(bytes()).filter((text) => text !== 'ping'),
+      ['other', 'third'],
+      isCut ? 'byte by byte' : 'at once',
+    )
+    t.equal(lane.messages, 3)
+  }
+})
+
+t.test('a message of our own waits for the end of another', async (t) => {
+  const { lane, bytes } = openLane()
+  lane.push(server({ final: false, payload: 'a' }))
+  lane.insert(writeFrame(OPCODES.text, Buffer.from('own'), false), true)
+  lane.insert(writeFrame(OPCODES.ping, Buffer.from('p'), false))
+  t.same(texts(bytes()), ['a', 'p'])
+  lane.push(server({ opcode: 0, payload: 'b' }))
+  t.same(texts(bytes()), ['b', 'own'])
+})

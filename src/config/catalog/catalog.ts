@@ -63,6 +63,8 @@ export interface Model {
   asksOnlyOne?: boolean | undefined
   /** Other models that may answer when the whole plan fails, in order. */
   fallbacks: readonly string[]
+  /** A whole answer that did not come in time is asked for elsewhere, though it may have been made and paid for. */
+  retryAfterTimeout?: boolean | undefined
 }
 
 /** What of the settings a catalog is made of. */

@@ -121,13 +121,18 @@ export function buildFind(entries: Entries): Catalog['find'] {
 
 function findUnlisted(entries: Entries, name: string): Model | undefined {
   const version = findVersion(entries.models, name)
-  const pattern = findPattern(entries, name)
+  const looksLike = version ? entries.looksListed(name) : looksLikeVersion(entries, name)
+  const pattern = looksLike ? undefined : findPattern(entries.patterns, name)
   if (version && !(pattern && pattern.name.length - 1 > version.name.length)) return version
-  if (pattern || pattern === null) return pattern ?? undefined
-  const { wildcard, looksListed } = entries
-  // A date does not make another model of a name that looks listed.
-  if (looksListed(name) || looksListed(withoutDate(name))) return undefined
-  return entries.findMaker?.(name) ?? wildcard
+  // A provider may take it for what is listed, or of a pattern.
+  if (looksLike || pattern === null) return undefined
+  return pattern ?? entries.findMaker?.(name) ?? entries.wildcard
+}
+
+/** A date does not make another model of a name that looks listed, nor does "-latest". */
+function looksLikeVersion({ looksListed }: Pick<Entries, 'looksListed'>, name: string): boolean {
+  const versionless = withoutDate(name).replace(LATEST, '')
+  return looksListed(name) || looksListed(versionless) || looksListed(`${versionless}-latest`)
 }
 
 /** The listed model that a dated name, a `-latest` one or a bare one in place of a listed `-latest` stands for. */
@@ -139,13 +144,10 @@ export function findVersion(models: Catalog['models'], name: string): Model | un
   return model && renamed(model, (own = model.name) => own)
 }
 
-/** Null: no pattern and no wildcard may serve it, for a provider may take it for what is listed, or of a pattern. */
-function findPattern(
-  { patterns, looksListed }: Pick<Entries, 'patterns' | 'looksListed'>,
-  name: string,
-): Model | undefined | null {
+/** The longest that fits; null: a provider may take the name for one of a longer pattern. */
+function findPattern(patterns: Catalog['patterns'], name: string): Model | undefined | null {
   for (const model of patterns) {
-    if (isNameOf(model.name, name)) return looksListed(name) ? null : unstarred(model, name)
+    if (isNameOf(model.name, name)) return unstarred(model, name)
     if (looksLikePattern(model.name, name)) return null
   }
   return undefined

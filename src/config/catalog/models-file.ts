@@ -181,6 +181,7 @@ function buildModel(
     tokenPrice: buildTokenPrice(entry.price, margin),
     maxOutput: entry.maxOutput ?? DEFAULT_MAX_OUTPUT,
     fallbacks: entry.fallbacks ?? [],
+    retryAfterTimeout: entry.retryAfterTimeout ?? false,
   }
 }
 

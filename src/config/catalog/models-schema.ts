@@ -67,6 +67,7 @@ const modelSchema = strictObject({
   ),
   fallbacks: v.optional(v.array(text, 'must be array')),
   timeouts: timeoutsSchema,
+  retryAfterTimeout: v.optional(v.boolean('must be true or false')),
 })
 
 /** Each entry is read by itself, under its name, so that one with a mistake hides no other. */

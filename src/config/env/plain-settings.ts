@@ -56,6 +56,15 @@ export const plainSettings = {
   firstByteTimeoutMs: milliseconds('FIRST_BYTE_TIMEOUT_MS', 300_000),
   idleTimeoutMs: milliseconds('IDLE_TIMEOUT_MS', 300_000),
   totalTimeoutMs: milliseconds('TOTAL_TIMEOUT_MS', 1_200_000),
+  /** How long a stream may be silent before it gets a sign of life. */
+  sseHeartbeat: v.optional(
+    text(
+      'SSE_HEARTBEAT_MS',
+      'a whole number of milliseconds from 100 to 99999999, or off',
+      /^(?:[1-9]\d{2,7}|off)$/i,
+    ),
+    '30000',
+  ),
   drainTimeoutMs: milliseconds('DRAIN_TIMEOUT_MS', 25_000),
   drainDelayMs: v.optional(bounded(['DRAIN_DELAY_MS'], 0, 60_000)),
   bodyTimeoutMs: milliseconds('BODY_TIMEOUT_MS', 30_000),

@@ -1,0 +1,66 @@
+import t from 'tap'
+import { bearer, openStream, post } from '../support/client.ts'
+import { mintToken, runTokenGen } from '../support/gateway.ts'
+import { startJourney, waitForRow } from '../support/journey.ts'
+import { controlled } from '../support/stream-behaviours.ts'
+
+const { gateway, providers } = await startJourney(t, {
+  providers: ['one', 'claude'],
+  entries: { claude: { dialect: 'anthropic' } },
+  models: { 'claude-x': 'claude', '*': 'one' },
+})
+const CHAT = '/v1/chat/completions'
+const hello = { stream: true, messages: [{ role: 'user', content: 'Hello, how are you?' }] }
+
+const FORMATS = [
+  [
+    'one',
+    CHAT,
+    'gpt-x',
+    'data: {"choices":[{"index":0,"delta":{"content":"some words"}}]}\n\n',
+    /data: \{"error":\{[^}]*"code":"invalid_api_key"\}\}\n\n$/,
+  ],
+  [
+    'claude',
+    '/v1/messages',
+    'claude-x',
+    'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"some words"}}\n\n',
+    /event: error\ndata: \{"type":"error","error":\{"type":"authentication_error",[^}]*\}[^}]*\}\n\n$/,
+  ],
+] as const
+
+for (const [name, path, model, event, ending] of FORMATS) {
+  t.test(
+    `a revoked token's running stream of ${path} ends within a second, charged for what it used`,
+    async (t) => {
+      const secret = await mintToken(t, gateway, { user: `leaver-${name}` })
+      const other = await mintToken(t, gateway, { user: `stayer-${name}` })
+      const open = async (token: string) => {
+        const provider = controlled()
+        providers[name].queue(provider)
+        const opening = openStream(gateway, { path, headers: bearer(token), body: { model, ...hello } })
+        await provider.write(event)
+        return { provider, opened: await opening }
+      }
+      const gone = await open(secret)
+      const stays = await open(other)
+      const listed = await runTokenGen(t, gateway.dbDir, ['--list', '--json'])
+      const tokens: { id: string; user: string }[] = JSON.parse(listed.stdout)
+      const id = tokens.find(({ user }) => user === `leaver-${name}`)?.id ?? ''
+      const rest = gone.opened.rest()
+      t.match(await runTokenGen(t, gateway.dbDir, ['--revoke', id]), { code: 0 })
+      const from = performance.now()
+      const { text, cut } = await rest
+      t.ok(performance.now() - from < 1000, `${Math.round(performance.now() - from)} ms`)
+      t.ok(cut)
+      t.match(text, ending)
+      const row = await waitForRow(gateway, String(gone.opened.headers['x-request-id']))
+      t.match(row, { status: 401, estimated: 1 })
+      t.ok(Number(row.charged_micros) > 0)
+      t.equal((await post(gateway, path, { model, ...hello }, bearer(secret))).status, 401)
+      await stays.provider.write(event)
+      await stays.provider.end()
+      t.match(await stays.opened.rest(), { cut: false })
+    },
+  )
+}
