@@ -40,11 +40,12 @@ function failureOf(answer: JsonRecord): ToldFailure | undefined {
   const told = readToldError(answer)
   const choices = listIn(answer.choices)
   if (told || choices.length > 0) return told ?? failedChoice(choices)
-  const { usage } = answer
-  // What was counted was made, in whatever shape.
-  return answer.choices !== null && isRecord(usage) && Number(usage.completion_tokens) > 0
-    ? undefined
-    : NO_OUTPUT
+  return answer.choices !== null && isCounted(answer.usage) ? undefined : NO_OUTPUT
+}
+
+/** What was counted was made, in whatever shape. */
+function isCounted(usage: unknown): boolean {
+  return isRecord(usage) && (Number(usage.completion_tokens) > 0 || Number(usage.prompt_tokens) > 0)
 }
 
 /** Some end a choice with an error, beside which nothing was said. */
@@ -62,7 +63,8 @@ function judgeEvent(event: JsonRecord): EventVerdict {
   const choices = listIn(event.choices)
   const failed = choices.length > 0 ? failedChoice(choices) : undefined
   if (failed) return failed
-  return choices.some(isOutput) ? 'output' : 'begun'
+  const isMade = isRecord(event.usage) && Number(event.usage.completion_tokens) > 0
+  return isMade || choices.some(isOutput) ? 'output' : 'begun'
 }
 
 /** A role alone is none; an end is, even of an answer without a word. */

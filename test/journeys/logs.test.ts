@@ -123,7 +123,7 @@ t.test('whoever leaves, and whatever breaks off, stands in its line with what it
   provider.answer(hangAfterHeaders('text/event-stream'))
   const silent = await open('silent')
   t.ok((await silent.rest()).cut)
-  t.match(await lineOf(gateway, 'silent'), { status: 502, cause: 'FIRST_BYTE_TIMEOUT' })
+  t.match(await lineOf(gateway, 'silent'), { status: 504, cause: 'FIRST_BYTE_TIMEOUT' })
 
   const stopping = controlled()
   provider.answer(stopping)

@@ -20,7 +20,7 @@ const { gateway, providers, token } = await startJourney(t, {
     'of-the-model': { plan: [{ provider: 'two' }], timeouts: { answerMs: 2000 } },
     'short-in-all': { plan: [{ provider: 'one' }], timeouts: { totalMs: 900 } },
     // The second is given what is left of its own time, counted from the request's beginning.
-    both: { plan: [{ provider: 'two' }, { provider: 'one' }] },
+    both: { plan: [{ provider: 'two' }, { provider: 'one' }], retryAfterTimeout: true },
     '*': 'one',
   },
   env: {

@@ -19,6 +19,7 @@ const gateway = await startGateway(t, {
   ...options,
   env: { ...options.env, TRUSTED_PROXIES: '127.0.0.1/32', BODY_TIMEOUT_MS: '1500' },
 })
+const WHOLE = 'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\ndata: [DONE]\n\n'
 const isFull = ({ status: code }: Pick<Reply, 'status'>) => code === 429
 
 t.test('of a token for two requests at once a third is 429, whichever way the others end', async (test) => {
@@ -78,7 +79,7 @@ t.test('of fifty requests at once exactly as many run as may, over and over', as
         if (code === 429 && ++counts.refused === 45) counts.all.resolve()
       })
     await counts.all.promise
-    await Promise.all(held.map((stream) => stream.write('data: [DONE]\n\n').then(() => stream.end())))
+    await Promise.all(held.map((stream) => stream.write(WHOLE).then(() => stream.end())))
     const opened = await Promise.all(asked)
     const running = opened.filter(({ status: code }) => code === 200)
     test.equal(running.length, 5)

@@ -126,7 +126,10 @@ export function controlled(options: StreamOptions = {}): Controlled {
 }
 
 /** Events without an end; stops by itself after ten seconds. */
-export function endless({ eventsPerSecond = 50, event = 'data: {"choices":[]}\n\n' } = {}): Behaviour {
+export function endless({
+  eventsPerSecond = 50,
+  event = 'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n',
+} = {}): Behaviour {
   return {
     async act(call) {
       openStream(call, {})

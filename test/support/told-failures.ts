@@ -21,7 +21,7 @@ export const TOLD_WHOLE: Readonly<Record<string, Behaviour>> = {
     ...chatBody('m', '', SOME_COUNTS),
     choices: [{ index: 0, message: { role: 'assistant', content: '' }, finish_reason: 'error' }],
   }),
-  'no choices': json({ id: 'x', choices: [], usage: { prompt_tokens: 3, completion_tokens: 0 } }),
+  'no choices': json({ id: 'x', choices: [] }),
   'an empty object': json({}),
   'an empty body': json(''),
   'no content': raw(204, {}),
