@@ -3,6 +3,7 @@ import { NO_OUTPUT, type ToldFailure } from '../dialects/verdict.ts'
 import { upstreamFailed } from '../errors.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Answer, AnswerHead, AnswerOwner } from './answer.ts'
+import { Pressure } from './downstream.ts'
 import { StreamStages } from './stages.ts'
 import { StreamOpening } from './stream-opening.ts'
 import { StreamWriter } from './stream-writer.ts'
@@ -26,8 +27,10 @@ export class StreamAnswer implements Answer {
   constructor(owner: AnswerOwner, head: AnswerHead, step: Step) {
     this.#owner = owner
     this.#head = head
-    this.#stages = new StreamStages(owner.call, { step, head }, (why) => owner.cutOff(why))
-    this.#writer = new StreamWriter(owner, head)
+    const { timeouts } = owner.shared
+    const pressure = new Pressure(owner.call.downstream, owner.attempts.current, timeouts.idleTimeoutMs)
+    this.#stages = new StreamStages(owner, { step, head, pressure })
+    this.#writer = new StreamWriter(owner, head, pressure)
     this.#opening = this.#stages.isReadable() ? new StreamOpening(owner.call.endpoint.dialect) : undefined
   }
 

@@ -107,6 +107,7 @@ export class Pressure {
   readonly #attempt: Attempt | undefined
   readonly #patienceMs: number
   #stall: NodeJS.Timeout | undefined
+  #isUncovered = false
 
   constructor({ response }: Downstream, attempt: Attempt | undefined, patienceMs: number) {
     this.#response = response
@@ -121,8 +122,20 @@ export class Pressure {
     this.#stall = setTimeout(() => this.#response.destroy(), this.#patienceMs)
     this.#response.once('drain', () => {
       this.end()
-      this.#attempt?.resume()
+      if (!this.#isUncovered) this.#attempt?.resume()
     })
+  }
+
+  /** All that is held for it may be used: the provider waits until more is known to be covered. */
+  holdUncovered(): void {
+    if (this.#isUncovered) return
+    this.#isUncovered = true
+    this.#attempt?.pause()
+  }
+
+  covered(): void {
+    if (this.#isUncovered && !this.#stall) this.#attempt?.resume()
+    this.#isUncovered = false
   }
 
   end(): void {

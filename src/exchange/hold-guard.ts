@@ -5,7 +5,8 @@ import { GatewayError, gatewayBusy, insufficientQuota, storeUnavailable } from '
 import { countTokens, estimateInput } from '../metering/estimate.ts'
 import { costMicros } from '../metering/price.ts'
 import type { StreamMeter } from '../metering/stream-meter.ts'
-import type { Stage } from './answer.ts'
+import type { AnswerOwner, Stage } from './answer.ts'
+import type { Pressure } from './downstream.ts'
 import type { PaidCall } from './paid-call.ts'
 
 /** A stream's first bytes are weighed as if each LLM token of output had no more than these, framing and all. */
@@ -18,7 +19,7 @@ const LEFT_SHARE = 0.5
 
 interface Watched {
   meter: StreamMeter
-  cut: (why: GatewayError) => void
+  pressure: Pressure
 }
 
 /**
@@ -26,27 +27,32 @@ interface Watched {
  * none can be had. Cheap: it counts about twice a step.
  */
 export class HoldGuard implements Stage {
-  readonly #call: PaidCall
+  readonly #owner: AnswerOwner
   readonly #price: Price
   readonly #meter: StreamMeter
-  /** Hears what the client is told when the stream costs more than can be held. */
-  readonly #cut: (why: GatewayError) => void
+  readonly #pressure: Pressure
   #heldMicros: number
   #nextAt: number
+  /** From here on all that is held may be used: the provider waits until it has been weighed. */
+  #mostAt: number
   #isWeighing = false
   #input: Usage | undefined
 
-  constructor(call: PaidCall, price: Price, { meter, cut }: Watched) {
-    this.#call = call
+  constructor(owner: AnswerOwner, price: Price, { meter, pressure }: Watched) {
+    this.#owner = owner
     this.#price = price
     this.#meter = meter
-    this.#cut = cut
-    this.#heldMicros = call.hold.micros
-    this.#nextAt = firstWeighing(call, price)
+    this.#pressure = pressure
+    this.#heldMicros = owner.call.hold.micros
+    this.#nextAt = firstWeighing(owner.call, price)
+    this.#mostAt = this.#nextAt + LEAST_BYTES_BETWEEN_WEIGHINGS
   }
 
   pass(bytes: Buffer): Buffer {
-    if (this.#meter.bytes() >= this.#nextAt && !this.#isWeighing) this.#begin()
+    const seen = this.#meter.bytes()
+    if (seen < this.#nextAt) return bytes
+    if (!this.#isWeighing) this.#begin()
+    if (seen >= this.#mostAt) this.#pressure.holdUncovered()
     return bytes
   }
 
@@ -60,15 +66,16 @@ export class HoldGuard implements Stage {
     this.#weigh().then(
       (why) => {
         this.#isWeighing = false
-        if (why) this.#cut(why)
+        if (why) this.#owner.cutOff(why)
+        else this.#pressure.covered()
       },
       // Nobody could say what it costs.
-      () => this.#cut(gatewayBusy('The gateway could not count this answer: it was cut here')),
+      () => this.#owner.cutOff(gatewayBusy('The gateway could not count this answer: it was cut here')),
     )
   }
 
   async #weigh(): Promise<GatewayError | undefined> {
-    const { ask, endpoint, token } = this.#call
+    const { ask, endpoint, token } = this.#owner.call
     const key = token.id
     const bytes = this.#meter.bytes()
     const facts = { dialect: endpoint.dialect, key, requestBody: ask.text?.(), meter: this.#meter }
@@ -81,14 +88,16 @@ export class HoldGuard implements Stage {
     const trouble = isNear ? await this.#raise(micros + stepMicros) : undefined
     const leftTokens = Math.max(0, this.#heldMicros - micros) / this.#price.outputMicros
     const bytesPerToken = Math.max(LEAST_BYTES_PER_TOKEN, bytes / Math.max(1, outputTokens))
-    this.#nextAt = bytes + Math.max(LEAST_BYTES_BETWEEN_WEIGHINGS, leftTokens * bytesPerToken * LEFT_SHARE)
+    const leftBytes = Math.max(LEAST_BYTES_BETWEEN_WEIGHINGS, leftTokens * bytesPerToken)
+    this.#nextAt = bytes + Math.max(LEAST_BYTES_BETWEEN_WEIGHINGS, leftBytes * LEFT_SHARE)
+    this.#mostAt = bytes + leftBytes
     if (micros <= this.#heldMicros) return undefined
     return trouble ?? insufficientQuota('Your balance is used up: this answer was cut here')
   }
 
   /** As much as is wanted, or whatever is free; the error of a store that cannot be asked just now. */
   async #raise(wantedMicros: number): Promise<GatewayError | undefined> {
-    const { tokens, hold } = this.#call
+    const { tokens, hold } = this.#owner.call
     try {
       const raised = await tokens.raise(hold.id, Math.ceil(wantedMicros), this.#heldMicros + 1)
       if (raised) this.#heldMicros = raised.micros

@@ -1,13 +1,13 @@
 import type { Transform } from 'node:stream'
 import { createGunzip, createInflate } from 'node:zlib'
 import type { Usage } from '../dialects/usage.ts'
-import type { GatewayError } from '../errors.ts'
 import { estimateUsage } from '../metering/estimate.ts'
 import { sawEnd } from '../metering/sse.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import { lacksTokens, usualSeconds, withSeconds } from '../metering/usage.ts'
 import type { Step } from '../routing/plan.ts'
-import type { AnswerHead, Stage } from './answer.ts'
+import type { AnswerHead, AnswerOwner, Stage } from './answer.ts'
+import type { Pressure } from './downstream.ts'
 import { HoldGuard } from './hold-guard.ts'
 import type { PaidCall } from './paid-call.ts'
 import { createUsageFilter, type UsageFilter } from './usage-filter.ts'
@@ -25,8 +25,8 @@ export class StreamStages {
   readonly #filter: UsageFilter | undefined
   readonly #decoder: Transform | undefined
 
-  /** `cut` hears why the stream may not go on. */
-  constructor(call: PaidCall, { step, head }: Answered, cut: (why: GatewayError) => void) {
+  constructor(owner: AnswerOwner, { step, head, pressure }: Answered) {
+    const { call } = owner
     this.#call = call
     this.#step = step
     this.#meter = createStreamMeter(call.endpoint.dialect)
@@ -35,7 +35,7 @@ export class StreamStages {
     const hides = mustAskForUsage && !wantsUsage && step.provider.usageOption && !this.#decoder
     this.#filter = hides ? createUsageFilter() : undefined
     const meter = new MeterStage(this.#meter, this.#decoder)
-    const guard = new HoldGuard(call, step.model.price, { meter: this.#meter, cut })
+    const guard = new HoldGuard(owner, step.model.price, { meter: this.#meter, pressure })
     this.#row = this.#filter ? [this.#filter, meter, guard] : [meter, guard]
   }
 
@@ -101,6 +101,7 @@ export class StreamStages {
 export interface Answered {
   step: Step
   head: AnswerHead
+  pressure: Pressure
 }
 
 /** It reads and changes nothing; a compressed stream is read through its decoder, and passes as it is. */

@@ -1,5 +1,5 @@
 import type { AnswerHead, AnswerOwner } from './answer.ts'
-import { Pressure } from './downstream.ts'
+import type { Pressure } from './downstream.ts'
 import { endsEvent } from './usage-filter.ts'
 
 /** The last of a stream's stages: its head and its events as they leave, and the event that tells why it breaks off. */
@@ -10,14 +10,10 @@ export class StreamWriter {
   /** The last bytes end an event, so that another one may follow. */
   #isAtBoundary = true
 
-  constructor(owner: AnswerOwner, head: AnswerHead) {
+  constructor(owner: AnswerOwner, head: AnswerHead, pressure: Pressure) {
     this.#owner = owner
     this.#head = head
-    this.#pressure = new Pressure(
-      owner.call.downstream,
-      owner.attempts.current,
-      owner.shared.timeouts.idleTimeoutMs,
-    )
+    this.#pressure = pressure
   }
 
   /** The head of a stream that says nothing yet; false: it has left before. */

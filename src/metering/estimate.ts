@@ -3,6 +3,7 @@ import type { Dialect } from '../dialects/dialect.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import { count, tryCount } from './counting.ts'
 import { SPOKEN_TOKENS_PER_SECOND } from './price.ts'
+import { MAX_BOUND_BYTES } from './request-text.ts'
 import type { StreamMeter } from './stream-meter.ts'
 
 const MAX_ANSWER_BYTES = 10 * 1024 * 1024
@@ -98,6 +99,7 @@ export interface InputFacts {
  */
 export async function countInput({ dialect, body, models, key }: InputFacts): Promise<number | undefined> {
   if (dialect.isFree) return 0
+  if (body.length > MAX_BOUND_BYTES) return undefined
   const margin = Math.max(...models.map((model) => marginOf(model, body)))
   return tryCount(key, { of: 'bound', body, margin })
 }

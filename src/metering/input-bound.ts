@@ -109,8 +109,19 @@ interface Span {
   opening: number
 }
 
-/** Finds the value of a field, once the body is read. */
-export type FindField = (name: string) => Span | undefined
+/** The fields of a body that has been read. */
+export interface Fields {
+  find(name: string): Span | undefined
+}
+
+interface Lists {
+  prompt: ListItems | undefined
+  documents: ListItems | undefined
+  queryBytes: number
+}
+
+/** Nearly every request has none. */
+const NO_LISTS: Lists = { prompt: undefined, documents: undefined, queryBytes: 0 }
 
 /**
  * What multiplies a request's price besides `n`: prompts in a list are answered one by one, a ranking reads its query
@@ -122,33 +133,34 @@ export class Multipliers {
   /** What is read again and again, beyond once. */
   moreInputTokens = 0
   readonly #body: Buffer
-  #lists: { prompt: ListItems | undefined; documents: ListItems | undefined; queryBytes: number } | undefined
+  #lists: Lists | undefined
 
   constructor(body: Buffer) {
     this.#body = body
   }
 
   /** True: they are known. */
-  step(find: FindField, inputTokens: number): boolean {
-    if (!this.#lists) this.#begin(find, inputTokens)
-    const { prompt, documents, queryBytes = 0 } = this.#lists ?? {}
+  step(fields: Fields, inputTokens: number): boolean {
+    this.#lists ??= this.#begin(fields, inputTokens)
+    const { prompt, documents, queryBytes } = this.#lists
     if (prompt?.step() === false || documents?.step() === false) return false
     // A list of numbers is one prompt, in LLM tokens.
-    this.prompts = Math.max(1, prompt?.isOfNumbers ? 1 : (prompt?.items ?? 1))
+    if (prompt && !prompt.isOfNumbers) this.prompts = Math.max(1, prompt.items)
     if (documents) this.moreInputTokens += documents.items * (queryBytes + PAIR_TOKENS)
     return true
   }
 
-  #begin(find: FindField, inputTokens: number): void {
-    const query = find('query')
-    this.#lists = {
-      prompt: this.#listOf(find('prompt')),
-      documents: query && this.#listOf(find('documents')),
-      queryBytes: query ? query.end - query.start : 0,
-    }
-    const edits = inputTokens < LEAST_SUMMARIZED_TOKENS ? undefined : find('context_management')
+  #begin(fields: Fields, inputTokens: number): Lists {
+    const edits = inputTokens < LEAST_SUMMARIZED_TOKENS ? undefined : fields.find('context_management')
     if (edits && this.#body.subarray(edits.start, edits.end).includes('"compact'))
       this.moreInputTokens += inputTokens
+    const [prompt, query] = [fields.find('prompt'), fields.find('query')]
+    if (!prompt && !query) return NO_LISTS
+    return {
+      prompt: this.#listOf(prompt),
+      documents: query && this.#listOf(fields.find('documents')),
+      queryBytes: query ? query.end - query.start : 0,
+    }
   }
 
   #listOf(field: Span | undefined): ListItems | undefined {

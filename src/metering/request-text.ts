@@ -25,7 +25,7 @@ export interface RequestBound extends RequestText {
 }
 
 /** A larger body is not parsed for its bound: it stays counted by its bytes. */
-const MAX_BOUND_BYTES = 8 * 1024 * 1024
+export const MAX_BOUND_BYTES = 8 * 1024 * 1024
 /** What providers write around tools. */
 const TOOLS_TOKENS = 1000
 const TOOL_TOKENS = 32

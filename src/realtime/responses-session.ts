@@ -165,7 +165,7 @@ export class ResponsesSession extends Session {
     const held = await hold(requestId, step, { ...ask, inputTokens, isStream: true, text })
     const turn = new ResponsesTurn({
       ...{ request, store, ask, step, hold: held, requestId, contextTokens, at: shared.wallMs() },
-      runDry: (why) => this.#close(1008, why),
+      runDry: (why) => this.#close(why.passing ? 1013 : 1008, why),
     })
     this.#turn = turn
     void turn.ended.then(() => lease.release())

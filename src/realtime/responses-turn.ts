@@ -3,7 +3,7 @@ import { buildRow } from '../billing/bill.ts'
 import { STREAM_STEP_TOKENS } from '../billing/hold.ts'
 import { openaiResponses } from '../dialects/openai-responses.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
-import { type GatewayError, gatewayBusy, insufficientQuota } from '../errors.ts'
+import { GatewayError, gatewayBusy, insufficientQuota } from '../errors.ts'
 import { countTokens, estimateInput, estimateUsage } from '../metering/estimate.ts'
 import { costMicros } from '../metering/price.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
@@ -141,17 +141,21 @@ export class ResponsesTurn {
     const inputTokens = this.#input.inputTokens + contextTokens
     const micros = costMicros({ ...this.#input, inputTokens, outputTokens }, price)
     const stepMicros = STREAM_STEP_TOKENS * price.outputMicros
+    // A store that cannot be asked just now must not look like an empty account.
+    let trouble: GatewayError | undefined
     if (this.#heldMicros - micros < stepMicros * LEFT_SHARE) {
       const wanted = Math.ceil(micros + stepMicros)
-      const raised = await store.raise(hold.id, wanted, this.#heldMicros + 1).catch(() => undefined)
+      const raised = await store.raise(hold.id, wanted, this.#heldMicros + 1).catch((error: unknown) => {
+        trouble = error instanceof GatewayError ? error : gatewayBusy('This response could not be paid for')
+        return undefined
+      })
       if (raised) this.#heldMicros = raised.micros
     }
     const leftTokens = Math.max(0, this.#heldMicros - micros) / price.outputMicros
     const bytes = leftTokens * LEAST_BYTES_PER_TOKEN * LEFT_SHARE
     this.#weighAt = this.#meter.bytes() + Math.max(LEAST_BYTES_BETWEEN_WEIGHINGS, bytes)
-    return micros <= this.#heldMicros
-      ? undefined
-      : insufficientQuota('Your balance is used up: this response was cut here')
+    if (micros <= this.#heldMicros) return undefined
+    return trouble ?? insufficientQuota('Your balance is used up: this response was cut here')
   }
 
   /** This is only a guess of when to weigh, in bytes; the weighing counts as the bill will. */

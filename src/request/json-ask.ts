@@ -100,8 +100,7 @@ export function readJsonAsk(endpoint: Endpoint, body: WholeBody, long: LongReadi
   const fields = new JsonFields(reading.scan)
   const bound = new InputBound(view)
   const times = new Multipliers(view)
-  const step = (): boolean =>
-    reading.read(TURN_MS) && bound.step() && times.step((name) => fields.find(name), bound.tokens)
+  const step = (): boolean => reading.read(TURN_MS) && bound.step() && times.step(fields, bound.tokens)
   const read = { fields, bound, times, body, pathModel: long.pathModel }
   if (step()) return buildAsk(endpoint, read)
   let isServed = false

@@ -290,7 +290,7 @@ t.test('the models list shows what the token may use, also one by one, in both d
       id: 'vendor/model:free',
       object: 'model',
     })
-  for (const id of ['forbidden', 'nobody', '', '__proto__'])
+  for (const id of ['forbidden', 'nobody', '__proto__'])
     t.match(await get(gateway, `/v1/models/${id}`, auth), { status: 404 }, id)
   const anthropic = { 'x-api-key': token, 'anthropic-version': '2023-06-01' }
   t.match((await get(gateway, '/v1/models', anthropic)).json(), {

@@ -76,6 +76,17 @@ const rows: Row[] = [
     { inputTokens: 9, outputTokens: 523, reasoningTokens: 511 },
   ],
   [
+    'Gemini, whose thoughts stand only in the total, with a cache in its prompt',
+    'openai-chat',
+    chat({
+      completion_tokens: 12,
+      prompt_tokens: 1000,
+      total_tokens: 1523,
+      prompt_tokens_details: { cached_tokens: 800 },
+    }),
+    { inputTokens: 1000, cachedTokens: 800, outputTokens: 523, reasoningTokens: 511 },
+  ],
+  [
     'Gemini without output',
     'openai-chat',
     chat({ prompt_tokens: 9, total_tokens: 9 }),

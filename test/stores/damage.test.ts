@@ -2,10 +2,12 @@ import { appendFileSync, cpSync, mkdirSync, readdirSync, readFileSync, writeFile
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { StoreError } from '../../src/stores/contracts/store-error.ts'
 import { openStores } from '../../src/stores/open.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
+import { bareEnv, startProcess } from '../support/process.ts'
 import { askOf, folder, openIn } from './folders.ts'
 
 const edited = (path: string, change: (content: Record<string, unknown>, tokens: object[]) => object) => {
@@ -49,6 +51,25 @@ const DAMAGES: readonly (readonly [string, string, (path: string) => unknown])[]
   ['usage.sqlite', 'with a negative charge', sql('UPDATE accounts SET charged_micros = -1')],
   ['usage.sqlite', 'with more charged than credited', sql('UPDATE accounts SET charged_micros = 5000')],
 ]
+
+t.test('a process that could not open its store ends by itself', async (test) => {
+  const dbDir = await folder(test)
+  await (await openIn(test, dbDir)).close()
+  // Opening fails at its last step, with everything open.
+  sql(`DELETE FROM meta WHERE key = 'initialised';
+    CREATE TRIGGER full BEFORE INSERT ON meta BEGIN SELECT RAISE(FAIL, 'full'); END`)(
+    join(dbDir, 'usage.sqlite'),
+  )
+  // Longer than until the idempotency keys of yesterday are looked for.
+  const text = `const { openStores } = await import(process.argv[1])
+    await openStores({ dbDir: process.argv[2] }).catch(({ reason }) => console.log(reason))
+    setTimeout(() => {}, 500)`
+  const stores = join(import.meta.dirname, '..', '..', 'src', 'stores', 'open.ts')
+  const args = ['--input-type=module', '-e', text, stores, dbDir]
+  const { exited } = startProcess(test, { args, env: bareEnv(), cwd: '/' })
+  const late = setTimeout(20_000, undefined, { ref: false })
+  test.match(await Promise.race([exited, late]), { code: 0, stdout: 'damaged\n' })
+})
 
 t.test('a damaged or vanished file is an error that names it, never an empty database', async (test) => {
   const whole = await folder(test)

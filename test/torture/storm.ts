@@ -127,7 +127,7 @@ async function sendOne({ gateway, clients, storms, told, random, faults, outcome
     body,
   })
   const { text, cut } = await answer.rest()
-  const isWhole = answer.status === 200 && !cut && (!body.stream || text.endsWith('data: [DONE]\n\n'))
+  const isWhole = answer.status === 200 && !cut && (body.stream ? /\[DONE\]\n\n$/ : /"choices":/).test(text)
   const end = isWhole ? 'answered' : told.cut.has(word) ? 'cut' : `failed (${answer.status})`
   outcomes[end] = (outcomes[end] ?? 0) + 1
   const well = NAMES.filter((_, i) => storms[i]?.hasBeenWell(from))

@@ -36,16 +36,19 @@ export async function openFileStore(
   await openFolder(dbDir)
   const lock = takeLock(dbDir)
   let file: LedgerFile | undefined
+  let ledger: Ledger | undefined
   try {
     refuseVanished(dbDir)
     const found = await readTokenRegistry(dbDir)
     file = openLedgerFile(dbDir, found?.storeId)
     const registry = found ?? (await createTokenRegistry(dbDir, file.storeId))
-    const ledger = new Ledger(file, registry.all())
+    ledger = new Ledger(file, registry.all())
     const idempotency = finishOpening({ dbDir, ledger, limits }, file)
     await markStore(dbDir, file.storeId)
     return { tokens: buildStore({ registry, ledger, lock }), idempotency }
   } catch (error) {
+    // It would try to write for ever.
+    ledger?.close()
     if (file?.db.isOpen) file.db.close()
     lock.release()
     throw error
