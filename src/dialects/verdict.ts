@@ -88,14 +88,20 @@ const BASE = Buffer.from('"base_resp"')
 const LETTER_N = 0x6e
 
 /** Only bytes are compared: nearly every answer is done with here, unparsed. */
-function isSuspicious({ outputField }: Judge, body: Buffer): boolean {
+function isSuspicious(judge: Judge, body: Buffer): boolean {
   if (!endsObject(body)) return true
-  const ends =
-    body.length <= 2 * LOOKED_AT_BYTES
-      ? [body]
-      : [body.subarray(0, LOOKED_AT_BYTES), body.subarray(-LOOKED_AT_BYTES)]
-  if (ends.some((part) => namesError(part) || part.includes(BASE))) return true
-  return outputField !== undefined && !ends.some((part) => holdsItem(part, outputField))
+  if (body.length <= 2 * LOOKED_AT_BYTES) return tellsFailure(body) || !holdsOutput(judge, body)
+  const [head, tail] = [body.subarray(0, LOOKED_AT_BYTES), body.subarray(-LOOKED_AT_BYTES)]
+  if (tellsFailure(head) || tellsFailure(tail)) return true
+  return !holdsOutput(judge, head) && !holdsOutput(judge, tail)
+}
+
+function tellsFailure(part: Buffer): boolean {
+  return namesError(part) || part.includes(BASE)
+}
+
+function holdsOutput({ outputField }: Judge, part: Buffer): boolean {
+  return outputField === undefined || holdsItem(part, outputField)
 }
 
 function endsObject(body: Buffer): boolean {
