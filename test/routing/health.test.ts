@@ -150,6 +150,31 @@ t.test('our own account’s failure rests the provider at once, whoever asked', 
   t.end()
 })
 
+t.test('when everybody’s rest ends, no token is left behind with one of its own', (t) => {
+  const scene = open()
+  for (let i = 0; i < 5; i++) scene.failOnce('c')
+  for (const restMs of [1000, 2000, 4000, 8000]) {
+    scene.now += restMs
+    scene.failOnce('c')
+  }
+  scene.failTimes(5)
+  t.ok(scene.rest('c') > 10_000)
+  scene.now += 1000
+  scene.answers('a')
+  t.same([scene.rest('a'), scene.rest('c')], [0, 0])
+  scene.failOnce('c')
+  t.equal(scene.rest('c'), 1000, 'most of its last answers were failures: everybody rests again')
+  const forgotten = open()
+  for (let i = 0; i < 5; i++) forgotten.failOnce('c', { retryAfterMs: 60_000 })
+  forgotten.now = 1
+  for (let i = 0; i < 10; i++) forgotten.answers('a')
+  t.equal(forgotten.rest('c'), 0, 'ten answers to others show that it is well')
+  forgotten.now = 2
+  forgotten.failOnce('a')
+  t.equal(forgotten.rest('c'), 0)
+  t.end()
+})
+
 t.test('Retry-After is obeyed by whom it was said to, and by all once it was said to two', (t) => {
   const scene = open()
   scene.failOnce('a', { retryAfterMs: 7000 })
