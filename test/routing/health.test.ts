@@ -92,6 +92,23 @@ t.test('requests that fail together are one failure, however many and however la
   t.end()
 })
 
+t.test('what was asked during a rest and fails after its end is not held against the provider', (t) => {
+  const scene = open()
+  scene.failTimes(5)
+  scene.now = 500
+  const hanging = Array.from({ length: 10 }, (_, i) => scene.begin(`token ${i}`))
+  scene.now = 1000
+  const probe = scene.begin('a')
+  scene.now = 1200
+  scene.answers('b')
+  for (const asker of [...hanging, probe]) {
+    scene.now += 50
+    scene.fails(asker)
+  }
+  t.equal(scene.rest('c'), 0)
+  t.end()
+})
+
 t.test(
   'an answer to what was asked before the rest does not end it, one to what was asked since does',
   (t) => {
