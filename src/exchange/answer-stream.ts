@@ -52,7 +52,11 @@ export class StreamAnswer implements Answer {
   }
 
   failure(): ToldFailure | undefined {
-    return this.#isUndecided() ? NO_OUTPUT : undefined
+    if (!this.#isUndecided()) return undefined
+    const verdict = this.#opening?.end()
+    if (!this.#opening || verdict !== 'output') return typeof verdict === 'object' ? verdict : NO_OUTPUT
+    this.#hold(this.#opening)
+    return undefined
   }
 
   ended(): Promise<void> {
@@ -77,10 +81,7 @@ export class StreamAnswer implements Answer {
   left(): Promise<void> {
     if (this.#state === 'over') return Promise.resolve()
     // Whoever saw a model begin, and leaves, has used its input.
-    if (this.#isUndecided() && this.#opening?.hasBegun) {
-      this.#pending = this.#opening.take()
-      this.#state = 'held'
-    }
+    if (this.#isUndecided() && this.#opening?.hasBegun) this.#hold(this.#opening)
     this.#takeLast()
     return this.#settle(499, undefined)
   }
@@ -88,6 +89,12 @@ export class StreamAnswer implements Answer {
   drop(): void {
     this.#state = 'over'
     this.#writer.drop()
+  }
+
+  /** From here on it costs. */
+  #hold(opening: StreamOpening): void {
+    this.#pending = opening.take()
+    this.#state = 'held'
   }
 
   #isUndecided(): boolean {
