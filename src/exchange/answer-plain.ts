@@ -65,6 +65,10 @@ export class PlainAnswer implements Answer {
     return this.#meter !== undefined
   }
 
+  holdsBack(): boolean {
+    return false
+  }
+
   failure(): ToldFailure | undefined {
     this.#pressure.end()
     if (this.#meter) return undefined

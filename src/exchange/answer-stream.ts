@@ -38,7 +38,7 @@ export class StreamAnswer implements Answer {
     if (this.#state === 'over' || this.#pending !== NONE) return
     const isFirst = this.#writer.tellHead()
     const hasLeft = this.#opening && this.#isUndecided() ? this.#tell(this.#opening) : false
-    if (!isFirst && !hasLeft && this.#opening) this.#writer.beat()
+    if (!isFirst && !hasLeft && this.#opening && this.#owner.shared.heartbeatMs > 0) this.#writer.beat()
   }
 
   data(chunk: Buffer): void {
@@ -49,6 +49,10 @@ export class StreamAnswer implements Answer {
 
   hasSpoken(): boolean {
     return this.#state === 'begun' || this.#state === 'passing'
+  }
+
+  holdsBack(): boolean {
+    return this.#isUndecided() && (this.#opening?.holdsEvents() ?? false)
   }
 
   failure(): ToldFailure | undefined {
@@ -113,8 +117,9 @@ export class StreamAnswer implements Answer {
       if (isTold) this.#flush()
       return
     }
-    // What has begun waits once more, for the answer itself may be right behind it.
-    if (opening && verdict === 'alive' && this.#owner.call.downstream.hasBegun()) this.#tell(opening)
+    // What has begun waits once, for the answer itself may be right behind it.
+    const waits = verdict === 'begun' && this.#state === 'opening'
+    if (opening && !waits && this.#owner.call.downstream.hasBegun()) this.#tell(opening)
   }
 
   /** Whether any of it has left: whole events only, for a sign of life may have to follow them. */

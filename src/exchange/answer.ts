@@ -7,11 +7,19 @@ import type { AnswerHeaders } from '../upstream/response.ts'
 import type { Attempts } from './attempts.ts'
 import type { PaidCall, Shared } from './paid-call.ts'
 
+/**
+ * How long a stream's head, and what only says that an answer begins, wait for output; then they leave, lest somebody
+ * gives up a silent one.
+ */
+export const HEAD_PATIENCE_MS = 250
+
 /** One provider's answer on its way to the client. What its ends return resolves when nothing more will happen. */
 export interface Answer {
   data(chunk: Buffer): void
   /** Whether the client has seen more of it than a head and signs of life: no other answer may follow then. */
   hasSpoken(): boolean
+  /** Whether whole events wait here for its first output. */
+  holdsBack(): boolean
   /** To be asked once it is whole: what it tells of its own failure. */
   failure(): ToldFailure | undefined
   ended(): Promise<void>

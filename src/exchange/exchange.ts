@@ -21,6 +21,7 @@ import {
   type AnswerKind,
   type AnswerOwner,
   asEventStream,
+  HEAD_PATIENCE_MS,
   kindByFirstBytes,
   readHead,
   readKind,
@@ -29,12 +30,6 @@ import { PlainAnswer } from './answer-plain.ts'
 import { StreamAnswer } from './answer-stream.ts'
 import { Attempts } from './attempts.ts'
 import type { PaidCall, Shared } from './paid-call.ts'
-
-/**
- * How long a stream's head, and what only says that an answer begins, wait for output; then they leave, lest somebody
- * gives up a silent one.
- */
-const HEAD_PATIENCE_MS = 250
 
 /**
  * A provider is asked; a head is here and waits for an answer; there is one, and no way back from it; all of it is here
@@ -113,6 +108,7 @@ export class Exchange implements CallListener, AnswerOwner {
     }
     this.#kind = kind
     if (kind === 'whole') this.#begin(head, step)
+    else if (this.call.downstream.hasBegun()) this.#listen()
     else if (kind === 'stream') this.#patience.start(HEAD_PATIENCE_MS)
     return true
   }
@@ -121,12 +117,17 @@ export class Exchange implements CallListener, AnswerOwner {
     const answer = this.#answer ?? this.#beginWith(chunk)
     const mask = this.#head?.mask
     const bytes = mask ? mask.pass(chunk) : chunk
+    const hasHeld = answer?.holdsBack() ?? false
     if (bytes.length > 0) answer?.data(bytes)
-    // A stream's silence begins anew; what is told of it already may wait for more once again.
     if (this.#kind === 'whole') return
     if (this.#state === 'answering') this.#listen()
-    else if (this.#state === 'waiting' && this.call.downstream.hasBegun())
-      this.#patience.start(HEAD_PATIENCE_MS)
+    else if (this.#state === 'waiting' && this.call.downstream.hasBegun()) this.#listenTo(answer, hasHeld)
+  }
+
+  /** A stream's silence begins anew; what says that it has begun waits for its output, and not for more of its kind. */
+  #listenTo(answer: Answer | undefined, hasHeld: boolean): void {
+    if (!answer?.holdsBack()) this.#listen()
+    else if (!hasHeld) this.#patience.start(HEAD_PATIENCE_MS)
   }
 
   ended(): void {

@@ -84,6 +84,10 @@ export class StreamOpening {
     return verdict === 'begun' || verdict === 'alive' ? undefined : verdict
   }
 
+  holdsEvents(): boolean {
+    return this.#bytes > 0 && this.isAtBoundary()
+  }
+
   take(): Buffer[] {
     const held = this.#held
     this.#held = []

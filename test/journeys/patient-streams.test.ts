@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { chatStream } from '../support/answers.ts'
 import type { Behaviour } from '../support/behaviour.ts'
@@ -47,5 +48,39 @@ t.test('a stream that ends no event with an empty line, or not its last one, is 
   for (const none of [lone.slice(0, 40), 'data: {"error":{"message":"no"}}\n', 'data: [DONE]\n']) {
     const { id } = await stream(raw(200, SSE, none))
     t.match(await waitForRow(gateway, id), { provider: 'two', attempts: 2 }, none)
+  }
+})
+
+/** A head, and then each of these with the silence before it. */
+function slowly(...parts: [ms: number, text: string][]): Behaviour {
+  return {
+    async act({ res }) {
+      res.writeHead(200, SSE)
+      res.flushHeaders()
+      for (const [ms, text] of parts) {
+        await setTimeout(ms)
+        res.write(text)
+      }
+      res.end()
+    },
+  }
+}
+
+t.test('where signs of life are off there are none but the provider’s own', async (t) => {
+  const [role = '', ...rest] = EVENTS
+  for (const first of [': PROCESSING\n\n', role]) {
+    const { text } = await stream(slowly([400, first], [700, rest.join('')]))
+    t.equal(text, first + rest.join(''), first)
+  }
+})
+
+t.test('what says that an answer has begun waits 250 ms, however much of it comes', async (t) => {
+  const [role = '', ...rest] = EVENTS
+  for (const first of ['', ': PROCESSING\n\n']) {
+    const roles = Array.from({ length: 10 }, (): [number, string] => [120, role])
+    const { seen } = await stream(slowly([0, first], [300, ''], ...roles, [120, rest.join('')]))
+    const begun = seen.filter(({ text }) => text.includes('"role"'))
+    t.ok(begun.length > 3, `each leaves when it comes: ${begun.length}`)
+    t.ok((begun[0]?.ms ?? 0) < 1000, `after ${begun[0]?.ms} ms`)
   }
 })
