@@ -178,6 +178,8 @@ export class StreamAnswer implements Answer {
   /** The last bytes of a whole answer leave when the charge is on record. */
   async #settle(status: number, last: Buffer | undefined): Promise<void> {
     const costs = !this.#isUndecided()
+    // A request that nobody answered may come again, under its key too.
+    if (!costs) this.#owner.bill.forgetAttempt()
     this.drop()
     const reading = this.#stages.readOut()
     if (reading) await reading

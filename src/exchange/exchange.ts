@@ -220,6 +220,7 @@ export class Exchange implements CallListener, AnswerOwner {
     if (this.#state === 'over') return
     this.attempts.abort()
     this.#answer?.drop()
+    this.bill.forgetAttempt()
     this.call.request.line.error = error.code
     const tell = (settlement?: Settlement): void =>
       this.call.downstream.fail(error, { ...this.bill.headers(), ...creditHeaders(settlement) })
