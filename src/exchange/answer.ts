@@ -1,6 +1,6 @@
 import type { Bill } from '../billing/bill.ts'
 import type { Provider } from '../config/catalog/catalog.ts'
-import type { ToldFailure } from '../dialects/verdict.ts'
+import { isBlankByte, type ToldFailure } from '../dialects/verdict.ts'
 import type { GatewayError } from '../errors.ts'
 import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
 import type { AnswerHeaders } from '../upstream/response.ts'
@@ -93,13 +93,21 @@ function isPlain(encoding: string | undefined): boolean {
   return encoding === undefined || encoding === 'identity'
 }
 
-/** JSON begins with a brace; events with the first letter of a field, the colon of a comment or the mark of UTF-8. */
-export function kindByFirstBytes(kind: AnswerKind, [first = 0]: Buffer): AnswerKind {
+/**
+ * JSON begins with a brace; events with the first letter of a field or the colon of a comment. Blanks and the mark of UTF-8
+ * may stand before either.
+ */
+export function kindByFirstBytes(kind: AnswerKind, bytes: Buffer): AnswerKind {
+  if (kind === 'whole') return kind
+  let at = bytes.indexOf(MARK) === 0 ? MARK.length : 0
+  while (isBlankByte(bytes[at])) at++
+  const first = bytes[at] ?? bytes[0] ?? 0
   if (kind === 'unclear') return EVENT_BYTES.includes(first) ? 'stream' : 'whole'
-  return kind === 'stream' && first === OPEN_BRACE ? 'whole' : kind
+  return first === OPEN_BRACE ? 'whole' : kind
 }
 
 const EVENT_BYTES = Buffer.from(':deir\xef', 'latin1')
+const MARK = Buffer.from('\ufeff')
 const OPEN_BRACE = 0x7b
 
 /** The head that such an answer should have had. */
