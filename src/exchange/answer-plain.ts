@@ -55,7 +55,7 @@ export class PlainAnswer implements Answer {
 
   data(chunk: Buffer): void {
     if (this.#meter) return this.#pass(this.#meter, chunk)
-    if (this.#size === 0 && this.#isShort && isBlank(chunk)) return this.#passBlanks(chunk)
+    if (this.#size === 0 && this.#isJson && isBlank(chunk)) return this.#passBlanks(chunk)
     this.#held.push(chunk)
     this.#size += chunk.length
     if (this.#size > MAX_HELD_BACK || !this.#isShort) this.#startPassing()

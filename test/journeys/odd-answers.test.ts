@@ -1,7 +1,8 @@
 import t from 'tap'
 import { chatStream } from '../support/answers.ts'
 import { json, raw } from '../support/behaviour.ts'
-import { bearer, openStream, post } from '../support/client.ts'
+import { bearer, openStream, post, send } from '../support/client.ts'
+import { audio, formBody, formType } from '../support/form.ts'
 import { startJourney, waitForRow } from '../support/journey.ts'
 import { chatBody, chatEvents, SOME_COUNTS } from '../support/openai-wire.ts'
 
@@ -92,5 +93,22 @@ t.test('blanks and a mark before events under another media type make no documen
     const opened = await openStream(gateway, sent)
     t.match(opened.headers, { 'x-gateway-provider': 'one', 'content-type': /json/ })
     await opened.rest()
+  }
+})
+
+t.test('of a silent recording an empty line is an answer', async (t) => {
+  for (const type of ['text/plain; charset=utf-8', 'application/x-subrip']) {
+    one.queue(raw(200, { 'content-type': type }, '\n'))
+    two.queue(raw(200, { 'content-type': type }, '\n'))
+    const body = formBody([['model', fresh()], ['response_format', 'text'], audio()])
+    const sent = {
+      method: 'POST',
+      path: '/v1/audio/transcriptions',
+      headers: { ...auth, ...formType() },
+      body,
+    }
+    const reply = await send(gateway, sent)
+    t.match(reply, { status: 200, text: '\n', headers: { 'x-gateway-provider': 'one' } }, type)
+    t.match(reply.headers, { 'x-gateway-attempts': '1', 'content-length': '1' })
   }
 })
