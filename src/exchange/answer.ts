@@ -1,7 +1,8 @@
 import type { Bill } from '../billing/bill.ts'
 import type { Provider } from '../config/catalog/catalog.ts'
-import { isBlankByte, type ToldFailure } from '../dialects/verdict.ts'
+import { BROKEN_ANSWER, isBlankByte, type ToldFailure } from '../dialects/verdict.ts'
 import type { GatewayError } from '../errors.ts'
+import { type Failure, readToldFailure } from '../routing/failover.ts'
 import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
 import type { AnswerHeaders } from '../upstream/response.ts'
 import type { Attempts } from './attempts.ts'
@@ -87,6 +88,23 @@ export function readKind({ status, headers }: AnswerHead, asksForStream: boolean
   const type = headers['content-type'] ?? ''
   if (EVENT_STREAM.test(type)) return 'stream'
   return asksForStream && LOOSE_TYPES.test(type) && isPlain(headers['content-encoding']) ? 'unclear' : 'whole'
+}
+
+/** What a client knows of the answer that it waits for. */
+export interface ToldHead extends Pick<AnswerHead, 'headers'> {
+  kind: AnswerKind
+}
+
+/** Why such an answer may not follow one that failed, of which the client was told so much; its first bytes may still say no. */
+export function findMisfit(
+  told: ToldHead,
+  { status, headers }: AnswerHead,
+  kind: AnswerKind,
+): Failure | undefined {
+  const isSameKind = kind === told.kind || (kind === 'unclear' && told.kind === 'stream')
+  const isSameCoding = headers['content-encoding'] === told.headers['content-encoding']
+  if (status < 300 && isSameKind && isSameCoding) return undefined
+  return readToldFailure({ ...BROKEN_ANSWER, status: status < 300 ? 0 : status })
 }
 
 function isPlain(encoding: string | undefined): boolean {
