@@ -43,7 +43,7 @@ export function readToldError(answer: JsonRecord): ToldFailure | undefined {
 }
 
 function isSaying(error: unknown): boolean {
-  return isRecord(error) ? Object.keys(error).length > 0 : typeof error === 'string' && error !== ''
+  return isRecord(error) ? holdsSomething(error) : typeof error === 'string' && error !== ''
 }
 
 function statusIn(error: JsonRecord): number {
@@ -77,8 +77,9 @@ export function findFailure(dialect: Judge, body: Buffer, isReported: boolean): 
   if (isReported && !isSuspicious(dialect, body)) return undefined
   const answer = parseJson(body.toString())
   if (isRecord(answer)) return dialect.failureOf(answer)
-  // Some answer lists with a bare list.
-  return Array.isArray(answer) && answer.length > 0 ? undefined : BROKEN_ANSWER
+  if (!Array.isArray(answer) || answer.length === 0) return BROKEN_ANSWER
+  // Some answer lists with a bare list; Gemini tells an error in one.
+  return isRecord(answer[0]) ? readToldError(answer[0]) : undefined
 }
 
 /** What a failure tells stands near an end of a short answer, or of a long one. */
