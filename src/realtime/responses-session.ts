@@ -127,7 +127,7 @@ export class ResponsesSession extends Session {
     if (!this.relay) this.#upstream?.destroy()
     Object.assign(request.line, this.relay?.counts())
     this.#client.close()
-    this.#endTurn()
+    this.#endTurn(this.relay?.leftFirst === 'client')
     this.#settled.then(leave, leave)
   }
 
@@ -249,12 +249,12 @@ export class ResponsesSession extends Session {
     else this.#endTurn()
   }
 
-  #endTurn(): void {
+  #endTurn(hasLeft = false): void {
     const turn = this.#turn
     if (!turn) return
     this.#turn = undefined
     const { log } = this.#options.request
-    this.#settled = turn.settle().then(
+    this.#settled = turn.settle(hasLeft).then(
       (used) => {
         if (used) this.#contextTokens = Math.max(this.#contextTokens, used.inputTokens + used.outputTokens)
       },

@@ -59,3 +59,28 @@ t.test('a response whose beginning is not told is charged too', async (t) => {
     ({ charged, held }) => charged === 180 && held === 0,
   )
 })
+
+t.test(
+  'a client that leaves a model at its thoughts pays for the input; one that is left pays nothing',
+  async (t) => {
+    const { provider, gateway, url, credits } = await responsesScene(t, {
+      onMessage: (socket) => respond(socket, { words: [], end: null }),
+    })
+    const input = 'hello there '.repeat(500)
+    for (const end of ['cut', 'close', 'left'] as const) {
+      const token = await mintToken(t, gateway, { credits: 100_000 })
+      const client = await open(t, { url, token })
+      client.send(create({ input }))
+      await seen(client, 'response.created')
+      if (end === 'cut') client.socket.terminate()
+      else if (end === 'close') client.socket.close(1000)
+      else provider.sockets.at(-1)?.close(1011)
+      const { charged = 0 } = await waitUntil(
+        () => credits(token),
+        ({ held }) => held === 0,
+      )
+      if (end === 'left') t.equal(charged, 0, end)
+      else t.ok(charged > 900 && charged < 1_200, `${end}: ${charged}`)
+    }
+  },
+)
