@@ -18,6 +18,8 @@ const WINDOW_BYTES = 2048
 const MAX_EVENT_CHARS = 16 * 1024
 /** Of the events with a report the first is kept (Anthropic's names the input), and so many of the last. */
 const LAST_KEPT = 3
+/** In the events of a chat Groq's lies one deeper and Moonshot's two; nothing in them was written by the client. */
+const DEEPEST_OF_CHAT = 3
 const LF = 0x0a
 const CR = 0x0d
 const SPACE = 0x20
@@ -44,6 +46,7 @@ export class ReportFinder {
   readonly #isStream: boolean
   /** How many braces deep a report is believed whose event is not kept. */
   readonly #depth: number
+  readonly #deepest: number
   readonly #before: Before
   readonly #found: Found[] = []
   /** The event with a report that has not ended. */
@@ -62,6 +65,7 @@ export class ReportFinder {
   constructor(isStream: boolean, depth: number, before: Before) {
     this.#isStream = isStream
     this.#depth = depth
+    this.#deepest = isStream && depth === 1 ? DEEPEST_OF_CHAT : depth
     this.#before = before
   }
 
@@ -78,7 +82,7 @@ export class ReportFinder {
   /** In the order in which they came. */
   found(): readonly Found[] {
     if (this.#event !== undefined) return [...this.#found, this.#event]
-    const report = this.#tracker?.report(this.#depth)
+    const report = this.#tracker?.report(this.#depth, this.#deepest)
     return report ? [...this.#found, report] : this.#found
   }
 
@@ -168,7 +172,7 @@ export class ReportFinder {
     }
     const ownEnd = Math.max(0, end - this.#ending.length)
     tracker.feed(text.slice(0, ownEnd))
-    const report = tracker.report(this.#depth)
+    const report = tracker.report(this.#depth, this.#deepest)
     if (report) this.#keep(report)
     this.#tracker = undefined
     return ownEnd

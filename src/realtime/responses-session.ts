@@ -32,6 +32,8 @@ import { orTooLate } from './socket-settle.ts'
 /** A provider that has no such socket says so at once. */
 const DIAL_PATIENCE_MS = 10_000
 const NOTHING: Buffer = Buffer.alloc(0)
+/** Of this one nothing was got. */
+const FAILED = 'response.failed'
 const [ENDPOINT] = ENDPOINTS.filter(({ dialect }) => dialect === openaiResponses)
 
 export interface ResponsesOptions {
@@ -56,6 +58,8 @@ export class ResponsesSession extends Session {
   #upstream: Socket | undefined
   /** The response that is asked for, or runs. */
   #turn: ResponsesTurn | undefined
+  /** The one before was given up while its provider may still work on it. */
+  #mayGoOn = false
   /** The bill of the one before. */
   #settled: Promise<void> = Promise.resolve()
   #rows = 0
@@ -123,7 +127,7 @@ export class ResponsesSession extends Session {
     if (!this.relay) this.#upstream?.destroy()
     Object.assign(request.line, this.relay?.counts())
     this.#client.close()
-    this.#endTurn()
+    this.#endTurn(this.relay?.leftFirst === 'client')
     this.#settled.then(leave, leave)
   }
 
@@ -150,7 +154,10 @@ export class ResponsesSession extends Session {
   async #create({ bytes, goesOn, lease }: CreateEvent): Promise<Buffer | undefined> {
     const { request, store, hold, shared } = this.#options
     // The next one waits, and its sender with it: so each is held for, and charged, by itself.
-    if (this.#turn?.isDoubtful) this.#endTurn()
+    if (this.#turn?.isDoubtful) {
+      this.#endTurn()
+      this.#mayGoOn = true
+    }
     await this.#turn?.ended
     await orTooLate(this.#settled)
     const ask = ENDPOINT && (await readJsonAsk(ENDPOINT, wholeOf([bytes]), this.#longReading()))
@@ -214,16 +221,26 @@ export class ResponsesSession extends Session {
       read: (piece) => this.#turn?.read(piece),
       gate: (head) => words.gate(readType(head), head),
       instead: () => words.take(),
-      passed: (head) => {
-        const meaning = meaningOf(readType(head))
-        if (meaning === 'begun' && !this.#turn)
-          return this.#close(1013, upstreamFailed('The provider began a response that nobody asked for'))
-        if (meaning === 'begun') this.#turn?.begun()
-        this.#turn?.eventEnds()
-        if (meaning === 'over') this.#endTurn()
-        if (meaning === 'refused') this.#refused()
-      },
+      passed: (head) => this.#passed(readType(head)),
     }
+  }
+
+  /** What is a response's belongs to one that is held for, or it is the last that passes. */
+  #passed(type: string | undefined): void {
+    const meaning = meaningOf(type)
+    const isOfOne = meaning === 'begun' || meaning === 'going' || meaning === 'over'
+    if (isOfOne && type !== FAILED && !this.#isAskedFor(meaning))
+      return this.#close(1013, upstreamFailed('The provider went on with a response that nobody asked for'))
+    // Some say no more of a beginning than its first words.
+    if (isOfOne) this.#turn?.begun()
+    this.#turn?.eventEnds()
+    if (meaning === 'over') this.#endTurn()
+    if (meaning === 'refused') this.#refused()
+  }
+
+  #isAskedFor(meaning: 'begun' | 'going' | 'over'): boolean {
+    if (meaning === 'begun') this.#mayGoOn = false
+    return this.#turn !== undefined && (this.#turn.hasBegun || !this.#mayGoOn)
   }
 
   /** A response that has begun may still go on: what the error is about cannot be known. */
@@ -232,12 +249,12 @@ export class ResponsesSession extends Session {
     else this.#endTurn()
   }
 
-  #endTurn(): void {
+  #endTurn(hasLeft = false): void {
     const turn = this.#turn
     if (!turn) return
     this.#turn = undefined
     const { log } = this.#options.request
-    this.#settled = turn.settle().then(
+    this.#settled = turn.settle(hasLeft).then(
       (used) => {
         if (used) this.#contextTokens = Math.max(this.#contextTokens, used.inputTokens + used.outputTokens)
       },
