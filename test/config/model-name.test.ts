@@ -118,7 +118,22 @@ t.test('no version of what looks listed is had at the wildcard’s price', async
   )
   for (const name of ['up-dear-latest', 'up-dear-2024-08-06', 'Dear-latest', 'up-old', 'up-old-20240806'])
     t.equal(servedBy(catalog, name), undefined, name)
+  for (const name of [
+    'dear-2024-08-06:free',
+    'dear-20240806:free:nitro',
+    'DEAR-LATEST',
+    'Dear-Preview-05-20',
+    'dear-latest-latest',
+    'dear-latest:online',
+    'dear-20240806-latest',
+    'up-dear-2024-08-06:online',
+    'models/dear-20240806',
+    'Old-20240806:floor',
+    'up-old:free',
+  ])
+    t.equal(servedBy(catalog, name), undefined, name)
   t.equal(servedBy(catalog, 'up-other-latest'), '* openai=up-other-latest')
+  t.equal(servedBy(catalog, 'up-other-20240806:free'), '* openai=up-other-20240806:free')
 })
 
 t.test('without a file a name that is not listed goes to its maker, then to OpenRouter', async (t) => {

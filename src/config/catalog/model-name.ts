@@ -129,10 +129,21 @@ function findUnlisted(entries: Entries, name: string): Model | undefined {
   return pattern ?? entries.findMaker?.(name) ?? entries.wildcard
 }
 
-/** A date does not make another model of a name that looks listed, nor does "-latest". */
+/** Dates, "-latest" and variants make no other model of a name that looks listed, however they are mixed. */
 function looksLikeVersion({ looksListed }: Pick<Entries, 'looksListed'>, name: string): boolean {
-  const versionless = withoutDate(name).replace(LATEST, '')
-  return looksListed(name) || looksListed(versionless) || looksListed(`${versionless}-latest`)
+  return versionsOf(name).some((look) => looksListed(look) || looksListed(`${look}-latest`))
+}
+
+/** What a provider may take a name for, with one more of date, "-latest" and variant left out each time. */
+function versionsOf(name: string): string[] {
+  const looks = [name, lookOf(name)]
+  for (let look = lookOf(name); ; ) {
+    const undated = withoutDate(look).replace(LATEST, '')
+    const shorter = undated === look ? lookOf(withoutVariant(look)) : undated
+    if (shorter.length >= look.length) return looks
+    looks.push(shorter)
+    look = shorter
+  }
 }
 
 /** The listed model that a dated name, a `-latest` one or a bare one in place of a listed `-latest` stands for. */
