@@ -242,6 +242,27 @@ t.test('a provider without such a socket is passed over; where none has one, HTT
   t.equal((await refused(t, { url, token: poor })).status, 429)
 })
 
+t.test('a handshake that a provider refuses to one token rests it for nobody else', async (t) => {
+  const { provider, gateway, url } = await responsesScene(t, {
+    refuse: { status: 400 },
+    refuses: ({ headers }) => headers['openai-beta'] === 'odd',
+    onMessage: (socket) => respond(socket),
+  })
+  const [odd, other, third] = [
+    await mintToken(t, gateway, { user: 'odd' }),
+    await mintToken(t, gateway, { user: 'other' }),
+    await mintToken(t, gateway, { user: 'third' }),
+  ]
+  const headers = { 'OpenAI-Beta': 'odd' }
+  t.equal((await refused(t, { url, token: odd, headers })).status, 426)
+  const seen = provider.seen.length
+  t.equal((await refused(t, { url, token: odd })).status, 426, 'its own next one waits')
+  t.equal(provider.seen.length, seen)
+  t.match((await open(t, { url, token: other })).headers, { 'x-gateway-provider': 'main' })
+  t.equal((await refused(t, { url, token: other, headers })).status, 426)
+  t.equal((await refused(t, { url, token: third })).status, 426, 'two of them are the provider’s')
+})
+
 t.test('a provider’s key does not pass in what it says', async (t) => {
   const { gateway, url } = await responsesScene(t, {
     onMessage: (socket) => respond(socket, { words: ['key-of-main'] }),
