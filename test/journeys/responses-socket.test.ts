@@ -263,6 +263,56 @@ t.test('a handshake that a provider refuses to one token rests it for nobody els
   t.equal((await refused(t, { url, token: third })).status, 426, 'two of them are the provider’s')
 })
 
+t.test('an error in answer to a cancel makes no response free', async (t) => {
+  const usage = { input: 10, output: 5 }
+  const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+  const { provider, gateway, url, credits } = await responsesScene(t, {
+    async onMessage(socket, { type }, all) {
+      if (type === 'response.create' && all.length === 1) return respond(socket, { end: null })
+      if (type === 'response.create') {
+        await pause(100)
+        return respond(socket, { usage })
+      }
+      respond(socket, { words: [], usage })
+      await pause(20)
+      sendEvent(socket, { type: 'error', status: 400, error: { code: 'response_not_active' } })
+    },
+  })
+  const token = await mintToken(t, gateway, { credits: 100_000 })
+  const client = await open(t, { url, token })
+  client.send({ type: 'response.cancel' })
+  t.match(await failure(client), { status: 400, error: { param: 'type' } }, 'there is nothing to cancel')
+  t.equal(provider.received.length, 0)
+  client.send(create())
+  client.send({ type: 'response.cancel' })
+  client.send(create({ input: 'again' }))
+  await over(client, 2)
+  client.send(create({ input: 'once more' }))
+  await over(client, 3)
+  await waitUntil(
+    () => credits(token),
+    ({ charged, held }) => charged === 3 * 30 && held === 0,
+  )
+})
+
+t.test('a response that does not say that it begins is charged', async (t) => {
+  const { gateway, url, credits } = await responsesScene(t, {
+    onMessage(socket) {
+      const report = { input_tokens: 10, output_tokens: 5, total_tokens: 15 }
+      sendEvent(socket, { type: 'response.output_text.delta', item_id: 'i', delta: 'hello' })
+      sendEvent(socket, { type: 'response.completed', response: { id: 'r', output: [], usage: report } })
+    },
+  })
+  const token = await mintToken(t, gateway, { credits: 100_000 })
+  const client = await open(t, { url, token })
+  client.send(create())
+  await over(client)
+  await waitUntil(
+    () => credits(token),
+    ({ charged, held }) => charged === 30 && held === 0,
+  )
+})
+
 t.test('a provider’s key does not pass in what it says', async (t) => {
   const { gateway, url } = await responsesScene(t, {
     onMessage: (socket) => respond(socket, { words: ['key-of-main'] }),
