@@ -85,6 +85,7 @@ t.test('what is wrong with a request is told in an event, and the socket goes on
     [create({ tools: [{ type: 'image_generation', model: 'other' }] }), 403, 'model_not_allowed'],
     [create({ input: 'x '.repeat(20_000) }), 429, 'insufficient_quota'],
     [{ type: 'session.update' }, 400, 'invalid_request'],
+    [create({ response: { model: 'other' } }), 400, 'invalid_request'],
     ['{"type":"x","type":"response.create","model":"m"}', 400, 'invalid_json'],
     ['{"type":"response.create","model":"m","Model":"other"}', 400, 'invalid_json'],
     ['not json', 400, 'invalid_json'],
