@@ -62,6 +62,7 @@ export class ResponsesSession extends Session {
   /** The bill of the one before. */
   #settled: Promise<void> = Promise.resolve()
   #rows = 0
+  #hasAsked = false
   /** Cancels that the provider may still answer with an error, which is none of the next response's. */
   #cancels = 0
   /** The longest conversation that a response on this socket has read and written. */
@@ -167,6 +168,9 @@ export class ResponsesSession extends Session {
     if (this.#turn?.isDoubtful) this.#endTurn()
     await this.#turn?.ended
     await orTooLate(this.#settled)
+    // The first one was counted with its socket.
+    if (this.#hasAsked) await request.server.countRequest(request)
+    this.#hasAsked = true
     const ask = ENDPOINT && (await readJsonAsk(ENDPOINT, wholeOf([bytes]), this.#longReading()))
     if (!ask || this.stopped) throw this.stopped ?? internalError('No responses here')
     const step = this.#stepFor(ask)

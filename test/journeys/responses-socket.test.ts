@@ -264,6 +264,26 @@ t.test('a handshake that a provider refuses to one token rests it for nobody els
   t.equal((await refused(t, { url, token: third })).status, 426, 'two of them are the provider’s')
 })
 
+t.test('each response counts among the requests a minute and a day, the first with its socket', async (t) => {
+  const { provider, gateway, url } = await responsesScene(t, { onMessage: (socket) => respond(socket) })
+  for (const [limits, window] of [
+    [{ perMinute: 3 }, 'minute'],
+    [{ perDay: 3 }, 'day'],
+  ] as const) {
+    const asked = provider.received.length
+    const token = await mintToken(t, gateway, { user: window, ...limits })
+    const client = await open(t, { url, token })
+    for (let turn = 1; turn <= 5; turn += 1) client.send(create())
+    t.match(await failure(client, 2), {
+      status: 429,
+      error: { code: 'rate_limit_exceeded', message: new RegExp(`3 requests a ${window}`) },
+    })
+    t.equal(count(client, 'response.completed'), 3)
+    t.equal(provider.received.length, asked + 3)
+    t.equal((await refused(t, { url, token })).status, 429, 'nor does another socket help')
+  }
+})
+
 t.test('an error in answer to a cancel makes no response free', async (t) => {
   const usage = { input: 10, output: 5 }
   const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
