@@ -5,6 +5,7 @@ import type { Deadlines } from '../deadlines.ts'
 import type { Dialect } from '../dialects/dialect.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
 import { findFailure, isBlankByte, NO_OUTPUT, type ToldFailure } from '../dialects/verdict.ts'
+import { asError } from '../errors.ts'
 import { estimateUsage } from '../metering/estimate.ts'
 import { createAnswerMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import { lacksTokens, readUsage, usualSeconds, withSeconds } from '../metering/usage.ts'
@@ -218,11 +219,16 @@ function decode(body: Buffer, encoding: string | undefined): Buffer | undefined 
     if (encoding === 'gzip') return gunzipSync(body, limit)
     if (encoding === 'deflate') return inflateSync(body, limit)
     // Brotli is asked of nobody and left alone: its decoder had a memory bug in this runtime's line.
-  } catch {
-    // Counted by estimate: the bytes themselves go to the client as they came.
+  } catch (error) {
+    // It was cut off, and holds nothing for whoever asked. Any other is counted by estimate: it leaves as it came.
+    if (asError(error).message === CUT_OFF) return NOTHING
   }
   return undefined
 }
+
+/** What zlib says where more would have to come. */
+const CUT_OFF = 'unexpected end of file'
+const NOTHING = Buffer.alloc(0)
 
 /** Clients pass over the mark of UTF-8 (RFC 8259 section 8.1); no parser of ours does. */
 function withoutMark(plain: Buffer | undefined): Buffer | undefined {

@@ -5,6 +5,8 @@ import type { Stage } from './answer.ts'
 const LF = 0x0a
 const CR = 0x0d
 const EVENT_END = Buffer.from('\n\n')
+/** A longer event is no usage chunk: a picture, say. It need not be here as a whole. */
+const LONGEST_CHUNK = 64 * 1024
 const EMPTY_LIST = Buffer.from('[]')
 const WIDE_EMPTY_LIST = Buffer.from('[ ]')
 
@@ -57,7 +59,9 @@ class HidingFilter implements UsageFilter {
     if (from === bytes.length) return bytes
     this.#splitter ??= createEventSplitter()
     const events = this.#splitter.push(bytes.subarray(from))
-    return isWhole ? this.#closeUp(bytes, from, events) : this.#join(bytes, events)
+    const passing = isWhole ? this.#closeUp(bytes, from, events) : this.#join(bytes, events)
+    const begun = this.#splitter.release(LONGEST_CHUNK)
+    return begun.length === 0 ? passing : Buffer.concat([passing, begun])
   }
 
   /** All events are parts of `bytes`, one behind the other: what stays is moved together there. */

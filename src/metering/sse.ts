@@ -16,6 +16,8 @@ export interface EventSplitter {
   push(chunk: Buffer): Buffer[]
   /** The begun event that has not ended. */
   rest(): Buffer
+  /** The same where it is longer than this, given out: the event goes on without it. */
+  release(longerThan: number): Buffer
 }
 
 /** Throws an error with the code `EVENT_TOO_LARGE` on a longer event, so that a provider cannot fill the memory. */
@@ -34,6 +36,10 @@ class LineSplitter implements EventSplitter {
 
   rest(): Buffer {
     return this.#held.bytesSoFar()
+  }
+
+  release(longerThan: number): Buffer {
+    return this.#held.bytes() > longerThan ? this.#held.takeSoFar() : EMPTY
   }
 
   push(chunk: Buffer): Buffer[] {
@@ -93,6 +99,10 @@ class HeldBytes {
       return start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end)
     }
     this.#add(chunk, start, end)
+    return this.takeSoFar()
+  }
+
+  takeSoFar(): Buffer {
     const event = this.#store.subarray(0, this.#used)
     this.#store = EMPTY
     this.#used = 0

@@ -39,3 +39,19 @@ t.test('whole events that cannot be it are not even copied', (t) => {
   t.equal(createUsageFilter().pass(bytes), bytes)
   t.end()
 })
+
+t.test('an event that is too long for it passes as it comes, and the chunk behind it is taken out', (t) => {
+  for (const end of ['\n', '\r\n', '\r']) {
+    const picture = `data: {"choices":[{"delta":{"tool_calls":[],"image":"${'A'.repeat(3_000_000)}"}}]}${end}${end}`
+    const bytes = Buffer.from(`${picture}${hidden.replaceAll('\n', end)}data: [DONE]${end}${end}`)
+    const filter = createUsageFilter()
+    const passed: Buffer[] = []
+    for (let at = 0; at < bytes.length; at += 60_000) {
+      passed.push(Buffer.from(filter.pass(bytes.subarray(at, at + 60_000))))
+      if (at === 120_000) t.ok(Buffer.concat(passed).length > 60_000, 'it is not held')
+    }
+    t.equal(Buffer.concat(passed).toString(), `${picture}data: [DONE]${end}${end}`)
+    t.match(filter.report(), { completion_tokens: 7 })
+  }
+  t.end()
+})

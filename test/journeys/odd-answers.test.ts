@@ -1,10 +1,12 @@
+import { gzipSync } from 'node:zlib'
 import t from 'tap'
-import { chatStream } from '../support/answers.ts'
+import { chat, chatStream } from '../support/answers.ts'
 import { json, raw } from '../support/behaviour.ts'
 import { bearer, openStream, post, send } from '../support/client.ts'
 import { audio, formBody, formType } from '../support/form.ts'
 import { startJourney, waitForRow } from '../support/journey.ts'
 import { chatBody, chatEvents, SOME_COUNTS } from '../support/openai-wire.ts'
+import { sse } from '../support/stream-behaviours.ts'
 
 const CHAT = '/v1/chat/completions'
 const { gateway, providers, token } = await startJourney(t, {
@@ -99,7 +101,6 @@ t.test('blanks and a mark before events under another media type make no documen
 t.test('of a silent recording an empty line is an answer', async (t) => {
   for (const type of ['text/plain; charset=utf-8', 'application/x-subrip']) {
     one.queue(raw(200, { 'content-type': type }, '\n'))
-    two.queue(raw(200, { 'content-type': type }, '\n'))
     const body = formBody([['model', fresh()], ['response_format', 'text'], audio()])
     const sent = {
       method: 'POST',
@@ -110,5 +111,36 @@ t.test('of a silent recording an empty line is an answer', async (t) => {
     const reply = await send(gateway, sent)
     t.match(reply, { status: 200, text: '\n', headers: { 'x-gateway-provider': 'one' } }, type)
     t.match(reply.headers, { 'x-gateway-attempts': '1', 'content-length': '1' })
+  }
+})
+
+t.test('a picture of any length passes in one event of a stream', async (t) => {
+  const shape = { model: 'm', usage: SOME_COUNTS, usageNull: false, done: true } as const
+  const [role = '', ...rest] = chatEvents({ ...shape, words: [], usageAt: 'separate' })
+  for (const length of [200_000, 1_500_000]) {
+    const delta = { images: [{ image_url: { url: `data:image/png;base64,${'A'.repeat(length)}` } }] }
+    const picture = `data: ${JSON.stringify({ choices: [{ index: 0, delta }] })}\n\n`
+    one.queue(sse([role, picture, ...rest]))
+    const sent = { path: CHAT, headers: auth, body: { model: fresh(), stream: true, ...hello } }
+    const opened = await openStream(gateway, sent)
+    const { text, cut } = await opened.rest()
+    t.notOk(cut)
+    t.ok(text.includes(picture))
+    t.notMatch(text.slice(-1000), /prompt_tokens/)
+    const row = await waitForRow(gateway, String(opened.headers['x-request-id']))
+    t.match(row, { charged_micros: 19e6, estimated: 0, attempts: 1 })
+  }
+})
+
+t.test('half an answer is none, compressed or not', async (t) => {
+  const whole = gzipSync(JSON.stringify(chatBody('m', 'Hello!', SOME_COUNTS)))
+  for (const [bytes, provider] of [
+    [whole, 'one'],
+    [whole.subarray(0, -30), 'two'],
+  ] as const) {
+    one.queue(raw(200, { ...JSON_TYPE, 'content-encoding': 'gzip' }, bytes))
+    two.answer(chat())
+    const reply = await post(gateway, CHAT, { model: fresh(), ...hello }, auth)
+    t.match(reply.headers, { 'x-gateway-provider': provider, 'x-gateway-credits-charged': '19' })
   }
 })
