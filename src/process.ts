@@ -1,5 +1,4 @@
 import type { AddressInfo } from 'node:net'
-import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Door } from './admin/door.ts'
 import { buildApp, type Gateway } from './app.ts'
@@ -7,7 +6,7 @@ import { makeMaster, putMaster } from './auth/master.ts'
 import type { Catalog } from './config/catalog/catalog.ts'
 import { isDemoOn } from './config/catalog/models-file.ts'
 import { openCatalog } from './config/catalog/source.ts'
-import { loadEnvFile } from './config/env/env-file.ts'
+import { loadEnvFile, trustCertificates } from './config/env/env-file.ts'
 import { readSettings, type Settings } from './config/env/settings.ts'
 import { SettingsError } from './config/mistakes.ts'
 import { openDemoProvider } from './demo.ts'
@@ -33,12 +32,10 @@ function fail(text: string, code = EXIT_CONFIG): never {
 
 function readEnvironment(): Settings {
   try {
-    const knownToNode = process.env.NODE_EXTRA_CA_CERTS
+    const isKnownToNode = Boolean(process.env.NODE_EXTRA_CA_CERTS)
     loadEnvFile('.env', process.env)
     const settings = readSettings(process.env)
-    // Node reads its own variable before `.env` is: then they join its default, which every TLS of this process has.
-    if (!knownToNode && settings.extraCertificates.length > 0)
-      setDefaultCACertificates([...getCACertificates('default'), ...settings.extraCertificates])
+    if (!isKnownToNode) trustCertificates(settings.extraCertificates)
     return settings
   } catch (error) {
     if (error instanceof SettingsError)

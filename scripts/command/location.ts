@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { loadEnvFile } from '../../src/config/env/env-file.ts'
+import { loadEnvFile, trustCertificates } from '../../src/config/env/env-file.ts'
 import { readSettings, type Settings } from '../../src/config/env/settings.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 const NAMES = ['DB_DIR', 'REDIS_URL', 'REDIS_URL_FILE', 'REDIS_PREFIX']
+const CERTIFICATES = 'NODE_EXTRA_CA_CERTS'
 
 /** Where the tokens are. */
 export type StoreLocation = Pick<Settings, 'dbDir' | 'redis' | 'redisPrefix' | 'databaseUrl'>
@@ -16,8 +17,17 @@ export type StoreLocation = Pick<Settings, 'dbDir' | 'redis' | 'redisPrefix' | '
 export function readLocation(...more: string[]): StoreLocation {
   const isHere = process.env.DB_DIR || ['.env', 'src/db'].some((path) => existsSync(path))
   const folder = isHere ? process.cwd() : ROOT
+  const isKnownToNode = Boolean(process.env[CERTIFICATES])
   loadEnvFile(join(folder, '.env'), process.env)
   const asked = Object.fromEntries([...NAMES, ...more].map((name) => [name, process.env[name]]))
   const { dbDir, redis, redisPrefix, databaseUrl } = readSettings(asked)
+  // Files speak no TLS.
+  if (!isKnownToNode && (redis || databaseUrl)) trustFileOf(folder)
   return { dbDir: resolve(folder, dbDir), redis, redisPrefix, databaseUrl }
+}
+
+/** The server that is started in this folder trusts them, so its store may need them. */
+function trustFileOf(folder: string): void {
+  const path = process.env[CERTIFICATES]
+  if (path) trustCertificates(readSettings({ [CERTIFICATES]: resolve(folder, path) }).extraCertificates)
 }

@@ -34,13 +34,14 @@ export function findAddress(url: string, isTaken: (path: string) => boolean): st
   return `/v1${known}${deployed === undefined ? query : query.replace(AZURE_VERSION, '').replace(/[?&]$/, '')}`
 }
 
-/** The model that an Azure client named in its path; undefined: it named none, or none that can be read. */
+/** The model that an Azure client named in its path; undefined: it named none. */
 export function findDeployment(url: string): string | undefined {
   const name = DEPLOYMENT.exec(url)?.[1]
   try {
     return name && decodeURIComponent(name)
   } catch {
-    return undefined
+    // Nobody serves that; to leave it out would be to choose another one.
+    return name
   }
 }
 

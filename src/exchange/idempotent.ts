@@ -2,7 +2,6 @@ import { createHash, type Hash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { findDeployment } from '../dialects/addresses.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { upstreamQuery } from '../dialects/headers.ts'
 import {
@@ -21,6 +20,7 @@ import type { IdempotencyStore, KeptAnswer } from '../stores/contracts/idempoten
 import type { UsageRow } from '../stores/contracts/usage-columns.ts'
 import type { Downstream } from './downstream.ts'
 import { type AnswerKeeper, createAnswerKeeper } from './kept-answer.ts'
+import { pathModelOf } from './read-ask.ts'
 
 const HASHED_AT_ONCE_BYTES = 1024 * 1024
 const PIECE_BYTES = 64 * 1024
@@ -120,8 +120,8 @@ function* piecesOf(body: Buffer, taken: () => void): Generator<Buffer> {
 
 /** The path with its query and the model that it may name, and the body: of JSON its bytes, of a form its content. */
 async function fingerprintOf({ request, endpoint, ask }: Keyed): Promise<string> {
-  const { body, url, originalUrl } = request
-  const pathModel = url === originalUrl ? undefined : findDeployment(originalUrl)
+  const { body, url } = request
+  const pathModel = pathModelOf(request)
   const hash = createHash('sha256')
     .update(endpoint.path + upstreamQuery(url) + (pathModel === undefined ? '' : `\0${pathModel}`))
     .update('\0')

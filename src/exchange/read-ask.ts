@@ -57,18 +57,21 @@ function uploadLimits(request: FastifyRequest, endpoint: Endpoint, shared: Share
     timeoutMs: shared.bodyTimeoutMs,
     deadlines: shared.deadlines,
     lease,
+    pathModel: pathModelOf(request),
     openSpool: () => shared.spool.open(request.token.id),
     refuseUncovered: (bytes) => refuseUnpaid(request, endpoint, { shared, bytes, isForm: true }),
   }
 }
 
-function longReading(
-  { token, raw, url, originalUrl }: FastifyRequest,
-  endpoint: Endpoint,
-  { turns, catalog }: Shared,
-): LongReading {
+/** Only a path that was led to an endpoint may name a model. */
+export function pathModelOf({ url, originalUrl }: FastifyRequest): string | undefined {
+  return url === originalUrl ? undefined : findDeployment(originalUrl)
+}
+
+function longReading(request: FastifyRequest, endpoint: Endpoint, { turns, catalog }: Shared): LongReading {
+  const { token, raw } = request
   return {
-    pathModel: url === originalUrl ? undefined : findDeployment(originalUrl),
+    pathModel: pathModelOf(request),
     inTurns: (step) =>
       turns.run(token.id, () => {
         // A client that is gone takes no more turns.

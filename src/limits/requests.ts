@@ -29,6 +29,10 @@ declare module 'fastify' {
     /** Free, and asked by agents two dozen times at once: not counted among the requests a minute or a day. */
     isUncounted?: boolean
   }
+  interface FastifyInstance {
+    /** Counts what a socket carries as one more request of its token. Throws `rate_limit_exceeded`. */
+    countRequest(request: FastifyRequest): Promise<void>
+  }
   interface FastifyRequest {
     rate: RateState | undefined
   }
@@ -52,6 +56,7 @@ const HOUR_MS = 60 * MINUTE_MS
 
 interface Count extends RateState {
   isExceeded: boolean
+  window: 'minute' | 'day'
 }
 
 interface Window {
@@ -83,7 +88,8 @@ function openCheck(app: FastifyInstance, { timeWindow, maxOf, store }: Window): 
     read(state) {
       if (!state || state.isAllowed) return undefined
       const { max, remaining, ttl, isExceeded } = state
-      return { limit: max, remaining, resetMs: ttl, isExceeded }
+      const window = timeWindow === DAY_MS ? 'day' : 'minute'
+      return { limit: max, remaining, resetMs: ttl, isExceeded, window }
     },
   }
 }
@@ -105,7 +111,7 @@ function setHeaders(reply: FastifyReply, { limit, remaining, resetMs }: RateStat
   reply.header('x-ratelimit-reset-requests', writeDuration(resetMs))
 }
 
-function buildRefusal({ limit, resetMs }: Count, window: string): GatewayError {
+function buildRefusal({ limit, resetMs, window }: Omit<Count, 'remaining' | 'isExceeded'>): GatewayError {
   return rateLimited(
     `This token may send ${limit} requests a ${window}. Wait as long as "Retry-After" says.`,
     {
@@ -117,7 +123,7 @@ function buildRefusal({ limit, resetMs }: Count, window: string): GatewayError {
 function checkUncounted(windows: Windows, tokenId: string, perMinute: number): void {
   const limit = Math.max(LEAST_UNCOUNTED, perMinute * UNCOUNTED_FACTOR)
   const { current, ttl: resetMs } = windows.count(tokenId, MINUTE_MS)
-  if (current > limit) throw buildRefusal({ limit, remaining: 0, resetMs, isExceeded: true }, 'minute')
+  if (current > limit) throw buildRefusal({ limit, resetMs, window: 'minute' })
 }
 
 /** May they, now: so many requests per token in a minute and in a day (UTC). After `client-auth`. */
@@ -136,6 +142,18 @@ export const rateLimit = fp<RateOptions>(
       maxOf: (token) => token.requestsPerDay ?? perDay,
       store: shared ?? windowStore((id) => ownDays.count(id)),
     })
+    /** Counts a request in both windows: the one that is nearest to its end. */
+    const count = async (request: FastifyRequest): Promise<Count | undefined> => {
+      const minute = minutes.read(await minutes.count(request))
+      // What the minute refuses does not use up the day; most tokens have none.
+      const counting = minute?.isExceeded ? undefined : days.count(request)
+      const day = counting && days.read(await counting)
+      return day && (!minute || day.remaining <= minute.remaining) ? day : minute
+    }
+    app.decorate('countRequest', async (request) => {
+      const nearest = await count(request)
+      if (nearest?.isExceeded) throw buildRefusal(nearest)
+    })
     app.decorateRequest('rate')
     const uncounted = new Windows()
     app.addHook('onRequest', async (request, reply) => {
@@ -143,15 +161,11 @@ export const rateLimit = fp<RateOptions>(
         const most = request.token.requestsPerMinute ?? perMinute
         return most === undefined ? undefined : checkUncounted(uncounted, request.token.id, most)
       }
-      const minute = minutes.read(await minutes.count(request))
-      // What the minute refuses does not use up the day; most tokens have none.
-      const counting = minute?.isExceeded ? undefined : days.count(request)
-      const day = counting && days.read(await counting)
-      const nearest = day && (!minute || day.remaining <= minute.remaining) ? day : minute
+      const nearest = await count(request)
       request.rate = nearest
       if (!nearest) return
       setHeaders(reply, nearest)
-      if (nearest.isExceeded) throw buildRefusal(nearest, nearest === day ? 'day' : 'minute')
+      if (nearest.isExceeded) throw buildRefusal(nearest)
     })
   },
   { name: 'rate-limit', dependencies: ['client-auth'] },

@@ -3,6 +3,8 @@ import { ReportTracker } from './report-tracker.ts'
 import { eventEnd, eventStart } from './sse.ts'
 
 const KEY = Buffer.from('"usage"')
+/** The key but for its first quote: the search stops at each byte that is like the first one, and quotes are everywhere. */
+const SEARCHED = KEY.subarray(1)
 /** A report: the key, a colon, and the brace of an object. */
 const OPENING = /^"usage"\s*:\s*\{/
 const OPENING_INSIDE = /(?<!\\)"usage"\s*:\s*\{/
@@ -23,6 +25,7 @@ const CR = 0x0d
 const SPACE = 0x20
 const COLON = 0x3a
 const BACKSLASH = 0x5c
+const QUOTE = 0x22
 const OPEN_BRACE = 0x7b
 
 /** The text of an event with a report in it, or the report alone of one that is too long to be kept. */
@@ -117,8 +120,10 @@ export class ReportFinder {
 
   /** From where on it is to be searched again; -1: this chunk is done. */
   #search(chunk: Buffer, from: number): number {
-    const at = chunk.indexOf(KEY, from)
-    if (at === -1) return -1
+    const found = chunk.indexOf(SEARCHED, from)
+    if (found === -1) return -1
+    const at = found - 1
+    if (chunk[at] !== QUOTE) return found + SEARCHED.length
     const isEscaped = (at > 0 ? chunk[at - 1] : this.#lastByte) === BACKSLASH
     if (isEscaped || !opensObject(chunk, at + KEY.length)) return at + KEY.length
     if (!this.#isStream) {

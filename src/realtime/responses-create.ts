@@ -1,4 +1,4 @@
-import { GatewayError } from '../errors.ts'
+import { GatewayError, invalidRequest } from '../errors.ts'
 import { CREATE_FIELDS } from '../request/guarded-fields.ts'
 import { JsonFields } from '../request/json-fields.ts'
 import { JsonScan } from '../request/json-scan.ts'
@@ -53,8 +53,14 @@ export class CreateInspector implements MessageInspector {
   }
 
   async gate(bytes: Buffer): Promise<void> {
-    this.#try(() => this.#scan.end())
     const fields = new JsonFields(this.#scan)
+    this.#try(() => {
+      this.#scan.end()
+      if (fields.find('response') === undefined) return
+      throw invalidRequest('Write what "response" holds beside "type": model, input and the like', {
+        param: 'response',
+      })
+    })
     const lease = this.#lease ?? this.#rules.openLease()
     this.#lease = undefined
     this.#instead = await this.#rules.judge({

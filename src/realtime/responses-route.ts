@@ -15,8 +15,16 @@ const LACKING_MS = 600_000
 const FAILED_MS = 10_000
 const LACKING: readonly number[] = [400, 404, 405, 426, 501]
 
-/** Which providers are not worth a dial until when, on the clock that nobody sets. */
-type Rests = Map<string, number>
+/** A provider that is not worth a dial, on the clock that nobody sets. */
+interface Rest {
+  untilMs: number
+  /** The tokens that it refused: one alone may have sent what it does not take, and rests it for nobody else. */
+  tokens: ReadonlySet<string>
+  /** It refused nobody, but could not be reached. */
+  isForAll: boolean
+}
+
+type Rests = Map<string, Rest>
 
 /** `GET /v1/responses`: a paid socket whose messages are the requests. */
 export async function responsesRoute(app: FastifyInstance, options: RealtimeOptions): Promise<void> {
@@ -34,8 +42,9 @@ async function prepare(
   rests: Rests,
 ): Promise<void> {
   const { token } = request
+  const now = options.shared.now()
   const candidates = findCandidates(request, options).filter(
-    ({ name }) => (rests.get(name) ?? 0) <= options.shared.now(),
+    ({ name }) => !restsFor(token.id, rests.get(name), now),
   )
   if (candidates.length === 0) throw noSockets()
   const { balanceMicros, heldMicros } = await options.tokens.credits(token.id)
@@ -78,7 +87,8 @@ function openSession(
     hold: (requestId, step, facts) => hold(tokens, { token, requestId }, [step], facts),
     shared,
     targetOf: (provider) => buildTarget(request, provider, shared),
-    refused: (provider, dialed) => rests.set(provider.name, shared.now() + restOf(dialed)),
+    refused: (provider, dialed) =>
+      rests.set(provider.name, addRefusal(rests.get(provider.name), token.id, { dialed, now: shared.now() })),
     leave() {
       shared.live.delete(session)
       leaveSockets()
@@ -91,8 +101,23 @@ function openSession(
   return session
 }
 
-function restOf(dialed: Dialed): number {
-  return dialed.kind === 'refused' && LACKING.includes(dialed.refusal.status) ? LACKING_MS : FAILED_MS
+function restsFor(tokenId: string, rest: Rest | undefined, now: number): boolean {
+  if (!rest || rest.untilMs <= now) return false
+  return rest.isForAll || rest.tokens.size > 1 || rest.tokens.has(tokenId)
+}
+
+function addRefusal(
+  rest: Rest | undefined,
+  tokenId: string,
+  { dialed, now }: { dialed: Dialed; now: number },
+): Rest {
+  const isLacking = dialed.kind === 'refused' && LACKING.includes(dialed.refusal.status)
+  const earlier = rest && rest.untilMs > now ? rest.tokens : []
+  return {
+    untilMs: now + (isLacking ? LACKING_MS : FAILED_MS),
+    tokens: new Set([...earlier, tokenId]),
+    isForAll: dialed.kind !== 'refused',
+  }
 }
 
 /** Who may answer: of the model in the URL, or else of all that the token may use, for no message has named one yet. */

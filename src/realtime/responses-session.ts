@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import type { HeldFacts } from '../billing/hold.ts'
 import type { Catalog, Provider } from '../config/catalog/catalog.ts'
+import { within } from '../deadlines.ts'
 import { ENDPOINTS } from '../dialects/endpoints.ts'
 import { readType } from '../dialects/openai-realtime.ts'
 import { meaningOf, openaiResponses } from '../dialects/openai-responses.ts'
@@ -31,9 +32,9 @@ import { orTooLate } from './socket-settle.ts'
 
 /** A provider that has no such socket says so at once. */
 const DIAL_PATIENCE_MS = 10_000
+/** A response that is asked for begins within so long, or came to nothing, where an error leaves that open. */
+const DOUBT_MS = 5_000
 const NOTHING: Buffer = Buffer.alloc(0)
-/** Of this one nothing was got. */
-const FAILED = 'response.failed'
 const [ENDPOINT] = ENDPOINTS.filter(({ dialect }) => dialect === openaiResponses)
 
 export interface ResponsesOptions {
@@ -63,6 +64,9 @@ export class ResponsesSession extends Session {
   /** The bill of the one before. */
   #settled: Promise<void> = Promise.resolve()
   #rows = 0
+  #hasAsked = false
+  /** Cancels that the provider may still answer with an error, which is none of the next response's. */
+  #cancels = 0
   /** The longest conversation that a response on this socket has read and written. */
   #contextTokens = 0
   #isOver = false
@@ -138,6 +142,7 @@ export class ResponsesSession extends Session {
       if (event.type !== 'response.create' && event.type !== 'response.cancel')
         throw invalidRequest('"type" must be "response.create" or "response.cancel"', { param: 'type' })
       if (event.type === 'response.create') return await this.#create(event)
+      await this.#cancel()
       event.lease.release()
       return undefined
     } catch (error) {
@@ -151,15 +156,26 @@ export class ResponsesSession extends Session {
     }
   }
 
+  /** It passes when there is something to cancel: an error in answer to it could be taken for the next response's. */
+  async #cancel(): Promise<void> {
+    await this.#turn?.decided
+    if (!this.#turn) throw invalidRequest('No response runs here that could be cancelled', { param: 'type' })
+    this.#cancels += 1
+  }
+
   async #create({ bytes, goesOn, lease }: CreateEvent): Promise<Buffer | undefined> {
     const { request, store, hold, shared } = this.#options
     // The next one waits, and its sender with it: so each is held for, and charged, by itself.
+    if (this.#turn?.isDoubtful) await within(DOUBT_MS, this.#turn.decided)
     if (this.#turn?.isDoubtful) {
       this.#endTurn()
       this.#mayGoOn = true
     }
     await this.#turn?.ended
     await orTooLate(this.#settled)
+    // The first one was counted with its socket.
+    if (this.#hasAsked) await request.server.countRequest(request)
+    this.#hasAsked = true
     const ask = ENDPOINT && (await readJsonAsk(ENDPOINT, wholeOf([bytes]), this.#longReading()))
     if (!ask || this.stopped) throw this.stopped ?? internalError('No responses here')
     const step = this.#stepFor(ask)
@@ -229,10 +245,10 @@ export class ResponsesSession extends Session {
   #passed(type: string | undefined): void {
     const meaning = meaningOf(type)
     const isOfOne = meaning === 'begun' || meaning === 'going' || meaning === 'over'
-    if (isOfOne && type !== FAILED && !this.#isAskedFor(meaning))
+    if (isOfOne && type !== 'response.failed' && !this.#isAskedFor(meaning))
       return this.#close(1013, upstreamFailed('The provider went on with a response that nobody asked for'))
     // Some say no more of a beginning than its first words.
-    if (isOfOne) this.#turn?.begun()
+    if (isOfOne || type?.startsWith('response.')) this.#begun()
     this.#turn?.eventEnds()
     if (meaning === 'over') this.#endTurn()
     if (meaning === 'refused') this.#refused()
@@ -243,9 +259,18 @@ export class ResponsesSession extends Session {
     return this.#turn !== undefined && (this.#turn.hasBegun || !this.#mayGoOn)
   }
 
-  /** A response that has begun may still go on: what the error is about cannot be known. */
+  /** By whichever event: not every provider says that it begins before it does. */
+  #begun(): void {
+    if (!this.#turn || this.#turn.hasBegun) return
+    this.#turn.begun()
+    this.#cancels = 0
+  }
+
+  /** A response that has begun may still go on, and the error be a cancel's: what it is about cannot be known. */
   #refused(): void {
-    if (this.#turn?.hasBegun) this.#turn.isDoubtful = true
+    const isOpen = this.#turn?.hasBegun || this.#cancels > 0
+    this.#cancels = Math.max(0, this.#cancels - 1)
+    if (this.#turn && isOpen) this.#turn.isDoubtful = true
     else this.#endTurn()
   }
 

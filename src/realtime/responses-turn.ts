@@ -41,12 +41,15 @@ export interface TurnOptions {
 export class ResponsesTurn {
   /** Resolves when the response is over, and its bill begins. */
   readonly ended: Promise<void>
-  /** An error was told while it ran: it may go on, or not. */
+  /** Resolves when it has begun, or is over without. */
+  readonly decided: Promise<void>
+  /** An error was told while it ran, or that may be another's: it may go on, or not. */
   isDoubtful = false
   readonly #options: TurnOptions
   readonly #meter: StreamMeter = createStreamMeter(openaiResponses)
   readonly #startedMs = performance.now()
   #end: () => void = () => {}
+  #decide: () => void = () => {}
   #state: 'asked' | 'begun' | 'over' = 'asked'
   #firstByteMs = 0
   #heldMicros: number
@@ -61,6 +64,9 @@ export class ResponsesTurn {
     this.ended = new Promise((resolve) => {
       this.#end = resolve
     })
+    this.decided = new Promise((resolve) => {
+      this.#decide = resolve
+    })
   }
 
   get hasBegun(): boolean {
@@ -70,6 +76,8 @@ export class ResponsesTurn {
   begun(): void {
     if (this.#state !== 'asked') return
     this.#state = 'begun'
+    this.isDoubtful = false
+    this.#decide()
     this.#firstByteMs = performance.now() - this.#startedMs
     const { store, hold, ask } = this.#options
     const row = this.#row({ ...NO_USAGE, inputTokens: Math.ceil(ask.inputTokens / 4), estimated: true })
@@ -93,6 +101,7 @@ export class ResponsesTurn {
     if (this.#state === 'over') return undefined
     const usage = this.#usage(hasLeft)
     this.#state = 'over'
+    this.#decide()
     this.#end()
     const { store, hold, request } = this.#options
     const used = await usage

@@ -162,8 +162,11 @@ export const SPEECH_FIELDS: FieldTable = guard({ ...PAID, input: { keptBytes: MA
 export const FORM_FIELDS: FieldTable = guard(
   plain(['model', 'n', 'stream', 'background', 'service_tier', ...ROUTING_FIELDS]),
 )
-/** What of a client's event says that it is a request, and that it goes on from an answer; the rest is as in its body. */
-export const CREATE_FIELDS: FieldTable = guard({ type: {}, previous_response_id: {} })
+/**
+ * What of a client's event says that it is a request, and that it goes on from an answer; the rest is as in its body. A
+ * provider that knows realtime events as well would find another body in its `response`.
+ */
+export const CREATE_FIELDS: FieldTable = guard({ type: {}, previous_response_id: {}, response: {} })
 /** The guarded fields of a realtime client's event. */
 export const EVENT_FIELDS: FieldTable = guard({
   type: {},

@@ -31,7 +31,7 @@ export async function readMultipartAsk(
   const wanted = endpoint.dialect.countsImages ? ['model', 'n'] : ['model']
   try {
     await upload.readHead(() => !hash && reader.pastHead && wanted.every(field))
-    const form = readForm(endpoint, field, boundary)
+    const form = readForm({ ...endpoint, boundary, pathModel: limits.pathModel }, field)
     const bytes = upload.length ?? limits.maxBytes
     const content = hash && { hash: hash.digest('hex'), bytes }
     return buildAsk(endpoint, upload, { ...form, content, bytes })
@@ -56,30 +56,29 @@ interface Model {
   write(upstreamModel: string): Buffer
 }
 
-function readModel(
-  { usualModel }: Endpoint,
-  named: FormField | undefined,
-  boundary: string,
-): Model | undefined {
-  if (named || usualModel === undefined)
-    return (
-      named && {
-        value: named.value ?? '',
-        start: named.start,
-        end: named.end,
-        write: (name) => Buffer.from(name),
-      }
-    )
-  const head = `--${boundary}\r\nContent-Disposition: form-data; name="model"\r\n\r\n`
-  return { value: usualModel, start: 0, end: 0, write: (name) => Buffer.from(`${head}${name}\r\n`) }
+/** Where a form came to, what its path says of it, and what stands between its parts. */
+interface AskedForm extends Endpoint, Pick<UploadLimits, 'pathModel'> {
+  boundary: string
 }
 
-function readForm(
-  endpoint: Endpoint,
-  field: (name: string) => FormField | undefined,
-  boundary: string,
-): Form {
-  const model = readModel(endpoint, field('model'), boundary)
+function readModel(
+  { usualModel, pathModel, boundary }: AskedForm,
+  named: FormField | undefined,
+): Model | undefined {
+  if (named) {
+    const { value = '', start, end } = named
+    if (pathModel !== undefined && value !== pathModel)
+      throw invalidRequest('The path names another model than the form', { param: 'model' })
+    return { value, start, end, write: (name) => Buffer.from(name) }
+  }
+  const value = pathModel ?? usualModel
+  if (value === undefined) return undefined
+  const head = `--${boundary}\r\nContent-Disposition: form-data; name="model"\r\n\r\n`
+  return { value, start: 0, end: 0, write: (name) => Buffer.from(`${head}${name}\r\n`) }
+}
+
+function readForm(endpoint: AskedForm, field: (name: string) => FormField | undefined): Form {
+  const model = readModel(endpoint, field('model'))
   if (!model?.value) throw missingModel('Name a "model" field in the form', { param: 'model' })
   if (!isModelName(model.value)) throw invalidRequest(`"model" must be ${MODEL_NAME}`, { param: 'model' })
   // No other spelling of a number: readers differ in what they make of `0x10`, `1e1` and `010`.

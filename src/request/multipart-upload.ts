@@ -25,6 +25,8 @@ const JUDGED_MS = 2 * PACE_MS
 
 export interface UploadLimits extends BodyLimits {
   deadlines: Deadlines
+  /** The model that the path names: the form may leave it out, but not name another one. */
+  pathModel: string | undefined
   /** Where the part in memory is counted. */
   lease: Lease
   openSpool(): SpoolPlace

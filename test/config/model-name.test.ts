@@ -97,6 +97,33 @@ t.test('a provider’s name for a dear model is not had at the price of a patter
   t.equal(servedBy(catalog, 'other'), undefined)
 })
 
+t.test('nor is it by the star of a pattern', async (t) => {
+  const catalog = build(
+    { ...FILE_KEY, OPENROUTER_API_KEY: 'sk-2' },
+    `models:
+  dear: { plan: [{ provider: openai }], price: { input: 9 } }
+  cheap: { plan: [{ provider: openai }], price: { input: 1 } }
+  claude-x: { plan: [{ provider: openrouter, model: anthropic/claude-x }], price: { input: 9 } }
+  "openai/*": { plan: [{ provider: openai, model: "*" }], price: { input: 1 } }
+  "*-fast": { plan: [{ provider: openai, model: "*" }], price: { input: 1 } }
+  "claude-x-2026*": { plan: [{ provider: openrouter, model: "anthropic/claude-x-2026*" }], price: { input: 2 } }
+  "c-*": { plan: [{ provider: openrouter, model: "anthropic/claude-*" }, { provider: openai, model: dear }] }`,
+  )
+  const table: [string, string | undefined][] = [
+    ['openai/dear', undefined],
+    ['openai/DEAR', undefined],
+    ['openai/dear-20240806', undefined],
+    ['openai/dear:free', undefined],
+    ['dear-fast', undefined],
+    ['c-x', undefined],
+    ['openai/cheap', 'openai/* openai=cheap'],
+    ['openai/other', 'openai/* openai=other'],
+    ['c-y', 'c-* openrouter=anthropic/claude-y openai=dear'],
+    ['claude-x-20260101', 'claude-x-2026* openrouter=anthropic/claude-x-20260101'],
+  ]
+  for (const [name, served] of table) t.equal(servedBy(catalog, name), served, name)
+})
+
 const EVERYBODY = {
   OPENAI_ORIGINAL_API_KEY: 'k',
   DEEPSEEK_API_KEY: 'k',
@@ -118,7 +145,22 @@ t.test('no version of what looks listed is had at the wildcard’s price', async
   )
   for (const name of ['up-dear-latest', 'up-dear-2024-08-06', 'Dear-latest', 'up-old', 'up-old-20240806'])
     t.equal(servedBy(catalog, name), undefined, name)
+  for (const name of [
+    'dear-2024-08-06:free',
+    'dear-20240806:free:nitro',
+    'DEAR-LATEST',
+    'Dear-Preview-05-20',
+    'dear-latest-latest',
+    'dear-latest:online',
+    'dear-20240806-latest',
+    'up-dear-2024-08-06:online',
+    'models/dear-20240806',
+    'Old-20240806:floor',
+    'up-old:free',
+  ])
+    t.equal(servedBy(catalog, name), undefined, name)
   t.equal(servedBy(catalog, 'up-other-latest'), '* openai=up-other-latest')
+  t.equal(servedBy(catalog, 'up-other-20240806:free'), '* openai=up-other-20240806:free')
 })
 
 t.test('without a file a name that is not listed goes to its maker, then to OpenRouter', async (t) => {

@@ -126,6 +126,39 @@ t.test('an Azure client names its model in the path', async (t) => {
   t.equal(provider.requests.length, asked, 'nobody was asked')
 })
 
+t.test('the model in an Azure path is that of a form, too', async (t) => {
+  provider.answer(chat({ model: 'm' }))
+  const boundary = 'form-boundary'
+  const sendForm = (path: string, fields: Record<string, string>) => {
+    const parts = Object.entries({ ...fields, prompt: 'x' }).map(
+      ([name, value]) =>
+        `--${boundary}\r\ncontent-disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`,
+    )
+    const headers = { ...bearer(token), 'content-type': `multipart/form-data; boundary=${boundary}` }
+    return send(gateway, { method: 'POST', path, headers, body: `${parts.join('')}--${boundary}--\r\n` })
+  }
+  for (const [path, upstream] of [
+    ['/openai/deployments/m/images/edits?api-version=1', '/v1/images/edits'],
+    ['/openai/deployments/m/audio/transcriptions', '/v1/audio/transcriptions'],
+  ] as const) {
+    const named: Record<string, string>[] = [{}, { model: 'm' }]
+    for (const fields of named) {
+      const reply = await sendForm(path, fields)
+      t.equal(reply.status, 200, reply.text)
+      t.equal(last(provider)?.url, upstream)
+      t.match(last(provider)?.body.toString(), /name="model"\r\n\r\nm\r\n/i)
+    }
+    const asked = provider.requests.length
+    const other = await sendForm(path, { model: 'vendor/m' })
+    t.match([other.status, other.json().error.param], [400, 'model'], 'the form names another one')
+    const unknown = await sendForm(path.replace('/m/', '/x/'), {})
+    t.match([unknown.status, unknown.json().error.code], [404, 'model_not_found'], 'never the usual one')
+    const unread = await sendForm(path.replace('/m/', '/%zz/'), {})
+    t.match([unread.status, unread.json().error.code], [404, 'model_not_found'], 'a name that cannot be read')
+    t.equal(provider.requests.length, asked, 'nobody was asked')
+  }
+})
+
 t.test('one Idempotency-Key is one model, also where the path names it', async (t) => {
   provider.answer(chat({ model: 'm' }))
   const headers = { 'api-key': token, 'idempotency-key': 'a-key' }

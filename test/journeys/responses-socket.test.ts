@@ -85,6 +85,7 @@ t.test('what is wrong with a request is told in an event, and the socket goes on
     [create({ tools: [{ type: 'image_generation', model: 'other' }] }), 403, 'model_not_allowed'],
     [create({ input: 'x '.repeat(20_000) }), 429, 'insufficient_quota'],
     [{ type: 'session.update' }, 400, 'invalid_request'],
+    [create({ response: { model: 'other' } }), 400, 'invalid_request'],
     ['{"type":"x","type":"response.create","model":"m"}', 400, 'invalid_json'],
     ['{"type":"response.create","model":"m","Model":"other"}', 400, 'invalid_json'],
     ['not json', 400, 'invalid_json'],
@@ -240,6 +241,97 @@ t.test('a provider without such a socket is passed over; where none has one, HTT
   t.equal((await refused(t, { url })).status, 401)
   const poor = await mintToken(t, gateway, { credits: 0 })
   t.equal((await refused(t, { url, token: poor })).status, 429)
+})
+
+t.test('a handshake that a provider refuses to one token rests it for nobody else', async (t) => {
+  const { provider, gateway, url } = await responsesScene(t, {
+    refuse: { status: 400 },
+    refuses: ({ headers }) => headers['openai-beta'] === 'odd',
+    onMessage: (socket) => respond(socket),
+  })
+  const [odd, other, third] = [
+    await mintToken(t, gateway, { user: 'odd' }),
+    await mintToken(t, gateway, { user: 'other' }),
+    await mintToken(t, gateway, { user: 'third' }),
+  ]
+  const headers = { 'OpenAI-Beta': 'odd' }
+  t.equal((await refused(t, { url, token: odd, headers })).status, 426)
+  const seen = provider.seen.length
+  t.equal((await refused(t, { url, token: odd })).status, 426, 'its own next one waits')
+  t.equal(provider.seen.length, seen)
+  t.match((await open(t, { url, token: other })).headers, { 'x-gateway-provider': 'main' })
+  t.equal((await refused(t, { url, token: other, headers })).status, 426)
+  t.equal((await refused(t, { url, token: third })).status, 426, 'two of them are the provider’s')
+})
+
+t.test('each response counts among the requests a minute and a day, the first with its socket', async (t) => {
+  const { provider, gateway, url } = await responsesScene(t, { onMessage: (socket) => respond(socket) })
+  for (const [limits, window] of [
+    [{ perMinute: 3 }, 'minute'],
+    [{ perDay: 3 }, 'day'],
+  ] as const) {
+    const asked = provider.received.length
+    const token = await mintToken(t, gateway, { user: window, ...limits })
+    const client = await open(t, { url, token })
+    for (let turn = 1; turn <= 5; turn += 1) client.send(create())
+    t.match(await failure(client, 2), {
+      status: 429,
+      error: { code: 'rate_limit_exceeded', message: new RegExp(`3 requests a ${window}`) },
+    })
+    t.equal(count(client, 'response.completed'), 3)
+    t.equal(provider.received.length, asked + 3)
+    t.equal((await refused(t, { url, token })).status, 429, 'nor does another socket help')
+  }
+})
+
+t.test('an error in answer to a cancel makes no response free', async (t) => {
+  const usage = { input: 10, output: 5 }
+  const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+  const { provider, gateway, url, credits } = await responsesScene(t, {
+    async onMessage(socket, { type }, all) {
+      if (type === 'response.create' && all.length === 1) return respond(socket, { end: null })
+      if (type === 'response.create') {
+        await pause(100)
+        return respond(socket, { usage })
+      }
+      respond(socket, { words: [], usage })
+      await pause(20)
+      sendEvent(socket, { type: 'error', status: 400, error: { code: 'response_not_active' } })
+    },
+  })
+  const token = await mintToken(t, gateway, { credits: 100_000 })
+  const client = await open(t, { url, token })
+  client.send({ type: 'response.cancel' })
+  t.match(await failure(client), { status: 400, error: { param: 'type' } }, 'there is nothing to cancel')
+  t.equal(provider.received.length, 0)
+  client.send(create())
+  client.send({ type: 'response.cancel' })
+  client.send(create({ input: 'again' }))
+  await over(client, 2)
+  client.send(create({ input: 'once more' }))
+  await over(client, 3)
+  await waitUntil(
+    () => credits(token),
+    ({ charged, held }) => charged === 3 * 30 && held === 0,
+  )
+})
+
+t.test('a response that does not say that it begins is charged', async (t) => {
+  const { gateway, url, credits } = await responsesScene(t, {
+    onMessage(socket) {
+      const report = { input_tokens: 10, output_tokens: 5, total_tokens: 15 }
+      sendEvent(socket, { type: 'response.output_text.delta', item_id: 'i', delta: 'hello' })
+      sendEvent(socket, { type: 'response.completed', response: { id: 'r', output: [], usage: report } })
+    },
+  })
+  const token = await mintToken(t, gateway, { credits: 100_000 })
+  const client = await open(t, { url, token })
+  client.send(create())
+  await over(client)
+  await waitUntil(
+    () => credits(token),
+    ({ charged, held }) => charged === 30 && held === 0,
+  )
 })
 
 t.test('a provider’s key does not pass in what it says', async (t) => {

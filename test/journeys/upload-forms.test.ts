@@ -155,7 +155,7 @@ t.test('a second model behind the file never reaches a provider as a whole', asy
 
 t.test('a model may be named in any script, in forms and in JSON', async (test) => {
   for (const model of ['模型-β', 'gpt-é', '名 前']) {
-    main.queue(listening().behaviour, json({ choices: [] }))
+    main.queue(listening().behaviour, json({ choices: [{}] }))
     const form = await post(gateway, PATH, formBody([['model', model], audio()]), auth)
     const body = { model, messages: [] }
     const chat = await post(gateway, '/v1/chat/completions', body, bearer(token))

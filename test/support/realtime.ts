@@ -22,6 +22,8 @@ export interface RealtimeProvider {
 export interface RealtimeBehaviour {
   /** Another answer than the upgrade. */
   refuse?: { status: number; body?: string } | undefined
+  /** Refuses those handshakes alone. */
+  refuses?(request: IncomingMessage): boolean
   /** Speaks TLS, under the name `localhost`. */
   tls?: ServerCertificate
   onMessage?(socket: WebSocket, message: RealtimeMessage, all: RealtimeMessage[]): void
@@ -71,8 +73,8 @@ export async function startRealtime(t: Owner, behaviour: RealtimeBehaviour = {})
   http.on('upgrade', (request, socket, head) => {
     seen.push(request)
     socket.on('error', () => {})
-    const { refuse } = behaviour
-    if (refuse) {
+    const { refuse, refuses } = behaviour
+    if (refuse && (refuses?.(request) ?? true)) {
       const { status, body = '{"error":{"message":"no"}}' } = refuse
       const headers = `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n`
       socket.end(`HTTP/1.1 ${status} Refused\r\n${headers}connection: close\r\n\r\n${body}`)

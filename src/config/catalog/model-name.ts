@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Catalog, Model } from './catalog.ts'
 
 const MAX_LENGTH = 256
@@ -122,17 +123,33 @@ export function buildFind(entries: Entries): Catalog['find'] {
 function findUnlisted(entries: Entries, name: string): Model | undefined {
   const version = findVersion(entries.models, name)
   const looksLike = version ? entries.looksListed(name) : looksLikeVersion(entries, name)
-  const pattern = looksLike ? undefined : findPattern(entries.patterns, name)
+  const pattern = looksLike ? undefined : findPattern(entries, name)
   if (version && !(pattern && pattern.name.length - 1 > version.name.length)) return version
   // A provider may take it for what is listed, or of a pattern.
   if (looksLike || pattern === null) return undefined
   return pattern ?? entries.findMaker?.(name) ?? entries.wildcard
 }
 
-/** A date does not make another model of a name that looks listed, nor does "-latest". */
+/** Dates, "-latest" and variants make no other model of a name that looks listed, however they are mixed. */
 function looksLikeVersion({ looksListed }: Pick<Entries, 'looksListed'>, name: string): boolean {
-  const versionless = withoutDate(name).replace(LATEST, '')
-  return looksListed(name) || looksListed(versionless) || looksListed(`${versionless}-latest`)
+  const looks = versionsOf(name)
+  if (looks.length > MOST_LOOKS) return true
+  return looks.some((look) => looksListed(look) || looksListed(`${look}-latest`))
+}
+
+/** No name has as many: to look through all would be a scanner's pleasure. */
+const MOST_LOOKS = 10
+
+/** What a provider may take a name for, with one more of date, "-latest" and variant left out each time. */
+function versionsOf(name: string): string[] {
+  const looks = [name, lookOf(name)]
+  for (let look = lookOf(name); ; ) {
+    const undated = withoutDate(look).replace(LATEST, '')
+    const shorter = undated === look ? lookOf(withoutVariant(look)) : undated
+    if (shorter.length >= look.length || looks.length > MOST_LOOKS) return looks
+    looks.push(shorter)
+    look = shorter
+  }
 }
 
 /** The listed model that a dated name, a `-latest` one or a bare one in place of a listed `-latest` stands for. */
@@ -144,13 +161,36 @@ export function findVersion(models: Catalog['models'], name: string): Model | un
   return model && renamed(model, (own = model.name) => own)
 }
 
-/** The longest that fits; null: a provider may take the name for one of a longer pattern. */
-function findPattern(patterns: Catalog['patterns'], name: string): Model | undefined | null {
+/** The longest that fits; null: a provider may take the name for one of a longer pattern, or for what is listed. */
+function findPattern(
+  { patterns, models }: Pick<Entries, 'patterns' | 'models'>,
+  name: string,
+): Model | undefined | null {
   for (const model of patterns) {
-    if (isNameOf(model.name, name)) return unstarred(model, name)
+    if (isNameOf(model.name, name)) {
+      const served = unstarred(model, name)
+      return isListedOtherwise(models, model, served) && !findVersion(models, name) ? null : served
+    }
     if (looksLikePattern(model.name, name)) return null
   }
   return undefined
+}
+
+/** Whether a pattern's star made a provider's name of a listed model, which has another price. */
+function isListedOtherwise(models: Catalog['models'], pattern: Model, served: Model): boolean {
+  if (pattern === served) return false
+  const others = [...models.values()].filter((model) => !hasPriceOf(model, served))
+  return served.plan.some(({ provider, model: own }, index) => {
+    if (own === undefined || own === pattern.plan[index]?.model) return false
+    const there = others.flatMap(({ name, plan }) =>
+      plan.flatMap((step) => (step.provider.name === provider.name ? [step.model ?? name] : [])),
+    )
+    return looksLikeVersion({ looksListed: buildLooks(there) }, own)
+  })
+}
+
+export function hasPriceOf(model: Model, other: Model): boolean {
+  return isDeepStrictEqual([model.price, model.tokenPrice], [other.price, other.tokenPrice])
 }
 
 /** A star in a provider's name for the model stands for what the pattern's star stands for. */

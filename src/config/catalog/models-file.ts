@@ -1,12 +1,11 @@
 import { createRequire } from 'node:module'
-import { isDeepStrictEqual } from 'node:util'
 import { errorText } from '../../errors.ts'
 import { SettingsError } from '../mistakes.ts'
 import { BUILTIN_MODELS } from './builtin-catalog.ts'
 import { buildFindMaker } from './builtin-makers.ts'
 import type { Catalog, CatalogSettings, Model, Provider, Timeouts } from './catalog.ts'
 import { addProviders } from './file-providers.ts'
-import { buildFind, buildLooks, isNameOf } from './model-name.ts'
+import { buildFind, buildLooks, hasPriceOf, isNameOf } from './model-name.ts'
 import { checkModels, checkPassthrough, checkTimeouts } from './models-checks.ts'
 import { type ModelEntry, type ModelsFile, readShape } from './models-schema.ts'
 import { buildPrice, buildTokenPrice } from './prices.ts'
@@ -155,10 +154,6 @@ function dearNames(models: readonly Model[], open: readonly Model[]): string[] {
       return server && server !== model && !hasPriceOf(model, server) ? own : []
     }),
   )
-}
-
-function hasPriceOf(model: Model, other: Model): boolean {
-  return isDeepStrictEqual([model.price, model.tokenPrice], [other.price, other.tokenPrice])
 }
 
 function demoEntry(demo: Provider): [string, ModelEntry] {

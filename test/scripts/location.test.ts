@@ -1,0 +1,56 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import t from 'tap'
+import { authorityFile, makeCertificates } from '../support/certificates.ts'
+import { temporaryFolder } from '../support/gateway.ts'
+import { bareEnv, runProcess } from '../support/process.ts'
+
+const LOCATION = pathToFileURL(join(import.meta.dirname, '../../scripts/command/location.ts'))
+const certificates = await makeCertificates()
+const REDIS = 'REDIS_URL=rediss://redis.internal'
+
+/** Whether a command that is called beside this `.env` trusts the authority. */
+async function trusts(dotEnv: string, env: Record<string, string> = {}) {
+  const cwd = temporaryFolder(t, 'gw-command-')
+  authorityFile(cwd, certificates)
+  writeFileSync(join(cwd, '.env'), dotEnv)
+  const code = `
+    import { getCACertificates } from 'node:tls'
+    import { readFileSync } from 'node:fs'
+    import { readLocation } from '${LOCATION}'
+    readLocation('DATABASE_URL')
+    const flat = (text) => text.replace(/\\s/g, '')
+    const wanted = flat(readFileSync('authority.pem', 'utf8'))
+    console.log(getCACertificates('default').some((one) => flat(one) === wanted))`
+  const args = ['--input-type=module', '-e', code]
+  return runProcess(t, { args, cwd, env: { ...bareEnv(), ...env } })
+}
+
+t.test('a command trusts for Redis whom the server trusts, also by .env', async (t) => {
+  const authority = 'NODE_EXTRA_CA_CERTS=authority.pem'
+  for (const [lines, wanted] of [
+    [[REDIS, authority], 'true'],
+    [[REDIS, 'DATABASE_URL=postgres://u:p@db/x', authority], 'true'],
+    [[REDIS], 'false'],
+    [[authority], 'false'],
+  ] as const) {
+    const { code, stdout, stderr } = await trusts(lines.join('\n'))
+    t.equal(code, 0, stderr)
+    t.equal(stdout.trim(), wanted, lines.join(', '))
+  }
+  t.equal(
+    (await trusts(REDIS, { NODE_EXTRA_CA_CERTS: 'authority.pem' })).stdout.trim(),
+    'true',
+    'by Node itself',
+  )
+})
+
+t.test(
+  'one that cannot be read is told as what it is, and matters to no command without Redis',
+  async (t) => {
+    const missing = 'NODE_EXTRA_CA_CERTS=missing.pem'
+    t.match((await trusts(`${REDIS}\n${missing}`)).stderr, /NODE_EXTRA_CA_CERTS cannot be read \(ENOENT\)/)
+    t.equal((await trusts(missing)).code, 0)
+  },
+)
