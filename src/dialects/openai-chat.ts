@@ -46,7 +46,7 @@ const ONE_TOKEN = ' a'
 function textOfSound(sound: unknown): string {
   if (!isRecord(sound)) return ''
   return (
-    textIn(sound.transcript) + ONE_TOKEN.repeat(Math.ceil(textIn(sound.data).length / SOUND_BYTES_PER_TOKEN))
+    textIn(sound.transcript) + ONE_TOKEN.repeat(Math.round(textIn(sound.data).length / SOUND_BYTES_PER_TOKEN))
   )
 }
 

@@ -49,6 +49,7 @@ export class ReportFinder {
   readonly #deepest: number
   readonly #before: Before
   readonly #found: Found[] = []
+  #kept = 0
   /** The event with a report that has not ended. */
   #event: string | undefined
   /** It is there in place of the event once that is too long, or began before what is kept. */
@@ -84,6 +85,11 @@ export class ReportFinder {
     if (this.#event !== undefined) return [...this.#found, this.#event]
     const report = this.#tracker?.report(this.#depth, this.#deepest)
     return report ? [...this.#found, report] : this.#found
+  }
+
+  /** How many there were, kept or not. */
+  count(): number {
+    return this.#kept + (this.#isOpen() ? 1 : 0)
   }
 
   #isOpen(): boolean {
@@ -193,6 +199,7 @@ export class ReportFinder {
   }
 
   #keep(found: Found): void {
+    this.#kept += 1
     if (this.#found.length > LAST_KEPT) this.#found.splice(1, 1)
     this.#found.push(found)
   }

@@ -7,6 +7,7 @@ import { filesBound } from './input-bound.ts'
 const FILE_TOKENS = 1000
 const FILE_CHARS = 1024
 const MESSAGE_TOKENS = 4
+const MOST_WORD_CHARS = 32
 /** Larger requests are read as they stand: parsing them would stall everybody else. */
 const MAX_PARSED_BYTES = 256 * 1024
 
@@ -34,7 +35,7 @@ const TOOL_TOKENS = 32
 export function boundOfRequest(body: Buffer): RequestBound | undefined {
   const request = body.length > MAX_BOUND_BYTES ? undefined : parseJson(textOfLarge(body).text)
   if (!isRecord(request)) return undefined
-  const found = collect([request], isNoFile)
+  const found = collectAll(request)
   const { messages, tools, query, documents, context_management: edits } = request
   const toolTokens = Array.isArray(tools) && tools.length > 0 ? TOOLS_TOKENS + tools.length * TOOL_TOKENS : 0
   const messageTokens = Array.isArray(messages) ? messages.length * MESSAGE_TOKENS : 0
@@ -56,16 +57,13 @@ export function textOfRequest(body: Buffer): RequestText {
   if (body.length > MAX_PARSED_BYTES) return textOfLarge(body)
   const request = parseJson(body.toString())
   if (!isRecord(request)) return { text: '', tokens: 0 }
-  const found = collect(
-    READ_FIELDS.map((name) => request[name]),
-    isFile,
-  )
+  const found = collect(READ_FIELDS.map((name) => request[name]))
   const messages = Array.isArray(request.messages) ? request.messages.length * MESSAGE_TOKENS : 0
   return { text: found.text, tokens: found.tokens + messages }
 }
 
 /** Walks without recursion, for a request may be nested deeper than the stack. */
-function collect(open: unknown[], isFile: (text: string) => boolean): RequestText {
+function collect(open: unknown[]): RequestText {
   const texts: string[] = []
   let tokens = 0
   while (open.length > 0) {
@@ -84,15 +82,67 @@ function collect(open: unknown[], isFile: (text: string) => boolean): RequestTex
 function addFields(value: JsonRecord, open: unknown[]): void {
   const isMessagePart = value.role !== undefined || typeof value.type === 'string'
   for (const [name, item] of Object.entries(value)) {
-    if (isMessagePart && (name === 'role' || name === 'type')) continue
+    if (isMessagePart && (name === 'role' || name === 'type') && isWord(item)) continue
     if (!isMessagePart) open.push(name)
     open.push(item)
   }
 }
 
-/** Files were taken out before, for a text of letters alone must not pass as one. */
-function isNoFile() {
-  return false
+/** What stands around a field or an item, where a model is given JSON as it is. */
+const FIELD_TOKENS = 2
+const ITEM_TOKENS = 1
+/** Where a list of numbers is text in LLM tokens. */
+const TOKEN_FIELDS: readonly string[] = ['input', 'prompt']
+
+/**
+ * All of it: names, numbers and flags too, for a tool's schema or input is read as it stands, and whoever pays chooses
+ * its names. Files were taken out before, for a text of letters alone must not pass as one.
+ */
+function collectAll(request: JsonRecord): RequestText {
+  const texts: string[] = []
+  const open: unknown[] = []
+  let tokens = 0
+  for (const [name, value] of Object.entries(request)) {
+    const given = TOKEN_FIELDS.includes(name) ? countGiven(value) : 0
+    tokens += given + FIELD_TOKENS
+    texts.push(name)
+    if (given === 0) open.push(value)
+  }
+  while (open.length > 0) {
+    const value = open.pop()
+    if (Array.isArray(value)) {
+      tokens += value.length * ITEM_TOKENS
+      for (const item of value) open.push(item)
+    } else if (isRecord(value))
+      for (const [name, item] of Object.entries(value)) {
+        tokens += FIELD_TOKENS
+        texts.push(name)
+        open.push(item)
+      }
+    else texts.push(String(value))
+  }
+  return { text: texts.join('\n'), tokens }
+}
+
+/** How many LLM tokens a list of them has, or a list of such lists; 0: it is none. */
+function countGiven(value: unknown): number {
+  if (!Array.isArray(value)) return 0
+  let count = 0
+  for (const item of value) {
+    const own = typeof item === 'number' ? 1 : Array.isArray(item) && item.every(isNumber) ? item.length : 0
+    if (own === 0) return 0
+    count += own
+  }
+  return count
+}
+
+function isNumber(value: unknown): boolean {
+  return typeof value === 'number'
+}
+
+/** What is longer says more than what kind of part it is. */
+function isWord(value: unknown): boolean {
+  return typeof value === 'string' && value.length <= MOST_WORD_CHARS
 }
 
 function isFile(text: string) {

@@ -76,7 +76,7 @@ class EndsMeter implements StreamMeter {
   usage(): Usage | undefined {
     const found = this.#finder.found()
     return this.#isStream
-      ? readStreamUsage(this.#dialect, found)
+      ? readStreamUsage(this.#dialect, found, this.#finder.count())
       : readPassedUsage(this.#dialect, { found, head: this.#first(), tail: this.tail() })
   }
 

@@ -89,8 +89,15 @@ function countKey(body: Buffer, key: string): number {
   return found
 }
 
-/** What the reports say that were found in a stream; the last one wins, and earlier ones fill its gaps. */
-export function readStreamUsage(dialect: Dialect, found: readonly Found[]): Usage | undefined {
+/**
+ * What the reports say that were found in a stream; the last one wins, and earlier ones fill its gaps. Of images each has
+ * one, `count` in all.
+ */
+export function readStreamUsage(
+  dialect: Dialect,
+  found: readonly Found[],
+  count = found.length,
+): Usage | undefined {
   if (dialect.isFree) return NO_USAGE
   const reports = found.flatMap((each) => reportsOf(dialect, each))
   const last = reports.at(-1)
@@ -103,7 +110,7 @@ export function readStreamUsage(dialect: Dialect, found: readonly Found[]): Usag
           ...withStart(startReport(dialect, found), last),
           output_tokens: last.output_tokens,
         })
-  return usage && dialect.countsImages ? { ...usage, images: 1 } : usage
+  return usage && dialect.countsImages ? { ...usage, images: Math.max(1, count) } : usage
 }
 
 /** The input that a first event names, such as Anthropic's: all there is when a stream ends early. */

@@ -221,3 +221,29 @@ t.test(
     t.ok(ended.indexOf('one') < 5, `after ${ended.indexOf('one')}`)
   },
 )
+
+t.test('what is counted is all that a model may read, whatever its names', async (t) => {
+  const text = 'The river bends twice before it meets the old stone bridge. '.repeat(1000)
+  const used = (input: object) => ({
+    messages: [{ role: 'assistant', content: [{ type: 'tool_use', id: 'a', name: 'f', input }] }],
+  })
+  const flags = Array.from({ length: 10_000 }, (_, index) => (index % 2 === 0 ? true : null))
+  const schema = (parameters: object) => ({
+    messages: [],
+    tools: [{ type: 'function', function: { name: 'f', parameters } }],
+  })
+  for (const [name, body, least] of [
+    ['a role', used({ role: text }), 12_000],
+    ['a type', used({ type: text }), 12_000],
+    ['a name', used({ type: 'x', [text]: 1 }), 12_000],
+    ['flags', used({ type: 'x', flags }), 20_000],
+    ['numbers', schema({ type: 'number', enum: flags.map((_, index) => 1e9 + index) }), 40_000],
+    ['brackets', schema({ default: flags.map(() => [{}]) }), 20_000],
+  ] as const) {
+    const tokens = (await counted('/messages', body, ['claude-opus-5'])) ?? 0
+    t.ok(tokens >= least && tokens < 6 * least, `${name}: ${tokens}`)
+  }
+  const given = Array.from({ length: 1000 }, (_, index) => 100_000 + index)
+  for (const input of [given, [given.slice(0, 500), given.slice(500)]])
+    t.ok(((await counted('/embeddings', { input }, ['text-embedding-3-small'])) ?? 0) < 1_100)
+})

@@ -118,6 +118,16 @@ t.test('a text of up to 32 KiB is read whole, of a longer one the first and the 
   t.ok(Math.abs(text.split(' ').length / share - 5000) < 100)
 })
 
+t.test('each image of a stream counts', async (t) => {
+  const usage = { input_tokens: 10, output_tokens: 1000, total_tokens: 1010 }
+  const image = { type: 'image_generation.completed', b64_json: 'QUJD'.repeat(9_000), usage }
+  const partial = { type: 'image_generation.partial_image', b64_json: 'QUJD' }
+  for (const many of [1, 2, 10]) {
+    const events = Array.from({ length: many }, () => [eventOf(partial), eventOf(image)]).flat()
+    t.equal(meterOf('openai-images', Buffer.concat(events), 1448).usage()?.images, many)
+  }
+})
+
 t.test('text in events that are longer than what is kept counts, files in them do not', async (t) => {
   const text = 'The river "bends" twice\n'.repeat(2_000)
   const all = JSON.stringify(text).length
