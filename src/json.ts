@@ -13,6 +13,27 @@ export function parseJson(text: string): unknown {
   }
 }
 
+/** The same of a document whose end has not come: what is open is closed, in the middle of a text too. */
+export function parseBegun(text: string): unknown {
+  const open: string[] = []
+  for (let at = 0; at < text.length; at += 1) {
+    const letter = text[at]
+    if (letter === '"') {
+      const end = stringEnd(text, at)
+      if (end === -1) return parseJson(`${withoutBegunEscape(text)}"${open.reverse().join('')}`)
+      at = end
+    } else if (letter === '{') open.push('}')
+    else if (letter === '[') open.push(']')
+    else if (letter === '}' || letter === ']') open.pop()
+  }
+  return parseJson(text + open.reverse().join(''))
+}
+
+function withoutBegunEscape(text: string): string {
+  const begun = /\\u?[\da-fA-F]{0,3}$/.exec(text)
+  return begun && !isEscaped(text, begun.index) ? text.slice(0, begun.index) : text
+}
+
 const MAX_TRIES = 8
 
 /**

@@ -33,7 +33,8 @@ export function textOfPart(part: unknown): string {
   if (!isRecord(part)) return ''
   const input = isRecord(part.input) ? JSON.stringify(part.input) : ''
   const own = [part.text, part.thinking, part.partial_json, part.refusal, part.arguments].map(textIn).join('')
-  return own + input + textOfInner(part.content) + textOfInner(part.summary)
+  // Mistral's thoughts are parts themselves.
+  return own + input + textOfInner(part.content) + textOfInner(part.summary) + textOfInner(part.thinking)
 }
 
 function textOfInner(parts: unknown): string {

@@ -26,14 +26,28 @@ function textOfChoices(choices: unknown): string {
 }
 
 function textOfMessage(message: JsonRecord): string {
-  const reasoning = textIn(message.reasoning_content) || textIn(message.reasoning)
+  const reasoning =
+    textIn(message.reasoning_content) || textIn(message.reasoning) || textOfParts(message.reasoning_details)
   let text = textIn(message.content) + textOfParts(message.content) + reasoning + textIn(message.refusal)
-  for (const call of listIn(message.tool_calls)) if (isRecord(call)) text += textOfCall(call.function)
-  return text + textOfCall(message.function_call)
+  for (const call of listIn(message.tool_calls))
+    if (isRecord(call)) text += textOfCall(call.function) + textOfCall(call.custom)
+  return text + textOfCall(message.function_call) + textOfSound(message.audio)
 }
 
 function textOfCall(call: unknown): string {
-  return isRecord(call) ? textIn(call.name) + textIn(call.arguments) : ''
+  return isRecord(call) ? textIn(call.name) + textIn(call.arguments) + textIn(call.input) : ''
+}
+
+/** Base64 of 24 kHz PCM: 64 kB a second, which are 20 LLM tokens. */
+const SOUND_BYTES_PER_TOKEN = 3_200
+const ONE_TOKEN = ' a'
+
+/** What is said, and in place of its sound as many LLM tokens of text. */
+function textOfSound(sound: unknown): string {
+  if (!isRecord(sound)) return ''
+  return (
+    textIn(sound.transcript) + ONE_TOKEN.repeat(Math.ceil(textIn(sound.data).length / SOUND_BYTES_PER_TOKEN))
+  )
 }
 
 function failureOf(answer: JsonRecord): ToldFailure | undefined {

@@ -20,12 +20,15 @@ export const openaiResponses = openai('openai-responses', {
 })
 
 /** What an event of a socket that carries responses means for the bill. */
-export function meaningOf(type: string | undefined): 'begun' | 'over' | 'refused' | 'other' {
+export function meaningOf(type = ''): 'begun' | 'going' | 'over' | 'refused' | 'other' {
   if (type === 'response.created') return 'begun'
   // A request that came to nothing, or a response that went wrong.
   if (type === 'error') return 'refused'
-  return type !== undefined && openaiResponses.endTypes.includes(type) ? 'over' : 'other'
+  if (openaiResponses.endTypes.includes(type)) return 'over'
+  return OUTPUT.test(type) ? 'going' : 'other'
 }
+
+const OUTPUT = /^response\..+\.(?:added|delta|done|partial_image)$/
 
 /** How long the input of a response would be: nobody pays for that. */
 export const openaiInputTokens = openai('openai-input-tokens', { isFree: true, hasBackground: true })

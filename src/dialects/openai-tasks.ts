@@ -4,7 +4,7 @@ import { textIn } from './message-parts.ts'
 import { openai } from './openai.ts'
 import { textOfTypedEvent } from './openai-responses.ts'
 import { NO_USAGE, readCount, readDuration, type Usage } from './usage.ts'
-import { readToldError } from './verdict.ts'
+import { holdsSomething, NO_OUTPUT, readToldError, type ToldFailure } from './verdict.ts'
 
 const INPUT_ALONE: Partial<Dialect> = {
   hasOutput: false,
@@ -12,6 +12,7 @@ const INPUT_ALONE: Partial<Dialect> = {
   readReport: readInputReport,
   readUnreported: ({ meta }) => readBilledUnits(meta),
   textOfEvent: textOfTypedEvent,
+  failureOf: failureOfList,
 }
 
 /** Embeddings, and moderations, which are asked and answered alike. */
@@ -27,6 +28,7 @@ export const openaiImages = openai('openai-images', {
   answersInText: false,
   endTypes: ['image_generation.completed', 'image_edit.completed'],
   textOfEvent: textOfTypedEvent,
+  failureOf: failureOfList,
 })
 
 /** Text that is read aloud. */
@@ -49,6 +51,13 @@ export const openaiTranscription = openai('openai-transcription', {
   // Of a silent recording there is nothing to write down.
   failureOf: readToldError,
 })
+
+/** What was asked for stands in a list, and there is none; a ranking may find nothing. */
+function failureOfList(answer: JsonRecord): ToldFailure | undefined {
+  const { data, results } = answer
+  const isEmpty = data === null || results === null || (Array.isArray(data) && data.length === 0)
+  return readToldError(answer) ?? (isEmpty || !holdsSomething(answer) ? NO_OUTPUT : undefined)
+}
 
 /** The report of what has no output: embeddings and rankings. */
 function readInputReport(report: JsonRecord): Usage | undefined {

@@ -43,7 +43,7 @@ export function readToldError(answer: JsonRecord): ToldFailure | undefined {
 }
 
 function isSaying(error: unknown): boolean {
-  return isRecord(error) ? Object.keys(error).length > 0 : typeof error === 'string' && error !== ''
+  return isRecord(error) ? holdsSomething(error) : typeof error === 'string' && error !== ''
 }
 
 function statusIn(error: JsonRecord): number {
@@ -77,8 +77,9 @@ export function findFailure(dialect: Judge, body: Buffer, isReported: boolean): 
   if (isReported && !isSuspicious(dialect, body)) return undefined
   const answer = parseJson(body.toString())
   if (isRecord(answer)) return dialect.failureOf(answer)
-  // Some answer lists with a bare list.
-  return Array.isArray(answer) && answer.length > 0 ? undefined : BROKEN_ANSWER
+  if (!Array.isArray(answer) || answer.length === 0) return BROKEN_ANSWER
+  // Some answer lists with a bare list; Gemini tells an error in one.
+  return isRecord(answer[0]) ? readToldError(answer[0]) : undefined
 }
 
 /** What a failure tells stands near an end of a short answer, or of a long one. */
@@ -88,14 +89,20 @@ const BASE = Buffer.from('"base_resp"')
 const LETTER_N = 0x6e
 
 /** Only bytes are compared: nearly every answer is done with here, unparsed. */
-function isSuspicious({ outputField }: Judge, body: Buffer): boolean {
+function isSuspicious(judge: Judge, body: Buffer): boolean {
   if (!endsObject(body)) return true
-  const ends =
-    body.length <= 2 * LOOKED_AT_BYTES
-      ? [body]
-      : [body.subarray(0, LOOKED_AT_BYTES), body.subarray(-LOOKED_AT_BYTES)]
-  if (ends.some((part) => namesError(part) || part.includes(BASE))) return true
-  return outputField !== undefined && !ends.some((part) => holdsItem(part, outputField))
+  if (body.length <= 2 * LOOKED_AT_BYTES) return tellsFailure(body) || !holdsOutput(judge, body)
+  const [head, tail] = [body.subarray(0, LOOKED_AT_BYTES), body.subarray(-LOOKED_AT_BYTES)]
+  if (tellsFailure(head) || tellsFailure(tail)) return true
+  return !holdsOutput(judge, head) && !holdsOutput(judge, tail)
+}
+
+function tellsFailure(part: Buffer): boolean {
+  return namesError(part) || part.includes(BASE)
+}
+
+function holdsOutput({ outputField }: Judge, part: Buffer): boolean {
+  return outputField === undefined || holdsItem(part, outputField)
 }
 
 function endsObject(body: Buffer): boolean {

@@ -55,7 +55,7 @@ export class PlainAnswer implements Answer {
 
   data(chunk: Buffer): void {
     if (this.#meter) return this.#pass(this.#meter, chunk)
-    if (this.#size === 0 && this.#isShort && isBlank(chunk)) return this.#passBlanks(chunk)
+    if (this.#size === 0 && this.#isJson && isBlank(chunk)) return this.#passBlanks(chunk)
     this.#held.push(chunk)
     this.#size += chunk.length
     if (this.#size > MAX_HELD_BACK || !this.#isShort) this.#startPassing()
@@ -65,12 +65,16 @@ export class PlainAnswer implements Answer {
     return this.#meter !== undefined
   }
 
+  holdsBack(): boolean {
+    return false
+  }
+
   failure(): ToldFailure | undefined {
     this.#pressure.end()
     if (this.#meter) return undefined
     const [first] = this.#held
     this.#whole = this.#held.length === 1 && first ? first : Buffer.concat(this.#held)
-    this.#plain = decode(this.#whole, this.#head.headers['content-encoding'])
+    this.#plain = withoutMark(decode(this.#whole, this.#head.headers['content-encoding']))
     if (!this.#costs) return undefined
     if (this.#size === 0) return NO_OUTPUT
     if (!this.#isJson || !this.#plain) return undefined
@@ -218,6 +222,11 @@ function decode(body: Buffer, encoding: string | undefined): Buffer | undefined 
     // Counted by estimate: the bytes themselves go to the client as they came.
   }
   return undefined
+}
+
+/** Clients pass over the mark of UTF-8 (RFC 8259 section 8.1); no parser of ours does. */
+function withoutMark(plain: Buffer | undefined): Buffer | undefined {
+  return plain?.[0] === 0xef && plain[1] === 0xbb && plain[2] === 0xbf ? plain.subarray(3) : plain
 }
 
 function patiently(settling: Promise<Settlement>, deadlines: Deadlines): Promise<Settlement | undefined> {

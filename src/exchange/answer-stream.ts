@@ -14,7 +14,8 @@ export class StreamAnswer implements Answer {
   readonly #head: AnswerHead
   readonly #stages: StreamStages
   readonly #writer: StreamWriter
-  readonly #opening: StreamOpening | undefined
+  /** It is there until there is output; undefined too where nobody can look into the events. */
+  #opening: StreamOpening | undefined
   /** What came in this turn of the event loop: read and sent on as one at its end. */
   #pending: Buffer[] = NONE
   /**
@@ -38,7 +39,8 @@ export class StreamAnswer implements Answer {
     if (this.#state === 'over' || this.#pending !== NONE) return
     const isFirst = this.#writer.tellHead()
     const hasLeft = this.#opening && this.#isUndecided() ? this.#tell(this.#opening) : false
-    if (!isFirst && !hasLeft && this.#opening) this.#writer.beat()
+    const mayBeat = this.#stages.isReadable() && this.#owner.shared.heartbeatMs > 0
+    if (!isFirst && !hasLeft && mayBeat) this.#writer.beat()
   }
 
   data(chunk: Buffer): void {
@@ -51,8 +53,16 @@ export class StreamAnswer implements Answer {
     return this.#state === 'begun' || this.#state === 'passing'
   }
 
+  holdsBack(): boolean {
+    return this.#isUndecided() && (this.#opening?.holdsEvents() ?? false)
+  }
+
   failure(): ToldFailure | undefined {
-    return this.#isUndecided() ? NO_OUTPUT : undefined
+    if (!this.#isUndecided()) return undefined
+    const verdict = this.#opening?.end()
+    if (!this.#opening || verdict !== 'output') return typeof verdict === 'object' ? verdict : NO_OUTPUT
+    this.#hold(this.#opening)
+    return undefined
   }
 
   ended(): Promise<void> {
@@ -77,10 +87,7 @@ export class StreamAnswer implements Answer {
   left(): Promise<void> {
     if (this.#state === 'over') return Promise.resolve()
     // Whoever saw a model begin, and leaves, has used its input.
-    if (this.#isUndecided() && this.#opening?.hasBegun) {
-      this.#pending = this.#opening.take()
-      this.#state = 'held'
-    }
+    if (this.#isUndecided() && this.#opening?.hasBegun) this.#hold(this.#opening)
     this.#takeLast()
     return this.#settle(499, undefined)
   }
@@ -88,6 +95,12 @@ export class StreamAnswer implements Answer {
   drop(): void {
     this.#state = 'over'
     this.#writer.drop()
+  }
+
+  /** From here on it costs. */
+  #hold(opening: StreamOpening): void {
+    this.#pending = opening.take()
+    this.#state = 'held'
   }
 
   #isUndecided(): boolean {
@@ -102,12 +115,14 @@ export class StreamAnswer implements Answer {
       const isTold = this.#state === 'begun'
       this.#owner.accept()
       this.#state = 'held'
+      this.#opening = undefined
       for (const piece of opening?.take() ?? [chunk]) this.#queue(piece)
       if (isTold) this.#flush()
       return
     }
-    // What has begun waits once more, for the answer itself may be right behind it.
-    if (opening && verdict === 'alive' && this.#owner.call.downstream.hasBegun()) this.#tell(opening)
+    // What has begun waits once, for the answer itself may be right behind it.
+    const waits = verdict === 'begun' && this.#state === 'opening'
+    if (opening && !waits && this.#owner.call.downstream.hasBegun()) this.#tell(opening)
   }
 
   /** Whether any of it has left: whole events only, for a sign of life may have to follow them. */
@@ -166,6 +181,8 @@ export class StreamAnswer implements Answer {
   /** The last bytes of a whole answer leave when the charge is on record. */
   async #settle(status: number, last: Buffer | undefined): Promise<void> {
     const costs = !this.#isUndecided()
+    // A request that nobody answered may come again, under its key too.
+    if (!costs) this.#owner.bill.forgetAttempt()
     this.drop()
     const reading = this.#stages.readOut()
     if (reading) await reading

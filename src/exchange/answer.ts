@@ -1,17 +1,26 @@
 import type { Bill } from '../billing/bill.ts'
 import type { Provider } from '../config/catalog/catalog.ts'
-import type { ToldFailure } from '../dialects/verdict.ts'
+import { BROKEN_ANSWER, isBlankByte, type ToldFailure } from '../dialects/verdict.ts'
 import type { GatewayError } from '../errors.ts'
+import { type Failure, readToldFailure } from '../routing/failover.ts'
 import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
 import type { AnswerHeaders } from '../upstream/response.ts'
 import type { Attempts } from './attempts.ts'
 import type { PaidCall, Shared } from './paid-call.ts'
+
+/**
+ * How long a stream's head, and what only says that an answer begins, wait for output; then they leave, lest somebody
+ * gives up a silent one.
+ */
+export const HEAD_PATIENCE_MS = 250
 
 /** One provider's answer on its way to the client. What its ends return resolves when nothing more will happen. */
 export interface Answer {
   data(chunk: Buffer): void
   /** Whether the client has seen more of it than a head and signs of life: no other answer may follow then. */
   hasSpoken(): boolean
+  /** Whether whole events wait here for its first output. */
+  holdsBack(): boolean
   /** To be asked once it is whole: what it tells of its own failure. */
   failure(): ToldFailure | undefined
   ended(): Promise<void>
@@ -81,17 +90,42 @@ export function readKind({ status, headers }: AnswerHead, asksForStream: boolean
   return asksForStream && LOOSE_TYPES.test(type) && isPlain(headers['content-encoding']) ? 'unclear' : 'whole'
 }
 
+/** What a client knows of the answer that it waits for. */
+export interface ToldHead extends Pick<AnswerHead, 'headers'> {
+  kind: AnswerKind
+}
+
+/** Why such an answer may not follow one that failed, of which the client was told so much; its first bytes may still say no. */
+export function findMisfit(
+  told: ToldHead,
+  { status, headers }: AnswerHead,
+  kind: AnswerKind,
+): Failure | undefined {
+  const isSameKind = kind === told.kind || (kind === 'unclear' && told.kind === 'stream')
+  const isSameCoding = headers['content-encoding'] === told.headers['content-encoding']
+  if (status < 300 && isSameKind && isSameCoding) return undefined
+  return readToldFailure({ ...BROKEN_ANSWER, status: status < 300 ? 0 : status })
+}
+
 function isPlain(encoding: string | undefined): boolean {
   return encoding === undefined || encoding === 'identity'
 }
 
-/** JSON begins with a brace; events with the first letter of a field, the colon of a comment or the mark of UTF-8. */
-export function kindByFirstBytes(kind: AnswerKind, [first = 0]: Buffer): AnswerKind {
+/**
+ * JSON begins with a brace; events with the first letter of a field or the colon of a comment. Blanks and the mark of UTF-8
+ * may stand before either.
+ */
+export function kindByFirstBytes(kind: AnswerKind, bytes: Buffer): AnswerKind {
+  if (kind === 'whole') return kind
+  let at = bytes.indexOf(MARK) === 0 ? MARK.length : 0
+  while (isBlankByte(bytes[at])) at++
+  const first = bytes[at] ?? bytes[0] ?? 0
   if (kind === 'unclear') return EVENT_BYTES.includes(first) ? 'stream' : 'whole'
-  return kind === 'stream' && first === OPEN_BRACE ? 'whole' : kind
+  return first === OPEN_BRACE ? 'whole' : kind
 }
 
 const EVENT_BYTES = Buffer.from(':deir\xef', 'latin1')
+const MARK = Buffer.from('\ufeff')
 const OPEN_BRACE = 0x7b
 
 /** The head that such an answer should have had. */

@@ -21,20 +21,18 @@ import {
   type AnswerKind,
   type AnswerOwner,
   asEventStream,
+  findMisfit,
+  HEAD_PATIENCE_MS,
   kindByFirstBytes,
   readHead,
   readKind,
+  type ToldHead,
 } from './answer.ts'
 import { PlainAnswer } from './answer-plain.ts'
 import { StreamAnswer } from './answer-stream.ts'
 import { Attempts } from './attempts.ts'
 import type { PaidCall, Shared } from './paid-call.ts'
-
-/**
- * How long a stream's head, and what only says that an answer begins, wait for output; then they leave, lest somebody
- * gives up a silent one.
- */
-const HEAD_PATIENCE_MS = 250
+import { beat, listen } from './stream-writer.ts'
 
 /**
  * A provider is asked; a head is here and waits for an answer; there is one, and no way back from it; all of it is here
@@ -54,6 +52,8 @@ export class Exchange implements CallListener, AnswerOwner {
   readonly #total: Deadline
   #head: AnswerHead | undefined
   #kind: AnswerKind = 'whole'
+  /** What the client was told of an answer that failed: another one has to fit. */
+  #told: ToldHead | undefined
   readonly #patience: Deadline
   #answer: Answer | undefined
   slot = -1
@@ -97,22 +97,19 @@ export class Exchange implements CallListener, AnswerOwner {
   answered(status: number, headers: AnswerHeaders): boolean {
     const step = this.bill.step()
     if (!step || this.#state === 'over') return false
-    const failure = readStatusFailure(status, headers, this.shared.wallMs())
+    const head = readHead(step.provider, status, headers)
+    const kind = readKind(head, this.call.ask.isStream)
+    const misfit = this.#told && findMisfit(this.#told, head, kind)
+    const failure = readStatusFailure(status, headers, this.shared.wallMs()) ?? misfit
     if (failure) {
       this.#fail(failure)
       return false
     }
-    const head = readHead(step.provider, status, headers)
     this.#head = head
     this.#state = 'waiting'
-    const kind = readKind(head, this.call.ask.isStream)
-    // The client has a head already: only what it speaks of may follow.
-    if (this.call.downstream.hasBegun() && (status >= 300 || kind !== this.#kind)) {
-      this.#fail(readToldFailure({ ...BROKEN_ANSWER, status: status < 300 ? 0 : status }))
-      return false
-    }
     this.#kind = kind
     if (kind === 'whole') this.#begin(head, step)
+    else if (this.#told) listen(this.#patience, this.shared.heartbeatMs)
     else if (kind === 'stream') this.#patience.start(HEAD_PATIENCE_MS)
     return true
   }
@@ -121,12 +118,13 @@ export class Exchange implements CallListener, AnswerOwner {
     const answer = this.#answer ?? this.#beginWith(chunk)
     const mask = this.#head?.mask
     const bytes = mask ? mask.pass(chunk) : chunk
+    const hasHeld = answer?.holdsBack() ?? false
     if (bytes.length > 0) answer?.data(bytes)
-    // A stream's silence begins anew; what is told of it already may wait for more once again.
-    if (this.#kind === 'whole') return
-    if (this.#state === 'answering') this.#listen()
-    else if (this.#state === 'waiting' && this.call.downstream.hasBegun())
-      this.#patience.start(HEAD_PATIENCE_MS)
+    if (this.#kind === 'whole' || this.#isDone()) return
+    if (this.#state !== 'answering' && !this.call.downstream.hasBegun()) return
+    // A stream's silence begins anew; what says that it has begun waits for its output, and not for more of its kind.
+    if (!answer?.holdsBack()) listen(this.#patience, this.shared.heartbeatMs)
+    else if (!hasHeld) this.#patience.start(HEAD_PATIENCE_MS)
   }
 
   ended(): void {
@@ -204,7 +202,10 @@ export class Exchange implements CallListener, AnswerOwner {
     this.#state = 'asking'
     this.#answer?.drop()
     this.#answer = undefined
-    this.#patience.stop()
+    if (this.#head && this.call.downstream.hasBegun())
+      this.#told ??= { kind: this.#kind, headers: this.#head.headers }
+    if (this.#told?.kind === 'stream') listen(this.#patience, this.shared.heartbeatMs)
+    else this.#patience.stop()
     if (!this.attempts.next(this, { bill: this.bill, total: this.#total }))
       this.#refuse(this.attempts.verdict())
   }
@@ -219,6 +220,7 @@ export class Exchange implements CallListener, AnswerOwner {
     if (this.#state === 'over') return
     this.attempts.abort()
     this.#answer?.drop()
+    this.bill.forgetAttempt()
     this.call.request.line.error = error.code
     const tell = (settlement?: Settlement): void =>
       this.call.downstream.fail(error, { ...this.bill.headers(), ...creditHeaders(settlement) })
@@ -229,15 +231,10 @@ export class Exchange implements CallListener, AnswerOwner {
   #patienceEnded(): void {
     const step = this.bill.step()
     if (!this.#head || !step || this.#isDone()) return
-    const answer = this.#answer ?? this.#begin(this.#head, step)
+    const answer = this.#answer ?? (this.#told ? undefined : this.#begin(this.#head, step))
     if (answer instanceof StreamAnswer) answer.patienceEnded()
-    this.#listen()
-  }
-
-  #listen(): void {
-    const { heartbeatMs } = this.shared
-    if (heartbeatMs > 0) this.#patience.start(heartbeatMs)
-    else this.#patience.stop()
+    else if (this.#told) beat(this.call)
+    listen(this.#patience, this.shared.heartbeatMs)
   }
 
   /** The first bytes decide where the media type says too little. */
@@ -245,10 +242,14 @@ export class Exchange implements CallListener, AnswerOwner {
     const step = this.bill.step()
     if (!this.#head || !step || this.#isDone()) return undefined
     const isUnclear = this.#kind === 'unclear'
-    if (!this.call.downstream.hasBegun()) this.#kind = kindByFirstBytes(this.#kind, chunk)
+    if (isUnclear || !this.#told) this.#kind = kindByFirstBytes(this.#kind, chunk)
+    if (this.#told && this.#kind !== this.#told.kind) {
+      this.failedInside(BROKEN_ANSWER)
+      return undefined
+    }
     if (isUnclear && this.#kind === 'stream') {
       this.#head = asEventStream(this.#head)
-      this.#patience.start(HEAD_PATIENCE_MS)
+      if (!this.#told) this.#patience.start(HEAD_PATIENCE_MS)
     }
     return this.#begin(this.#head, step)
   }

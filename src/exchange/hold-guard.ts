@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { STREAM_STEP_TOKENS } from '../billing/hold.ts'
 import type { Price } from '../config/catalog/catalog.ts'
 import type { Usage } from '../dialects/usage.ts'
@@ -16,6 +17,9 @@ const LEAST_BYTES_BETWEEN_WEIGHINGS = 2_048
 const BYTES_PER_LIMITED_TOKEN = 600
 /** A further step is taken when less than this share of one is left. */
 const LEFT_SHARE = 0.5
+/** How long a stream that needs a further step waits for a store that cannot be asked, and how often it asks. */
+const STORE_PATIENCE_MS = 30_000
+const STORE_RETRY_MS = 250
 
 interface Watched {
   meter: StreamMeter
@@ -85,7 +89,7 @@ export class HoldGuard implements Stage {
     const micros = costMicros({ ...this.#input, outputTokens }, this.#price)
     const stepMicros = STREAM_STEP_TOKENS * this.#price.outputMicros
     const isNear = this.#heldMicros - micros < stepMicros * LEFT_SHARE
-    const trouble = isNear ? await this.#raise(micros + stepMicros) : undefined
+    const trouble = isNear ? await this.#raisePatiently(micros, stepMicros) : undefined
     const leftTokens = Math.max(0, this.#heldMicros - micros) / this.#price.outputMicros
     const bytesPerToken = Math.max(LEAST_BYTES_PER_TOKEN, bytes / Math.max(1, outputTokens))
     const leftBytes = Math.max(LEAST_BYTES_BETWEEN_WEIGHINGS, leftTokens * bytesPerToken)
@@ -93,6 +97,18 @@ export class HoldGuard implements Stage {
     this.#mostAt = bytes + leftBytes
     if (micros <= this.#heldMicros) return undefined
     return trouble ?? insufficientQuota('Your balance is used up: this answer was cut here')
+  }
+
+  /** Nobody is cut for an outage that is over soon: the provider waits meanwhile, once all that is held may be used. */
+  async #raisePatiently(micros: number, stepMicros: number): Promise<GatewayError | undefined> {
+    const untilMs = performance.now() + STORE_PATIENCE_MS
+    const { response } = this.#owner.call.downstream
+    for (;;) {
+      const trouble = await this.#raise(micros + stepMicros)
+      const mayWait = performance.now() < untilMs && !response.destroyed && !response.writableEnded
+      if (!trouble || micros <= this.#heldMicros || !mayWait) return trouble
+      await pause(STORE_RETRY_MS, undefined, { ref: false })
+    }
   }
 
   /** As much as is wanted, or whatever is free; the error of a store that cannot be asked just now. */

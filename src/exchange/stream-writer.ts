@@ -1,5 +1,7 @@
+import type { Deadline } from '../deadlines.ts'
 import type { AnswerHead, AnswerOwner } from './answer.ts'
 import type { Pressure } from './downstream.ts'
+import type { PaidCall } from './paid-call.ts'
 import { endsEvent } from './usage-filter.ts'
 
 /** The last of a stream's stages: its head and its events as they leave, and the event that tells why it breaks off. */
@@ -9,6 +11,7 @@ export class StreamWriter {
   readonly #pressure: Pressure
   /** The last bytes end an event, so that another one may follow. */
   #isAtBoundary = true
+  #endsLine = true
 
   constructor(owner: AnswerOwner, head: AnswerHead, pressure: Pressure) {
     this.#owner = owner
@@ -25,17 +28,16 @@ export class StreamWriter {
     return true
   }
 
-  /** A sign of life, where one may stand and somebody reads. */
+  /** A sign of life, where one may stand. */
   beat(): void {
-    const { downstream, endpoint } = this.#owner.call
-    if (!this.#isAtBoundary || downstream.response.writableNeedDrain) return
-    downstream.write(Buffer.from(endpoint.dialect.heartbeat))
+    if (this.#isAtBoundary) beat(this.#owner.call)
   }
 
   write(bytes: Buffer): void {
     if (bytes.length === 0) return
     this.#begin({})
-    this.#isAtBoundary = endsEvent(bytes)
+    this.#isAtBoundary = endsEvent(bytes) || (this.#endsLine && isLineEnd(bytes))
+    this.#endsLine = bytes[bytes.length - 1] === LF
     if (!this.#owner.call.downstream.write(bytes)) this.#pressure.hold()
   }
 
@@ -68,4 +70,22 @@ export class StreamWriter {
   }
 }
 
+/** To a client of a stream that knows its head, if it reads. */
+export function beat({ downstream, endpoint }: PaidCall): void {
+  if (!downstream.response.writableNeedDrain) downstream.write(Buffer.from(endpoint.dialect.heartbeat))
+}
+
+/** A stream's silence begins anew. */
+export function listen(patience: Deadline, heartbeatMs: number): void {
+  if (heartbeatMs > 0) patience.start(heartbeatMs)
+  else patience.stop()
+}
+
+/** Some write the empty line that ends an event by itself. */
+function isLineEnd(bytes: Buffer): boolean {
+  return bytes[bytes.length - 1] === LF && (bytes.length === 1 || (bytes.length === 2 && bytes[0] === CR))
+}
+
+const LF = 0x0a
+const CR = 0x0d
 const EVENT_END = Buffer.from('\n\n')

@@ -30,6 +30,55 @@ interface Thread {
   waiting: Map<number, (tokens: number | undefined) => void>
 }
 
+/** A request up to here is counted in moments. */
+const SMALL_BYTES = 256 * 1024
+/** Each request on the thread is a copy of its body, and its text once more: so many bytes of them at once. */
+const MOST_BYTES = 16 * 1024 * 1024
+
+/** Large requests before the thread: whoever has the fewest bytes there is next. */
+class Line {
+  #bytes = 0
+  readonly #bytesOf = new Map<string, number>()
+  readonly #waiting: { key: string; bytes: number; go(leave: () => void): void }[] = []
+
+  /** Resolves when it may be counted, with what is to be called after that. */
+  enter(key: string, bytes: number): Promise<() => void> {
+    return new Promise((resolve) => {
+      this.#waiting.push({ key, bytes, go: resolve })
+      this.#admit()
+    })
+  }
+
+  #admit(): void {
+    const [next, ...others] = this.#waiting
+    if (!next) return
+    const first = others.reduce((one, other) => (this.#of(other.key) < this.#of(one.key) ? other : one), next)
+    const { key, bytes, go } = first
+    if (this.#bytes > 0 && this.#bytes + bytes > MOST_BYTES) return
+    this.#waiting.splice(this.#waiting.indexOf(first), 1)
+    this.#add(key, bytes)
+    go(() => {
+      this.#add(key, -bytes)
+      this.#admit()
+    })
+    this.#admit()
+  }
+
+  #of(key: string): number {
+    return this.#bytesOf.get(key) ?? 0
+  }
+
+  #add(key: string, bytes: number): void {
+    this.#bytes += bytes
+    const all = this.#of(key) + bytes
+    if (all === 0) this.#bytesOf.delete(key)
+    else this.#bytesOf.set(key, all)
+  }
+}
+
+/** As the thread, one for the process. */
+const line = new Line()
+
 /** One for the process, as the tokenizer's table is: it keeps nothing of what it counts. */
 let thread: Thread | undefined
 let lastId = 0
@@ -44,7 +93,13 @@ export async function count(key: string, what: Countable): Promise<number> {
 }
 
 /** The same, and undefined where nobody could count it. */
-export function tryCount(key: string, what: Countable): Promise<number | undefined> {
+export async function tryCount(key: string, what: Countable): Promise<number | undefined> {
+  if (what.of !== 'bound' || what.body.length <= SMALL_BYTES) return ask(key, what)
+  const leave = await line.enter(key, what.body.length)
+  return ask(key, what).finally(leave)
+}
+
+function ask(key: string, what: Countable): Promise<number | undefined> {
   const { worker, waiting } = openThread()
   return new Promise((resolve) => {
     lastId += 1

@@ -3,6 +3,8 @@ import { ReportTracker } from './report-tracker.ts'
 import { eventEnd, eventStart } from './sse.ts'
 
 const KEY = Buffer.from('"usage"')
+/** The key but for its first quote: the search stops at each byte that is like the first one, and quotes are everywhere. */
+const SEARCHED = KEY.subarray(1)
 /** A report: the key, a colon, and the brace of an object. */
 const OPENING = /^"usage"\s*:\s*\{/
 const OPENING_INSIDE = /(?<!\\)"usage"\s*:\s*\{/
@@ -16,11 +18,14 @@ const WINDOW_BYTES = 2048
 const MAX_EVENT_CHARS = 16 * 1024
 /** Of the events with a report the first is kept (Anthropic's names the input), and so many of the last. */
 const LAST_KEPT = 3
+/** In the events of a chat Groq's lies one deeper and Moonshot's two; nothing in them was written by the client. */
+const DEEPEST_OF_CHAT = 3
 const LF = 0x0a
 const CR = 0x0d
 const SPACE = 0x20
 const COLON = 0x3a
 const BACKSLASH = 0x5c
+const QUOTE = 0x22
 const OPEN_BRACE = 0x7b
 
 /** The text of an event with a report in it, or the report alone of one that is too long to be kept. */
@@ -41,6 +46,7 @@ export class ReportFinder {
   readonly #isStream: boolean
   /** How many braces deep a report is believed whose event is not kept. */
   readonly #depth: number
+  readonly #deepest: number
   readonly #before: Before
   readonly #found: Found[] = []
   /** The event with a report that has not ended. */
@@ -59,6 +65,7 @@ export class ReportFinder {
   constructor(isStream: boolean, depth: number, before: Before) {
     this.#isStream = isStream
     this.#depth = depth
+    this.#deepest = isStream && depth === 1 ? DEEPEST_OF_CHAT : depth
     this.#before = before
   }
 
@@ -75,7 +82,7 @@ export class ReportFinder {
   /** In the order in which they came. */
   found(): readonly Found[] {
     if (this.#event !== undefined) return [...this.#found, this.#event]
-    const report = this.#tracker?.report(this.#depth)
+    const report = this.#tracker?.report(this.#depth, this.#deepest)
     return report ? [...this.#found, report] : this.#found
   }
 
@@ -107,8 +114,10 @@ export class ReportFinder {
 
   /** From where on it is to be searched again; -1: this chunk is done. */
   #search(chunk: Buffer, from: number): number {
-    const at = chunk.indexOf(KEY, from)
-    if (at === -1) return -1
+    const found = chunk.indexOf(SEARCHED, from)
+    if (found === -1) return -1
+    const at = found - 1
+    if (chunk[at] !== QUOTE) return found + SEARCHED.length
     const isEscaped = (at > 0 ? chunk[at - 1] : this.#lastByte) === BACKSLASH
     if (isEscaped || !opensObject(chunk, at + KEY.length)) return at + KEY.length
     if (!this.#isStream) {
@@ -163,7 +172,7 @@ export class ReportFinder {
     }
     const ownEnd = Math.max(0, end - this.#ending.length)
     tracker.feed(text.slice(0, ownEnd))
-    const report = tracker.report(this.#depth)
+    const report = tracker.report(this.#depth, this.#deepest)
     if (report) this.#keep(report)
     this.#tracker = undefined
     return ownEnd

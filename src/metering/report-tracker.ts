@@ -63,9 +63,13 @@ export class ReportTracker {
     if (this.#report.length > MAX_REPORT_CHARS) this.#report = undefined
   }
 
-  /** The report that lies so many braces deep, now that the document is over. */
-  report(depth: number): JsonRecord | undefined {
-    return this.#found.get(this.#depth + depth)
+  /** The report that lies so many braces deep, or as few more as may be, now that the document is over. */
+  report(depth: number, deepest = depth): JsonRecord | undefined {
+    for (let each = depth; each <= deepest; each += 1) {
+      const report = this.#found.get(this.#depth + each)
+      if (report) return report
+    }
+    return undefined
   }
 
   #openString(): void {

@@ -1,6 +1,6 @@
 import type { Dialect } from '../dialects/dialect.ts'
 import type { Usage } from '../dialects/usage.ts'
-import { isRecord, parseJson } from '../json.ts'
+import { isRecord, parseBegun, parseJson } from '../json.ts'
 import { ReportFinder } from './report-finder.ts'
 import { readPassedUsage, readStreamInput, readStreamUsage } from './usage.ts'
 
@@ -90,14 +90,14 @@ class EndsMeter implements StreamMeter {
     if (!this.#ring) return { text: this.#textOf(first), share: 1 }
     const last = this.#ring.bytes()
     if (gap > 0)
-      return { text: this.#textOf(first) + this.#textOf(last), share: (2 * KEPT_BYTES) / this.#bytes }
+      return { text: this.#textOf(first) + this.#textOf(last, true), share: (2 * KEPT_BYTES) / this.#bytes }
     const whole = Buffer.concat([first, last.subarray(-(this.#bytes - KEPT_BYTES))])
     return { text: this.#textOf(whole), share: 1 }
   }
 
-  /** Parts of a document cannot be read as one: they count as they stand. */
-  #textOf(bytes: Buffer): string {
-    return this.#isStream ? textOfEvents(this.#dialect, bytes.toString()) : bytes.toString()
+  /** Parts of a document cannot be read as one: they count as they stand. `isCut`: it begins inside an event. */
+  #textOf(bytes: Buffer, isCut = false): string {
+    return this.#isStream ? textOfEvents(this.#dialect, bytes.toString(), isCut) : bytes.toString()
   }
 
   #first(): Buffer {
@@ -124,12 +124,26 @@ class EndsMeter implements StreamMeter {
   }
 }
 
-/** A cut event is passed over. An event may have several lines of data, and a line may be an event of its own. */
-function textOfEvents(dialect: Dialect, events: string): string {
+/** Of less that is left of a cut event nobody needs to know. */
+const LEAST_CUT_CHARS = 1024
+const FILE_CHARS = /^[\w+/=-]*$/
+
+/** An event may have several lines of data, and a line may be an event of its own. */
+function textOfEvents(dialect: Dialect, events: string, isCut: boolean): string {
+  const lines = events.split(/\r\n|\n|\r/)
+  const [first = ''] = lines
+  // What repeats the answer is nothing more, and a file is no text.
+  const isText = isCut && first.length >= LEAST_CUT_CHARS && !dialect.repeatsAnswer
+  const begun = isText && !FILE_CHARS.test(first.slice(0, LEAST_CUT_CHARS)) ? first : ''
+  return begun + textOfLines(dialect, isCut ? lines.slice(1) : lines)
+}
+
+function textOfLines(dialect: Dialect, all: readonly string[]): string {
   let text = ''
   let lines: string[] = []
-  for (const line of events.split(/\r\n|\n|\r/)) {
-    const event = line.startsWith('data:') ? parseJson(line.slice(5)) : undefined
+  for (const [index, line] of all.entries()) {
+    const isBegun = index === all.length - 1 && line.length >= LEAST_CUT_CHARS
+    const event = line.startsWith('data:') ? (isBegun ? parseBegun : parseJson)(line.slice(5)) : undefined
     if (isRecord(event)) text += dialect.textOfEvent(event)
     else if (line.startsWith('data:')) lines.push(line.slice(5))
     else if (line === '' && lines.length > 0) {

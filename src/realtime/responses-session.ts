@@ -59,6 +59,8 @@ export class ResponsesSession extends Session {
   #upstream: Socket | undefined
   /** The response that is asked for, or runs. */
   #turn: ResponsesTurn | undefined
+  /** The one before was given up while its provider may still work on it. */
+  #mayGoOn = false
   /** The bill of the one before. */
   #settled: Promise<void> = Promise.resolve()
   #rows = 0
@@ -129,7 +131,7 @@ export class ResponsesSession extends Session {
     if (!this.relay) this.#upstream?.destroy()
     Object.assign(request.line, this.relay?.counts())
     this.#client.close()
-    this.#endTurn()
+    this.#endTurn(this.relay?.leftFirst === 'client')
     this.#settled.then(leave, leave)
   }
 
@@ -165,7 +167,10 @@ export class ResponsesSession extends Session {
     const { request, store, hold, shared } = this.#options
     // The next one waits, and its sender with it: so each is held for, and charged, by itself.
     if (this.#turn?.isDoubtful) await within(DOUBT_MS, this.#turn.decided)
-    if (this.#turn?.isDoubtful) this.#endTurn()
+    if (this.#turn?.isDoubtful) {
+      this.#endTurn()
+      this.#mayGoOn = true
+    }
     await this.#turn?.ended
     await orTooLate(this.#settled)
     // The first one was counted with its socket.
@@ -232,17 +237,26 @@ export class ResponsesSession extends Session {
       read: (piece) => this.#turn?.read(piece),
       gate: (head) => words.gate(readType(head), head),
       instead: () => words.take(),
-      passed: (head) => {
-        const type = readType(head)
-        const meaning = meaningOf(type)
-        if (meaning === 'begun' && !this.#turn)
-          return this.#close(1013, upstreamFailed('The provider began a response that nobody asked for'))
-        if (type?.startsWith('response.')) this.#begun()
-        this.#turn?.eventEnds()
-        if (meaning === 'over') this.#endTurn()
-        if (meaning === 'refused') this.#refused()
-      },
+      passed: (head) => this.#passed(readType(head)),
     }
+  }
+
+  /** What is a response's belongs to one that is held for, or it is the last that passes. */
+  #passed(type: string | undefined): void {
+    const meaning = meaningOf(type)
+    const isOfOne = meaning === 'begun' || meaning === 'going' || meaning === 'over'
+    if (isOfOne && type !== 'response.failed' && !this.#isAskedFor(meaning))
+      return this.#close(1013, upstreamFailed('The provider went on with a response that nobody asked for'))
+    // Some say no more of a beginning than its first words.
+    if (isOfOne || type?.startsWith('response.')) this.#begun()
+    this.#turn?.eventEnds()
+    if (meaning === 'over') this.#endTurn()
+    if (meaning === 'refused') this.#refused()
+  }
+
+  #isAskedFor(meaning: 'begun' | 'going' | 'over'): boolean {
+    if (meaning === 'begun') this.#mayGoOn = false
+    return this.#turn !== undefined && (this.#turn.hasBegun || !this.#mayGoOn)
   }
 
   /** By whichever event: not every provider says that it begins before it does. */
@@ -260,12 +274,12 @@ export class ResponsesSession extends Session {
     else this.#endTurn()
   }
 
-  #endTurn(): void {
+  #endTurn(hasLeft = false): void {
     const turn = this.#turn
     if (!turn) return
     this.#turn = undefined
     const { log } = this.#options.request
-    this.#settled = turn.settle().then(
+    this.#settled = turn.settle(hasLeft).then(
       (used) => {
         if (used) this.#contextTokens = Math.max(this.#contextTokens, used.inputTokens + used.outputTokens)
       },

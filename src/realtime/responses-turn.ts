@@ -97,9 +97,9 @@ export class ResponsesTurn {
   }
 
   /** Ends it once, with what it reports or with our count; what it used, as far as anybody knows. */
-  async settle(): Promise<Usage | undefined> {
+  async settle(hasLeft: boolean): Promise<Usage | undefined> {
     if (this.#state === 'over') return undefined
-    const usage = this.#usage()
+    const usage = this.#usage(hasLeft)
     this.#state = 'over'
     this.#decide()
     this.#end()
@@ -111,12 +111,12 @@ export class ResponsesTurn {
     return used
   }
 
-  /** Undefined: nobody has got anything. */
-  async #usage(): Promise<Usage | undefined> {
+  /** Undefined: nobody has got anything. Whoever saw a model begin, and leaves, has used its input. */
+  async #usage(hasLeft: boolean): Promise<Usage | undefined> {
     if (this.#state === 'asked') return undefined
     const reported = this.#meter.usage()
     if (reported) return reported
-    if (this.#meter.outputText().text === '') return undefined
+    if (!hasLeft && this.#meter.outputText().text === '') return undefined
     const { ask, request, contextTokens } = this.#options
     const facts = {
       dialect: openaiResponses,

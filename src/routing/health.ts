@@ -25,6 +25,8 @@ export interface Asker {
 
 /** How one provider and model did: for one token's requests, or for everybody's. */
 class Standing {
+  /** When the first of its failures was, or the ask whose answer ended its last rest. */
+  since: number
   readonly #isOfAll: boolean
   /** Of its last answers: which token's request failed, or `ANSWERED`. */
   readonly #last: string[] = []
@@ -39,7 +41,8 @@ class Standing {
   #retries = RETRIES
   #refilledAt = 0
 
-  constructor(isOfAll: boolean) {
+  constructor(since: number, isOfAll: boolean) {
+    this.since = since
     this.#isOfAll = isOfAll
   }
 
@@ -81,6 +84,8 @@ class Standing {
   succeeded(asker: Asker): boolean {
     if (asker.askedAt < this.#beganAt) return false
     this.#remember(ANSWERED)
+    // What was asked before it was well again, and is heard of later, says nothing any more.
+    if (this.#until > 0) this.since = this.#beganAt = asker.askedAt
     this.#until = 0
     this.#restMs = 0
     this.#probe = undefined
@@ -131,53 +136,63 @@ export class ProviderHealth {
 
   /** The milliseconds until requests of this token should go there again; 0: now. */
   restsFor(name: string, token: string, now: number): number {
-    if (this.#standings.size === 0) return 0
-    const ofAll = this.#standings.get(name)?.restsFor(now) ?? 0
-    return Math.max(ofAll, this.#standings.get(ownName(name, token))?.restsFor(now) ?? 0)
+    const ofAll = this.#standings.size > 0 ? this.#standings.get(name) : undefined
+    if (!ofAll) return 0
+    return Math.max(ofAll.restsFor(now), this.#ownOf(ofAll, ownName(name, token))?.restsFor(now) ?? 0)
   }
 
   /** To be called right before asking. A provider whose rest is over is probed by one request alone. */
   admit(name: string, asker: Asker): void {
-    if (this.#standings.size === 0) return
-    this.#standings.get(name)?.admit(asker)
-    this.#standings.get(ownName(name, asker.token))?.admit(asker)
+    const ofAll = this.#standings.size > 0 ? this.#standings.get(name) : undefined
+    if (!ofAll) return
+    ofAll.admit(asker)
+    this.#ownOf(ofAll, ownName(name, asker.token))?.admit(asker)
   }
 
   /** Whether a request that has failed may come here: always where the provider is well, else within bounds. */
   mayRetry(name: string, token: string, now: number): boolean {
-    if (this.#standings.size === 0) return true
-    const [ofAll, own] = [this.#standings.get(name), this.#standings.get(ownName(name, token))]
-    return (ofAll?.mayRetry(now) ?? true) && (own?.mayRetry(now) ?? true)
+    const ofAll = this.#standings.get(name)
+    if (!ofAll) return true
+    return ofAll.mayRetry(now) && (this.#ownOf(ofAll, ownName(name, token))?.mayRetry(now) ?? true)
   }
 
   /** To be called right before asking with such a request. */
   retried(name: string, token: string): void {
-    this.#standings.get(name)?.retried()
-    this.#standings.get(ownName(name, token))?.retried()
+    const ofAll = this.#standings.get(name)
+    if (!ofAll) return
+    ofAll.retried()
+    this.#ownOf(ofAll, ownName(name, token))?.retried()
   }
 
   failed(name: string, asker: Asker, { failure, now }: { failure: Failure; now: number }): void {
-    const counts = this.#standingOf(name, true).failed(asker, failure, now)
-    if (counts && !failure.isAccount)
-      this.#standingOf(ownName(name, asker.token), false).failed(asker, failure, now)
+    const ofAll = this.#standings.get(name) ?? this.#open(name, new Standing(now, true))
+    if (!ofAll.failed(asker, failure, now) || failure.isAccount) return
+    const own = ownName(name, asker.token)
+    const standing = this.#ownOf(ofAll, own) ?? this.#open(own, new Standing(now, false))
+    standing.failed(asker, failure, now)
   }
 
   succeeded(name: string, asker: Asker): void {
-    if (this.#standings.size === 0) return
-    for (const one of [name, ownName(name, asker.token)])
-      if (this.#standings.get(one)?.succeeded(asker)) this.#standings.delete(one)
+    const ofAll = this.#standings.size > 0 ? this.#standings.get(name) : undefined
+    if (!ofAll) return
+    const own = ownName(name, asker.token)
+    if (this.#ownOf(ofAll, own)?.succeeded(asker)) this.#standings.delete(own)
+    if (ofAll.succeeded(asker)) this.#standings.delete(name)
   }
 
-  #standingOf(name: string, isOfAll: boolean): Standing {
-    const known = this.#standings.get(name)
-    if (known) return known
+  /** What a token suffered before everybody's rest ended, or before all was forgotten, is not held against a provider. */
+  #ownOf(ofAll: Standing, name: string): Standing | undefined {
+    const own = this.#standings.get(name)
+    return own && own.since >= ofAll.since ? own : undefined
+  }
+
+  #open(name: string, fresh: Standing): Standing {
     if (this.#standings.size >= MAX_NAMES) {
       for (const oldest of this.#standings.keys()) {
         this.#standings.delete(oldest)
         break
       }
     }
-    const fresh = new Standing(isOfAll)
     this.#standings.set(name, fresh)
     return fresh
   }

@@ -9,7 +9,7 @@ import type { Dialect } from '../dialects/dialect.ts'
 import { copyDownward, dialectOfProvider, type UpstreamHeaders } from '../dialects/headers.ts'
 import { openaiChat } from '../dialects/openai-chat.ts'
 import { clientLeft, GatewayError } from '../errors.ts'
-import { createKeyMask, maskHeaders, maskTransform } from '../upstream/key-mask.ts'
+import { createKeyMask, ErrorMask, maskHeaders, maskTransform } from '../upstream/key-mask.ts'
 import { openThrough } from '../upstream/open-socket.ts'
 import {
   headerRecord,
@@ -86,9 +86,13 @@ function buildDownward(answer: IncomingHttpHeaders): IncomingHttpHeaders {
   return headers
 }
 
-/** The body without the provider's own key; whatever ends one of the two streams ends the other. */
-function hideKey(body: unknown, key: string | undefined): unknown {
-  const mask = createKeyMask(key)
+/**
+ * The body without the provider's own key, a refusal also without what else is the operator's; whatever ends one of the two
+ * streams ends the other.
+ */
+function hideKey(body: unknown, { key, origin }: PassthroughRoute, isRefusal: boolean): unknown {
+  const own = createKeyMask(key)
+  const mask = isRefusal ? new ErrorMask(own, undefined, origin) : own
   return mask && body instanceof Readable ? pipeline(body, maskTransform(mask), () => undefined) : body
 }
 
@@ -151,7 +155,9 @@ function buildReplyOptions(
     rewriteRequestHeaders: (request) => buildUpward(request.headers, route, upstreamHeaders),
     rewriteHeaders: (headers) => maskHeaders(buildDownward(headers), createKeyMask(route.key)),
     onResponse: (_request, reply, answer) => {
-      void reply.send(hideKey(Reflect.get(answer, 'stream'), route.key))
+      // What is encoded nobody asked for, and cannot be looked into as it passes.
+      const isRefusal = reply.statusCode >= 400 && reply.getHeader('content-encoding') === undefined
+      void reply.send(hideKey(Reflect.get(answer, 'stream'), route, isRefusal))
     },
     onError: (reply, { error }) => {
       // Its body broke off, and with it the request to the provider. (A request that is destroyed has no socket.)

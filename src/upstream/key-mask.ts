@@ -92,7 +92,7 @@ export function maskHeaders<T extends object>(headers: T, mask: KeyMask | undefi
 }
 
 /** The mask as a stream, for bodies that are piped. */
-export function maskTransform(mask: KeyMask): Transform {
+export function maskTransform(mask: KeyMask | ErrorMask): Transform {
   return new Transform({
     transform: (chunk: Buffer, _encoding, done) => done(null, mask.pass(chunk)),
     flush: (done) => done(null, mask.rest()),

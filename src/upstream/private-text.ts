@@ -4,7 +4,9 @@
  */
 const PRIVATE: readonly RegExp[] = [
   // A key by its maker's prefix, whole or with a part of it left out.
-  /\b(?:sk|pk|rk|xai|gsk|nvapi|pplx|hf|r8|key|fw|csk|tgp)[-_][\w*.\x80-\xff-]{4,256}/g,
+  /\b(?:sk|xai|gsk|nvapi|pplx|hf|r8|csk|tgp)[-_][\w*.\x80-\xff-]{4,256}/g,
+  // These begin names of fields as well, which have no digits and leave nothing out.
+  /\b(?:pk|rk|key|fw)[-_](?=[\w*.-]{0,256}(?:[\d*\x80-\xff]|\.\.))[\w*.\x80-\xff-]{4,256}/g,
   /\bAIza[\w*.-]{4,64}/g,
   // Any word that asterisks shorten.
   /[\w-]{0,64}\*{3,256}[\w-]{0,64}/g,
@@ -15,7 +17,8 @@ const PRIVATE: readonly RegExp[] = [
   /[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]{2,63}/g,
   // Addresses, and names that only a network of one's own has.
   /\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b/g,
-  /\[[0-9a-f:.]{3,45}\](?::\d{1,5})?/gi,
+  // The index of a message has no colon.
+  /\[(?=[^:\]]{0,45}:)[0-9a-f:.]{3,45}\](?::\d{1,5})?/gi,
   /\b[\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.(?:internal|local|localdomain|lan|corp|intranet|svc|cluster)\b(?::\d{1,5})?/gi,
   /\blocalhost(?::\d{1,5})?/gi,
 ]

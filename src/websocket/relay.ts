@@ -60,6 +60,7 @@ export class Relay {
   readonly #tag = randomBytes(8)
   #closeCode = 1006
   #isClosing = false
+  #leftFirst: 'client' | 'upstream' | undefined
   #open = 2
   #linger: NodeJS.Timeout | undefined
 
@@ -94,6 +95,11 @@ export class Relay {
   /** True until both sockets are closed. */
   get isOpen(): boolean {
     return this.#open > 0
+  }
+
+  /** Who ended it, with a close frame or without; undefined: nobody yet, or the gateway. */
+  get leftFirst(): 'client' | 'upstream' | undefined {
+    return this.#leftFirst
   }
 
   counts(): RelayCounts {
@@ -150,6 +156,7 @@ export class Relay {
     return {
       isOwnPong: (payload) => payload.equals(this.#tag),
       closing: (code) => {
+        this.#noteLeaving(isFromClient)
         if (this.#closeCode === 1006) this.#closeCode = code
       },
       broken: (code) => this.#break(code, isFromClient),
@@ -173,7 +180,8 @@ export class Relay {
 
   #attach(side: Side): void {
     const { socket, lane } = side
-    const other = socket === this.#options.client.socket ? this.#options.upstream : this.#options.client
+    const isClient = socket === this.#options.client.socket
+    const other = isClient ? this.#options.upstream : this.#options.client
     socket.setTimeout(0)
     socket.setNoDelay(true)
     socket.on('data', (chunk: Buffer) => {
@@ -182,12 +190,14 @@ export class Relay {
     })
     socket.on('error', () => socket.destroy())
     const ended = (): void => {
+      this.#noteLeaving(isClient)
       other.socket.end()
       this.#lingerOn(LINGER_MS)
     }
     if (socket.readableEnded) queueMicrotask(ended)
     else socket.once('end', ended)
     const closed = (): void => {
+      this.#noteLeaving(isClient)
       this.#open -= 1
       other.socket.end()
       // A client that is gone needs nothing more; one whose upstream is gone may still read.
@@ -198,6 +208,10 @@ export class Relay {
     }
     if (socket.destroyed) queueMicrotask(closed)
     else socket.once('close', closed)
+  }
+
+  #noteLeaving(isClient: boolean): void {
+    if (!this.#isClosing) this.#leftFirst ??= isClient ? 'client' : 'upstream'
   }
 
   #lingerOn(ms: number): void {

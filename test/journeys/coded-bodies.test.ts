@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib'
@@ -46,14 +47,10 @@ const bodyOf = (letters: number) =>
     messages: [{ role: 'user', content: 'wörd '.repeat(letters / 5) }],
   })
 /** Letters that no coding makes much shorter. */
-const noise = (bytes: number) =>
-  JSON.stringify({
-    model: 'm',
-    max_tokens: 5,
-    messages: [
-      { role: 'user', content: Array.from({ length: bytes }, () => Math.random().toString(36)[2]).join('') },
-    ],
-  })
+const noise = (bytes: number) => {
+  const content = randomBytes((bytes * 3) / 4).toString('base64')
+  return JSON.stringify({ model: 'm', max_tokens: 5, messages: [{ role: 'user', content }] })
+}
 const send = (coding: string, body: Buffer | string) =>
   post(gateway, CHAT, body, { ...bearer(token), 'content-encoding': coding })
 

@@ -9,6 +9,7 @@ import { mintToken, startGateway } from '../support/gateway.ts'
 import { readRows, waitForRow, waitUntil } from '../support/journey.ts'
 import { openScene } from '../support/scene.ts'
 import { controlled } from '../support/stream-behaviours.ts'
+import { ERROR_EVENT, pausing, pausingJson, ROLE_EVENT } from '../support/told-failures.ts'
 
 const CHAT = '/v1/chat/completions'
 const ask = (content: string, stream = false) => ({
@@ -44,6 +45,26 @@ t.test('a plain answer is given again byte for byte, and charged once', async (t
   test.equal(main.requests.length, calls, 'no provider was asked')
   test.same(await credits(gateway, token), before)
   test.equal(rowsOf(again).length, 0)
+})
+
+t.test('a key is free again when an answer had begun and nothing was charged', async (test) => {
+  const times = { ANSWER_TIMEOUT_MS: '800', FIRST_BYTE_TIMEOUT_MS: '800', IDLE_TIMEOUT_MS: '800' }
+  const env = { ...options.env, ...times, TOTAL_TIMEOUT_MS: '800' }
+  const impatient = await startGateway(test, { modelsFile: options.modelsFile, env })
+  const secret = await mintToken(test, impatient)
+  for (const stream of [true, false]) {
+    const key = randomUUID()
+    main.queue(stream ? pausing([ROLE_EVENT], 500, [ERROR_EVENT]) : pausingJson('{"id":', '', 1500))
+    const sent = { path: CHAT, headers: withKey(key, secret), body: ask('later', stream) }
+    const failed = await openStream(impatient, sent)
+    await failed.rest()
+    const row = await waitForRow(impatient, String(failed.headers['x-request-id']))
+    test.match(row, { charged_micros: 0, provider: '', attempts: 1 })
+    main.queue(stream ? chatStream() : chat())
+    const again = await openStream(impatient, sent)
+    test.equal(again.status, 200, `stream: ${stream}`)
+    await again.rest()
+  }
 })
 
 t.test('another body, path or query under a key is 422, another token has its own', async (test) => {

@@ -1,11 +1,12 @@
 import t from 'tap'
 import { json } from '../support/behaviour.ts'
-import { bearer, post } from '../support/client.ts'
+import { bearer, get, post } from '../support/client.ts'
 import { startJourney } from '../support/journey.ts'
 
 const { gateway, providers, token } = await startJourney(t, {
   providers: ['one'],
   models: { m: { plan: [{ provider: 'one' }] } },
+  env: { PASSTHROUGH_PATHS: '/v1/files=one' },
 })
 const auth = bearer(token)
 
@@ -29,5 +30,8 @@ t.test(
     t.same(reply.json(), {
       error: { ...error, message: message(secrets.map((secret) => '*'.repeat(secret.length))) },
     })
+    one.queue(json({ error: { ...error, message: message(secrets) } }, { status: 404 }))
+    const handedOn = await get(gateway, '/v1/files/file-1', auth)
+    t.match([handedOn.status, handedOn.json()], [404, reply.json()], 'also where it is handed on unpaid')
   },
 )

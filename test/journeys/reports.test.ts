@@ -72,6 +72,15 @@ const cases: Case[] = [
     ]),
     charged: 1000,
   },
+  ...[
+    { x_groq: { usage: thousand }, choices: [{ index: 0, delta: {} }] },
+    { choices: [{ index: 0, delta: {}, usage: thousand }] },
+  ].map((last) => ({
+    name: `a report inside of a long last event: ${Object.keys(last)[0]}`,
+    stream: true,
+    answer: sse([word, event({ pad: 'x'.repeat(20_000), ...last }), event('[DONE]')]),
+    charged: 1000,
+  })),
   {
     name: 'a report that many events follow',
     stream: true,

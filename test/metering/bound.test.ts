@@ -201,3 +201,23 @@ t.test('counted input has every multiplier and every file in it', async (t) => {
   t.ok(twice >= 2 * once)
   t.equal(await counted('/chat/completions', [], ['x']), undefined)
 })
+
+t.test(
+  'large requests are copied for counting a few at a time, and who has fewer there is next',
+  async (t) => {
+    const [endpoint] = ENDPOINTS
+    const file = 'QUJD'.repeat(1_800_000)
+    const body = Buffer.from(JSON.stringify({ messages: [{ role: 'user', content: file }] }))
+    const ended: string[] = []
+    const before = process.memoryUsage().rss
+    const countOf = async (key: string) => {
+      if (endpoint) await countInput({ dialect: endpoint.dialect, body, models: ['gpt-6'], key })
+      ended.push(key)
+    }
+    const all = [...Array.from({ length: 30 }, () => countOf('many')), countOf('one')]
+    const grown = (process.memoryUsage().rss - before) / 1024 / 1024
+    t.ok(grown < 100, `${grown} MiB of ${(30 * body.length) / 1024 / 1024}`)
+    await Promise.all(all)
+    t.ok(ended.indexOf('one') < 5, `after ${ended.indexOf('one')}`)
+  },
+)

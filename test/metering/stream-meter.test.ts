@@ -58,6 +58,20 @@ t.test('the text that a client got is all that a model wrote', async (t) => {
     ],
     ['openai-chat', [{ choices: [{ text: 'old' }] }, { choices: [] }, { error: {} }], 'old'],
     [
+      'openai-chat',
+      [
+        delta({ content: [{ type: 'thinking', thinking: [{ type: 'text', text: 'thought ' }] }] }),
+        delta({ reasoning_details: [{ type: 'reasoning.text', text: 'more ' }] }),
+        delta({ tool_calls: [{ index: 0, custom: { name: 'f', input: '(x)' } }] }),
+      ],
+      'thought more f(x)',
+    ],
+    [
+      'openai-chat',
+      [delta({ audio: { id: 'a', transcript: 'said' } }), delta({ audio: { data: 'A'.repeat(6_400) } })],
+      'said a a',
+    ],
+    [
       'openai-responses',
       [
         { type: 'response.output_text.delta', delta: 'a' },
@@ -102,6 +116,27 @@ t.test('a text of up to 32 KiB is read whole, of a longer one the first and the 
   t.equal(share, (2 * KEPT_BYTES) / long.length)
   t.ok(text.startsWith('0 1 2 ') && text.endsWith(' 4998 4999 '))
   t.ok(Math.abs(text.split(' ').length / share - 5000) < 100)
+})
+
+t.test('text in events that are longer than what is kept counts, files in them do not', async (t) => {
+  const text = 'The river "bends" twice\n'.repeat(2_000)
+  const all = JSON.stringify(text).length
+  const said = { content: text }
+  const called = { tool_calls: [{ index: 0, function: { name: 'f', arguments: text } }] }
+  for (const [kind, events, length] of [
+    ['openai-chat', [delta(said)], all],
+    ['openai-chat', [delta({ content: 'a' }), delta(called), delta(said), delta({ content: 'b' })], 2 * all],
+    ['openai-chat', Array.from({ length: 20 }, () => delta({ content: text.slice(0, 6_000) })), 120_000],
+    ['anthropic-messages', [{ type: 'content_block_delta', delta: { partial_json: text } }], all],
+    ['openai-chat', [delta({ images: [{ image_url: { url: 'QUJD'.repeat(20_000) } }] })], 0],
+    ['openai-responses', [{ type: 'response.output_text.done', text }], 0],
+    ['openai-responses', [{ type: 'response.completed', response: { text } }], 0],
+  ] as [DialectName, unknown[], number][])
+    for (const step of [100, 1448, 200_000]) {
+      const seen = meterOf(kind, Buffer.concat(events.map(eventOf)), step).outputText()
+      const counted = seen.text.length / seen.share
+      t.ok(counted >= length * 0.85 && counted <= length * 1.1, `${kind}: ${counted} of ${length}`)
+    }
 })
 
 t.test(

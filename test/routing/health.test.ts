@@ -92,6 +92,23 @@ t.test('requests that fail together are one failure, however many and however la
   t.end()
 })
 
+t.test('what was asked during a rest and fails after its end is not held against the provider', (t) => {
+  const scene = open()
+  scene.failTimes(5)
+  scene.now = 500
+  const hanging = Array.from({ length: 10 }, (_, i) => scene.begin(`token ${i}`))
+  scene.now = 1000
+  const probe = scene.begin('a')
+  scene.now = 1200
+  scene.answers('b')
+  for (const asker of [...hanging, probe]) {
+    scene.now += 50
+    scene.fails(asker)
+  }
+  t.equal(scene.rest('c'), 0)
+  t.end()
+})
+
 t.test(
   'an answer to what was asked before the rest does not end it, one to what was asked since does',
   (t) => {
@@ -147,6 +164,31 @@ t.test('our own account’s failure rests the provider at once, whoever asked', 
   scene.answers('b')
   for (let i = 0; i < 5; i++) scene.failOnce('a', { status: 401, isAccount: true })
   t.equal(scene.rest('a'), 1000, 'not once for each token')
+  t.end()
+})
+
+t.test('when everybody’s rest ends, no token is left behind with one of its own', (t) => {
+  const scene = open()
+  for (let i = 0; i < 5; i++) scene.failOnce('c')
+  for (const restMs of [1000, 2000, 4000, 8000]) {
+    scene.now += restMs
+    scene.failOnce('c')
+  }
+  scene.failTimes(5)
+  t.ok(scene.rest('c') > 10_000)
+  scene.now += 1000
+  scene.answers('a')
+  t.same([scene.rest('a'), scene.rest('c')], [0, 0])
+  scene.failOnce('c')
+  t.equal(scene.rest('c'), 1000, 'most of its last answers were failures: everybody rests again')
+  const forgotten = open()
+  for (let i = 0; i < 5; i++) forgotten.failOnce('c', { retryAfterMs: 60_000 })
+  forgotten.now = 1
+  for (let i = 0; i < 10; i++) forgotten.answers('a')
+  t.equal(forgotten.rest('c'), 0, 'ten answers to others show that it is well')
+  forgotten.now = 2
+  forgotten.failOnce('a')
+  t.equal(forgotten.rest('c'), 0)
   t.end()
 })
 

@@ -18,7 +18,7 @@ const wordsOf = (count: number) => Array.from({ length: count }, () => WORD)
 const isStream = (seen: SeenRequest): boolean => seen.json().stream === true
 
 /** What a provider does when it is not well. */
-export const KINDS = {
+const KINDS = {
   reset: () => faults.resetBeforeAnswer(),
   'reset in the body': () => faults.resetAtBodyByte(40, json({ id: 'x'.repeat(100) })),
   'status 500': () => refusals.choking(),
@@ -33,7 +33,8 @@ export const KINDS = {
   'error as the first event': (seen) => (isStream(seen) ? sse([': wait\n\n', event(ERROR)]) : json(ERROR)),
 } satisfies Record<string, (seen: SeenRequest) => Behaviour>
 
-export type Kind = keyof typeof KINDS
+type Kind = keyof typeof KINDS
+const ALL_KINDS = Object.keys(KINDS) as Kind[]
 
 /** What it said and did, for the bill and for judgement. */
 export interface Told {
@@ -47,15 +48,13 @@ export interface Told {
 export class StormProvider {
   /** When it was last well again; undefined: it is not. */
   wellSince: number | undefined = performance.now()
-  readonly #kinds: readonly Kind[]
   readonly #random: () => number
   readonly #told: Told
   #mode: Kind | 'well' | 'mixed' | 'cut' = 'well'
   #toldUntil = 0
 
-  constructor(told: Told, kinds: readonly Kind[], random: () => number) {
+  constructor(told: Told, random: () => number) {
     this.#told = told
-    this.#kinds = kinds
     this.#random = random
   }
 
@@ -65,7 +64,7 @@ export class StormProvider {
     while (goesOn()) {
       await this.#stay('well', 300 + 1000 * this.#random())
       await this.#stay(
-        this.#pick([...this.#kinds, 'mixed', 'mixed', 'cut', 'cut']),
+        this.#pick([...ALL_KINDS, 'mixed', 'mixed', 'cut', 'cut']),
         400 + 2000 * this.#random(),
       )
     }
@@ -92,7 +91,7 @@ export class StormProvider {
     const isWell = this.#mode === 'well' || (this.#mode === 'mixed' && this.#random() < 0.5)
     if (isWell) return this.#answer(seen)
     if (this.#mode === 'cut') return isStream(seen) ? this.#cutShort(seen) : KINDS['reset in the body']()
-    const kind = this.#mode === 'mixed' || this.#mode === 'well' ? this.#pick(this.#kinds) : this.#mode
+    const kind = this.#mode === 'mixed' || this.#mode === 'well' ? this.#pick(ALL_KINDS) : this.#mode
     if (kind === 'come again') this.#toldUntil = performance.now() + RETRY_AFTER_S * 1000
     return KINDS[kind](seen)
   }

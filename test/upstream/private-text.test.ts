@@ -10,6 +10,8 @@ t.test('an error names no key, account, address or host of the operator', async 
     'sk-ab…wxyz',
     'sk-abcd********wxyz',
     'xa***AB',
+    'key-ab...wxyz',
+    'fw_12345678abcd',
     'gsk_12345678abcd',
     'AIzaSyA1234567890',
     'org-AbCd1234EfGh',
@@ -44,6 +46,8 @@ t.test('what helps a client stays as it was, to the byte', async (t) => {
     'messages.0.content.1: Input should be a valid dictionary, got 1.5 of 2.5.1',
     'Use **bold** text, key: value and team work; a project (4 of 5)',
     'ümläut 😀',
+    "Invalid type for 'messages[128].content[1024]': expected a string",
+    "In context=('properties', 'key_points'), 'required' has to include every key, also 'key-value'.",
   ]) {
     const bytes = Buffer.from(text)
     t.equal(maskPrivate(bytes, hosts), bytes, text)
