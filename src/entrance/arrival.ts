@@ -150,7 +150,8 @@ function hasCredential(query: string): boolean {
 function isCrooked(path: string): boolean {
   if (!path.includes('%') && !path.includes('..') && !path.includes('\\')) return false
   const plain = path.replace(/%(00|2e|2f|5c)/gi, (code) => decodeURIComponent(code))
-  return plain.includes('\0') || plain.includes('\\') || plain.split('/').includes('..')
+  // What follows a ";" is a parameter to servlets, and no part of the name.
+  return plain.includes('\0') || plain.includes('\\') || /(?:^|\/)\.\.(?:[/;]|$)/.test(plain)
 }
 
 function checkUrl(url: string): GatewayError | undefined {

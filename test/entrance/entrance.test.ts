@@ -118,6 +118,8 @@ t.test('hostile requests get a clear answer in the error shape that clients pars
     ['dots in the path', get('/v1/models/../admin'), 400, 'invalid_request'],
     ['encoded dots', get('/v1/models/%2E%2e/admin'), 400, 'invalid_request'],
     ['dots and an encoded slash', get('/v1/models/..%2fadmin'), 400, 'invalid_request'],
+    ['dots with a parameter', get('/v1/models/..;x/admin'), 400, 'invalid_request'],
+    ['encoded dots with a parameter', get('/v1/models/%2e%2E;/admin'), 400, 'invalid_request'],
     ['an encoded NUL', get('/v1/models/a%00b'), 400, 'invalid_request'],
     ['a backslash', get('/v1/models/a\\b'), 400, 'invalid_request'],
     ['an encoded backslash', get('/v1/models/a%5cb'), 400, 'invalid_request'],
