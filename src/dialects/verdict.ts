@@ -17,6 +17,8 @@ export const NO_OUTPUT: ToldFailure = { reason: 'NO_OUTPUT', status: 0 }
 export const BROKEN_ANSWER: ToldFailure = { reason: 'BROKEN_ANSWER', status: 0 }
 
 const STATUS_OF_TYPE: Readonly<Record<string, number>> = {
+  invalid_request_error: 400,
+  context_length_exceeded: 400,
   authentication_error: 401,
   invalid_api_key: 401,
   billing_error: 402,

@@ -3,6 +3,7 @@ import type { ToldFailure } from '../dialects/verdict.ts'
 import {
   type GatewayError,
   gatewayBusy,
+  invalidRequest,
   modelNotFound,
   rateLimited,
   upstreamFailed,
@@ -71,6 +72,11 @@ export function readToldFailure({ reason, status }: ToldFailure): Failure {
 /** No client's credential goes up, so this is ours; what 402 and 403 mean, only their bodies tell. */
 function isAccountStatus(status: number): boolean {
   return status === 401
+}
+
+/** What a good status told: as a status of its own it would have gone to the client. */
+function isRequestRefused({ status, isAccount }: Failure): boolean {
+  return (status === 400 || status === 413 || status === 422) && !isAccount
 }
 
 /** The provider is well, but it does not know the model, or not at this endpoint. */
@@ -165,6 +171,10 @@ export function judgeFailures(
     return modelNotFound(text, { param: 'model' })
   }
   if (last && failures.every(({ kind }) => kind === 'own')) return ownFault(last)
+  if (last && neverAsked === 0 && failures.every(isRequestRefused)) {
+    const text = `Every provider of "${name}" refused this request as it is, too long or with what none takes; change it`
+    return invalidRequest(text)
+  }
   if (last?.status === 429 && last.retryAfterMs) {
     const saidMs = failures.map(({ status, retryAfterMs }) => (status === 429 && retryAfterMs) || Infinity)
     const text = `The providers of "${name}" take no more requests right now; wait as long as "retry-after" says`

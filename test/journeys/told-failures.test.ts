@@ -71,6 +71,22 @@ t.test(
   },
 )
 
+t.test('a request that all of a plan blame inside a 200 is the client’s to change', async (t) => {
+  for (const blame of [
+    { message: 'This endpoint takes 8,192 tokens at most', code: 400 },
+    { message: 'too long', type: 'invalid_request_error', code: 'context_length_exceeded' },
+  ]) {
+    one.queue(json({ error: blame }))
+    two.queue(json({ error: blame }))
+    const refused = await post(gateway, CHAT, { model: fresh(), ...hello }, bearer(token))
+    t.match(refused, { status: 400, headers: { 'x-should-retry': 'false', 'x-gateway-attempts': '2' } })
+    t.match(refused.json(), { error: { code: 'invalid_request', message: /refused this request as it is/ } })
+    one.queue(chat({ status: 503 }))
+    two.queue(json({ error: blame }))
+    t.equal((await post(gateway, CHAT, { model: fresh(), ...hello }, bearer(token))).status, 502)
+  }
+})
+
 t.test('blank lines keep a whole answer alive, and another provider may answer behind them', async (t) => {
   const blanks = '\n\n\n'
   for (const failure of ['', JSON.stringify({ error: { message: 'no', code: 500 } })]) {
