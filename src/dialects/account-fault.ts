@@ -53,6 +53,11 @@ export function readAccountFault(body: Buffer): AccountStatus | undefined {
   return body.length === 0 || body.length > MOST_BYTES ? undefined : faultIn(parseJson(body.toString()), 0)
 }
 
+/** The same of an error that is read already. */
+export function accountFaultIn(answer: JsonRecord): AccountStatus | undefined {
+  return faultIn(answer, 0)
+}
+
 function faultIn(value: unknown, level: number): AccountStatus | undefined {
   // Gemini's answers at OpenAI's address are a list with one error in it.
   const answer = Array.isArray(value) ? value[0] : value

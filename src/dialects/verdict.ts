@@ -1,10 +1,13 @@
 import { isRecord, type JsonRecord, parseJson } from '../json.ts'
+import { accountFaultIn } from './account-fault.ts'
 
 /** What an answer tells of its own failure, though its status is good. */
 export interface ToldFailure {
   reason: 'TOLD_ERROR' | 'NO_OUTPUT' | 'BROKEN_ANSWER'
   /** The status that it names, or that its error stands for; 0: none. */
   status: number
+  /** Our own account was refused. */
+  isAccount?: true
 }
 
 /**
@@ -37,6 +40,8 @@ const STATUS_OF_BASE: Readonly<Record<number, number>> = { 1002: 429, 1004: 401,
 export function readToldError(answer: JsonRecord): ToldFailure | undefined {
   const { error, base_resp: base } = answer
   if (isSaying(error) || answer.type === 'error') {
+    const account = accountFaultIn(answer)
+    if (account) return { reason: 'TOLD_ERROR', status: account, isAccount: true }
     const holder = isRecord(error) ? error : answer
     return { reason: 'TOLD_ERROR', status: statusIn(holder) }
   }

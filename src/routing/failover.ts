@@ -64,9 +64,9 @@ export function readRefusalFailure(status: number, body: Buffer | undefined): Fa
 }
 
 /** What an answer with a good status told of its own failure counts as the status that it names. */
-export function readToldFailure({ reason, status }: ToldFailure): Failure {
+export function readToldFailure({ reason, status, isAccount }: ToldFailure): Failure {
   const failure: Failure = { kind: 'status', status: status || 502, reason, retryAfterMs: undefined }
-  return isAccountStatus(status) ? { ...failure, isAccount: true } : failure
+  return isAccount || isAccountStatus(status) ? { ...failure, isAccount: true } : failure
 }
 
 /** No client's credential goes up, so this is ours; what 402 and 403 mean, only their bodies tell. */

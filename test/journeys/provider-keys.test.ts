@@ -61,7 +61,7 @@ t.test('nothing passes of a failure that is told inside a 200', async (test) => 
   const keyed = { ...headers, 'idempotency-key': randomUUID() }
   provider.queue(json(body), chat())
   const failed = await post(gateway, CHAT, ask(), keyed)
-  test.match(failed, { status: 502, headers: { 'x-gateway-credits-charged': '0' } })
+  test.match(failed, { status: 400, headers: { 'x-gateway-credits-charged': '0' } })
   test.notMatch(failed.text, /sk-proj|\*\*/)
   test.equal((await post(gateway, CHAT, ask(), keyed)).status, 200, 'its key is free again')
 })

@@ -85,6 +85,11 @@ t.test('a request that all of a plan blame inside a 200 is the client’s to cha
     two.queue(json({ error: blame }))
     t.equal((await post(gateway, CHAT, { model: fresh(), ...hello }, bearer(token))).status, 502)
   }
+  // Whose key it is says whose fault it is.
+  const ours = json({ error: { message: 'Incorrect API key provided: sk-ab***yz', code: 400 } })
+  one.queue(ours)
+  two.queue(ours)
+  t.equal((await post(gateway, CHAT, { model: fresh(), ...hello }, bearer(token))).status, 502)
 })
 
 t.test('blank lines keep a whole answer alive, and another provider may answer behind them', async (t) => {
