@@ -57,7 +57,7 @@ const completions = fc
   .map((body): Asked => {
     const { prompt, n = 1, best_of: bestOf = 1, max_tokens: most = MAX_OUTPUT } = body
     const isOne = typeof prompt === 'string' || typeof prompt[0] === 'number'
-    const list = isOne ? [prompt] : (prompt as unknown[])
+    const list: readonly unknown[] = isOne || typeof prompt === 'string' ? [prompt] : prompt
     const input = sum(list.map((each) => (Array.isArray(each) ? each.length : bytes(each))))
     return {
       path: '/completions',

@@ -23,10 +23,11 @@ type Answer = Failure | 'well'
 /** A plan of these providers, a clock that the test sets, and requests that go all the way. */
 function open(...names: string[]) {
   const told: string[] = []
+  const answers: Record<string, Answer> = {}
   const scene = {
     now: 0,
     told,
-    answers: {} as Record<string, Answer>,
+    answers,
     shared: {
       health: new ProviderHealth(),
       missingModels: new ProviderHealth(),

@@ -78,7 +78,9 @@ export class StormProvider {
   }
 
   #pick<T>(from: readonly T[]): T {
-    return from[Math.floor(this.#random() * from.length)] as T
+    const found = from[Math.floor(this.#random() * from.length)]
+    if (found === undefined) throw new Error('There is nothing to pick from')
+    return found
   }
 
   #stay(mode: Kind | 'well' | 'mixed' | 'cut', ms: number): Promise<void> {
