@@ -81,6 +81,8 @@ t.test('what says that an answer has begun waits 250 ms, however much of it come
     const { seen } = await stream(slowly([0, first], [300, ''], ...roles, [120, rest.join('')]))
     const begun = seen.filter(({ text }) => text.includes('"role"'))
     t.ok(begun.length > 3, `each leaves when it comes: ${begun.length}`)
-    t.ok((begun[0]?.ms ?? 0) < 1000, `after ${begun[0]?.ms} ms`)
+    // On a busy machine all of it takes longer.
+    const [at = 0, last = 0] = [begun[0]?.ms, seen.at(-1)?.ms]
+    t.ok(at < last * 0.75, `after ${at} of ${last} ms`)
   }
 })
