@@ -1,11 +1,10 @@
 import type { FastifyRequest } from 'fastify'
 import { buildRow } from '../billing/bill.ts'
-import { STREAM_STEP_TOKENS } from '../billing/hold.ts'
+import { StepHold } from '../billing/step-hold.ts'
 import { openaiResponses } from '../dialects/openai-responses.ts'
 import { NO_USAGE, type Usage } from '../dialects/usage.ts'
-import { GatewayError, gatewayBusy, insufficientQuota } from '../errors.ts'
-import { countTokens, estimateInput, estimateUsage } from '../metering/estimate.ts'
-import { costMicros } from '../metering/price.ts'
+import { type GatewayError, gatewayBusy } from '../errors.ts'
+import { estimateInput, estimateUsage } from '../metering/estimate.ts'
 import { createStreamMeter, type StreamMeter } from '../metering/stream-meter.ts'
 import type { Ask } from '../request/ask.ts'
 import type { Step } from '../routing/plan.ts'
@@ -14,11 +13,6 @@ import type { UsageRow } from '../stores/contracts/usage-columns.ts'
 import { addToLine } from './socket-bill.ts'
 import { settleReservation } from './socket-settle.ts'
 
-/** An event is weighed as if each LLM token of output had no more bytes than these. */
-const LEAST_BYTES_PER_TOKEN = 4
-const LEAST_BYTES_BETWEEN_WEIGHINGS = 2_048
-/** A further step is taken when less than this share of one is left. */
-const LEFT_SHARE = 0.5
 const EVENT_START = Buffer.from('data: ')
 const EVENT_END = Buffer.from('\n\n')
 
@@ -52,15 +46,16 @@ export class ResponsesTurn {
   #decide: () => void = () => {}
   #state: 'asked' | 'begun' | 'over' = 'asked'
   #firstByteMs = 0
-  #heldMicros: number
-  #weighAt: number
+  readonly #held: StepHold
   #isWeighing = false
   #input: Usage | undefined
 
   constructor(options: TurnOptions) {
     this.#options = options
-    this.#heldMicros = options.hold.micros
-    this.#weighAt = this.#firstWeighing()
+    const { store, hold, ask, step, request, contextTokens } = options
+    const { price } = step.model
+    const held = { store, hold, price, meter: this.#meter, key: request.token.id }
+    this.#held = new StepHold(held, ask, Math.ceil(ask.inputTokens / 4) + contextTokens)
     this.ended = new Promise((resolve) => {
       this.#end = resolve
     })
@@ -93,7 +88,7 @@ export class ResponsesTurn {
   }
   eventEnds(): void {
     this.#meter.push(EVENT_END)
-    if (this.#state !== 'over' && !this.#isWeighing && this.#meter.bytes() >= this.#weighAt) this.#weigh()
+    if (this.#state !== 'over' && !this.#isWeighing && this.#meter.bytes() >= this.#held.nextAt) this.#weigh()
   }
 
   /** Ends it once, with what it reports or with our count; what it used, as far as anybody knows. */
@@ -141,39 +136,11 @@ export class ResponsesTurn {
 
   /** Why it has to end here; undefined: it is held for. */
   async #raise(): Promise<GatewayError | undefined> {
-    const { ask, store, hold, step, request, contextTokens } = this.#options
-    const { price } = step.model
+    const { ask, request, contextTokens } = this.#options
     const key = request.token.id
     this.#input ??= await estimateInput({ dialect: openaiResponses, key, requestBody: ask.text?.() })
-    const { text, share } = this.#meter.outputText()
-    const outputTokens = Math.ceil((await countTokens(text, key)) / share)
     const inputTokens = this.#input.inputTokens + contextTokens
-    const micros = costMicros({ ...this.#input, inputTokens, outputTokens }, price)
-    const stepMicros = STREAM_STEP_TOKENS * price.outputMicros
-    // A store that cannot be asked just now must not look like an empty account.
-    let trouble: GatewayError | undefined
-    if (this.#heldMicros - micros < stepMicros * LEFT_SHARE) {
-      const wanted = Math.ceil(micros + stepMicros)
-      const raised = await store.raise(hold.id, wanted, this.#heldMicros + 1).catch((error: unknown) => {
-        trouble = error instanceof GatewayError ? error : gatewayBusy('This response could not be paid for')
-        return undefined
-      })
-      if (raised) this.#heldMicros = raised.micros
-    }
-    const leftTokens = Math.max(0, this.#heldMicros - micros) / price.outputMicros
-    const bytes = leftTokens * LEAST_BYTES_PER_TOKEN * LEFT_SHARE
-    this.#weighAt = this.#meter.bytes() + Math.max(LEAST_BYTES_BETWEEN_WEIGHINGS, bytes)
-    if (micros <= this.#heldMicros) return undefined
-    return trouble ?? insufficientQuota('Your balance is used up: this response was cut here')
-  }
-
-  /** This is only a guess of when to weigh, in bytes; the weighing counts as the bill will. */
-  #firstWeighing(): number {
-    const { ask, hold, step, contextTokens } = this.#options
-    const { inputMicros, outputMicros } = step.model.price
-    if (outputMicros <= 0) return Number.POSITIVE_INFINITY
-    const input = (Math.ceil(ask.inputTokens / 4) + contextTokens) * inputMicros
-    return (Math.max(0, hold.micros - input) / outputMicros) * LEAST_BYTES_PER_TOKEN
+    return this.#held.weigh({ ...this.#input, inputTokens }, () => this.#state !== 'over')
   }
 
   #row(usage: Usage | undefined): UsageRow {
