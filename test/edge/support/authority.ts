@@ -22,11 +22,15 @@ export interface Authority {
   mislead(name: string, address: string): Promise<void>
   /** How often the authority has checked who has the name. */
   checks(name: string): number
+  /** When, in milliseconds since 1970, to the second. */
+  checkTimesMs(name: string): number[]
   /** All that Pebble has said. */
   said(): string
 }
 
 const SLEEP_SECONDS = '2'
+/** As Go writes it into a log. */
+const STAMP = /\d{4}\/\d\d\/\d\d \d\d:\d\d:\d\d/
 
 async function certificateFiles(folder: string): Promise<string> {
   const extensions = [
@@ -95,6 +99,10 @@ export async function startAuthority(t: Owner, validitySeconds = 90 * 86_400): P
   const env = { PEBBLE_VA_SLEEPTIME: SLEEP_SECONDS }
   const running = startProcess(t, { command: 'pebble', args, env, cwd: folder })
   const said = () => running.stdout() + running.stderr()
+  const checksOf = (name: string) =>
+    said()
+      .split('\n')
+      .filter((line) => line.includes('Pulled a task') && line.includes(`Value:"${name}"`))
   const dispatcher = new Agent({ connect: { ca: certificate } })
   t.teardown(() => dispatcher.close())
   const root = await poll('Pebble', async () => {
@@ -109,10 +117,8 @@ export async function startAuthority(t: Owner, validitySeconds = 90 * 86_400): P
       for (const server of [FOR_AUTHORITY, FOR_CONTAINERS]) await point(server, name, address)
     },
     mislead: (name, address) => point(FOR_AUTHORITY, name, address),
-    checks: (name) =>
-      said()
-        .split('\n')
-        .filter((line) => line.includes('Pulled a task') && line.includes(`Value:"${name}"`)).length,
+    checks: (name) => checksOf(name).length,
+    checkTimesMs: (name) => checksOf(name).map((line) => Date.parse(STAMP.exec(line)?.[0] ?? '')),
     said,
   }
 }
