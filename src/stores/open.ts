@@ -10,6 +10,7 @@ import type { SharedCounts } from './contracts/places.ts'
 import type { Warn } from './contracts/store-error.ts'
 import type { TokenStore } from './contracts/token-store.ts'
 import type { UsageLog } from './contracts/usage-log.ts'
+import type { Folder } from './open-files.ts'
 import type { RedisMemory } from './redis/memory-watch.ts'
 import { refuseMarked } from './redis-marker.ts'
 
@@ -24,6 +25,8 @@ export interface Stores {
   counts: SharedCounts | undefined
   /** The memory of Redis, as it was seen last; undefined: there is none. */
   redisMemory: (() => RedisMemory) | undefined
+  /** Of files: what one server hands over to the next; undefined: replicas share the stores anyhow. */
+  folder: Folder | undefined
   close(): Promise<void>
 }
 
@@ -43,6 +46,8 @@ export interface StoreSettings extends Partial<KeyLimits> {
   redisMemoryBytes?: number | undefined
   /** A command looks after no dead replicas and carries no usage rows. */
   role?: 'server' | 'command'
+  /** Where another server has the folder, its files are worked on through it until it ends, and taken over then. */
+  takeOver?: boolean
   warn?: Warn
 }
 
@@ -57,11 +62,11 @@ const USAGE_QUEUE_ROWS = 100_000
 /** Opens the stores, or throws a `StoreError` that names the way out. A driver is loaded only when it is used. */
 export async function openStores(settings: StoreSettings): Promise<Stores> {
   const { dbDir, redis, redisPrefix = PREFIX, replicaTimeoutMs = REPLICA_TIMEOUT_MS } = settings
+  const { takeOver = false, warn = () => undefined } = settings
   if (redis === undefined) {
     refuseMarked(dbDir)
-    const { openFileStore } = await import('./file/store.ts')
-    const { tokens, idempotency } = await openFileStore(dbDir, readLimits(settings))
-    return { tokens, idempotency, counts: undefined, redisMemory: undefined, close: () => tokens.close() }
+    const { openFiles } = await import('./open-files.ts')
+    return openFiles({ dbDir, limits: readLimits(settings), takeOver, warn })
   }
   const isCommand = settings.role === 'command'
   const { openRedisStore } = await import('./redis/store.ts')
@@ -76,9 +81,9 @@ export async function openStores(settings: StoreSettings): Promise<Stores> {
     limits: readLimits(settings),
     large: isCommand ? undefined : await openLarge(settings),
     memoryBytes: settings.redisMemoryBytes,
-    warn: settings.warn ?? (() => undefined),
+    warn,
   })
-  return { tokens, idempotency, counts, redisMemory: memory, close: () => tokens.close() }
+  return { tokens, idempotency, counts, redisMemory: memory, folder: undefined, close: () => tokens.close() }
 }
 
 function readLimits(settings: StoreSettings): KeyLimits {
