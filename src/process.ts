@@ -22,6 +22,8 @@ const EXIT_CONFIG = 78
 const EXIT_FAILED = 1
 /** The token command's socket takes a tenth of the start: it comes after the first answers. */
 const DOOR_AFTER_MS = 50
+/** A successor is there: so long its edge takes to see that this one leaves. */
+const SUCCESSOR_DELAY_MS = 5_000
 /** Cut streams get this long to settle after the drain. */
 const LAST_SETTLEMENTS_MS = 5_000
 
@@ -54,9 +56,10 @@ interface Running {
 
 /** Lets running requests end, cuts what is left, settles, and leaves with 0. */
 async function drain({ gateway, settings, stores, log, closeRest }: Running): Promise<void> {
-  log.logger.info({ running: gateway.running() }, 'draining')
+  const guests = stores.folder?.guests() ?? 0
+  log.logger.info({ running: gateway.running(), successors: guests }, 'draining')
   await gateway.drain({
-    delayMs: settings.drainDelayMs,
+    delayMs: guests > 0 ? Math.max(SUCCESSOR_DELAY_MS, settings.drainDelayMs) : settings.drainDelayMs,
     graceMs: settings.drainTimeoutMs,
     settleMs: LAST_SETTLEMENTS_MS,
   })
@@ -97,7 +100,7 @@ function handleSignals(running: Running, reload: () => void): void {
 
 async function openStoresOrFail(settings: Settings, warn: Warn): Promise<Stores> {
   try {
-    return await openStores({ ...settings, warn })
+    return await openStores({ ...settings, takeOver: settings.storeTakeover === 'on', warn })
   } catch (error) {
     if (error instanceof StoreError)
       fail(error.message, error.reason === 'unreachable' ? EXIT_FAILED : EXIT_CONFIG)
@@ -133,11 +136,14 @@ async function start(): Promise<void> {
     'listening',
   )
   warnOfOldNode(log)
-  // A moment after the first requests, which need no door; the token command waits for it.
-  setTimeout(() => {
-    // The token command needs no server where there is Redis, and replicas may share the folder.
-    if (settings.redis === undefined) door = openDoor(stores, settings, logger)
-  }, DOOR_AFTER_MS)
+  // The token command needs no server where there is Redis, and replicas may share the folder.
+  stores.folder?.onceOwned(() => {
+    // A moment after the first requests, which need no door; the token command waits for it.
+    setTimeout(() => {
+      door = openDoor(stores, settings, logger)
+      void stores.folder?.letIn()
+    }, DOOR_AFTER_MS)
+  })
   if (shownSecret) showFirstSteps(shownSecret, port, catalog.current().models.keys().next().value ?? 'gpt-4o')
 }
 
