@@ -1,7 +1,9 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
+import { parse } from 'yaml'
 import { PAID_ENDPOINTS } from '../src/config/endpoints.ts'
+import { MANUAL_PAGES, readBlocks } from './support/manual.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const read = (path: string) => readFileSync(join(ROOT, path), 'utf8')
@@ -64,6 +66,31 @@ t.test('every page is linked from the README, or from one that is', async (t) =>
     [],
   )
 })
+
+t.test('every block is run by the test of the manual, is read by one, or says why not', async (t) => {
+  const kinds: Record<string, (text: string) => unknown> = {
+    ...{ bash: String, js: String, python: String },
+    json: (text) => JSON.parse(text),
+    yaml: (text) => parse(text),
+    env: checkSettings,
+  }
+  for (const page of MANUAL_PAGES)
+    for (const { line, language, text, whyNot } of readBlocks(page)) {
+      const read = kinds[language]
+      if (PICTURES.includes(language) || whyNot !== undefined) continue
+      t.ok(read, `${page}:${line}: a block of ${language} is run, or "not run: why" stands above it`)
+      t.doesNotThrow(() => read?.(text), `${page}:${line}`)
+    }
+})
+
+/** Pictures and what a program said have no commands in them. */
+const PICTURES = ['', 'mermaid']
+
+function checkSettings(text: string): void {
+  const example = read('.env.example')
+  for (const [, name = ''] of text.matchAll(/^([^=#\n]+)=/gm))
+    if (!example.includes(`\n${name}=`)) throw new Error(`${name} is no setting`)
+}
 
 t.test('every setting of the table stands in the example', async (t) => {
   const rows = Array.from(
