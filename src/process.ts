@@ -35,8 +35,8 @@ function fail(text: string, code = EXIT_CONFIG): never {
 function readEnvironment(): Settings {
   try {
     const isKnownToNode = Boolean(process.env.NODE_EXTRA_CA_CERTS)
-    loadEnvFile('.env', process.env)
-    const settings = readSettings(process.env)
+    const ofFile = loadEnvFile('.env', process.env)
+    const settings = readSettings(process.env, ofFile)
     if (!isKnownToNode) trustCertificates(settings.extraCertificates)
     return settings
   } catch (error) {

@@ -75,7 +75,7 @@ async function testOperations(t: Test) {
       const account = () => guest.ask(first, { path: '/v1/token', headers: bearer(token) })
       const [before, serials] = [(await account()).json().credits, await untilCertified(guest)]
       t.ok(before.charged > 0)
-      await edge.shell(commandsBelow('**Backup.**'))
+      await edge.shell(commandsBelow('### Backup'))
       await untilHealthy('api-gateway-prod')
       t.match(
         await edge.shell('stat -c %a backup-*.tar.gz; ls'),

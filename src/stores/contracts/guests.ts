@@ -1,6 +1,7 @@
 import type { Accounts } from './accounts.ts'
 import type { IdempotencyStore, KeyedRequest } from './idempotency.ts'
 import type { Place, SharedCounts } from './places.ts'
+import type { StoreSizes } from './sizes.ts'
 import type { Tokens } from './tokens.ts'
 import type { UsageRow } from './usage-columns.ts'
 
@@ -38,6 +39,7 @@ export interface GuestCalls
   enter(tokenId: string, most: number): Promise<Place | undefined>
   leave(place: Place): Promise<void>
   isReady(): Promise<boolean>
+  sizes(): Promise<StoreSizes>
 }
 
 /** The places of guests at a store. */

@@ -51,7 +51,8 @@ export function openSeats(parts: Parts): FileSeats {
   }
   const keep = (guest: string, belongings: Belongings): void =>
     keepThings(parts, { guest, seat: seatOf(guest) }, belongings)
-  for (const guest of ledger.guests()) leave(guest)
+  // Their server has ended: they are about to come, or have ended as well.
+  for (const [, guest] of ledger.guestHolds()) leave(guest)
   const count: SharedCounts['count'] = async (tokenId, window) => {
     if (counts === undefined) throw storeUnavailable('The requests of this token cannot be counted yet')
     return counts.count(tokenId, window)
@@ -86,7 +87,12 @@ function keepThings(
   { guest, seat }: { guest: string; seat: Seat },
   { holds, claims: kept, places: taken }: Belongings,
 ): void {
-  ledger.keep(guest, new Map(holds.map(({ id, mark }) => [id, mark])))
+  const held = new Map(holds.map(({ id, mark }) => [id, mark]))
+  for (const [id] of ledger.guestHolds(guest)) {
+    const mark = held.get(id)
+    if (!held.has(id)) ledger.abandon(id)
+    else if (mark) ledger.markAnswered(id, mark.leastMicros, mark.row)
+  }
   const known = new Set(kept.map(({ id }) => id))
   for (const id of seat.claims) {
     if (known.has(id)) continue
@@ -153,6 +159,7 @@ function callsOf({ tokens, ledger, claims, places }: Parts, sitting: Sitting): G
     adopt: keep,
     count,
     isReady: async () => tokens.isReady(),
+    sizes: tokens.sizes,
   }
 }
 

@@ -10,7 +10,7 @@ import {
   type Settlement,
   writeAccounts,
 } from '../contracts/accounts.ts'
-import type { Mark } from '../contracts/guests.ts'
+import { type StoreSizes, waitingOf } from '../contracts/sizes.ts'
 import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { Balances } from './balances.ts'
@@ -20,21 +20,9 @@ import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError } from './ledger-file.ts'
 import type { GroupCommit, Write, Writes } from './ledger-writes.ts'
 import { openGroupCommit, prepareWrites } from './ledger-writes.ts'
+import { listGuestHolds, type OpenHold, openHold } from './open-hold.ts'
 import { readCharged } from './recovery.ts'
 import type { TokenRecord } from './token-record.ts'
-
-interface OpenHold {
-  accounts: AccountList
-  micros: number
-  /** Its answer has begun, and stands in the database or is about to: the first mark counts. */
-  isMarked: boolean
-  /** It stands in the database: a marked one, and each of a guest's. */
-  isWritten: boolean
-  /** Whose it is; undefined: this server's own. */
-  guest?: string | undefined
-  /** Of a guest's: what is charged should it not come back. */
-  mark?: Mark | undefined
-}
 
 /** A settlement that waits for its commit. */
 interface Ending {
@@ -57,6 +45,8 @@ export class Ledger {
   /** What the turn's settlements charge, by account. */
   readonly #charges = new Map<string, number>()
   #nextId = 1
+  /** Charged in memory, and not on record yet. */
+  #unsettled = 0
   #isClosed = false
 
   /** Settles what a dead process has left, and knows every balance; throws a `StoreError`. */
@@ -126,7 +116,7 @@ export class Ledger {
     const granted = this.#balances.hold(accounts, micros, leastMicros)
     if (granted === undefined) return undefined
     const id = this.#nextId++
-    this.#open.set(id, { accounts, micros: granted, isMarked: false, isWritten: guest !== undefined, guest })
+    this.#open.set(id, openHold({ accounts, micros: granted, guest }))
     // A guest lives on when this process dies: what it holds is known then.
     if (guest !== undefined)
       await this.#written(() => {
@@ -192,26 +182,16 @@ export class Ledger {
     })
   }
 
-  /** Whose holds stand here: guests that were there before this server was. */
-  guests(): Set<string> {
-    return new Set([...this.#open.values()].flatMap(({ guest }) => guest ?? []))
-  }
-
-  /** What the guest knows of stands on with the mark that it gave; what it does not know of is given up. */
-  keep(guest: string, known: ReadonlyMap<number, Mark | undefined>): void {
-    for (const [id, hold] of this.#open) {
-      if (hold.guest !== guest) continue
-      const mark = known.get(id)
-      if (!known.has(id)) this.abandon(id)
-      else if (mark) this.markAnswered(id, mark.leastMicros, mark.row)
-    }
+  /** Holds of guests, or of the one guest. */
+  guestHolds(guest?: string): [id: number, guest: string][] {
+    return listGuestHolds(this.#open, guest)
   }
 
   /** The guest is this server from now on. */
   own(guest: string): void {
-    for (const [id, hold] of this.#open) {
-      if (hold.guest !== guest) continue
-      hold.guest = undefined
+    for (const [id] of this.guestHolds(guest)) {
+      const hold = this.#open.get(id)
+      if (hold) hold.guest = undefined
       void this.#written(() => this.#guests.remove(id)).catch(() => undefined)
     }
   }
@@ -233,6 +213,7 @@ export class Ledger {
     const chargedMicros = this.#balances.charge(accounts, micros, costMicros)
     const settlement = { chargedMicros, balanceMicros: this.#balances.leastMicros(accounts) }
     this.#open.delete(holdId)
+    this.#unsettled += 1
     this.#ended.remember({ holdId, accounts, chargedMicros })
     const charged = row === undefined || row.tokenId === tokenId ? row : { ...row, tokenId }
     return {
@@ -244,7 +225,10 @@ export class Ledger {
         if (accounts.length > 1) this.#writes.share(accounts, charged.requestId, chargedMicros)
         if (chargedMicros > 0) this.#addCharge(accounts, chargedMicros)
       },
-      done: () => resolve(settlement),
+      done: () => {
+        this.#unsettled -= 1
+        resolve(settlement)
+      },
       drop: reject,
     }
   }
@@ -261,11 +245,8 @@ export class Ledger {
   /** Guests outlive the server that they held this with. */
   #restore(): void {
     const { holds, ended, lastId } = readGuestHolds(this.#db)
-    for (const { id, accounts, micros, guest, mark } of holds) {
-      const held = this.#balances.restore(accounts, micros)
-      const isMarked = mark !== undefined
-      this.#open.set(id, { accounts, micros: held, isMarked, isWritten: true, guest, mark })
-    }
+    for (const { id, ...hold } of holds)
+      this.#open.set(id, openHold({ ...hold, micros: this.#balances.restore(hold.accounts, hold.micros) }))
     for (const one of ended) this.#ended.remember(one)
     this.#nextId = lastId + 1
   }
@@ -280,6 +261,16 @@ export class Ledger {
 
   isReady(): boolean {
     return !this.#isClosed && this.#commits.isReady()
+  }
+
+  /** What waits here. */
+  waiting(): Pick<StoreSizes, 'holds' | 'unsettled' | 'commitQueue'> {
+    const { count, oldestMs } = this.#commits.waiting()
+    return {
+      holds: waitingOf(this.#open, performance.now()),
+      unsettled: { count: this.#unsettled, oldestMs: this.#unsettled > 0 ? oldestMs : 0 },
+      commitQueue: count,
+    }
   }
 
   close(): void {

@@ -14,12 +14,14 @@ import { ledgerError, markStore, openLedgerFile, refuseVanished } from './ledger
 import type { Lock } from './lock.ts'
 import { takeLock } from './lock.ts'
 import { createPlaces, type KeptPlaces } from './places.ts'
+import { prepareSizes } from './sizes.ts'
 import type { TokenRegistry } from './tokens.ts'
 import { createTokenRegistry, readTokenRegistry } from './tokens.ts'
 
 interface Parts {
   registry: TokenRegistry
   ledger: Ledger
+  sizes: TokenStore['sizes']
   lock: Lock
   places: KeptPlaces
 }
@@ -49,7 +51,8 @@ export async function openFileStore(
     const claims = finishOpening({ dbDir, ledger, limits }, file)
     await markStore(dbDir, file.storeId)
     const places = createPlaces()
-    const tokens = buildStore({ registry, ledger, lock, places })
+    const sizes = prepareSizes({ dbDir, db: file.db, ledger, tokens: () => registry.size() })
+    const tokens = buildStore({ registry, ledger, sizes, lock, places })
     return { tokens, idempotency: claims, seats: openSeats({ tokens, ledger, claims, places }) }
   } catch (error) {
     // It would try to write for ever.
@@ -70,7 +73,7 @@ function finishOpening(options: Omit<ClaimsOptions, 'db'>, { db, path, isInitial
   }
 }
 
-function buildStore({ registry, ledger, lock, places }: Parts): TokenStore {
+function buildStore({ registry, ledger, sizes, lock, places }: Parts): TokenStore {
   const mint = async (token: NewToken, options?: { isMaster: boolean }) => {
     checkMicros('creditedMicros', token.creditedMicros)
     const record = await registry.put({ ...token, id: makeTokenId(), createdAt: Date.now() }, options)
@@ -98,6 +101,7 @@ function buildStore({ registry, ledger, lock, places }: Parts): TokenStore {
     markAnswered: (holdId, leastMicros, row) => ledger.markAnswered(holdId, leastMicros, row),
     settle: (holdId, row) => ledger.settle(holdId, row),
     isReady: () => ledger.isReady() && registry.isWhole(),
+    sizes,
     close: async () => {
       await registry.close()
       ledger.close()

@@ -158,7 +158,7 @@ function askKeys(asking: Asker): IdempotencyStore {
 }
 
 /** Whether requests are wanted is what the owner says. */
-function watchOwner(asking: Asker): Pick<TokenStore, 'isReady' | 'close'> {
+function watchOwner(asking: Asker): Pick<TokenStore, 'isReady' | 'sizes' | 'close'> {
   let isOwnerReady = true
   const look = (): void => {
     if (asking.own || asking.aloneMs > 0) return
@@ -174,6 +174,7 @@ function watchOwner(asking: Asker): Pick<TokenStore, 'isReady' | 'close'> {
   const timer = setInterval(look, LOOK_EVERY_MS).unref()
   return {
     isReady: () => asking.own?.tokens.isReady() ?? (isOwnerReady && asking.aloneMs < ALONE_MS),
+    sizes: () => asking.own?.tokens.sizes() ?? asking.ask('sizes', [], nothing),
     close: async () => {
       clearInterval(timer)
       await asking.close()
