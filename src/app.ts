@@ -22,7 +22,7 @@ import { serviceKind, serviceLookup } from './services/websocket-lookup.ts'
 import { serviceRoutes } from './services/websocket-services.ts'
 import { openGauges, openShared, openSocketsShared, watchTokens } from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
-import type { SharedCounts } from './stores/contracts/places.ts'
+import type { OwnCounts, SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
 import { createMetrics, type Gauges, type Metrics } from './telemetry/metrics.ts'
 import { metricsRoute } from './telemetry/metrics-route.ts'
@@ -35,6 +35,8 @@ export interface AppNeeds {
   idempotency: IdempotencyStore
   /** Limits that replicas share; undefined: there are none. */
   counts?: SharedCounts | undefined
+  /** Told how this app counts requests by itself. */
+  onCounts?: ((own: OwnCounts) => void) | undefined
   /** The memory of Redis, where there is one. */
   redisMemory?: Gauges['redisMemory']
   catalog(): Catalog
@@ -76,7 +78,7 @@ interface Opened {
 /** The map: what happens to a request, in this order. */
 async function hangDoors(
   app: FastifyInstance,
-  { settings, tokens, counts, catalog }: AppNeeds,
+  { settings, tokens, counts, onCounts, catalog }: AppNeeds,
   { metrics, shared, websocket, gauges }: Opened,
 ): Promise<void> {
   const { requestsPerMinute, requestsPerDay } = settings
@@ -108,7 +110,12 @@ async function hangDoors(
   })
   await app.register(async (known) => {
     await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
-    await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay, counts }) // not too often
+    await known.register(rateLimit, {
+      perMinute: requestsPerMinute,
+      perDay: requestsPerDay,
+      counts,
+      onCounts,
+    }) // not too often
     await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(metricsRoute, { metrics, gauges })
     await known.register(passthrough, handedOn)

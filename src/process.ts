@@ -11,6 +11,7 @@ import { readSettings, type Settings } from './config/env/settings.ts'
 import { SettingsError } from './config/mistakes.ts'
 import { openDemoProvider } from './demo.ts'
 import { codeOf } from './errors.ts'
+import type { OwnCounts } from './stores/contracts/places.ts'
 import type { Warn } from './stores/contracts/store-error.ts'
 import { openStores, StoreError, type Stores } from './stores/open.ts'
 import { type Log, openLog } from './telemetry/logger/logger.ts'
@@ -118,7 +119,11 @@ async function start(): Promise<void> {
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined
   const catalog = openCatalogOrFail(settings, demo?.provider, log)
   if (settings.adminFirst !== undefined) await putMaster(stores.tokens, settings.adminFirst)
-  const gateway = await buildApp({ settings, ...stores, catalog: catalog.current, logger })
+  let counts: OwnCounts | undefined
+  const onCounts = (own: OwnCounts): void => {
+    counts = own
+  }
+  const gateway = await buildApp({ settings, ...stores, onCounts, catalog: catalog.current, logger })
   let door: Promise<Door | undefined> | undefined
   const closeRest = async (): Promise<void> => {
     catalog.close()
@@ -141,7 +146,7 @@ async function start(): Promise<void> {
     // A moment after the first requests, which need no door; the token command waits for it.
     setTimeout(() => {
       door = openDoor(stores, settings, logger)
-      void stores.folder?.letIn()
+      void stores.folder?.letIn(counts)
     }, DOOR_AFTER_MS)
   })
   if (shownSecret) showFirstSteps(shownSecret, port, catalog.current().models.keys().next().value ?? 'gpt-4o')

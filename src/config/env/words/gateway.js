@@ -17,6 +17,10 @@ export const gatewayWords = [
         isSecret: true,
       },
       DB_DIR: { means: 'Folder of tokens, balances and usage, made with mode 0700.' },
+      STORE_TAKEOVER: {
+        means:
+          'Where another server has `DB_DIR`: work on its files, and take them over when it ends. `off`: do not start.',
+      },
       LOG_DIR: { means: 'Folder of the log files, made with mode 0700.' },
       LOG_LEVEL: { means: 'From which line on the log tells.' },
     },
