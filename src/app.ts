@@ -38,6 +38,8 @@ export interface AppNeeds {
   /** The memory of Redis, where there is one. */
   redisMemory?: Gauges['redisMemory']
   catalog(): Catalog
+  /** A provider refused our key: there may be another one in its file. */
+  keyRefused?: Shared['keyRefused'] | undefined
   logger: FastifyBaseLogger
 }
 
@@ -48,6 +50,8 @@ export interface Gateway {
   drain(limits: DrainLimits): Promise<void>
   /** How many paid requests run. */
   running(): number
+  /** Our key at this provider is another one: it rests no longer for the old one. */
+  keyChanged(provider: string): void
 }
 
 /** What all doors share, opened here and closed with the app. */
@@ -63,7 +67,12 @@ export async function buildApp(needs: AppNeeds): Promise<Gateway> {
   app.addHook('onClose', () => endWatch())
   const gauges = openGauges(app, shared, needs)
   await hangDoors(app, needs, { metrics, shared, websocket, gauges })
-  return { app, running: gauges.running, drain: (limits) => drainApp(app, shared.live, limits) }
+  return {
+    app,
+    running: gauges.running,
+    drain: (limits) => drainApp(app, shared.live, limits),
+    keyChanged: (provider) => shared.health.keyChanged(provider, shared.now()),
+  }
 }
 
 interface Opened {
@@ -84,7 +93,7 @@ async function hangDoors(
   const handedOn = {
     deadlines,
     upstreamHeaders,
-    routes: planPassthrough(settings, catalog()),
+    routes: planPassthrough(settings, catalog),
     timeouts: settings,
     proxyFor: settings.proxyFor,
   }
