@@ -22,14 +22,14 @@ done
 [ -f "$file" ] || { echo "restore: \"$file\" is not there" >&2; exit 1; }
 
 image=
-if [ -z "${DB_DIR:-}" ] && docker version >/dev/null 2>&1; then
+if tar -xzOf "$file" backup.json 2>/dev/null | grep -q '"deployment": "compose"'; then
   gateway=$(container api-gateway)
   if [ -n "$gateway" ]; then
     image=$(docker inspect -f '{{.Image}}' "$gateway")
-  elif ! command -v node >/dev/null || grep -qs '^COMPOSE_FILE=.*prod' "$folder/.env"; then
-    # A new server: the image is built as "up" would.
-    docker image inspect api-gateway:prod >/dev/null 2>&1 || docker build -q -t api-gateway:prod "$(dirname "$tools")" >&2
+  else
+    # On a new server the image is built, as "up" would.
     image=api-gateway:prod
+    docker image inspect "$image" >/dev/null 2>&1 || docker build -q -t "$image" "$(dirname "$tools")" >&2
   fi
 fi
 if [ -z "$image" ]; then exec node "$tools/restore.js" $check "$file"; fi

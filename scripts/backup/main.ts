@@ -100,7 +100,8 @@ async function pack(flags: Flags, { dbDir, at, folder, part }: Packing): Promise
   await copyBeside(home, folder)
   const named = await copyNamed(home, resolve(flags.filesRoot ?? home), folder)
   const store = isOfRedis(dbDir) ? 'redis' : 'files'
-  const manifest = await writeManifest(folder, { at: at.toISOString(), store, named })
+  const deployment = flags.filesRoot === undefined ? 'plain' : 'compose'
+  const manifest = await writeManifest(folder, { at: at.toISOString(), store, deployment, named })
   const tops = new Set(manifest.files.map(({ path }) => path.split('/')[0] ?? ''))
   await writeArchive(folder, [MANIFEST, ...tops], part)
   // Twice its size is enough: the next step reads the archive back.

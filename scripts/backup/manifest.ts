@@ -28,6 +28,8 @@ export interface Manifest {
   version: 1
   at: string
   store: 'files' | 'redis'
+  /** By docker-compose.prod.yml: scripts/restore.sh looks for it. */
+  deployment: 'compose' | 'plain'
   files: PackedFile[]
   named: NamedFile[]
 }

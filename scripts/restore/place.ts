@@ -40,9 +40,8 @@ export async function putInPlace(unpacked: Unpacked, where: Where): Promise<Plac
     await makeFolder(dbDir, owner)
     // Nor does a server start meanwhile.
     if (!existsSync(join(dbDir, LOCK))) fresh = lockFolder(dbDir)
-    await putStore(join(unpacked.folder, STORE_FOLDER), dbDir, move)
-    for (const path of BESIDE.filter((each) => existsSync(join(unpacked.folder, each))))
-      await move.put(join(unpacked.folder, path), join(home, path))
+    await putStore(unpacked, dbDir, move)
+    await putBeside(unpacked, home, move)
     const elsewhere = await putNamed(unpacked, home, move)
     if (owner !== undefined) await chown(join(dbDir, LOCK), owner, owner)
     return { aside: move.aside, elsewhere }
@@ -60,6 +59,12 @@ async function ownerOf(path: string): Promise<number | undefined> {
   return process.getuid?.() === 0 ? (await stat(path)).uid : undefined
 }
 
+async function putBeside({ folder }: Unpacked, home: string, move: Move): Promise<void> {
+  for (const path of BESIDE.filter((each) => existsSync(join(folder, each))))
+    await move.put(join(folder, path), join(home, path), path === '.env' ? await ownerOf(home) : undefined)
+}
+
+/** Settings are the operator's, whoever the server is. */
 async function putNamed(
   { folder, manifest }: Unpacked,
   home: string,
@@ -69,7 +74,7 @@ async function putNamed(
   for (const { setting, path } of manifest.named) {
     const isHere = !relative(home, resolve(home, path)).startsWith('..')
     const lies = isHere ? resolve(home, path) : join(home, NAMED_FOLDER, setting)
-    await move.put(join(folder, NAMED_FOLDER, setting), lies)
+    await move.put(join(folder, NAMED_FOLDER, setting), lies, await ownerOf(home))
     if (!isHere) elsewhere.push({ setting, path, lies })
   }
   return elsewhere
@@ -84,12 +89,11 @@ function folderOfStore(folder: string, home: string): string {
 }
 
 /** The tokens last: without them no server takes the rest for a store. */
-async function putStore(from: string, dbDir: string, move: Move): Promise<void> {
-  const entries = await readdir(from, { recursive: true, withFileTypes: true })
-  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+async function putStore({ folder, manifest }: Unpacked, dbDir: string, move: Move): Promise<void> {
   const isLast = (path: string) => basename(path) === TOKENS
-  for (const path of [...files.filter((each) => !isLast(each)), ...files.filter(isLast)])
-    await move.put(path, join(dbDir, relative(from, path)))
+  const paths = manifest.files.map(({ path }) => path).filter((path) => path.startsWith(`${STORE_FOLDER}/`))
+  for (const path of [...paths.filter((each) => !isLast(each)), ...paths.filter(isLast)])
+    await move.put(join(folder, path), join(dbDir, relative(STORE_FOLDER, path)))
 }
 
 async function makeFolder(path: string, owner: number | undefined): Promise<void> {
@@ -111,13 +115,13 @@ class Move {
   }
 
   /** On the disk when it resolves, and readable by its owner alone. */
-  async put(from: string, to: string): Promise<void> {
+  async put(from: string, to: string, owner = this.#owner): Promise<void> {
     if (existsSync(to)) this.aside.push(await this.#rename(to, `${to}.${this.#stamp}`))
-    await makeFolder(dirname(to), this.#owner)
+    await makeFolder(dirname(to), owner)
     this.#undo.push(() => rm(to, { force: true }))
     await copyFile(from, to)
     await chmod(to, 0o600)
-    if (this.#owner !== undefined) await chown(to, this.#owner, this.#owner)
+    if (owner !== undefined) await chown(to, owner, owner)
     const file = await open(to, 'r')
     await file.sync()
     await file.close()
