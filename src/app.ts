@@ -52,7 +52,7 @@ export interface Gateway {
 
 /** What all doors share, opened here and closed with the app. */
 export async function buildApp(needs: AppNeeds): Promise<Gateway> {
-  const { settings, catalog, logger, redisMemory } = needs
+  const { settings, catalog, logger } = needs
   const app = openServer(settings, logger, catalog)
   const metrics = createMetrics()
   const shared = openShared(needs, metrics)
@@ -61,7 +61,7 @@ export async function buildApp(needs: AppNeeds): Promise<Gateway> {
   app.addHook('onClose', () => shared.upstreams.close())
   const endWatch = watchTokens(shared)
   app.addHook('onClose', () => endWatch())
-  const gauges = openGauges(app, shared, redisMemory)
+  const gauges = openGauges(app, shared, needs)
   await hangDoors(app, needs, { metrics, shared, websocket, gauges })
   return { app, running: gauges.running, drain: (limits) => drainApp(app, shared.live, limits) }
 }

@@ -12,6 +12,7 @@ import { SharedBytes } from './request/shared-bytes.ts'
 import { openSpoolRoom } from './request/spool.ts'
 import { ProviderHealth } from './routing/health.ts'
 import type { Gauges, Metrics } from './telemetry/metrics.ts'
+import { readSizes } from './telemetry/size-gauges.ts'
 import { createTurns } from './turns.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
 import { OpenSockets } from './websocket/open-sockets.ts'
@@ -84,7 +85,7 @@ export function watchTokens({ tokens, live, wallMs }: Shared): () => void {
 export function openGauges(
   app: FastifyInstance,
   { tokens, live, memory, spool }: Shared,
-  redisMemory: Gauges['redisMemory'],
+  { settings, redisMemory }: { settings: Settings; redisMemory?: Gauges['redisMemory'] },
 ): Gauges {
   return {
     isReady: () => tokens.isReady() && !app.drain.isLeaving,
@@ -92,5 +93,6 @@ export function openGauges(
     bodyBytes: () => memory.usedBytes,
     spoolBytes: () => spool.usedBytes,
     redisMemory,
+    sizes: () => readSizes(settings, tokens.sizes),
   }
 }

@@ -1,5 +1,6 @@
 import type { Registry } from '@prometheus-io/client'
 import type { RequestLine } from './request-line.ts'
+import { createSizeGauges, type Sizes } from './size-gauges.ts'
 
 type MemoryState = 'ok' | 'high' | 'full'
 
@@ -13,6 +14,8 @@ export interface Gauges {
   /** The bytes of requests that are here, in memory and in the temporary folder. */
   bodyBytes(): number
   spoolBytes(): number
+  /** What grows. Never throws. */
+  sizes(): Promise<Sizes>
 }
 
 /** What Prometheus is told (contract, section 9). No label holds what a client chose: their number is bounded. */
@@ -35,6 +38,7 @@ type Observe = (line: RequestLine) => void
 interface Opened {
   client: Client
   registry: Registry
+  setSizes(sizes: Sizes): void
 }
 
 /** A sum for each set of labels: the package's own counters hash their labels at each request, this one at a scrape. */
@@ -111,8 +115,10 @@ function openTimings({ Histogram }: Client, registry: Registry): Observe {
   }
 }
 
-function setGauges({ Gauge }: Client, registry: Registry, read: () => Gauges): void {
-  const gauge = (name: string, help: string, value: (now: Gauges) => number) =>
+type Now = Omit<Gauges, 'sizes'>
+
+function setGauges({ Gauge }: Client, registry: Registry, read: () => Now): void {
+  const gauge = (name: string, help: string, value: (now: Now) => number) =>
     new Gauge({
       name,
       help,
@@ -127,7 +133,7 @@ function setGauges({ Gauge }: Client, registry: Registry, read: () => Gauges): v
   gauge('gateway_spool_bytes', 'Uploads in the temporary folder.', ({ spoolBytes }) => spoolBytes())
 }
 
-const NOTHING_YET: Gauges = {
+const NOTHING_YET: Now = {
   isReady: () => false,
   running: () => 0,
   bodyBytes: () => 0,
@@ -135,7 +141,7 @@ const NOTHING_YET: Gauges = {
 }
 
 /** These exist only with Redis: the names of what there is not would read as zero. */
-function setMemoryGauges({ Gauge }: Client, registry: Registry, read: () => Gauges): void {
+function setMemoryGauges({ Gauge }: Client, registry: Registry, read: () => Now): void {
   const { redisMemory } = read()
   if (redisMemory === undefined) return
   const registers = [registry]
@@ -161,7 +167,7 @@ function setMemoryGauges({ Gauge }: Client, registry: Registry, read: () => Gaug
 export function createMetrics(): Metrics {
   const sums = openSums()
   const early: RequestLine[] = []
-  let gauges: Gauges = NOTHING_YET
+  let gauges: Now = NOTHING_YET
   let observe: Observe | undefined
   let opening: Promise<Opened> | undefined
   let isProcessWatched = false
@@ -173,7 +179,7 @@ export function createMetrics(): Metrics {
     setGauges(client, registry, () => gauges)
     observe = openTimings(client, registry)
     for (const line of early.splice(0)) observe(line)
-    return { client, registry }
+    return { client, registry, setSizes: createSizeGauges(client, registry) }
   }
   const opened = (): Promise<Opened> => {
     opening ??= open()
@@ -196,7 +202,8 @@ export function createMetrics(): Metrics {
     providerFailed: (provider, reason) => sums.failures.add(`${provider}\0${reason}`, 1),
     async write(now) {
       gauges = now
-      const { client, registry } = await opened()
+      const [{ client, registry, setSizes }, sizes] = await Promise.all([opened(), now.sizes()])
+      setSizes(sizes)
       if (!isProcessWatched) setMemoryGauges(client, registry, () => gauges)
       // They are watched from the first scrape on: to watch the garbage collector and the event loop costs every
       // request something.
