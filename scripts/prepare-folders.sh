@@ -3,6 +3,12 @@
 # however the folders came about: made by Docker, cloned by another user, restored from a backup.
 set -eu
 
+# Compose 1 would say the whole of a service where it misses a variable, and knows none with two names.
+if [ -z "${ACME_EMAIL:-${LETSENCRYPT_EMAIL:-}}" ]; then
+  echo 'ACME_EMAIL is empty: set it in .env (LETSENCRYPT_EMAIL is read too)' >&2
+  exit 78
+fi
+
 own() {
   find "$1" \( ! -user 1000 -o ! -group 1000 \) -exec chown -h 1000:1000 {} +
 }
@@ -17,7 +23,7 @@ done
 # Traefik refuses to use a certificate store that others may read.
 if [ -f letsencrypt/acme.json ]; then chmod 600 letsencrypt/acme.json; fi
 # Of a clone made under a strict umask Traefik and HAProxy could read nothing.
-chmod a+rX edge edge/routes.yml edge/haproxy.cfg
+chmod a+rX edge edge/routes.yml edge/haproxy.cfg edge/traefik.sh
 chmod -R a+rX edge/plugins-local
 if [ -f edge/dashboard-users ]; then
   own edge/dashboard-users

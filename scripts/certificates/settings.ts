@@ -21,7 +21,7 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
   const given = Object.fromEntries(
     Object.entries(env).map(([name, value = '']) => [
       name,
-      name.startsWith('DOMAIN') ? value.toLowerCase() : value,
+      name.startsWith('DOMAIN') ? value.trim().toLowerCase() : value,
     ]),
   )
   const addresses = edgeAddresses(given)
@@ -33,7 +33,7 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
   return {
     names: [...new Set(hostnames(given))],
     noNames: Object.keys(given).filter(
-      (name) => /^DOMAIN\d$/.test(name) && !hostnames(given).includes(given[name] ?? ''),
+      (name) => /^DOMAIN\d$/.test(name) && given[name] && !hostnames(given).includes(given[name]),
     ),
     addresses,
     isChecked: check === 'on',

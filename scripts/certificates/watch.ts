@@ -123,7 +123,7 @@ function waiting({ name, judged }: Watched, { attempts }: Shared, dueMs: number)
   const isFirst = attempts.of(name, Date.now()).timesMs.length === 0
   return isFirst
     ? `${judged}; ${again}`
-    : `${judged}, but its order has brought no certificate: "docker logs traefik-prod" says why (grep -i acme); ${again}`
+    : `${judged}, but its order has brought no certificate: Traefik's log says why (grep -i acme); ${again}`
 }
 
 async function order(

@@ -7,6 +7,7 @@ export interface Service {
   user?: string
   command?: string[]
   environment?: Record<string, string>
+  depends_on?: Record<string, { condition?: string }>
   ports?: unknown[]
   volumes?: unknown[]
   restart?: string
