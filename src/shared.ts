@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { isStillUsable } from './auth/client.ts'
 import { holdCredits, refuseUncovered } from './billing/hold.ts'
+import type { Catalog } from './config/catalog/catalog.ts'
 import type { Settings } from './config/env/settings.ts'
 import { Deadlines } from './deadlines.ts'
 import { createUpstreamHeaders } from './dialects/headers.ts'
@@ -85,10 +86,17 @@ export function watchTokens({ tokens, live, wallMs }: Shared): () => void {
   return watchSecrets(live, (secretHash) => isStillUsable(tokens, secretHash, wallMs()))
 }
 
+/** How the operator calls a model that a client has named: listed, by a pattern, `*` for all else; empty: it is not served. */
+export function operatorsName({ find, models, patterns }: Catalog, model: string): string {
+  const name = find(model)?.name
+  if (name === undefined) return ''
+  return models.has(name) || patterns.some((pattern) => pattern.name === name) ? name : '*'
+}
+
 /** What is so at this moment. */
 export function openGauges(
   app: FastifyInstance,
-  { tokens, live, memory, spool }: Shared,
+  { catalog, tokens, live, memory, spool, health, now }: Shared,
   { settings, redisMemory }: { settings: Settings; redisMemory?: Gauges['redisMemory'] },
 ): Gauges {
   return {
@@ -97,6 +105,10 @@ export function openGauges(
     bodyBytes: () => memory.usedBytes,
     spoolBytes: () => spool.usedBytes,
     redisMemory,
+    resting: () => {
+      const none = Array.from(catalog().providers.keys(), (name) => [name, 0] as const)
+      return new Map([...none, ...health.resting(now())])
+    },
     sizes: () => readSizes(settings, tokens.sizes),
   }
 }
