@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { clientAuth } from './auth/client.ts'
+import { scraperCheck } from './auth/scraper.ts'
 import type { Catalog } from './config/catalog/catalog.ts'
 import type { Settings } from './config/env/settings.ts'
 import { ENDPOINTS } from './dialects/endpoints.ts'
@@ -20,7 +21,7 @@ import { realtimeRoute } from './realtime/route.ts'
 import { passthrough, planPassthrough } from './services/passthrough.ts'
 import { serviceKind, serviceLookup } from './services/websocket-lookup.ts'
 import { serviceRoutes } from './services/websocket-services.ts'
-import { openGauges, openShared, openSocketsShared, watchTokens } from './shared.ts'
+import { openGauges, openShared, openSocketsShared, operatorsName, watchTokens } from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
 import type { SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
@@ -56,16 +57,16 @@ export interface Gateway {
 
 /** What all doors share, opened here and closed with the app. */
 export async function buildApp(needs: AppNeeds): Promise<Gateway> {
-  const { settings, catalog, logger, redisMemory } = needs
+  const { settings, catalog, logger } = needs
   const app = openServer(settings, logger, catalog)
-  const metrics = createMetrics()
+  const metrics = createMetrics((model) => operatorsName(catalog(), model))
   const shared = openShared(needs, metrics)
   const websocket = openSocketsShared(settings, shared)
   app.addHook('onClose', () => websocket.sockets.close())
   app.addHook('onClose', () => shared.upstreams.close())
   const endWatch = watchTokens(shared)
   app.addHook('onClose', () => endWatch())
-  const gauges = openGauges(app, shared, redisMemory)
+  const gauges = openGauges(app, shared, needs)
   await hangDoors(app, needs, { metrics, shared, websocket, gauges })
   return {
     app,
@@ -115,11 +116,15 @@ async function hangDoors(
     open.addHook('onRequest', withoutToken)
     await open.register(serviceRoutes, { kind: 'open', shared: websocket })
   })
+  await app.register(async (watched) => {
+    const isScraper = scraperCheck(settings.readKey) // Prometheus, while no store answers as well
+    await watched.register(clientAuth, { tokens, onRefused: withoutToken, isKnown: isScraper })
+    await watched.register(metricsRoute, { metrics, gauges })
+  })
   await app.register(async (known) => {
     await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
     await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay, counts }) // not too often
     await known.register(inFlightLimit, { tokens }) // not too many at once
-    await known.register(metricsRoute, { metrics, gauges })
     await known.register(passthrough, handedOn)
     await known.register(serviceRoutes, { kind: 'token', shared: websocket })
     await known.register(

@@ -29,9 +29,10 @@ export class FollowedSecrets {
   #rest: NodeJS.Timeout | undefined
   #masterTimer: NodeJS.Timeout | undefined
 
-  constructor(files: SecretFiles) {
+  /** `mistakes` are those of the `.env` file: told together with the settings' own. */
+  constructor(files: SecretFiles, mistakes: readonly string[] = []) {
     this.#files = files
-    this.#now = this.#read()
+    this.#now = this.#read(undefined, mistakes)
   }
 
   /** What needs a secret asks each time, or is told by `watch`. */
@@ -87,8 +88,8 @@ export class FollowedSecrets {
     this.#files.close()
   }
 
-  #read(env = this.#files.env()): Settings {
-    const settings = readSettings(env)
+  #read(env = this.#files.env(), mistakes: readonly string[] = []): Settings {
+    const settings = readSettings(env, mistakes)
     // A models file names secrets of its own, at any time.
     const readKey = (name: string): string | undefined => {
       this.#files.follow(name)

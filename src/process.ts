@@ -33,8 +33,8 @@ function fail(text: string, code = EXIT_CONFIG): never {
 function readEnvironment(): FollowedSecrets {
   try {
     const isKnownToNode = Boolean(process.env.NODE_EXTRA_CA_CERTS)
-    loadEnvFile('.env', process.env)
-    const secrets = new FollowedSecrets(new SecretFiles(process.env))
+    const ofFile = loadEnvFile('.env', process.env)
+    const secrets = new FollowedSecrets(new SecretFiles(process.env), ofFile)
     if (!isKnownToNode) trustCertificates(secrets.settings().extraCertificates)
     return secrets
   } catch (error) {

@@ -132,6 +132,10 @@ const WALLS: Walls = {
     types: CONFIG,
     why: 'it carries accounts from one driver to the other',
   },
+  'stores/backup.ts': {
+    may: ['stores', 'stores/contracts', 'stores/sql', 'stores/file', ...LEAVES],
+    why: 'it copies folders and proves copies, and knows no server',
+  },
   'http-server.ts': {
     may: ['entrance', 'telemetry', 'websocket', ...CONFIG, ...LEAVES],
     why: 'the listener is what the doors of app.ts hang in',

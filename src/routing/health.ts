@@ -147,6 +147,17 @@ export class ProviderHealth {
     return Math.max(ofAll.restsFor(now), this.#ownOf(ofAll, ownName(name, token))?.restsFor(now) ?? 0)
   }
 
+  /** How many models of each provider rest, for everybody. */
+  resting(now: number): ReadonlyMap<string, number> {
+    const counts = new Map<string, number>()
+    for (const [name, standing] of this.#standings) {
+      if (name.includes('\n') || standing.restsFor(now) === 0) continue
+      const provider = name.slice(0, name.indexOf('/'))
+      counts.set(provider, (counts.get(provider) ?? 0) + 1)
+    }
+    return counts
+  }
+
   /** To be called right before asking. A provider whose rest is over is probed by one request alone. */
   admit(name: string, asker: Asker): void {
     const ofAll = this.#standings.size > 0 ? this.#standings.get(name) : undefined

@@ -22,6 +22,7 @@ import { dropOldAnswers, forgetAnswers } from './old-answers.ts'
 import { openCounts, openPlaces } from './places.ts'
 import { openReplica, type Replica } from './replica.ts'
 import { loadScripts } from './scripts.ts'
+import { prepareSizes } from './sizes.ts'
 import { TokenRecords } from './token-records.ts'
 import { openUnsettled } from './unsettled.ts'
 import { UsageCarrier } from './usage-carrier.ts'
@@ -97,7 +98,8 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
     const places = openPlaces(context, retries, deadAfterMs)
     const carrier = openSink && new UsageCarrier({ context, openSink, warn })
     const { idempotency, memory, close: closeRest } = openKeyRoom(context, retries, options)
-    const tokens = buildStore({ context, holds, replica, places, carrier, closeRest })
+    const sizes = prepareSizes({ context, holds, unsettled, dbDir })
+    const tokens = buildStore({ context, holds, replica, places, carrier, sizes, closeRest })
     const renew = followAddress(address, (next) => link.use(buildClient(next)))
     return { tokens, idempotency, counts: openCounts(context), memory: memory.now, renew }
   } catch (cause) {
@@ -144,10 +146,11 @@ interface Parts {
   replica: Replica
   places: Pick<TokenStore, 'enter' | 'leave'>
   carrier: UsageCarrier | undefined
+  sizes: TokenStore['sizes']
   closeRest(): Promise<void>
 }
 
-function buildStore({ context, holds, replica, places, carrier, closeRest }: Parts): TokenStore {
+function buildStore({ context, holds, replica, places, carrier, sizes, closeRest }: Parts): TokenStore {
   const records = new TokenRecords(context)
   const credits = (tokenId: string) => readCredits(context, tokenId)
   return {
@@ -181,6 +184,7 @@ function buildStore({ context, holds, replica, places, carrier, closeRest }: Par
       return { chargedMicros: 0, balanceMicros: (await credits(row.tokenId))?.balanceMicros ?? 0 }
     },
     isReady: () => context.link.isReady(),
+    sizes,
     close: async () => {
       await replica.close()
       await carrier?.close()
