@@ -45,7 +45,7 @@ const REFUSALS: readonly (readonly [RegExp, OutageReason])[] = [
     },
   ],
   [
-    /^CLUSTERDOWN|Failed to refresh slots cache/,
+    /^CLUSTERDOWN|Failed to refresh slots cache|None of startup nodes is available/,
     {
       reason: 'CLUSTERDOWN: a part of the cluster is missing',
       way: 'look at "redis-cli cluster info" and start the nodes that are away',
