@@ -3,17 +3,17 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { Door } from './admin/door.ts'
 import { buildApp, type Gateway } from './app.ts'
 import { makeMaster, putMaster } from './auth/master.ts'
-import type { Catalog } from './config/catalog/catalog.ts'
 import { isDemoOn } from './config/catalog/models-file.ts'
 import { openCatalog } from './config/catalog/source.ts'
 import { loadEnvFile, trustCertificates } from './config/env/env-file.ts'
-import { readSettings, type Settings } from './config/env/settings.ts'
+import { SecretFiles } from './config/env/secret-files.ts'
+import type { Settings } from './config/env/settings.ts'
 import { SettingsError } from './config/mistakes.ts'
 import { openDemoProvider } from './demo.ts'
 import { codeOf } from './errors.ts'
+import { FollowedSecrets, keysOf, secretsOf } from './followed-secrets.ts'
 import type { Signals } from './signals.ts'
-import type { Warn } from './stores/contracts/store-error.ts'
-import { openStores, StoreError, type Stores } from './stores/open.ts'
+import { openStores, StoreError, type StoreSettings, type Stores } from './stores/open.ts'
 import { type Log, openLog } from './telemetry/logger/logger.ts'
 import { showFirstSteps, warnOfOldNode } from './welcome.ts'
 
@@ -31,13 +31,13 @@ function fail(text: string, code = EXIT_CONFIG): never {
   process.exit(code)
 }
 
-function readEnvironment(): Settings {
+function readEnvironment(): FollowedSecrets {
   try {
     const isKnownToNode = Boolean(process.env.NODE_EXTRA_CA_CERTS)
-    loadEnvFile('.env', process.env)
-    const settings = readSettings(process.env)
-    if (!isKnownToNode) trustCertificates(settings.extraCertificates)
-    return settings
+    const ofFile = loadEnvFile('.env', process.env)
+    const secrets = new FollowedSecrets(new SecretFiles(process.env), ofFile)
+    if (!isKnownToNode) trustCertificates(secrets.settings().extraCertificates)
+    return secrets
   } catch (error) {
     if (error instanceof SettingsError)
       fail(`The gateway cannot start with these settings:\n${error.message}`)
@@ -71,12 +71,6 @@ async function drain(
   await log.close()
 }
 
-function secretsOf({ adminFirst, redis, databaseUrl, proxySecrets }: Settings): string[] {
-  return [adminFirst, redis?.password, redis?.sentinelPassword, databaseUrl, ...proxySecrets].filter(
-    (secret) => secret !== undefined,
-  )
-}
-
 function listenToSignals(signals: Signals, running: Running, reload: () => void): void {
   const { logger } = running.log
   signals.serve({
@@ -97,9 +91,9 @@ function endOnUnexpectedErrors({ logger, flush }: Log): void {
   })
 }
 
-async function openStoresOrFail(settings: Settings, warn: Warn): Promise<Stores> {
+async function openStoresOrFail(settings: StoreSettings): Promise<Stores> {
   try {
-    return await openStores({ ...settings, warn })
+    return await openStores(settings)
   } catch (error) {
     if (error instanceof StoreError)
       fail(error.message, error.reason === 'unreachable' ? EXIT_FAILED : EXIT_CONFIG)
@@ -109,25 +103,38 @@ async function openStoresOrFail(settings: Settings, warn: Warn): Promise<Stores>
 
 /** Starts the gateway; from here on it ends by a signal. */
 export async function start(signals: Signals): Promise<void> {
-  const settings = readEnvironment()
+  const secrets = readEnvironment()
+  const settings = secrets.settings()
   // The log opens before the stores: what they find wrong while they open is told as well.
   const log = openLog({ dir: settings.logDir, level: settings.logLevel })
   log.hide(secretsOf(settings))
-  const stores = await openStoresOrFail(settings, (fields, text) => log.logger.warn(fields, text))
-  signals.start()
   const { logger } = log
-  endOnUnexpectedErrors(log)
+  const stores = await openStoresOrFail({
+    ...settings,
+    warn: (fields, text) => logger.warn(fields, text),
+    onRefused: secrets.storeRefused,
+  })
+  signals.start()
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined
   const catalog = openCatalogOrFail(settings, demo?.provider, log)
   if (settings.adminFirst !== undefined) await putMaster(stores.tokens, settings.adminFirst)
-  const gateway = await buildApp({ settings, ...stores, catalog: catalog.current, logger })
+  const gateway = await buildApp({
+    settings,
+    ...stores,
+    catalog: catalog.current,
+    keyRefused: secrets.keyRefused,
+    logger,
+  })
   let door: Promise<Door | undefined> | undefined
   const closeRest = async (): Promise<void> => {
+    secrets.close()
     catalog.close()
     const opened = await door
     await opened?.close()
     await demo?.close()
   }
+  secrets.watch({ log, catalog, stores, keyChanged: gateway.keyChanged })
+  endOnUnexpectedErrors(log)
   await listenOrFail(gateway, settings)
   // The token is kept only when the start can no longer fail: one that was never shown would be lost for good.
   const shownSecret = settings.adminFirst === undefined ? await makeMaster(stores.tokens) : undefined
@@ -143,7 +150,7 @@ export async function start(signals: Signals): Promise<void> {
     if (settings.redis === undefined) door = openDoor(stores, settings, logger)
   }, DOOR_AFTER_MS)
   if (shownSecret) showFirstSteps(shownSecret, port, catalog.current().models.keys().next().value ?? 'gpt-4o')
-  listenToSignals(signals, { gateway, settings, stores, log, closeRest }, catalog.reload)
+  listenToSignals(signals, { gateway, settings, stores, log, closeRest }, () => secrets.reload())
   // pm2 waits for it when it is told to (`wait_ready`).
   process.send?.('ready')
 }
@@ -172,10 +179,6 @@ async function listenOrFail({ app }: Gateway, { port, host }: Settings): Promise
       code === 'EADDRINUSE' ? 'stop what uses that port, or set another PORT' : 'check PORT and HOST'
     fail(`The gateway cannot listen on ${host}:${port} (${code}): ${way}`, EXIT_FAILED)
   }
-}
-
-function keysOf({ providers }: Catalog): string[] {
-  return [...providers.values()].flatMap(({ key }) => (key === undefined ? [] : [key]))
 }
 
 function openCatalogOrFail(settings: Settings, demo: Parameters<typeof openCatalog>[0]['demo'], log: Log) {
