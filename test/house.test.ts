@@ -162,10 +162,15 @@ const WALLS: Walls = {
       'followed-secrets.ts',
       ...[...CONFIG, ...LEAVES],
     ],
-    types: ['stores/contracts'],
+    types: ['stores/contracts', 'signals.ts'],
     why: 'the process starts and stops: what happens to a request is the business of app.ts',
   },
-  'server.js': { may: ['process.ts'], why: 'it only turns the cache on' },
+  'server.js': {
+    may: ['process.ts', 'signals.ts', 'our-node.js'],
+    why: 'it chooses the Node, turns the cache on and hears signals: the rest is the business of process.ts',
+  },
+  'our-node.js': { may: [], why: 'a Node that reads nothing else has to read it' },
+  'signals.ts': { may: [], why: 'it listens before anything else is loaded' },
 }
 
 const house = readHouse()
