@@ -10,6 +10,7 @@ import {
   type Settlement,
   writeAccounts,
 } from '../contracts/accounts.ts'
+import { type StoreSizes, waitingOf } from '../contracts/sizes.ts'
 import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { Balances } from './balances.ts'
@@ -26,6 +27,8 @@ const MOST_REMEMBERED = 10_000
 interface OpenHold {
   accounts: AccountList
   micros: number
+  /** By the clock of `performance.now`. */
+  since: number
   /** Its answer has begun, and stands in the database or is about to: the first mark counts. */
   isMarked: boolean
 }
@@ -55,6 +58,8 @@ export class Ledger {
   /** What the turn's settlements charge, by account. */
   readonly #charges = new Map<string, number>()
   #nextId = 1
+  /** Charged in memory, and not on record yet. */
+  #unsettled = 0
   #isClosed = false
 
   /** Settles what a dead process has left, and knows every balance; throws a `StoreError`. */
@@ -119,7 +124,7 @@ export class Ledger {
     const granted = this.#balances.hold(accounts, micros, leastMicros)
     if (granted === undefined) return undefined
     const id = this.#nextId++
-    this.#open.set(id, { accounts, micros: granted, isMarked: false })
+    this.#open.set(id, { accounts, micros: granted, since: performance.now(), isMarked: false })
     return { id, accounts, micros: granted, balanceMicros: this.#balances.leastMicros(accounts) }
   }
 
@@ -183,6 +188,7 @@ export class Ledger {
     const chargedMicros = this.#balances.charge(accounts, micros, row.costMicros)
     const settlement = { chargedMicros, balanceMicros: this.#balances.leastMicros(accounts) }
     this.#open.delete(holdId)
+    this.#unsettled += 1
     this.#remember({ holdId, accounts, chargedMicros })
     const charged = row.tokenId === tokenId ? row : { ...row, tokenId }
     return {
@@ -192,7 +198,10 @@ export class Ledger {
         if (accounts.length > 1) this.#writes.share(accounts, charged.requestId, chargedMicros)
         if (chargedMicros > 0) this.#addCharge(accounts, chargedMicros)
       },
-      done: () => resolve(settlement),
+      done: () => {
+        this.#unsettled -= 1
+        resolve(settlement)
+      },
       drop: reject,
     }
   }
@@ -217,6 +226,16 @@ export class Ledger {
 
   isReady(): boolean {
     return !this.#isClosed && this.#commits.isReady()
+  }
+
+  /** What waits here. */
+  waiting(): Pick<StoreSizes, 'holds' | 'unsettled' | 'commitQueue'> {
+    const { count, oldestMs } = this.#commits.waiting()
+    return {
+      holds: waitingOf(this.#open, performance.now()),
+      unsettled: { count: this.#unsettled, oldestMs: this.#unsettled > 0 ? oldestMs : 0 },
+      commitQueue: count,
+    }
   }
 
   close(): void {

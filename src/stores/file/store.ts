@@ -13,12 +13,14 @@ import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError, markStore, openLedgerFile, refuseVanished } from './ledger-file.ts'
 import type { Lock } from './lock.ts'
 import { takeLock } from './lock.ts'
+import { prepareSizes } from './sizes.ts'
 import type { TokenRegistry } from './tokens.ts'
 import { createTokenRegistry, readTokenRegistry } from './tokens.ts'
 
 interface Parts {
   registry: TokenRegistry
   ledger: Ledger
+  sizes: TokenStore['sizes']
   lock: Lock
 }
 
@@ -45,7 +47,8 @@ export async function openFileStore(
     ledger = new Ledger(file, registry.all())
     const idempotency = finishOpening({ dbDir, ledger, limits }, file)
     await markStore(dbDir, file.storeId)
-    return { tokens: buildStore({ registry, ledger, lock }), idempotency }
+    const sizes = prepareSizes({ dbDir, db: file.db, ledger, tokens: () => registry.size() })
+    return { tokens: buildStore({ registry, ledger, sizes, lock }), idempotency }
   } catch (error) {
     // It would try to write for ever.
     ledger?.close()
@@ -68,7 +71,7 @@ function finishOpening(
   }
 }
 
-function buildStore({ registry, ledger, lock }: Parts): TokenStore {
+function buildStore({ registry, ledger, sizes, lock }: Parts): TokenStore {
   const mint = async (token: NewToken, options?: { isMaster: boolean }) => {
     checkMicros('creditedMicros', token.creditedMicros)
     const record = await registry.put({ ...token, id: makeTokenId(), createdAt: Date.now() }, options)
@@ -95,6 +98,7 @@ function buildStore({ registry, ledger, lock }: Parts): TokenStore {
     markAnswered: (holdId, leastMicros, row) => ledger.markAnswered(holdId, leastMicros, row),
     settle: (holdId, row) => ledger.settle(holdId, row),
     isReady: () => ledger.isReady() && registry.isWhole(),
+    sizes,
     close: async () => {
       await registry.close()
       ledger.close()
