@@ -39,6 +39,8 @@ export interface AppNeeds {
   /** The memory of Redis, where there is one. */
   redisMemory?: Gauges['redisMemory']
   catalog(): Catalog
+  /** A provider refused our key: there may be another one in its file. */
+  keyRefused?: Shared['keyRefused'] | undefined
   logger: FastifyBaseLogger
 }
 
@@ -49,6 +51,8 @@ export interface Gateway {
   drain(limits: DrainLimits): Promise<void>
   /** How many paid requests run. */
   running(): number
+  /** Our key at this provider is another one: it rests no longer for the old one. */
+  keyChanged(provider: string): void
 }
 
 /** What all doors share, opened here and closed with the app. */
@@ -64,7 +68,12 @@ export async function buildApp(needs: AppNeeds): Promise<Gateway> {
   app.addHook('onClose', () => endWatch())
   const gauges = openGauges(app, shared, needs)
   await hangDoors(app, needs, { metrics, shared, websocket, gauges })
-  return { app, running: gauges.running, drain: (limits) => drainApp(app, shared.live, limits) }
+  return {
+    app,
+    running: gauges.running,
+    drain: (limits) => drainApp(app, shared.live, limits),
+    keyChanged: (provider) => shared.health.keyChanged(provider, shared.now()),
+  }
 }
 
 interface Opened {
@@ -85,7 +94,7 @@ async function hangDoors(
   const handedOn = {
     deadlines,
     upstreamHeaders,
-    routes: planPassthrough(settings, catalog()),
+    routes: planPassthrough(settings, catalog),
     timeouts: settings,
     proxyFor: settings.proxyFor,
   }

@@ -18,11 +18,14 @@ import { createTurns } from './turns.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
 import { OpenSockets } from './websocket/open-sockets.ts'
 
-type Needs = Pick<Shared, 'catalog' | 'tokens' | 'idempotency'> & { settings: Settings }
+interface Needs extends Pick<Shared, 'catalog' | 'tokens' | 'idempotency'> {
+  settings: Settings
+  keyRefused?: Shared['keyRefused'] | undefined
+}
 
 /** What all paid requests of this app share; `app.ts` closes it. */
 export function openShared(
-  { settings, catalog, tokens, idempotency }: Needs,
+  { settings, catalog, tokens, idempotency, keyRefused = () => undefined }: Needs,
   { providerFailed }: Metrics,
 ): Shared {
   const deadlines = new Deadlines()
@@ -50,19 +53,20 @@ export function openShared(
     wallMs: Date.now,
     turns: createTurns(),
     providerFailed,
+    keyRefused,
   }
 }
 
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. `app.ts` closes it. */
 export function openSocketsShared(settings: Settings, shared: Shared): RealtimeShared {
   const { tokens, live, upstreamHeaders, health, missingModels, now, wallMs, providerFailed } = shared
-  const { memory, turns } = shared
+  const { memory, turns, keyRefused } = shared
   const sockets = new OpenSockets({
     perHolder: settings.wsSocketsPerToken,
     isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),
   })
   const idleTimeoutMs = settings.wsIdleTimeoutMs
-  const providers = { health, missingModels, providerFailed }
+  const providers = { health, missingModels, providerFailed, keyRefused }
   return {
     sockets,
     live,

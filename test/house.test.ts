@@ -151,9 +151,15 @@ const WALLS: Walls = {
   },
   'drain.ts': { may: LEAVES, why: 'waiting for what runs needs nothing that runs' },
   'welcome.ts': { may: LEAVES, types: ['telemetry/logger'], why: 'the first words need nothing that runs' },
+  'followed-secrets.ts': {
+    may: ['auth', ...CONFIG, ...LEAVES],
+    types: ['stores/open.ts', 'telemetry/logger'],
+    why: 'it hands new secrets to those that process.ts has opened',
+  },
   'process.ts': {
     may: [
       ...['app.ts', 'demo.ts', 'welcome.ts', 'stores/open.ts', 'telemetry/logger', 'admin', 'auth'],
+      'followed-secrets.ts',
       ...[...CONFIG, ...LEAVES],
     ],
     types: ['stores/contracts'],

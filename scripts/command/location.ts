@@ -17,9 +17,9 @@ export type StoreLocation = Pick<Settings, 'dbDir' | 'redis' | 'redisPrefix' | '
 export function readLocation(...more: string[]): StoreLocation {
   const folder = startFolder()
   const isKnownToNode = Boolean(process.env[CERTIFICATES])
-  loadEnvFile(join(folder, '.env'), process.env)
+  const ofFile = loadEnvFile(join(folder, '.env'), process.env)
   const asked = Object.fromEntries([...NAMES, ...more].map((name) => [name, process.env[name]]))
-  const { dbDir, redis, redisPrefix, databaseUrl } = readSettings(asked)
+  const { dbDir, redis, redisPrefix, databaseUrl } = readSettings(asked, ofFile)
   // Files speak no TLS.
   if (!isKnownToNode && (redis || databaseUrl)) trustFileOf(folder)
   return { dbDir: resolve(folder, dbDir), redis, redisPrefix, databaseUrl }

@@ -68,6 +68,8 @@ export const plainSettings = {
   drainTimeoutMs: milliseconds('DRAIN_TIMEOUT_MS', 25_000),
   drainDelayMs: v.optional(bounded(['DRAIN_DELAY_MS'], 0, 60_000)),
   bodyTimeoutMs: milliseconds('BODY_TIMEOUT_MS', 30_000),
+  /** Longer than what stands in front keeps an idle connection: load balancers are often told to wait for 120 s. */
+  keepAliveMs: milliseconds('KEEP_ALIVE_MS', 130_000),
   /** The longest JSON body, decoded. */
   maxJsonBytes: whole(['MAX_JSON_BYTES'], 1024, 1024 * MIB, 32 * MIB),
   /** The bytes of all bodies that are here at once; undefined: a share of the memory there is. */

@@ -65,9 +65,9 @@ const settingsSchema = v.object({
 /** What the operator said, checked and with every default filled in. */
 export type Settings = v.InferOutput<typeof settingsSchema>
 
-/** Reads all settings, or throws one SettingsError that names every mistake in them. */
-export function readSettings(env: Environment): Settings {
-  const mistakes: string[] = []
+/** Reads all settings, or throws one SettingsError that names every mistake in them and in the file that they are from. */
+export function readSettings(env: Environment, ofFile: readonly string[] = []): Settings {
+  const mistakes = [...ofFile]
   const list = <T>(name: string, readEntry: (entry: string) => T | { mistake: string }): T[] =>
     keep(readList(name, readText(env, name), readEntry), mistakes)
   const found = readPlain(env, mistakes)
