@@ -95,9 +95,11 @@ function handleSignals(running: Running, reload: () => void): void {
   })
 }
 
-async function openStoresOrFail(settings: Settings, warn: Warn): Promise<Stores> {
+async function openStoresOrFail(settings: Settings, { logger }: Log): Promise<Stores> {
+  const warn: Warn = (fields, text) => logger.warn(fields, text)
+  const tell: Warn = (fields, text) => logger.info(fields, text)
   try {
-    return await openStores({ ...settings, warn })
+    return await openStores({ ...settings, warn, tell })
   } catch (error) {
     if (error instanceof StoreError)
       fail(error.message, error.reason === 'unreachable' ? EXIT_FAILED : EXIT_CONFIG)
@@ -110,7 +112,7 @@ async function start(): Promise<void> {
   // The log opens before the stores: what they find wrong while they open is told as well.
   const log = openLog({ dir: settings.logDir, level: settings.logLevel })
   log.hide(secretsOf(settings))
-  const stores = await openStoresOrFail(settings, (fields, text) => log.logger.warn(fields, text))
+  const stores = await openStoresOrFail(settings, log)
   const { logger } = log
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined
   const catalog = openCatalogOrFail(settings, demo?.provider, log)

@@ -41,9 +41,13 @@ export interface StoreSettings extends Partial<KeyLimits> {
   databaseUrl?: string | undefined
   /** What Redis may use; undefined: its own `maxmemory`. */
   redisMemoryBytes?: number | undefined
+  /** Usage rows older than so many days are rolled up by the server; undefined, 0 or `off`: never. */
+  usageDays?: string | undefined
   /** A command looks after no dead replicas and carries no usage rows. */
   role?: 'server' | 'command'
   warn?: Warn
+  /** The same for what went well. */
+  tell?: Warn
 }
 
 const PREFIX = 'gateway'
@@ -60,7 +64,7 @@ export async function openStores(settings: StoreSettings): Promise<Stores> {
   if (redis === undefined) {
     refuseMarked(dbDir)
     const { openFileStore } = await import('./file/store.ts')
-    const { tokens, idempotency } = await openFileStore(dbDir, readLimits(settings))
+    const { tokens, idempotency } = await openFileStore(dbDir, readLimits(settings), readKeep(settings))
     return { tokens, idempotency, counts: undefined, redisMemory: undefined, close: () => tokens.close() }
   }
   const isCommand = settings.role === 'command'
@@ -72,7 +76,7 @@ export async function openStores(settings: StoreSettings): Promise<Stores> {
     deadAfterMs: replicaTimeoutMs,
     deadlineMs: settings.redisDeadlineMs ?? (isCommand ? COMMAND_DEADLINE_MS : DEADLINE_MS),
     mostRows: settings.usageQueueRows ?? USAGE_QUEUE_ROWS,
-    openSink: isCommand ? undefined : () => openSink(settings),
+    openSink: isCommand ? undefined : (mayGoOn) => openSink(settings, mayGoOn),
     limits: readLimits(settings),
     large: isCommand ? undefined : await openLarge(settings),
     memoryBytes: settings.redisMemoryBytes,
@@ -93,9 +97,18 @@ async function openLarge(settings: StoreSettings): Promise<LargeAnswers | undefi
   return openPostgresAnswers(settings.databaseUrl, readLimits(settings))
 }
 
-async function openSink({ databaseUrl, dbDir }: StoreSettings): Promise<UsageLog> {
-  if (databaseUrl === undefined) return (await import('./sql/sqlite-usage.ts')).openSqliteUsage(dbDir)
-  return (await import('./sql/postgres-usage.ts')).openPostgresUsage(databaseUrl)
+async function openSink(settings: StoreSettings, mayGoOn: () => boolean): Promise<UsageLog> {
+  const { databaseUrl, dbDir } = settings
+  const rows = readKeep(settings)
+  const keep = rows && { ...rows, mayGoOn }
+  if (databaseUrl === undefined)
+    return (await import('./sql/sqlite-usage.ts')).openSqliteUsage(dbDir, { keep })
+  return (await import('./sql/postgres-usage.ts')).openPostgresUsage(databaseUrl, { keep })
+}
+
+function readKeep({ usageDays = 'off', role, tell = () => undefined, warn = tell }: StoreSettings) {
+  const keptDays = /off/i.test(usageDays) ? 0 : Number(usageDays)
+  return keptDays === 0 || role === 'command' ? undefined : { keptDays, tell, warn }
 }
 
 /** The sums of the stores, without opening them: beside a running server or without one. Throws a `StoreError`. */

@@ -3,7 +3,13 @@ import { chmodSync, closeSync, existsSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { errorText } from '../../errors.ts'
 import { StoreError } from '../contracts/store-error.ts'
-import { emptyValue, strictColumn, USAGE_COLUMNS, type UsageColumn } from '../contracts/usage-columns.ts'
+import {
+  emptyValue,
+  FIRST_COLUMNS,
+  strictColumn,
+  USAGE_COLUMNS,
+  type UsageColumn,
+} from '../contracts/usage-columns.ts'
 import { replaceFile } from '../durable-file.ts'
 import { sweepTemporary } from '../folder.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
@@ -32,7 +38,7 @@ const LEDGER_VERSION = '1'
 
 /** The tables of an empty database, and to which store they belong. */
 function createTables(db: Sqlite, storeId: string, columns: readonly UsageColumn[]): void {
-  db.exec(tablesOf(columns))
+  db.exec(tablesOf(columns.slice(0, FIRST_COLUMNS)))
   const insert = db.prepare('INSERT INTO meta (key, value) VALUES (?, ?)')
   insert.run('version', LEDGER_VERSION)
   insert.run('storeId', storeId)
@@ -42,7 +48,8 @@ function createTables(db: Sqlite, storeId: string, columns: readonly UsageColumn
 function addTables(db: Sqlite): void {
   db.exec(`CREATE TABLE IF NOT EXISTS shared_charges (
     account_id TEXT NOT NULL, request_id TEXT NOT NULL, micros INTEGER NOT NULL
-  ) STRICT`)
+  ) STRICT;
+  CREATE INDEX IF NOT EXISTS shared_charges_of_request ON shared_charges (request_id, account_id)`)
 }
 
 /** The columns that a store of an earlier version lacks: its rows have nothing in them. */

@@ -6,6 +6,7 @@ import { makeTokenId, renewed } from '../contracts/token-changes.ts'
 import type { TokenStore } from '../contracts/token-store.ts'
 import type { NewToken } from '../contracts/tokens.ts'
 import { openFolder } from '../folder.ts'
+import type { RollUp } from '../roll-up.ts'
 import { altered, openChanges } from './changes.ts'
 import { type ClaimsOptions, openClaims } from './claims.ts'
 import { Ledger } from './ledger.ts'
@@ -13,6 +14,7 @@ import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError, markStore, openLedgerFile, refuseVanished } from './ledger-file.ts'
 import type { Lock } from './lock.ts'
 import { takeLock } from './lock.ts'
+import { type KeepRows, openLedgerRollUp } from './old-rows.ts'
 import { prepareSizes } from './sizes.ts'
 import type { TokenRegistry } from './tokens.ts'
 import { createTokenRegistry, readTokenRegistry } from './tokens.ts'
@@ -21,6 +23,7 @@ interface Parts {
   registry: TokenRegistry
   ledger: Ledger
   sizes: TokenStore['sizes']
+  rollUp: RollUp
   lock: Lock
 }
 
@@ -34,6 +37,7 @@ export interface FileStore {
 export async function openFileStore(
   dbDir: string,
   limits: KeyLimits = DEFAULT_KEY_LIMITS,
+  keep: KeepRows = undefined,
 ): Promise<FileStore> {
   await openFolder(dbDir)
   const lock = takeLock(dbDir)
@@ -48,7 +52,8 @@ export async function openFileStore(
     const idempotency = finishOpening({ dbDir, ledger, limits }, file)
     await markStore(dbDir, file.storeId)
     const sizes = prepareSizes({ dbDir, db: file.db, ledger, tokens: () => registry.size() })
-    return { tokens: buildStore({ registry, ledger, sizes, lock }), idempotency }
+    const rollUp = openLedgerRollUp(file, ledger, keep)
+    return { tokens: buildStore({ registry, ledger, sizes, rollUp, lock }), idempotency }
   } catch (error) {
     // It would try to write for ever.
     ledger?.close()
@@ -71,7 +76,7 @@ function finishOpening(
   }
 }
 
-function buildStore({ registry, ledger, sizes, lock }: Parts): TokenStore {
+function buildStore({ registry, ledger, sizes, rollUp, lock }: Parts): TokenStore {
   const mint = async (token: NewToken, options?: { isMaster: boolean }) => {
     checkMicros('creditedMicros', token.creditedMicros)
     const record = await registry.put({ ...token, id: makeTokenId(), createdAt: Date.now() }, options)
@@ -100,6 +105,7 @@ function buildStore({ registry, ledger, sizes, lock }: Parts): TokenStore {
     isReady: () => ledger.isReady() && registry.isWhole(),
     sizes,
     close: async () => {
+      await rollUp.close()
       await registry.close()
       ledger.close()
       lock.release()

@@ -1,13 +1,15 @@
 import { PostgresDialect } from 'kysely'
 import pg from 'pg'
-import { USAGE_COLUMNS, type UsageColumn } from '../contracts/usage-columns.ts'
+import { USAGE_COLUMNS } from '../contracts/usage-columns.ts'
 import type { UsageLog } from '../contracts/usage-log.ts'
-import { openTable } from './usage-table.ts'
+import { openRollUp } from '../roll-up.ts'
+import { openPostgresRollUp } from './postgres-roll-up.ts'
+import { openTable, type UsageOptions } from './usage-table.ts'
 
 /** The tables in PostgreSQL; throws when it does not answer. */
 export async function openPostgresUsage(
   connectionString: string,
-  columns: readonly UsageColumn[] = USAGE_COLUMNS,
+  { columns = USAGE_COLUMNS, keep }: UsageOptions = {},
 ): Promise<UsageLog> {
   const pool = new pg.Pool({
     connectionString,
@@ -18,5 +20,9 @@ export async function openPostgresUsage(
   })
   // A connection that dies while it is idle: the next query opens another.
   pool.on('error', () => undefined)
-  return openTable(new PostgresDialect({ pool }), columns)
+  return openTable(
+    new PostgresDialect({ pool }),
+    columns,
+    keep && ((times) => openRollUp({ ...keep, table: openPostgresRollUp({ pool, columns, ...times }) })),
+  )
 }
