@@ -3,6 +3,8 @@
 # however the folders came about: made by Docker, cloned by another user, restored from a backup.
 set -eu
 
+node scripts/check-edge.js
+
 own() {
   find "$1" \( ! -user 1000 -o ! -group 1000 \) -exec chown -h 1000:1000 {} +
 }
@@ -17,8 +19,13 @@ done
 # Traefik refuses to use a certificate store that others may read.
 if [ -f letsencrypt/acme.json ]; then chmod 600 letsencrypt/acme.json; fi
 # Of a clone made under a strict umask Traefik and HAProxy could read nothing.
-chmod a+rX edge edge/routes.yml edge/haproxy.cfg
+chmod a+rX edge edge/routes.yml edge/haproxy.cfg edge/traefik.sh edge/haproxy.sh
 chmod -R a+rX edge/plugins-local
+# The operator's own certificates with their keys.
+if [ -d edge/certificates ]; then
+  own edge/certificates
+  chmod -R u=rwX,go= edge/certificates
+fi
 if [ -f edge/dashboard-users ]; then
   own edge/dashboard-users
   chmod 600 edge/dashboard-users

@@ -3,16 +3,16 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { Door } from './admin/door.ts'
 import { buildApp, type Gateway } from './app.ts'
 import { makeMaster, putMaster } from './auth/master.ts'
-import type { Catalog } from './config/catalog/catalog.ts'
 import { isDemoOn } from './config/catalog/models-file.ts'
 import { openCatalog } from './config/catalog/source.ts'
 import { loadEnvFile, trustCertificates } from './config/env/env-file.ts'
-import { readSettings, type Settings } from './config/env/settings.ts'
+import { SecretFiles } from './config/env/secret-files.ts'
+import type { Settings } from './config/env/settings.ts'
 import { SettingsError } from './config/mistakes.ts'
 import { openDemoProvider } from './demo.ts'
 import { codeOf } from './errors.ts'
-import type { Warn } from './stores/contracts/store-error.ts'
-import { openStores, StoreError, type Stores } from './stores/open.ts'
+import { FollowedSecrets, keysOf, secretsOf } from './followed-secrets.ts'
+import { openStores, StoreError, type StoreSettings, type Stores } from './stores/open.ts'
 import { type Log, openLog } from './telemetry/logger/logger.ts'
 import { showFirstSteps, warnOfOldNode } from './welcome.ts'
 
@@ -30,13 +30,13 @@ function fail(text: string, code = EXIT_CONFIG): never {
   process.exit(code)
 }
 
-function readEnvironment(): Settings {
+function readEnvironment(): FollowedSecrets {
   try {
     const isKnownToNode = Boolean(process.env.NODE_EXTRA_CA_CERTS)
-    loadEnvFile('.env', process.env)
-    const settings = readSettings(process.env)
-    if (!isKnownToNode) trustCertificates(settings.extraCertificates)
-    return settings
+    const ofFile = loadEnvFile('.env', process.env)
+    const secrets = new FollowedSecrets(new SecretFiles(process.env), ofFile)
+    if (!isKnownToNode) trustCertificates(secrets.settings().extraCertificates)
+    return secrets
   } catch (error) {
     if (error instanceof SettingsError)
       fail(`The gateway cannot start with these settings:\n${error.message}`)
@@ -67,12 +67,6 @@ async function drain({ gateway, settings, stores, log, closeRest }: Running): Pr
   await log.close()
 }
 
-function secretsOf({ adminFirst, redis, databaseUrl, proxySecrets }: Settings): string[] {
-  return [adminFirst, redis?.password, redis?.sentinelPassword, databaseUrl, ...proxySecrets].filter(
-    (secret) => secret !== undefined,
-  )
-}
-
 function handleSignals(running: Running, reload: () => void): void {
   let isStopping = false
   const stop = (): void => {
@@ -95,11 +89,9 @@ function handleSignals(running: Running, reload: () => void): void {
   })
 }
 
-async function openStoresOrFail(settings: Settings, { logger }: Log): Promise<Stores> {
-  const warn: Warn = (fields, text) => logger.warn(fields, text)
-  const tell: Warn = (fields, text) => logger.info(fields, text)
+async function openStoresOrFail(settings: StoreSettings): Promise<Stores> {
   try {
-    return await openStores({ ...settings, warn, tell })
+    return await openStores(settings)
   } catch (error) {
     if (error instanceof StoreError)
       fail(error.message, error.reason === 'unreachable' ? EXIT_FAILED : EXIT_CONFIG)
@@ -108,24 +100,38 @@ async function openStoresOrFail(settings: Settings, { logger }: Log): Promise<St
 }
 
 async function start(): Promise<void> {
-  const settings = readEnvironment()
+  const secrets = readEnvironment()
+  const settings = secrets.settings()
   // The log opens before the stores: what they find wrong while they open is told as well.
   const log = openLog({ dir: settings.logDir, level: settings.logLevel })
   log.hide(secretsOf(settings))
-  const stores = await openStoresOrFail(settings, log)
   const { logger } = log
+  const stores = await openStoresOrFail({
+    ...settings,
+    warn: (fields, text) => logger.warn(fields, text),
+    tell: (fields, text) => logger.info(fields, text),
+    onRefused: secrets.storeRefused,
+  })
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined
   const catalog = openCatalogOrFail(settings, demo?.provider, log)
   if (settings.adminFirst !== undefined) await putMaster(stores.tokens, settings.adminFirst)
-  const gateway = await buildApp({ settings, ...stores, catalog: catalog.current, logger })
+  const gateway = await buildApp({
+    settings,
+    ...stores,
+    catalog: catalog.current,
+    keyRefused: secrets.keyRefused,
+    logger,
+  })
   let door: Promise<Door | undefined> | undefined
   const closeRest = async (): Promise<void> => {
+    secrets.close()
     catalog.close()
     const opened = await door
     await opened?.close()
     await demo?.close()
   }
-  handleSignals({ gateway, settings, stores, log, closeRest }, catalog.reload)
+  secrets.watch({ log, catalog, stores, keyChanged: gateway.keyChanged })
+  handleSignals({ gateway, settings, stores, log, closeRest }, () => secrets.reload())
   await listenOrFail(gateway, settings)
   // The token is kept only when the start can no longer fail: one that was never shown would be lost for good.
   const shownSecret = settings.adminFirst === undefined ? await makeMaster(stores.tokens) : undefined
@@ -167,10 +173,6 @@ async function listenOrFail({ app }: Gateway, { port, host }: Settings): Promise
       code === 'EADDRINUSE' ? 'stop what uses that port, or set another PORT' : 'check PORT and HOST'
     fail(`The gateway cannot listen on ${host}:${port} (${code}): ${way}`, EXIT_FAILED)
   }
-}
-
-function keysOf({ providers }: Catalog): string[] {
-  return [...providers.values()].flatMap(({ key }) => (key === undefined ? [] : [key]))
 }
 
 function openCatalogOrFail(settings: Settings, demo: Parameters<typeof openCatalog>[0]['demo'], log: Log) {

@@ -132,6 +132,10 @@ const WALLS: Walls = {
     types: CONFIG,
     why: 'it carries accounts from one driver to the other',
   },
+  'stores/backup.ts': {
+    may: ['stores', 'stores/contracts', 'stores/sql', 'stores/file', ...LEAVES],
+    why: 'it copies folders and proves copies, and knows no server',
+  },
   'http-server.ts': {
     may: ['entrance', 'telemetry', 'websocket', ...CONFIG, ...LEAVES],
     why: 'the listener is what the doors of app.ts hang in',
@@ -147,9 +151,15 @@ const WALLS: Walls = {
   },
   'drain.ts': { may: LEAVES, why: 'waiting for what runs needs nothing that runs' },
   'welcome.ts': { may: LEAVES, types: ['telemetry/logger'], why: 'the first words need nothing that runs' },
+  'followed-secrets.ts': {
+    may: ['auth', ...CONFIG, ...LEAVES],
+    types: ['stores/open.ts', 'telemetry/logger'],
+    why: 'it hands new secrets to those that process.ts has opened',
+  },
   'process.ts': {
     may: [
       ...['app.ts', 'demo.ts', 'welcome.ts', 'stores/open.ts', 'telemetry/logger', 'admin', 'auth'],
+      'followed-secrets.ts',
       ...[...CONFIG, ...LEAVES],
     ],
     types: ['stores/contracts'],

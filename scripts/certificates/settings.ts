@@ -9,6 +9,8 @@ export interface Settings {
   /** The server's public addresses, where it cannot find out by itself. */
   addresses: readonly string[]
   isChecked: boolean
+  /** Else all certificates are the operator's own. */
+  isOrdered: boolean
   authority: string
   retryMs: number
 }
@@ -21,7 +23,7 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
   const given = Object.fromEntries(
     Object.entries(env).map(([name, value = '']) => [
       name,
-      name.startsWith('DOMAIN') ? value.toLowerCase() : value,
+      name.startsWith('DOMAIN') ? value.trim().toLowerCase() : value,
     ]),
   )
   const addresses = edgeAddresses(given)
@@ -33,10 +35,11 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
   return {
     names: [...new Set(hostnames(given))],
     noNames: Object.keys(given).filter(
-      (name) => /^DOMAIN\d$/.test(name) && !hostnames(given).includes(given[name] ?? ''),
+      (name) => /^DOMAIN\d$/.test(name) && given[name] && !hostnames(given).includes(given[name]),
     ),
     addresses,
     isChecked: check === 'on',
+    isOrdered: env.ACME_CHALLENGE !== 'off',
     authority: env.ACME_CA_SERVER ?? '',
     retryMs: Number(env.CERTIFICATE_RETRY_SECONDS || RETRY_SECONDS) * 1000,
   }

@@ -1,6 +1,6 @@
 import type { BilledRequest } from '../billing/bill.ts'
 import type { holdCredits, refuseUncovered } from '../billing/hold.ts'
-import type { Catalog } from '../config/catalog/catalog.ts'
+import type { Catalog, Provider } from '../config/catalog/catalog.ts'
 import type { Deadlines } from '../deadlines.ts'
 import type { UpstreamHeaders } from '../dialects/headers.ts'
 import type { Live } from '../live.ts'
@@ -49,6 +49,8 @@ export interface Shared {
   turns: Turns
   /** It is told of every ask that came to nothing. */
   providerFailed(provider: string, reason: string): void
+  /** It is told when a provider refuses our key: there may be another one in its file. */
+  keyRefused(provider: Provider): void
   /** Everything that runs, for the drain. */
   live: Live
 }

@@ -116,6 +116,8 @@ export interface WalkShared {
   now(): number
   /** It is told of every ask that came to nothing. */
   providerFailed(provider: string, reason: string): void
+  /** A provider refused our key. */
+  keyRefused?(provider: Provider): void
 }
 
 /** Whose request it is, and where it may go. */
@@ -174,6 +176,7 @@ export class PlanWalk implements Asker {
 
   note(step: Step, failure: Failure): void {
     const { health, missingModels, providerFailed } = this.#shared
+    if (failure.isAccount && failure.status === 401) this.#shared.keyRefused?.(step.provider)
     this.#failures = [...this.#failures, failure]
     // It would rest for everybody else.
     if (failure.kind === 'own') return

@@ -1,10 +1,27 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { clone, fillIn, settingsOf } from './support/deployment.ts'
 import { findComposes } from './support/engine.ts'
-import { type Rendered, render, traefikOptions } from './support/rendered.ts'
+import { type Rendered, render, type Service, traefikOptions } from './support/rendered.ts'
+import { run } from './support/shell.ts'
 
 const FILE = 'docker-compose.prod.yml'
 const AUTHORITY = 'https://authority.example.test/dir'
+/** Two of the five are one name, and one is empty. */
+const R3_SETTINGS = `PORT=8088                          # Internal container port
+
+DOMAIN1=api.example.test            # Primary domain
+DOMAIN2=alternative.example.test
+DOMAIN3=API.example.test
+DOMAIN4=
+DOMAIN5=short.example.test
+
+LETSENCRYPT_EMAIL=admin@example.test   # Email for certificate notifications
+ADMIN_FIRST=a-master-token-of-some-length         # Master token for admin operations
+OPENAI_API_KEY=key-of-a-provider
+OPENAI_BASE_URL=https://api.openai.com/v1
+`
 const composes = await findComposes()
 if (composes.length === 0) t.plan(0, 'no Compose here: its reading of the files is not tested')
 
@@ -26,13 +43,53 @@ for (const compose of composes) {
     t.equal(networks['traefik-network']?.ipam?.config?.[0]?.subnet, '198.18.6.0/24')
   })
 
-  t.test(`${compose.join(' ')} stops at a missing variable and names it`, async (t) => {
+  t.test(`${compose.join(' ')} stops at a missing name and says so in a few words`, async (t) => {
     const folder = await clone(t)
-    for (const name of ['DOMAIN1', 'DOMAIN2', 'DOMAIN3', 'DOMAIN4', 'DOMAIN5', 'ACME_EMAIL']) {
-      fillIn(folder, { ...settingsOf(AUTHORITY), [name]: '' }, '.env.example')
-      await t.rejects(render(compose, folder, FILE), { message: new RegExp(`set ${name} in .env`) })
-    }
+    fillIn(folder, { ...settingsOf(AUTHORITY), DOMAIN1: '' }, '.env.example')
+    const { code, stdout, stderr } = await config(compose, folder)
+    t.not(code, 0)
+    t.match(stderr, /set DOMAIN1 in \.env/)
+    t.ok((stdout + stderr).length < 700, stderr)
   })
+
+  t.test(`${compose.join(' ')} needs no second name, and warns of none that is not set`, async (t) => {
+    const folder = await clone(t)
+    writeFileSync(join(folder, '.env'), R3_SETTINGS.replace(/^DOMAIN[2-5].*\n/gm, ''))
+    const { code, stderr } = await config(compose, folder)
+    t.equal(code, 0, stderr)
+    t.notMatch(stderr, /not set|WARN/i)
+  })
+
+  t.test(
+    `${compose.join(' ')} reads the settings of the guide that this product was made after`,
+    async (t) => {
+      const folder = await clone(t)
+      writeFileSync(join(folder, '.env'), R3_SETTINGS)
+      const { services } = await render(compose, folder, FILE)
+      t.match(services.traefik?.environment, { DOMAIN1: 'api.example.test', DOMAIN5: 'short.example.test' })
+      t.match(services.traefik?.environment, { ACME_EMAIL: '', LETSENCRYPT_EMAIL: 'admin@example.test' })
+      const { code, stdout, stderr } = await startTraefik(folder, services.traefik)
+      t.equal(code, 0, stderr)
+      t.match(stdout, 'acme.email=admin@example.test\n')
+      t.match(stdout, 'acme.tlschallenge=true')
+      t.notMatch(stdout, /httpchallenge|forwardedheaders/)
+      const prepare = await prepareWith(folder, services.prepare)
+      t.equal(prepare.code, 0, prepare.stderr)
+    },
+  )
+
+  t.test(
+    `${compose.join(' ')} hands on a missing e-mail, which is told in one line and stops the start`,
+    async (t) => {
+      const folder = await clone(t)
+      writeFileSync(join(folder, '.env'), R3_SETTINGS.replace(/^LETSENCRYPT.*\n/m, ''))
+      const { services } = await render(compose, folder, FILE)
+      t.equal(services.traefik?.depends_on?.prepare?.condition, 'service_completed_successfully')
+      const { code, stderr } = await prepareWith(folder, services.prepare)
+      t.equal(code, 78)
+      t.match(stderr, /^✗ ACME_EMAIL is empty: set it in \.env .*\n$/)
+    },
+  )
 
   t.test(`${compose.join(' ')} adds replicas and Redis with the profile "scale" in .env alone`, async (t) => {
     const folder = await clone(t)
@@ -82,6 +139,31 @@ for (const compose of composes) {
   })
 }
 
+const config = ([command = '', ...first]: readonly string[], folder: string) =>
+  run(command, [...first, '-f', FILE, 'config'], { cwd: folder })
+
+/** A program that says what it was given, one word a line, in place of the real one. */
+function standIn(folder: string, name: string): string {
+  const path = join(folder, 'stand-ins')
+  mkdirSync(path, { recursive: true })
+  writeFileSync(join(path, name), '#!/bin/sh\nprintf "%s\\n" "$@"\n', { mode: 0o755 })
+  return `${path}:${process.env.PATH}`
+}
+
+/** What Traefik is started with. */
+const startTraefik = (folder: string, service: Service | undefined) =>
+  run('sh', ['edge/traefik.sh', ...(service?.command ?? [])], {
+    cwd: folder,
+    env: { ...service?.environment, PATH: standIn(folder, 'traefik') },
+  })
+
+/** What the container "prepare" says, without its rights. */
+const prepareWith = (folder: string, service: Service | undefined) =>
+  run('sh', ['-c', 'mkdir -p src/db src/logs letsencrypt && sh scripts/prepare-folders.sh'], {
+    cwd: folder,
+    env: { ...service?.environment, PATH: standIn(folder, 'chown') },
+  })
+
 function checkHardened(t: Test, services: Rendered['services']): void {
   for (const [name, service] of Object.entries(services)) {
     t.match(service, { read_only: true, cap_drop: ['ALL'], security_opt: ['no-new-privileges:true'] }, name)
@@ -123,7 +205,7 @@ const OPTIONS = {
   'entrypoints.websecure.http.encodedcharacters.allowencodedslash': 'true',
   'entrypoints.websecure.http.aliasheadersstrategy': 'delete',
   'entrypoints.websecure.transport.respondingtimeouts.readtimeout': '20s',
-  'entrypoints.websecure.http.middlewares': 'request-time@file,requests-per-address@file',
+  'entrypoints.websecure.http.middlewares': 'entrance@file',
   'entrypoints.websecure.proxyprotocol.trustedips': '198.18.6.0/24',
   'entrypoints.web.proxyprotocol.trustedips': '198.18.6.0/24',
   'experimental.abortonpluginfailure': 'true',
@@ -134,8 +216,6 @@ const OPTIONS = {
   'certificatesresolvers.letsencrypt.acme.caserver': AUTHORITY,
   'certificatesresolvers.letsencrypt.acme.keytype': 'EC256',
   'certificatesresolvers.letsencrypt.acme.storage': '/letsencrypt/acme.json',
-  'certificatesresolvers.letsencrypt.acme.tlschallenge': 'true',
-  'certificatesresolvers.letsencrypt.acme.email': 'operator@example.test',
   'accesslog.format': 'json',
   'accesslog.fields.headers.defaultmode': 'drop',
   'accesslog.fields.queryparameters.defaultmode': 'drop',

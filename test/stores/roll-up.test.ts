@@ -8,6 +8,7 @@ import { NO_ROW, USAGE_COLUMNS } from '../../src/stores/contracts/usage-columns.
 import type { UsageLog } from '../../src/stores/contracts/usage-log.ts'
 import { openStores, readBooks } from '../../src/stores/open.ts'
 import { openRollUp } from '../../src/stores/roll-up.ts'
+import { Database } from '../../src/stores/sql/database.ts'
 import { openPostgresUsage } from '../../src/stores/sql/postgres-usage.ts'
 import { openSqlite } from '../../src/stores/sql/sqlite.ts'
 import { openSqliteRollUp } from '../../src/stores/sql/sqlite-roll-up.ts'
@@ -226,7 +227,8 @@ for (const [name, open] of [
   ['SQLite', (dbDir: string, keep: object) => openSqliteUsage(dbDir, { keep: keep as never })],
   [
     'PostgreSQL',
-    async (_: string, keep: object) => openPostgresUsage((await postgres()).url, { keep: keep as never }),
+    async (_: string, keep: object) =>
+      openPostgresUsage(new Database((await postgres()).url), { keep: keep as never }),
   ],
 ] as const)
   t.test(`replicas with ${name}: rows are rolled up by who carries them`, async (t) => {

@@ -3,6 +3,7 @@ import t from 'tap'
 import { readUsage, USAGE_COLUMNS } from '../../src/stores/contracts/usage-columns.ts'
 import { Ledger } from '../../src/stores/file/ledger.ts'
 import { openLedgerFile } from '../../src/stores/file/ledger-file.ts'
+import { Database } from '../../src/stores/sql/database.ts'
 import { openPostgresUsage } from '../../src/stores/sql/postgres-usage.ts'
 import { openSqliteUsage } from '../../src/stores/sql/sqlite-usage.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
@@ -77,7 +78,10 @@ async function openBoth(test: Owner) {
   const dbDir = await folder(test)
   return [
     ['SQLite', (columns?: typeof WITH_TEAM) => openSqliteUsage(dbDir, columns && { columns })],
-    ['PostgreSQL', (columns?: typeof WITH_TEAM) => openPostgresUsage(postgres.url, columns && { columns })],
+    [
+      'PostgreSQL',
+      (columns?: typeof WITH_TEAM) => openPostgresUsage(new Database(postgres.url), columns && { columns }),
+    ],
   ] as const
 }
 

@@ -1,12 +1,14 @@
-import { existsSync, readFileSync } from 'node:fs'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
-import { parseEnv } from 'node:util'
+import { readDotenv } from './dotenv.js'
 
-/** Adds what a `.env` file says to an environment that does not say it: an empty value counts as unset. No file: nothing. */
-export function loadEnvFile(path: string, env: Record<string, string | undefined>): void {
-  if (!existsSync(path)) return
-  for (const [name, value] of Object.entries(parseEnv(readFileSync(path, 'utf8'))))
-    if (!env[name]) env[name] = value
+/**
+ * Adds what a `.env` file says to an environment that does not say it: an empty value counts as unset. No file: nothing.
+ * What others would read in another way is left out, and told line by line.
+ */
+export function loadEnvFile(path: string, env: Record<string, string | undefined>): string[] {
+  const file = readDotenv(path, env)
+  for (const [name, value] of Object.entries(file?.values ?? {})) if (!env[name]?.trim()) env[name] = value
+  return file?.mistakes.map((mistake) => `${path} ${mistake}`) ?? []
 }
 
 /**

@@ -68,6 +68,8 @@ export const plainSettings = {
   drainTimeoutMs: milliseconds('DRAIN_TIMEOUT_MS', 25_000),
   drainDelayMs: v.optional(bounded(['DRAIN_DELAY_MS'], 0, 60_000)),
   bodyTimeoutMs: milliseconds('BODY_TIMEOUT_MS', 30_000),
+  /** Longer than what stands in front keeps an idle connection: load balancers are often told to wait for 120 s. */
+  keepAliveMs: milliseconds('KEEP_ALIVE_MS', 130_000),
   /** The longest JSON body, decoded. */
   maxJsonBytes: whole(['MAX_JSON_BYTES'], 1024, 1024 * MIB, 32 * MIB),
   /** The bytes of all bodies that are here at once; undefined: a share of the memory there is. */
@@ -90,7 +92,7 @@ export const plainSettings = {
   usageQueueRows: whole(['USAGE_QUEUE_ROWS'], 1, 100_000_000, 100_000),
   /** For so many days each request's usage row is kept; then rows are rolled up by day, and by month after 400 days. */
   usageDays: v.optional(
-    text('USAGE_DAYS', 'a whole number of days from 2 to 99999, or off', /^(?:0|off|[2-9]|[1-9]\d{1,4})$/i),
+    text('USAGE_DAYS', 'a whole number from 2 to 99999, or off', /^(?:0|off|[2-9]|[1-9]\d{1,4})$/i),
     '400',
   ),
   /** Answers kept under idempotency keys: of one token, and in all. */

@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs'
 import { readCode } from '../mistakes.ts'
+import { findInvisible, unwrap } from './env-text.js'
 
 /** What the process was started with; `process.env` in production. */
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -12,10 +13,10 @@ export interface SecretReading {
 
 const MAX_SECRET_BYTES = 65_536
 
-/** A variable's text without the blanks around it; an empty one counts as unset, as Compose passes those on. */
+/** A variable's text as it is meant (`unwrap`); an empty one counts as unset, as Compose passes those on. */
 export function readText(env: Environment, name: string): string | undefined {
   const text = env[name]
-  return typeof text === 'string' ? text.trim() || undefined : undefined
+  return typeof text === 'string' ? unwrap(text) || undefined : undefined
 }
 
 /** Reads `NAME`, or the file that `NAME_FILE` names. No text of a mistake repeats the secret. */
@@ -38,7 +39,8 @@ export function readSecret(env: Environment, name: string): SecretReading {
 
 function checked(name: string, value: string | undefined): SecretReading {
   if (value === undefined || /^[\x21-\x7e]+$/.test(value)) return { value, mistake: undefined }
-  return wrong(`${name} holds blanks, line breaks or letters that no HTTP header can carry: paste it again`)
+  const odd = findInvisible(value) ?? 'blanks, line breaks or letters that no HTTP header can carry'
+  return wrong(`${name} holds ${odd}: paste it again`)
 }
 
 function wrong(mistake: string): SecretReading {

@@ -65,14 +65,15 @@ const settingsSchema = v.object({
 /** What the operator said, checked and with every default filled in. */
 export type Settings = v.InferOutput<typeof settingsSchema>
 
-/** Reads all settings, or throws one SettingsError that names every mistake in them. */
-export function readSettings(env: Environment): Settings {
-  const mistakes: string[] = []
+/** Reads all settings, or throws one SettingsError that names every mistake in them and in the file that they are from. */
+export function readSettings(env: Environment, ofFile: readonly string[] = []): Settings {
+  const mistakes = [...ofFile]
   const list = <T>(name: string, readEntry: (entry: string) => T | { mistake: string }): T[] =>
     keep(readList(name, readText(env, name), readEntry), mistakes)
   const found = readPlain(env, mistakes)
   const shared = readShared(env, mistakes)
   const proxies = readOutgoingProxies(env, mistakes)
+  checkMetricsKey(env, mistakes)
   const settings = {
     ...found,
     drainDelayMs: found.drainDelayMs ?? (shared.redis ? REPLICA_DELAY_MS : 0),
@@ -139,6 +140,13 @@ function readAdminFirst(env: Environment, mistakes: string[]): string | undefine
   if (/^((your|change)[_-]|changeme)/i.test(value))
     mistakes.push(`ADMIN_FIRST is still a placeholder: ${way}`)
   return value
+}
+
+/** It is read where it is needed. */
+function checkMetricsKey(env: Environment, mistakes: string[]): void {
+  const { value, mistake } = readSecret(env, 'METRICS_KEY')
+  if (mistake) mistakes.push(mistake)
+  if (value !== undefined && value.length < 16) mistakes.push('METRICS_KEY must have at least 16 characters')
 }
 
 function readShared(env: Environment, mistakes: string[]): { redis?: RedisAddress; databaseUrl?: string } {

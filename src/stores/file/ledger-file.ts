@@ -12,6 +12,7 @@ import {
 } from '../contracts/usage-columns.ts'
 import { replaceFile } from '../durable-file.ts'
 import { sweepTemporary } from '../folder.ts'
+import { putSqliteView } from '../sql/readable-view.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { openSqlite, prepareTransaction } from '../sql/sqlite.ts'
 import { TOKENS_FILE } from './tokens.ts'
@@ -125,6 +126,7 @@ function readLedgerFile({ db, path, columns }: Opened, storeId: string | undefin
   }
   addColumns(db, columns)
   addTables(db)
+  putSqliteView(db, columns)
   return { db, path, storeId: own, isInitialised, columns }
 }
 

@@ -1,10 +1,11 @@
-import type pg from 'pg'
+import { asError } from '../../errors.ts'
 import { keptBy, type RollUpTable, type Span } from '../contracts/roll-up.ts'
 import type { UsageColumn } from '../contracts/usage-columns.ts'
+import type { PostgresPool } from './postgres-pool.ts'
 import { postgresSum, sumStatement } from './roll-up-sql.ts'
 
 export interface PostgresRollUp extends Pick<RollUpTable, 'lastTime' | 'trust'> {
-  pool: pg.Pool
+  pool: PostgresPool
   columns: readonly UsageColumn[]
 }
 
@@ -25,17 +26,31 @@ export function openPostgresRollUp({ pool, columns, lastTime, trust }: PostgresR
     trust,
     nextToken: async (after) => {
       const text = 'SELECT token_id FROM usage WHERE token_id > $1 ORDER BY token_id LIMIT 1'
-      const [found] = (await pool.query(text, [after])).rows
+      const [found] = await ask(pool, text, [after])
       return found && String(found.token_id)
     },
     oldest: async (tokenId, span) => {
-      const [found] = (await pool.query(`SELECT time ${due} 1`, valuesOf(tokenId, span, span))).rows
+      const [found] = await ask(pool, `SELECT time ${due} 1`, valuesOf(tokenId, span, span))
       return found && Number(found.time)
     },
     rollUp: async ({ tokenId, span, period, most }) => {
       const parameters = [...valuesOf(tokenId, period, span), most, period.requestId]
-      return Number((await pool.query(roll, parameters)).rows[0]?.count)
+      const [found] = await ask(pool, roll, parameters)
+      return Number(found?.count)
     },
+  }
+}
+
+async function ask(pool: PostgresPool, text: string, values: unknown[]): Promise<Record<string, unknown>[]> {
+  const client = await pool.connect()
+  let failure: Error | undefined
+  try {
+    return (await client.query<Record<string, unknown>>(text, values)).rows
+  } catch (error) {
+    failure = asError(error)
+    throw failure
+  } finally {
+    client.release(failure)
   }
 }
 

@@ -22,8 +22,7 @@ export async function openSqliteUsage(
   // Replicas of one machine may share the folder: the one that drains may wait for the one that did.
   db.exec('PRAGMA busy_timeout = 1000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
   return openTable(
-    new SqliteDialect({ database: asKyselyWants(db) }),
-    columns,
+    { dialect: new SqliteDialect({ database: asKyselyWants(db) }), columns, view: 'sqlite' },
     keep &&
       ((times) =>
         openRollUpBeside(path, (own) =>

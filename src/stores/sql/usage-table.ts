@@ -1,4 +1,4 @@
-import { type Dialect, Kysely, type Transaction } from 'kysely'
+import { type Dialect, Kysely, sql, type Transaction } from 'kysely'
 import type { RollUpTable } from '../contracts/roll-up.ts'
 import {
   emptyValue,
@@ -11,6 +11,7 @@ import {
 } from '../contracts/usage-columns.ts'
 import { pageOf, type UsageEntry, type UsageLog, type UsageQuestion } from '../contracts/usage-log.ts'
 import type { RollUp, RollUpOptions } from '../roll-up.ts'
+import { READABLE, readableNames, type ViewWords, viewStatement } from './readable-view.ts'
 
 interface Tables {
   usage: Record<string, UsageValue>
@@ -25,6 +26,12 @@ export interface UsageOptions {
   keep?: Omit<RollUpOptions, 'table'> | undefined
 }
 
+interface TableKind {
+  dialect: Dialect
+  columns: readonly UsageColumn[]
+  view: ViewWords
+}
+
 /** Begins to roll old rows up; undefined: they stay. */
 export type StartRollUp = ((times: Pick<RollUpTable, 'lastTime' | 'trust'>) => RollUp) | undefined
 
@@ -34,13 +41,13 @@ const SWEEP_EVERY_MS = 3_600_000
 
 /** Opens the tables, made when missing; the same queries for SQLite and PostgreSQL. */
 export async function openTable(
-  dialect: Dialect,
-  columns: readonly UsageColumn[],
+  { dialect, columns, view }: TableKind,
   startRollUp: StartRollUp,
 ): Promise<UsageLog> {
   const db = new Kysely<Tables>({ dialect })
   try {
     await createTables(db, columns)
+    await putView(db, columns, view)
     await sweep(db)
   } catch (error) {
     await db.destroy()
@@ -94,13 +101,29 @@ async function createTables(db: Kysely<Tables>, columns: readonly UsageColumn[])
   await db.schema.createIndex('usage_keys_by_age').ifNotExists().on('usage_keys').column('at').execute()
 }
 
-/** Asked of the table itself: a database may have tables of that name in other schemas. */
-async function isThere(db: Kysely<Tables>, { name }: UsageColumn): Promise<boolean> {
-  const asked = db.selectFrom('usage').select(name).limit(0)
-  return asked.execute().then(
+/** For people's eyes: without a right to make it, or beside another replica that does, rows are written all the same. */
+async function putView(db: Kysely<Tables>, columns: readonly UsageColumn[], words: ViewWords): Promise<void> {
+  const names = readableNames(columns).map((name) => sql.ref(name))
+  const seen = sql`SELECT ${sql.join(names)} FROM ${sql.table(READABLE)} LIMIT 0`.execute(db)
+  if (await succeeds(seen)) return
+  await succeeds(
+    db.transaction().execute(async (transaction) => {
+      await sql`DROP VIEW IF EXISTS ${sql.table(READABLE)}`.execute(transaction)
+      await sql.raw(viewStatement(columns, words)).execute(transaction)
+    }),
+  )
+}
+
+function succeeds(work: Promise<unknown>): Promise<boolean> {
+  return work.then(
     () => true,
     () => false,
   )
+}
+
+/** Asked of the table itself: a database may have tables of that name in other schemas. */
+async function isThere(db: Kysely<Tables>, { name }: UsageColumn): Promise<boolean> {
+  return succeeds(db.selectFrom('usage').select(name).limit(0).execute())
 }
 
 /** A table of an earlier version lacks it: its rows have nothing in it. */

@@ -43,7 +43,7 @@ export async function clone(t: Owner): Promise<string> {
   return folder
 }
 
-/** Fills in `.env` as the README says: a copy of the example, some lines completed. */
+/** Fills in `.env` as docs/production.md says: a copy of the example, some lines completed. */
 export function fillIn(folder: string, values: Record<string, string>, from = '.env'): void {
   let text = readFileSync(join(folder, from), 'utf8')
   for (const [name, value] of Object.entries(values)) {

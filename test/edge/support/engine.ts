@@ -30,13 +30,25 @@ export async function findComposes(): Promise<string[][]> {
 
 /** Why the edge cannot be run on this machine, in one line; undefined where it can. */
 export async function whyNoEngine(): Promise<string | undefined> {
+  const missing = (await run('sh', ['-c', 'command -v pebble pebble-challtestsrv'])).code !== 0
+  if (missing) return 'no pebble or pebble-challtestsrv here: the edge itself is not tested'
+  return (await whyNotNow()) ?? (await whyNoContainers())
+}
+
+/** Why no part of the edge can be run, even one that has other names than a project of production. */
+export async function whyNoContainers(): Promise<string | undefined> {
   const info = await run('docker', ['info', '--format', '{{.ServerVersion}}'])
   if (info.code !== 0) return 'no Docker engine answers: the edge itself is not tested here'
   if ((await findComposes()).length === 0) return 'no Compose here: the edge itself is not tested'
   if (process.getuid?.() !== 0) return 'not root: test addresses cannot be set up, the edge is not tested'
-  const missing = (await run('sh', ['-c', 'command -v pebble pebble-challtestsrv ip'])).code !== 0
-  if (missing) return 'no pebble, pebble-challtestsrv or ip here: the edge itself is not tested'
-  return await whyNotNow()
+  if ((await run('sh', ['-c', 'command -v ip'])).code !== 0)
+    return 'no ip here (apt-get install iproute2): the edge itself is not tested'
+  for (const image of [imageOf('traefik'), imageOf('haproxy'), await baseImage()]) {
+    const known = (await run('docker', ['image', 'inspect', image])).code === 0
+    if (!known && (await run('docker', ['pull', '-q', image])).code !== 0)
+      return `image ${image} can be had nowhere: the edge itself is not tested`
+  }
+  return undefined
 }
 
 async function whyNotNow(): Promise<string | undefined> {
@@ -48,11 +60,6 @@ async function whyNotNow(): Promise<string | undefined> {
     NAMES.includes(name) && project !== PROJECT ? [name] : [],
   )
   if (running.length > 0) return `${running.join(', ')} exists here: not touched, the edge is not tested`
-  for (const image of [imageOf('traefik'), imageOf('haproxy'), await baseImage()]) {
-    const known = (await run('docker', ['image', 'inspect', image])).code === 0
-    if (!known && (await run('docker', ['pull', '-q', image])).code !== 0)
-      return `image ${image} can be had nowhere: the edge itself is not tested`
-  }
   return undefined
 }
 

@@ -6,7 +6,9 @@ export interface Service {
   image?: string
   user?: string
   command?: string[]
+  entrypoint?: unknown
   environment?: Record<string, string>
+  depends_on?: Record<string, { condition?: string }>
   ports?: unknown[]
   volumes?: unknown[]
   restart?: string

@@ -1,0 +1,52 @@
+// @ts-check
+// Plain JavaScript without dependencies, as env-text.js beside it.
+import { readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { readEnvText, unwrap } from './env-text.js'
+import { findStranger } from './near-names.js'
+import { knownNames } from './words/words.js'
+
+/**
+ * Reads the `.env` file of the gateway and its edge. Undefined: there is none. Mistakes begin with their line; a file that
+ * cannot be read is one too.
+ * @param {string} path @param {Readonly<Record<string, string | undefined>>} env what else is set
+ * @returns {{ values: Record<string, string>, mistakes: string[] } | undefined}
+ */
+export function readDotenv(path, env) {
+  const bytes = readBytes(path)
+  if (bytes === undefined) return undefined
+  if ('mistake' in bytes) return { values: {}, mistakes: [bytes.mistake] }
+  const known = knownNames()
+  const { values, lines, mistakes } = readEnvText(bytes, (name) => known.has(name))
+  const valueFor = (/** @type {string} */ name) => unwrap(env[name] ?? '') || values[name]
+  const isSet = (/** @type {string} */ name) => Boolean(valueFor(name))
+  const isNamed = (/** @type {string} */ name) => readModels(path, valueFor('MODELS_FILE')).includes(name)
+  const strangers = Object.keys(values).flatMap((name) => {
+    const mistake = values[name] === '' ? undefined : findStranger(name, { known, isSet, isNamed })
+    return mistake === undefined ? [] : [`line ${lines.get(name)}, ${name}: ${mistake}`]
+  })
+  return { values, mistakes: [...mistakes, ...strangers] }
+}
+
+/** @param {string} path @returns {Uint8Array | { mistake: string } | undefined} */
+function readBytes(path) {
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
+    const isFolder = code === 'EISDIR'
+    // Docker makes a folder of a mount whose file is not there.
+    return { mistake: isFolder ? 'is a folder: remove it, or put a file there' : `cannot be read (${code})` }
+  }
+}
+
+/** A models file may name keys as it likes; one that cannot be read names none. @param {string} envPath @param {string} [path] */
+function readModels(envPath, path) {
+  if (!path) return ''
+  try {
+    return readFileSync(resolve(dirname(envPath), path), 'utf8')
+  } catch {
+    return ''
+  }
+}

@@ -1,0 +1,125 @@
+// @ts-check
+
+/** @type {readonly import('./words.js').Group[]} */
+export const gatewayWords = [
+  {
+    title: 'The gateway',
+    settings: {
+      PORT: {
+        means: 'Port to listen on. `API_GATEWAY_PORT` is read too, `PORT` wins.',
+        also: ['API_GATEWAY_PORT'],
+      },
+      HOST: { means: 'Address to listen on.' },
+      ADMIN_FIRST: {
+        means: 'Master token. Empty: one is made on the first start and printed once.',
+        expects: 'at least 16 characters',
+        unset: 'made on the first start',
+        isSecret: true,
+      },
+      METRICS_KEY: {
+        means:
+          'With this key Prometheus reads `/metrics`, also while no store answers; a file is read anew each time.',
+        expects: 'at least 16 characters',
+        unset: 'tokens of the type `admin` alone',
+        isSecret: true,
+      },
+      DB_DIR: { means: 'Folder of tokens, balances and usage, made with mode 0700.' },
+      USAGE_DAYS: {
+        means:
+          'For so many days each request keeps its usage row; older ones become one row a day, after 400 days one a month, for each token, model, provider, endpoint and status. See [Usage rows](usage.md#how-long-they-are-kept).',
+        expects: 'a whole number from 2 to 99999, or off',
+      },
+      LOG_DIR: { means: 'Folder of the log files, made with mode 0700.' },
+      LOG_LEVEL: { means: 'From which line on the log tells.' },
+    },
+  },
+  {
+    title: 'Several replicas',
+    intro:
+      'Tokens, balances, holds and limits in Redis instead of files. See [Several replicas](replicas.md).',
+    settings: {
+      REDIS_URL: {
+        means:
+          'Where Redis is; `rediss://` is TLS. What of a password is not a letter or digit is percent-encoded.',
+        expects:
+          'redis://user:password@host:6379/0, redis-sentinel://host:26379,host:26379/primary-name or redis-cluster://host:6379,host:6379',
+        unset: 'files in `DB_DIR`',
+        isSecret: true,
+      },
+      REDIS_PREFIX: { means: 'Before every key: deployments that share a Redis differ in it.' },
+      REPLICA_TIMEOUT_MS: {
+        means: 'Without a sign of life for so long a replica is dead, and its holds are settled.',
+      },
+      DATABASE_URL: {
+        means: 'With `REDIS_URL`: PostgreSQL for the usage rows.',
+        expects: 'postgres://user:password@host/database',
+        unset: '`usage.sqlite` in `DB_DIR`',
+        isSecret: true,
+      },
+      USAGE_QUEUE_ROWS: {
+        means:
+          'Usage rows (about 700 bytes each) that wait in Redis while their database is down; then the oldest are dropped.',
+      },
+      REDIS_MEMORY_BYTES: {
+        means: 'What Redis may use: from 85 % on nothing is kept that can be left out.',
+        unset: "Redis's own `maxmemory`",
+      },
+    },
+  },
+  {
+    title: 'Who may come in',
+    settings: {
+      TRUSTED_PROXIES: {
+        means: 'Your own proxies, whose `X-Forwarded-*` is believed.',
+        expects: 'addresses or CIDR blocks with commas between, such as 172.16.0.0/12',
+        unset: 'none',
+      },
+      CORS_ALLOWLIST: {
+        means: 'Browser pages that may call. A `*` stands for letters, digits and dashes within one label.',
+        expects: 'origins with commas between, such as https://app.example.com,https://*.example.com',
+        unset: 'none',
+      },
+      RATE_LIMIT_PER_MINUTE: {
+        means:
+          "Requests per token and minute; a token's own limit wins. Counting tokens is not counted up to ten times as many, and at least 1,000 a minute.",
+      },
+      RATE_LIMIT_PER_DAY: {
+        means: "Requests per token and day, until midnight UTC; a token's own limit wins.",
+        unset: 'no limit',
+      },
+      FORWARD_HEADERS: {
+        means: "What else of a client's headers providers see.",
+        expects: 'traceparent, tracestate, baggage, user-agent, with commas between',
+        unset: 'none',
+      },
+      UNAUTHENTICATED_PER_MINUTE: {
+        means:
+          'Requests without a valid token, per client address (IPv6: per /64) and minute. `!open` sockets count too, and WebSocket handshakes that are refused before anybody asked for a token.',
+      },
+    },
+  },
+  {
+    title: 'What is served',
+    settings: {
+      MODELS_FILE: {
+        means:
+          'Models, plans, prices and further providers, as YAML or JSON; read again on change and on SIGHUP.',
+        unset: 'the built-in catalog',
+      },
+      PASSTHROUGH_PATHS: {
+        means: 'Paths that are handed on unmetered, behind the same tokens and limits.',
+        expects: '/v1/files, /v1/files=openai or /api=https://backend.example.com/api, with commas between',
+        unset: 'none',
+      },
+      WS_ROUTES: {
+        means: 'WebSockets of services. With `!open` at the end: without a token.',
+        expects: '/ws=ws://backend:8000/ws, with commas between',
+        unset: 'none',
+      },
+      WS_SOCKETS_PER_TOKEN: {
+        means:
+          'WebSockets that one token may have open in each process, also with Redis (`--inFlight` counts in all replicas); without a token: one client address.',
+      },
+    },
+  },
+]
