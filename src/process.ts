@@ -110,6 +110,8 @@ async function start(): Promise<void> {
   // The log opens before the stores: what they find wrong while they open is told as well.
   const log = openLog({ dir: settings.logDir, level: settings.logLevel })
   log.hide(secretsOf(settings))
+  for (const warning of settings.warnings)
+    log.logger.warn({ warning }, 'a setting may not mean what it should')
   const stores = await openStoresOrFail(settings, (fields, text) => log.logger.warn(fields, text))
   const { logger } = log
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined

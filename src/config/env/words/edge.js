@@ -22,13 +22,15 @@ export const edgeWords = [
       ...Object.fromEntries(
         ['DOMAIN2', 'DOMAIN3', 'DOMAIN4', 'DOMAIN5'].map((name) => [
           name,
-          { means: '', expects: 'another hostname', unset: 'required' },
+          { means: '', expects: 'another hostname, or the same', unset: 'none' },
         ]),
       ),
       ACME_EMAIL: {
-        means: 'Whom the certificate authority may write to.',
+        means:
+          'Whom the certificate authority may write to. `LETSENCRYPT_EMAIL` of older guides is read too.',
         expects: 'an e-mail address',
         unset: 'required',
+        also: ['LETSENCRYPT_EMAIL'],
       },
       ACME_CA_SERVER: {
         means: 'For a first try https://acme-staging-v02.api.letsencrypt.org/directory.',
