@@ -180,7 +180,7 @@ t.test('CORS_ALLOWLIST lets nobody in by accident', async (t) => {
     refuses(t, origin(wide), /whole registry/)
   }
   for (const [bad, words] of [
-    ['app.example.com', /begins with its scheme: https:\/\/app\.example\.com$/],
+    ['app.example.com', /begins with its scheme: put https:\/\/ before it$/],
     ['https://a.example/', /without a final slash/],
     ['https://a.example/x', /no path/],
     ['null', /"null" is what every sandboxed page/],

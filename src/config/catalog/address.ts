@@ -31,7 +31,10 @@ export function readAddress(known: KnownProvider, text: string): Address | { mis
       warning: `${cut || 'has no path: '}it is asked at ${ask}/chat/completions; most services are at ${ask}/v1`,
     }
   const added = basePath === path || known.pathIfNone === path ? '' : 'has no path: '
-  if (cut || added) return { origin, basePath: path, warning: `${cut || added}it is read as ${ask}` }
+  if (cut || added) {
+    const read = path === usualPath(origin) || path === known.pathIfNone ? `as ${ask}` : 'without that'
+    return { origin, basePath: path, warning: `${cut || added}it is read ${read}` }
+  }
   const usual = usualPath(origin)
   // DeepSeek and others answer at more than one path; a part of the usual one is a mistake.
   if (usual === undefined || path === usual || !(usual.endsWith(path) || usual.startsWith(`${path}/`)))

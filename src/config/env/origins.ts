@@ -32,7 +32,7 @@ function describeWrong(entry: string): string {
   if (/^[a-z][a-z0-9+.-]*:\/\/[^/?#@]+\/$/i.test(entry))
     return 'must be an origin: browsers send it without a final slash, remove that'
   if (/^[a-z0-9*][a-z0-9.*-]*(:\d+)?$/i.test(entry))
-    return `must be an origin, which begins with its scheme: https://${entry.toLowerCase()}`
+    return 'must be an origin, which begins with its scheme: put https:// before it'
   if (/\*.*\*/.test(entry)) return 'must be an origin with one "*" at most, in its first label'
   if (/:\*$/.test(entry)) return 'must be an origin: a port is a number, name each'
   if (entry.includes('*'))
