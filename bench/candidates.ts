@@ -88,7 +88,7 @@ export interface GatewayOptions {
   checkout?: string
 }
 
-/** The arguments of `npm start` in that checkout, with its flags for V8: docs/speed.md has the figures. */
+/** The arguments of `npm start` in that checkout, with its flags for V8: docs/guarantees.md has the figures. */
 export function startArguments(root: string): string[] {
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   const [, ...flags] = String(scripts.start).split(' ')

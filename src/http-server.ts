@@ -59,8 +59,8 @@ export function openServer(
     exposeHeadRoutes: false,
     schemaController,
     routerOptions: { maxParamLength: 512 },
-    // Longer than the edge keeps an idle connection, so that no request meets a closing one.
-    keepAliveTimeout: 95_000,
+    // No request meets a closing connection, if this is longer than what stands in front keeps an idle one.
+    keepAliveTimeout: settings.keepAliveMs,
     requestTimeout: settings.totalTimeoutMs,
     // A socket on which nothing moves in either direction for longer than any request may last.
     connectionTimeout: settings.totalTimeoutMs + IDLE_MARGIN_MS,

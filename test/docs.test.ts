@@ -1,7 +1,9 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
+import { parse } from 'yaml'
 import { PAID_ENDPOINTS } from '../src/config/endpoints.ts'
+import { MANUAL_PAGES, readBlocks } from './support/manual.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const read = (path: string) => readFileSync(join(ROOT, path), 'utf8')
@@ -48,9 +50,53 @@ t.test('a section of the contract that code cites is in the contract', async (t)
     }
 })
 
-t.test('every setting of the README stands in the example', async (t) => {
-  const [, table = ''] = /## Settings\n(.*?)\n## /s.exec(read('README.md')) ?? []
-  const rows = Array.from(table.matchAll(/^\| (.+?) \|/gm), ([, names = '']) => names).slice(1)
+t.test('a page says first what its reader can do after it, and the README is short', async (t) => {
+  for (const page of PAGES.filter((path) => path.startsWith('docs/') && !/decisions\/\d/.test(path)))
+    t.match(read(page), /^# [^\n]+\n\nAfter this page you (can|know) /, page)
+  t.ok(read('README.md').split('\n').length <= 151, 'at most 150 lines')
+})
+
+t.test('every page is linked from the README, or from one that is', async (t) => {
+  const seen = new Set(['README.md'])
+  for (const page of seen)
+    for (const [, link = ''] of read(page).matchAll(/\]\(([^)\s#]+\.md)(?:#[^)]*)?\)/g))
+      if (!link.startsWith('http')) seen.add(join(dirname(page), link))
+  t.strictSame(
+    PAGES.filter((page) => !seen.has(page)),
+    [],
+  )
+})
+
+t.test('every block is run by the test of the manual, is read by one, or says why not', async (t) => {
+  const kinds: Record<string, (text: string) => unknown> = {
+    ...{ bash: String, js: String, python: String },
+    json: (text) => JSON.parse(text),
+    yaml: (text) => parse(text),
+    env: checkSettings,
+  }
+  for (const page of MANUAL_PAGES)
+    for (const { line, language, text, whyNot } of readBlocks(page)) {
+      const read = kinds[language]
+      if (PICTURES.includes(language) || whyNot !== undefined) continue
+      t.ok(read, `${page}:${line}: a block of ${language} is run, or "not run: why" stands above it`)
+      t.doesNotThrow(() => read?.(text), `${page}:${line}`)
+    }
+})
+
+/** Pictures and what a program said have no commands in them. */
+const PICTURES = ['', 'mermaid']
+
+function checkSettings(text: string): void {
+  const example = read('.env.example')
+  for (const [, name = ''] of text.matchAll(/^([^=#\n]+)=/gm))
+    if (!example.includes(`\n${name}=`)) throw new Error(`${name} is no setting`)
+}
+
+t.test('every setting of the table stands in the example', async (t) => {
+  const rows = Array.from(
+    read('docs/settings.md').matchAll(/^\| (.+?) \|/gm),
+    ([, names = '']) => names,
+  ).slice(1)
   const named = rows.flatMap((row) =>
     Array.from(row.matchAll(/`([A-Z][A-Z\d_]+)`/g), ([, name = '']) => name),
   )
@@ -60,8 +106,9 @@ t.test('every setting of the README stands in the example', async (t) => {
     t.ok(example.includes(name), `.env.example has ${name}`)
 })
 
-t.test('every paid endpoint and every plain setting is told of in the README', async (t) => {
-  const text = read('README.md')
+t.test('every paid endpoint and every plain setting is told of', async (t) => {
+  const text = read('docs/client-api.md')
+  const settings = read('docs/settings.md')
   for (const { path } of PAID_ENDPOINTS) {
     const names = [`/v1${path}\``, `\`${path.slice(1)}\``, `\`${path.split('/').at(-1)}\``]
     t.ok(
@@ -71,7 +118,7 @@ t.test('every paid endpoint and every plain setting is told of in the README', a
   }
   for (const [, name = ''] of read('.env.example').matchAll(/^#? ?([A-Z][A-Z\d_]+)=/gm))
     if (read('src/config/env/plain-settings.ts').includes(`'${name}'`))
-      t.ok(text.includes(`\`${name}\``), name)
+      t.ok(settings.includes(`\`${name}\``), name)
 })
 
 t.test('every file that contributors are sent to is there', async (t) => {

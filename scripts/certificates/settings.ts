@@ -9,6 +9,8 @@ export interface Settings {
   /** The server's public addresses, where it cannot find out by itself. */
   addresses: readonly string[]
   isChecked: boolean
+  /** Else all certificates are the operator's own. */
+  isOrdered: boolean
   authority: string
   retryMs: number
 }
@@ -37,6 +39,7 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
     ),
     addresses,
     isChecked: check === 'on',
+    isOrdered: env.ACME_CHALLENGE !== 'off',
     authority: env.ACME_CA_SERVER ?? '',
     retryMs: Number(env.CERTIFICATE_RETRY_SECONDS || RETRY_SECONDS) * 1000,
   }

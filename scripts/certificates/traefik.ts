@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { connect, type TLSSocket } from 'node:tls'
+import { checkServerIdentity, connect, type TLSSocket } from 'node:tls'
 
 const ANSWER_MS = 5000
 
@@ -15,9 +15,10 @@ export async function askForCertificate(
   const socket: TLSSocket = connect({ host, port, servername: name, rejectUnauthorized: false })
   try {
     await once(socket, 'secureConnect', { signal: AbortSignal.timeout(ANSWER_MS) })
-    const { subjectaltname = '', valid_to: until } = socket.getPeerCertificate()
-    if (!subjectaltname.split(', ').includes(`DNS:${name}`)) return { is: 'none' }
-    return { is: 'certificate', untilMs: Date.parse(until) }
+    const certificate = socket.getPeerCertificate()
+    // One of the operator's own may be for several names, and *.example.com for all below.
+    if (checkServerIdentity(name, certificate) !== undefined) return { is: 'none' }
+    return { is: 'certificate', untilMs: Date.parse(certificate.valid_to) }
   } catch (error) {
     const isRefusal = error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_SSL')
     return { is: isRefusal ? 'none' : 'away' }

@@ -19,6 +19,8 @@ export interface Shared {
   attempts: AttemptStore
   /** Without the check every name counts as pointing here. */
   isChecked: boolean
+  /** Without it every name waits for a certificate of the operator's own. */
+  isOrdered: boolean
   retryMs: number
   say(name: string, text: string): void
 }
@@ -51,6 +53,10 @@ async function look(watched: Watched, shared: Shared): Promise<number> {
   const shown = await shared.shown(name)
   if (shown.is === 'certificate') return beServed(watched, shared, shown.untilMs)
   if (shown.is === 'away') return awaitTraefik(name, shared)
+  if (!shared.isOrdered) {
+    shared.say(name, 'has no certificate in edge/certificates, and none is ordered (ACME_CHALLENGE=off)')
+    return SERVED_MS
+  }
   if (watched.orderedAtMs !== undefined) {
     // An order that fails says so in Traefik's log alone; one that takes longer than this is seen all the same.
     if (performance.now() - watched.orderedAtMs < shared.retryMs / 2) return SOON_MS

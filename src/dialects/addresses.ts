@@ -73,7 +73,7 @@ export function explainMissing(method: string, url: string): string {
     .sort((one, other) => other.length - one.length)[0]
   if (tail !== undefined) return `There is no such path: use /v1${tail}. ${BASE}`
   const near = trimmed.length > MOST_NEAR ? '' : suggest(trimmed, TOLD_URLS)
-  return `No such path or method here${near}. The README lists those there are.`
+  return `No such path or method here${near}. docs/client-api.md lists those there are.`
 }
 
 const BASE = 'The base URL of a client ends in "/v1", that of an Anthropic client before it.'

@@ -48,3 +48,23 @@ export async function sweepTemporary(folder: string, name: string): Promise<void
   const left = (await readdir(folder)).filter((entry) => entry.startsWith(`${name}.tmp-`))
   await Promise.all(left.map((entry) => unlink(join(folder, entry))))
 }
+
+const OTHER = 'other'
+
+/** The bytes of the folder's own files under the names that `nameOf` gives them; what it does not know is "other". */
+export async function sizeOfFiles(
+  folder: string,
+  nameOf: (file: string) => string | undefined,
+): Promise<Record<string, number>> {
+  const sizes: Record<string, number> = {}
+  const add = async (file: string): Promise<void> => {
+    // It may be gone by now.
+    const found = await stat(join(folder, file)).catch(() => undefined)
+    if (!found?.isFile()) return
+    const name = nameOf(file) ?? OTHER
+    sizes[name] = (sizes[name] ?? 0) + found.size
+  }
+  const files = await readdir(folder).catch(() => [])
+  await Promise.all(files.map(add))
+  return sizes
+}

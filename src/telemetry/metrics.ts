@@ -1,5 +1,6 @@
 import type { Registry } from '@prometheus-io/client'
 import type { RequestLine } from './request-line.ts'
+import { createSizeGauges, type Sizes } from './size-gauges.ts'
 
 type MemoryState = 'ok' | 'high' | 'full'
 
@@ -13,6 +14,10 @@ export interface Gauges {
   /** The bytes of requests that are here, in memory and in the temporary folder. */
   bodyBytes(): number
   spoolBytes(): number
+  /** How many models of each provider rest. */
+  resting(): ReadonlyMap<string, number>
+  /** What grows. Never throws. */
+  sizes(): Promise<Sizes>
 }
 
 /** What Prometheus is told (contract, section 9). No label holds what a client chose: their number is bounded. */
@@ -30,11 +35,12 @@ const LOOP_PRECISION_MS = 100
 const DURATIONS_S = [0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900]
 
 type Client = typeof import('@prometheus-io/client')
-type Observe = (line: RequestLine) => void
+type Observe = (line: RequestLine, model: string) => void
 
 interface Opened {
   client: Client
   registry: Registry
+  setSizes(sizes: Sizes): void
 }
 
 /** A sum for each set of labels: the package's own counters hash their labels at each request, this one at a scrape. */
@@ -80,6 +86,11 @@ function openSums() {
       'method',
       'status',
     ]),
+    models: new Sums('gateway_model_requests_total', 'Those that named a model which is served.', [
+      'provider',
+      'model',
+      'status',
+    ]),
     tokens: new Sums('gateway_llm_tokens_total', 'LLM tokens used.', ['provider', 'kind']),
     credits: new Sums('gateway_credits_charged_total', 'Credits charged.', ['provider']),
     estimated: new Sums('gateway_usage_estimated_total', 'Requests whose usage no provider reported.', [
@@ -93,26 +104,29 @@ function openSums() {
 }
 
 function openTimings({ Histogram }: Client, registry: Registry): Observe {
-  const histogram = (name: string, help: string, label: string) =>
-    new Histogram({ name, help, labelNames: [label], buckets: DURATIONS_S, registers: [registry] })
-  const durations = histogram(
-    'gateway_request_duration_seconds',
-    'From its head to its answer’s end.',
-    'route',
-  )
-  const firstBytes = histogram(
-    'gateway_first_byte_seconds',
-    'Until the provider’s first byte, failover included.',
-    'provider',
-  )
-  return ({ route = '', latencyMs = 0, provider, firstByteMs = 0 }) => {
+  const histogram = <Label extends string>(name: string, help: string, labelNames: readonly Label[]) =>
+    new Histogram({ name, help, labelNames, buckets: DURATIONS_S, registers: [registry] })
+  const whole = 'From its head to its answer’s end.'
+  const first = 'Until the provider’s first byte, failover included.'
+  const durations = histogram('gateway_request_duration_seconds', whole, ['route'])
+  const firstBytes = histogram('gateway_first_byte_seconds', first, ['provider'])
+  const ofModel = ['provider', 'model'] as const
+  const modelDurations = histogram('gateway_model_duration_seconds', whole, ofModel)
+  const modelFirstBytes = histogram('gateway_model_first_byte_seconds', first, ofModel)
+  return ({ route = '', latencyMs = 0, provider, firstByteMs = 0 }, model) => {
     durations.observe({ route }, latencyMs / 1000)
-    if (provider !== undefined && firstByteMs > 0) firstBytes.observe({ provider }, firstByteMs / 1000)
+    if (provider === undefined) return
+    if (firstByteMs > 0) firstBytes.observe({ provider }, firstByteMs / 1000)
+    if (model === '') return
+    modelDurations.observe({ provider, model }, latencyMs / 1000)
+    if (firstByteMs > 0) modelFirstBytes.observe({ provider, model }, firstByteMs / 1000)
   }
 }
 
-function setGauges({ Gauge }: Client, registry: Registry, read: () => Gauges): void {
-  const gauge = (name: string, help: string, value: (now: Gauges) => number) =>
+type Now = Omit<Gauges, 'sizes'>
+
+function setGauges({ Gauge }: Client, registry: Registry, read: () => Now): void {
+  const gauge = (name: string, help: string, value: (now: Now) => number) =>
     new Gauge({
       name,
       help,
@@ -125,17 +139,28 @@ function setGauges({ Gauge }: Client, registry: Registry, read: () => Gauges): v
   gauge('gateway_running', 'Paid requests and WebSockets that run.', ({ running }) => running())
   gauge('gateway_body_bytes', 'Bodies of requests in memory.', ({ bodyBytes }) => bodyBytes())
   gauge('gateway_spool_bytes', 'Uploads in the temporary folder.', ({ spoolBytes }) => spoolBytes())
+  new Gauge({
+    name: 'gateway_provider_resting_models',
+    help: 'Models that are asked of others first, since this provider failed.',
+    labelNames: ['provider'],
+    registers: [registry],
+    collect() {
+      this.reset()
+      for (const [provider, count] of read().resting()) this.set({ provider }, count)
+    },
+  })
 }
 
-const NOTHING_YET: Gauges = {
+const NOTHING_YET: Now = {
   isReady: () => false,
   running: () => 0,
   bodyBytes: () => 0,
   spoolBytes: () => 0,
+  resting: () => new Map(),
 }
 
 /** These exist only with Redis: the names of what there is not would read as zero. */
-function setMemoryGauges({ Gauge }: Client, registry: Registry, read: () => Gauges): void {
+function setMemoryGauges({ Gauge }: Client, registry: Registry, read: () => Now): void {
   const { redisMemory } = read()
   if (redisMemory === undefined) return
   const registers = [registry]
@@ -157,11 +182,14 @@ function setMemoryGauges({ Gauge }: Client, registry: Registry, read: () => Gaug
   })
 }
 
-/** Counts from the start on; the package itself is loaded after the first answer, which it would delay. */
-export function createMetrics(): Metrics {
+/**
+ * Counts from the start on; the package itself is loaded after the first answer, which it would delay. `nameOf`: how the
+ * operator calls a model that a client has named; empty: not at all.
+ */
+export function createMetrics(nameOf: (model: string) => string): Metrics {
   const sums = openSums()
-  const early: RequestLine[] = []
-  let gauges: Gauges = NOTHING_YET
+  const early: { line: RequestLine; model: string }[] = []
+  let gauges: Now = NOTHING_YET
   let observe: Observe | undefined
   let opening: Promise<Opened> | undefined
   let isProcessWatched = false
@@ -172,8 +200,8 @@ export function createMetrics(): Metrics {
     for (const one of Object.values(sums)) one.register(client, registry)
     setGauges(client, registry, () => gauges)
     observe = openTimings(client, registry)
-    for (const line of early.splice(0)) observe(line)
-    return { client, registry }
+    for (const { line, model } of early.splice(0)) observe(line, model)
+    return { client, registry, setSizes: createSizeGauges(client, registry) }
   }
   const opened = (): Promise<Opened> => {
     opening ??= open()
@@ -187,16 +215,19 @@ export function createMetrics(): Metrics {
   return {
     count(line) {
       const { route, method, status, provider } = line
+      const model = line.model === undefined ? '' : nameOf(line.model)
       sums.requests.add(`${route}\0${method}\0${status}`, 1)
+      if (model !== '') sums.models.add(`${provider ?? ''}\0${model}\0${status}`, 1)
       if (provider !== undefined) countUsage(sums, provider, line)
-      if (observe) return observe(line)
-      if (early.length < MOST_EARLY_LINES) early.push(line)
+      if (observe) return observe(line, model)
+      if (early.length < MOST_EARLY_LINES) early.push({ line, model })
       void opened().catch(() => undefined)
     },
     providerFailed: (provider, reason) => sums.failures.add(`${provider}\0${reason}`, 1),
     async write(now) {
       gauges = now
-      const { client, registry } = await opened()
+      const [{ client, registry, setSizes }, sizes] = await Promise.all([opened(), now.sizes()])
+      setSizes(sizes)
       if (!isProcessWatched) setMemoryGauges(client, registry, () => gauges)
       // They are watched from the first scrape on: to watch the garbage collector and the event loop costs every
       // request something.

@@ -46,6 +46,7 @@ t.test('without any setting the gateway has every default of its contract', asyn
     drainDelayMs: 0,
     drainTimeoutMs: 25_000,
     bodyTimeoutMs: 30_000,
+    keepAliveMs: 130_000,
     maxJsonBytes: 33_554_432,
     bodyMemoryBytes: usualBodyMemory(),
     wsIdleTimeoutMs: 120_000,

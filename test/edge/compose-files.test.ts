@@ -71,6 +71,8 @@ for (const compose of composes) {
       const { code, stdout, stderr } = await startTraefik(folder, services.traefik)
       t.equal(code, 0, stderr)
       t.match(stdout, 'acme.email=admin@example.test\n')
+      t.match(stdout, 'acme.tlschallenge=true')
+      t.notMatch(stdout, /httpchallenge|forwardedheaders/)
       const prepare = await prepareWith(folder, services.prepare)
       t.equal(prepare.code, 0, prepare.stderr)
     },
@@ -85,7 +87,7 @@ for (const compose of composes) {
       t.equal(services.traefik?.depends_on?.prepare?.condition, 'service_completed_successfully')
       const { code, stderr } = await prepareWith(folder, services.prepare)
       t.equal(code, 78)
-      t.match(stderr, /^ACME_EMAIL is empty: set it in \.env .*\n$/)
+      t.match(stderr, /^✗ ACME_EMAIL is empty: set it in \.env .*\n$/)
     },
   )
 
@@ -203,7 +205,7 @@ const OPTIONS = {
   'entrypoints.websecure.http.encodedcharacters.allowencodedslash': 'true',
   'entrypoints.websecure.http.aliasheadersstrategy': 'delete',
   'entrypoints.websecure.transport.respondingtimeouts.readtimeout': '20s',
-  'entrypoints.websecure.http.middlewares': 'request-time@file,requests-per-address@file',
+  'entrypoints.websecure.http.middlewares': 'entrance@file',
   'entrypoints.websecure.proxyprotocol.trustedips': '198.18.6.0/24',
   'entrypoints.web.proxyprotocol.trustedips': '198.18.6.0/24',
   'experimental.abortonpluginfailure': 'true',
@@ -214,7 +216,6 @@ const OPTIONS = {
   'certificatesresolvers.letsencrypt.acme.caserver': AUTHORITY,
   'certificatesresolvers.letsencrypt.acme.keytype': 'EC256',
   'certificatesresolvers.letsencrypt.acme.storage': '/letsencrypt/acme.json',
-  'certificatesresolvers.letsencrypt.acme.tlschallenge': 'true',
   'accesslog.format': 'json',
   'accesslog.fields.headers.defaultmode': 'drop',
   'accesslog.fields.queryparameters.defaultmode': 'drop',

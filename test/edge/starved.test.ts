@@ -81,7 +81,7 @@ async function testCrowd(t: Test, edge: Edge, token: string) {
   for (const [name, share] of Object.entries(await memoryShares()))
     t.ok(share < 0.5, `${name} uses ${Math.round(100 * share)} % of its memory`)
   t.same(await states(), begun, 'neither killed nor started anew')
-  const command = commandsBelow('**Who holds how many connections**')
+  const command = commandsBelow('### Who holds how many connections')
   const held = new RegExp(`${HOSTILE_ADDRESS} .*conn_cur=(\\d+)`)
   t.match(await edge.shell(command), held, 'the operator sees who it is')
   await crowd.end()

@@ -5,7 +5,7 @@ import { echoUsage, realtimeScene } from '../support/realtime-scene.ts'
 
 const browser = findBrowser()
 
-/** Connects as the README shows, asks once, and reports how it went. */
+/** Connects as docs/streaming.md shows, asks once, and reports how it went. */
 const pageScript = (url: string, token: string): string => `
 const seen = { protocol: undefined, types: [] }
 const socket = new WebSocket(${JSON.stringify(url)}, ['realtime', 'openai-insecure-api-key.${token}'])

@@ -176,7 +176,7 @@ t.test("what leads nowhere is told the address to use, in the client's dialect",
     ['/api/v1/chat/completions', /use \/v1\/chat\/completions/],
     ['/v1/chat/completions/chat/completions', /use \/v1\/chat\/completions/],
     ['/v1/chat/completion', /did you mean "\/v1\/chat\/completions"/],
-    ['/nowhere/at/all', /The README lists/],
+    ['/nowhere/at/all', /docs\/client-api\.md lists/],
   ] as const) {
     const reply = await post(gateway, path, ask, bearer(token))
     t.match([reply.status, reply.json().error.code], [404, 'not_found'], path)

@@ -225,10 +225,11 @@ t.test('what docker-compose hands on is read, and mistakes are named', (t) => {
     DOMAIN2: 'b.example.test',
     DOMAIN3: 'b.example.test',
     DOMAIN4: '',
+    DOMAIN5: 'https://c.example.test',
   }
   t.match(readSettings({ ...names, EDGE_ADDRESSES: `${V4}, ${V6}`, EDGE_DNS_CHECK: '' }), {
     names: ['a.example.test', 'b.example.test', 'traefik.a.example.test'],
-    noNames: ['DOMAIN4'],
+    noNames: ['DOMAIN5'],
     addresses: [V4, V6],
     isChecked: true,
     retryMs: RETRY_MS,

@@ -3,6 +3,7 @@ import t from 'tap'
 import { readUsage, USAGE_COLUMNS } from '../../src/stores/contracts/usage-columns.ts'
 import { Ledger } from '../../src/stores/file/ledger.ts'
 import { openLedgerFile } from '../../src/stores/file/ledger-file.ts'
+import { Database } from '../../src/stores/sql/database.ts'
 import { openPostgresUsage } from '../../src/stores/sql/postgres-usage.ts'
 import { openSqliteUsage } from '../../src/stores/sql/sqlite-usage.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
@@ -74,7 +75,7 @@ async function openBoth(test: Owner) {
   const dbDir = await folder(test)
   return [
     ['SQLite', (columns?: typeof WITH_TEAM) => openSqliteUsage(dbDir, columns)],
-    ['PostgreSQL', (columns?: typeof WITH_TEAM) => openPostgresUsage(postgres.url, columns)],
+    ['PostgreSQL', (columns?: typeof WITH_TEAM) => openPostgresUsage(new Database(postgres.url), columns)],
   ] as const
 }
 

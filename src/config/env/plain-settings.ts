@@ -47,6 +47,8 @@ export const plainSettings = {
   port: whole(['PORT', 'API_GATEWAY_PORT'], 0, 65_535, 8088),
   host: v.optional(text('HOST', ADDRESS, /^[A-Za-z0-9.:_-]+$/), '0.0.0.0'),
   dbDir: folder('DB_DIR', 'src/db'),
+  /** Where another server has `dbDir`: work on its files, and take them over when it ends. */
+  storeTakeover: v.optional(oneOf('STORE_TAKEOVER', ['off', 'on']), 'off'),
   logDir: folder('LOG_DIR', 'src/logs'),
   logLevel: v.optional(oneOf('LOG_LEVEL', ['fatal', 'error', 'warn', 'info', 'debug', 'trace']), 'info'),
   requestsPerMinute: whole(['RATE_LIMIT_PER_MINUTE'], 1, 1_000_000_000, 60),
@@ -70,6 +72,8 @@ export const plainSettings = {
   drainTimeoutMs: milliseconds('DRAIN_TIMEOUT_MS', 25_000),
   drainDelayMs: v.optional(bounded(['DRAIN_DELAY_MS'], 0, 60_000)),
   bodyTimeoutMs: milliseconds('BODY_TIMEOUT_MS', 30_000),
+  /** Longer than what stands in front keeps an idle connection: load balancers are often told to wait for 120 s. */
+  keepAliveMs: milliseconds('KEEP_ALIVE_MS', 130_000),
   /** The longest JSON body, decoded. */
   maxJsonBytes: whole(['MAX_JSON_BYTES'], 1024, 1024 * MIB, 32 * MIB),
   /** The bytes of all bodies that are here at once; undefined: a share of the memory there is. */

@@ -80,6 +80,7 @@ export function readSettings(env: Environment, ofFile: readonly string[] = []): 
   const found = readPlain(env, mistakes)
   const shared = readShared(env, mistakes)
   const proxies = readOutgoingProxies(env, mistakes)
+  checkMetricsKey(env, mistakes)
   const settings = {
     ...found,
     drainDelayMs: found.drainDelayMs ?? (shared.redis ? REPLICA_DELAY_MS : 0),
@@ -194,6 +195,13 @@ function readAdminFirst(env: Environment, mistakes: string[]): string | undefine
   if (/^((your|change)[_-]|changeme)/i.test(value))
     mistakes.push(`ADMIN_FIRST is still a placeholder: ${way}`)
   return value
+}
+
+/** It is read where it is needed. */
+function checkMetricsKey(env: Environment, mistakes: string[]): void {
+  const { value, mistake } = readSecret(env, 'METRICS_KEY')
+  if (mistake) mistakes.push(mistake)
+  if (value !== undefined && value.length < 16) mistakes.push('METRICS_KEY must have at least 16 characters')
 }
 
 function readShared(env: Environment, mistakes: string[]): { redis?: RedisAddress; databaseUrl?: string } {

@@ -1,6 +1,7 @@
 import { close, fdatasync, openSync } from 'node:fs'
 import { asError, storeUnavailable } from '../../errors.ts'
 import type { AccountList } from '../contracts/accounts.ts'
+import type { Waiting } from '../contracts/sizes.ts'
 import { prepareValues, type UsageColumn, type UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { prepareTransaction } from '../sql/sqlite.ts'
@@ -52,6 +53,8 @@ export interface GroupCommit {
   isReady(): boolean
   /** Whether there is no room for one more write. */
   isFull(): boolean
+  /** How many writes wait, and for how long the disk has not taken them. */
+  waiting(): Waiting
   /** Something was written beside the queue: it is brought to the disk as well. */
   sync(): void
   /** Writes what waits, or drops it. */
@@ -74,7 +77,7 @@ export function openGroupCommit({ db, walPath, begin, finish, probe }: Options):
   let queue: Write[] = []
   let immediate: NodeJS.Immediate | undefined
   let retry: NodeJS.Timeout | undefined
-  let isReady = true
+  let downSince: number | undefined
 
   const commit = () => {
     immediate = undefined
@@ -84,7 +87,7 @@ export function openGroupCommit({ db, walPath, begin, finish, probe }: Options):
     try {
       transact(() => {
         for (const write of batch) write.apply()
-        if (!isReady) probe()
+        if (downSince !== undefined) probe()
         finish()
       })
     } catch {
@@ -92,7 +95,7 @@ export function openGroupCommit({ db, walPath, begin, finish, probe }: Options):
       fail()
       return
     }
-    isReady = true
+    downSince = undefined
     walSync.touch()
     for (const write of batch) write.done()
   }
@@ -102,17 +105,18 @@ export function openGroupCommit({ db, walPath, begin, finish, probe }: Options):
   }
   /** Out of service until a commit succeeds. */
   const fail = () => {
-    isReady = false
+    downSince ??= performance.now()
     retry ??= setTimeout(again, RETRY_AFTER_MS)
   }
   const walSync = openWalSync(walPath, fail)
   return {
     add: (write) => {
       queue.push(write)
-      if (isReady) immediate ??= setImmediate(commit)
+      if (downSince === undefined) immediate ??= setImmediate(commit)
     },
-    isReady: () => isReady,
-    isFull: () => !isReady && queue.length >= MOST_KEPT,
+    isReady: () => downSince === undefined,
+    isFull: () => downSince !== undefined && queue.length >= MOST_KEPT,
+    waiting: () => ({ count: queue.length, oldestMs: sinceMs(downSince) }),
     sync: walSync.touch,
     close: () => {
       if (immediate !== undefined) clearImmediate(immediate)
@@ -123,6 +127,10 @@ export function openGroupCommit({ db, walPath, begin, finish, probe }: Options):
       walSync.close()
     },
   }
+}
+
+function sinceMs(at: number | undefined): number {
+  return at === undefined ? 0 : performance.now() - at
 }
 
 const SYNC_AFTER_MS = 250

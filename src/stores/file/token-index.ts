@@ -8,6 +8,7 @@ export interface TokenIndex {
   /** The id of the user's token of that name. */
   ownerOf(user: string, name: string): string | undefined
   all(): readonly TokenRecord[]
+  size(): number
   /** Adds the record, or puts it in the place of the one with its id. */
   put(record: TokenRecord): void
 }
@@ -37,6 +38,7 @@ export function buildTokenIndex(records: readonly TokenRecord[]): TokenIndex {
     byHash: (hash) => ids.get(hashes.get(hash) ?? ''),
     ownerOf: (user, name) => names.get(nameKey(user, name)),
     all: () => [...ids.values()],
+    size: () => ids.size,
     put,
   }
 }

@@ -20,6 +20,7 @@ export interface TokenRegistry {
   byId(id: string): TokenRecord | undefined
   masterId(): string | undefined
   all(): readonly TokenRecord[]
+  size(): number
   operation(id: string): Operation | undefined
   /** Adds the record, or puts it in the place of the one with its id. Throws `name_taken`. */
   put(record: TokenRecord, options?: { isMaster: boolean }): Promise<TokenRecord>
@@ -76,6 +77,7 @@ function openRegistry(low: Low<TokensFile>): TokenRegistry {
     byId: index.byId,
     masterId: () => masterId,
     all: index.all,
+    size: index.size,
     operation: (id) => low.data.operations?.find((operation) => operation.id === id),
     put: async (record, { isMaster } = { isMaster: false }) => {
       await writer.write((tokens) => checked(tokens, { records: [record], isMaster }))

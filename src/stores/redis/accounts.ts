@@ -11,6 +11,7 @@ import {
   type Settlement,
   writeAccounts,
 } from '../contracts/accounts.ts'
+import { type Waiting, waitingOf } from '../contracts/sizes.ts'
 import { checkAdjustment } from '../contracts/token-changes.ts'
 import type { UsageRow } from '../contracts/usage-columns.ts'
 import {
@@ -34,6 +35,8 @@ interface OpenHold extends HoldName {
   /** What a crash would cost, once an answer has begun. */
   mark?: { leastMicros: number; row: string }
   isMarked: boolean
+  /** By the clock of `performance.now`. */
+  since: number
 }
 
 interface Ended {
@@ -81,7 +84,13 @@ export class Holds {
         await link.run(scripts.hold, touched, args),
       )
       if (isGranted !== 1) return undefined
-      this.#open.set(id, { ...name, micros: granted, balanceMicros, isMarked: false })
+      this.#open.set(id, {
+        ...name,
+        micros: granted,
+        balanceMicros,
+        isMarked: false,
+        since: performance.now(),
+      })
       return { id, accounts, micros: granted, balanceMicros }
     } catch (error) {
       // It may stand all the same, or come to stand later.
@@ -133,6 +142,10 @@ export class Holds {
     const settlement = this.#settleOpen(hold, end)
     this.#ended[holdId % MOST_REMEMBERED] = { holdId, settlement, end }
     return settlement
+  }
+
+  waiting(): Waiting {
+    return waitingOf(this.#open, performance.now())
   }
 
   /** Redis answers again: what could not be said is said. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { RedisAddress } from '../../config/env/redis-url.ts'
-import { errorText, GatewayError, notFound, storeUnavailable } from '../../errors.ts'
+import { GatewayError, notFound, storeUnavailable } from '../../errors.ts'
 import { checkMicros } from '../contracts/accounts.ts'
 import type { IdempotencyStore, KeyLimits, LargeAnswers } from '../contracts/idempotency.ts'
 import type { SharedCounts } from '../contracts/places.ts'
@@ -14,7 +14,7 @@ import { adjust, Holds, readCredits } from './accounts.ts'
 import { openClaims } from './claims.ts'
 import { buildClient } from './client.ts'
 import type { Context } from './context.ts'
-import { establish, renewLog, teach } from './establish.ts'
+import { establish, refusedAtStart, renewLog, teach } from './establish.ts'
 import { buildKeys } from './keys.ts'
 import { RedisLink, Retries } from './link.ts'
 import { openMemoryWatch, type RedisMemory } from './memory-watch.ts'
@@ -22,6 +22,7 @@ import { dropOldAnswers, forgetAnswers } from './old-answers.ts'
 import { openCounts, openPlaces } from './places.ts'
 import { openReplica, type Replica } from './replica.ts'
 import { loadScripts } from './scripts.ts'
+import { prepareSizes } from './sizes.ts'
 import { TokenRecords } from './token-records.ts'
 import { openUnsettled } from './unsettled.ts'
 import { UsageCarrier } from './usage-carrier.ts'
@@ -43,6 +44,8 @@ export interface RedisStoreOptions {
   /** What Redis may use; undefined: its own `maxmemory`. */
   memoryBytes: number | undefined
   warn: Warn
+  /** Redis refused our user or password: there may be others by now. */
+  onRefused(): void
 }
 
 /** Tokens, balances, holds and limits in Redis, for several replicas. */
@@ -51,10 +54,12 @@ export interface RedisStore {
   idempotency: IdempotencyStore
   counts: SharedCounts
   memory(): RedisMemory
+  /** A connection to this address takes the place of the one that stands, once it works. */
+  renew(address: RedisAddress): void
 }
 
 export async function openRedisStore(options: RedisStoreOptions): Promise<RedisStore> {
-  const { address, prefix, dbDir, deadAfterMs, deadlineMs, mostRows, openSink, warn } = options
+  const { address, prefix, dbDir, deadAfterMs, deadlineMs, mostRows, openSink, warn, onRefused } = options
   await openFolder(dbDir)
   const client = buildClient(address)
   try {
@@ -65,11 +70,13 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
     const link = new RedisLink({
       client,
       deadlineMs,
-      probe: async (ask) => {
+      probe: async (ask, asked) => {
         await replica.beat(ask)
-        void renewLog(client, keys).catch(() => undefined)
+        void renewLog(asked, keys).catch(() => undefined)
       },
       onBack: () => replica.back(),
+      warn,
+      onRefused,
     })
     const context = { link, scripts, keys, owner: randomBytes(9).toString('base64url'), mostRows }
     const unsettled = openUnsettled(context, dbDir)
@@ -91,13 +98,24 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
     const places = openPlaces(context, retries, deadAfterMs)
     const carrier = openSink && new UsageCarrier({ context, openSink, warn })
     const { idempotency, memory, close: closeRest } = openKeyRoom(context, retries, options)
-    const tokens = buildStore({ context, holds, replica, places, carrier, closeRest })
-    return { tokens, idempotency, counts: openCounts(context), memory: memory.now }
+    const sizes = prepareSizes({ context, holds, unsettled, dbDir })
+    const tokens = buildStore({ context, holds, replica, places, carrier, sizes, closeRest })
+    const renew = followAddress(address, (next) => link.use(buildClient(next)))
+    return { tokens, idempotency, counts: openCounts(context), memory: memory.now, renew }
   } catch (cause) {
     client.disconnect()
-    if (cause instanceof StoreError) throw cause
-    const reason = errorText(cause)
-    throw new StoreError('unreachable', `Redis cannot be used (${reason}): mend it, or REDIS_URL`, { cause })
+    throw cause instanceof StoreError ? cause : refusedAtStart(cause)
+  }
+}
+
+/** Only another address is news. */
+function followAddress(first: RedisAddress, use: (next: RedisAddress) => void): RedisStore['renew'] {
+  let known = JSON.stringify(first)
+  return (next) => {
+    const text = JSON.stringify(next)
+    if (text === known) return
+    known = text
+    use(next)
   }
 }
 
@@ -128,10 +146,11 @@ interface Parts {
   replica: Replica
   places: Pick<TokenStore, 'enter' | 'leave'>
   carrier: UsageCarrier | undefined
+  sizes: TokenStore['sizes']
   closeRest(): Promise<void>
 }
 
-function buildStore({ context, holds, replica, places, carrier, closeRest }: Parts): TokenStore {
+function buildStore({ context, holds, replica, places, carrier, sizes, closeRest }: Parts): TokenStore {
   const records = new TokenRecords(context)
   const credits = (tokenId: string) => readCredits(context, tokenId)
   return {
@@ -165,6 +184,7 @@ function buildStore({ context, holds, replica, places, carrier, closeRest }: Par
       return { chargedMicros: 0, balanceMicros: (await credits(row.tokenId))?.balanceMicros ?? 0 }
     },
     isReady: () => context.link.isReady(),
+    sizes,
     close: async () => {
       await replica.close()
       await carrier?.close()

@@ -1,6 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readAccounts, writeAccounts } from '../contracts/accounts.ts'
+import type { Waiting } from '../contracts/sizes.ts'
 import { CANCELLED, type Context, type End, endHold, type HoldName } from './context.ts'
 
 export const UNSETTLED = /^unsettled-([A-Za-z0-9_-]+)\.jsonl$/
@@ -8,6 +9,8 @@ const MOST_WAITING = 10_000
 
 interface Entry extends HoldName {
   end: End
+  /** By the clock of `performance.now`. */
+  since: number
 }
 
 /** Ends of holds that Redis has not taken yet: on the local disk, done once it answers. */
@@ -19,6 +22,7 @@ export interface Unsettled {
   has(hold: string): boolean
   /** New holds are refused: what runs already still finds room. */
   isFull(): boolean
+  waiting(): Waiting
   /** Does what waits, in order; stops where Redis does. */
   flush(): Promise<void>
   /** Does what a dead replica has left in `DB_DIR`, from its file's text. */
@@ -46,7 +50,7 @@ export function openUnsettled(context: Context, dbDir: string): Unsettled {
   }
   return {
     add: async ({ owner, hold, accounts }, end) => {
-      waiting.push({ owner, hold, accounts, end })
+      waiting.push({ owner, hold, accounts, end, since: performance.now() })
       holds.add(hold)
       await journal.append(JSON.stringify({ owner, hold, tokenId: writeAccounts(accounts), end }))
     },
@@ -56,6 +60,10 @@ export function openUnsettled(context: Context, dbDir: string): Unsettled {
     },
     has: (hold) => holds.has(hold),
     isFull: () => waiting.length >= MOST_WAITING,
+    waiting: () => {
+      const now = performance.now()
+      return { count: waiting.length, oldestMs: now - (waiting[0]?.since ?? now) }
+    },
     flush: () => {
       flushing ??= flushAll().finally(() => {
         flushing = undefined
@@ -79,8 +87,8 @@ async function cancelNow(context: Context, name: HoldName, rest: HoldName[]): Pr
 }
 
 /** Whole lines only: one that a crash or a full disk cut short was acknowledged to nobody, or stands again behind it. */
-function readEntries(text: string): Entry[] {
-  return text.split('\n').flatMap((line): Entry[] => {
+function readEntries(text: string): Omit<Entry, 'since'>[] {
+  return text.split('\n').flatMap((line): Omit<Entry, 'since'>[] => {
     try {
       const { tokenId, ...entry } = JSON.parse(line)
       return [{ ...entry, accounts: readAccounts(tokenId) }]

@@ -1,3 +1,4 @@
+import { codeOf } from '../../errors.ts'
 import type { Warn } from '../contracts/store-error.ts'
 import type { UsageEntry, UsageLog } from '../contracts/usage-log.ts'
 import type { Context } from './context.ts'
@@ -56,7 +57,7 @@ export class UsageCarrier {
       if (!context.link.isReady()) return
       this.#failures += 1
       if (this.#failures === 1)
-        warn({ err: error }, 'usage rows wait in Redis: the database does not take them')
+        warn({ code: codeOf(error) }, 'usage rows wait in Redis: the database does not take them')
       await this.#sink?.close().catch(() => undefined)
       this.#sink = undefined
     }

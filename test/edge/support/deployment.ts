@@ -43,7 +43,7 @@ export async function clone(t: Owner): Promise<string> {
   return folder
 }
 
-/** Fills in `.env` as the README says: a copy of the example, some lines completed. */
+/** Fills in `.env` as docs/production.md says: a copy of the example, some lines completed. */
 export function fillIn(folder: string, values: Record<string, string>, from = '.env'): void {
   let text = readFileSync(join(folder, from), 'utf8')
   for (const [name, value] of Object.entries(values)) {
@@ -85,7 +85,7 @@ export async function openDeployment(t: Owner, options: DeploymentOptions = {}):
   const inside = (line: string) => shell(line, { cwd: folder, env: { ...env, DOCKER_BUILDKIT: '0' } })
   const compose = (line: string) => inside(`$COMPOSE ${line}`)
   await sweep()
-  t.teardown(() => compose('--profile scale down -v --remove-orphans -t 10'))
+  t.teardown(() => compose('--profile scale --profile monitoring down -v --remove-orphans -t 10'))
   return { folder, compose, shell: inside, set: (values) => fillIn(folder, values) }
 }
 

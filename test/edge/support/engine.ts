@@ -13,7 +13,9 @@ export const TEST_NODE_IMAGE = 'gateway-edge-test-node'
 
 /** The Compose project of every stack of this suite. */
 export const PROJECT = 'gateway-edge-test'
-const NAMES = ['api-gateway-prod', 'certificates-prod', 'haproxy-prod', 'traefik-prod', 'redis-prod']
+const NAMES = ['api-gateway', 'certificates', 'haproxy', 'traefik', 'redis', 'prometheus', 'grafana'].map(
+  (name) => `${name}-prod`,
+)
 const ROOT = join(import.meta.dirname, '..', '..', '..')
 
 /** Every Compose at hand, as command and first arguments. */
@@ -30,13 +32,32 @@ export async function findComposes(): Promise<string[][]> {
 
 /** Why the edge cannot be run on this machine, in one line; undefined where it can. */
 export async function whyNoEngine(): Promise<string | undefined> {
+  const missing = (await run('sh', ['-c', 'command -v pebble pebble-challtestsrv'])).code !== 0
+  if (missing) return 'no pebble or pebble-challtestsrv here: the edge itself is not tested'
+  return (await whyNotNow()) ?? (await whyNoContainers())
+}
+
+/** Why no part of the edge can be run, even one that has other names than a project of production. */
+export async function whyNoContainers(): Promise<string | undefined> {
   const info = await run('docker', ['info', '--format', '{{.ServerVersion}}'])
   if (info.code !== 0) return 'no Docker engine answers: the edge itself is not tested here'
   if ((await findComposes()).length === 0) return 'no Compose here: the edge itself is not tested'
   if (process.getuid?.() !== 0) return 'not root: test addresses cannot be set up, the edge is not tested'
-  const missing = (await run('sh', ['-c', 'command -v pebble pebble-challtestsrv ip'])).code !== 0
-  if (missing) return 'no pebble, pebble-challtestsrv or ip here: the edge itself is not tested'
-  return await whyNotNow()
+  if ((await run('sh', ['-c', 'command -v ip'])).code !== 0)
+    return 'no ip here (apt-get install iproute2): the edge itself is not tested'
+  return await whyNoImage([imageOf('traefik'), imageOf('haproxy'), await baseImage()])
+}
+
+/** Why these images of production cannot be run. */
+export const whyNoImages = (...names: string[]): Promise<string | undefined> => whyNoImage(names.map(imageOf))
+
+async function whyNoImage(images: readonly string[]): Promise<string | undefined> {
+  for (const image of images) {
+    const known = (await run('docker', ['image', 'inspect', image])).code === 0
+    if (!known && (await run('docker', ['pull', '-q', image])).code !== 0)
+      return `image ${image} can be had nowhere: what needs it is not tested`
+  }
+  return undefined
 }
 
 async function whyNotNow(): Promise<string | undefined> {
@@ -48,11 +69,6 @@ async function whyNotNow(): Promise<string | undefined> {
     NAMES.includes(name) && project !== PROJECT ? [name] : [],
   )
   if (running.length > 0) return `${running.join(', ')} exists here: not touched, the edge is not tested`
-  for (const image of [imageOf('traefik'), imageOf('haproxy'), await baseImage()]) {
-    const known = (await run('docker', ['image', 'inspect', image])).code === 0
-    if (!known && (await run('docker', ['pull', '-q', image])).code !== 0)
-      return `image ${image} can be had nowhere: the edge itself is not tested`
-  }
   return undefined
 }
 

@@ -6,6 +6,7 @@ export interface Service {
   image?: string
   user?: string
   command?: string[]
+  entrypoint?: unknown
   environment?: Record<string, string>
   depends_on?: Record<string, { condition?: string }>
   ports?: unknown[]

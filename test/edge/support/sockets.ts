@@ -34,7 +34,15 @@ function readFrames(socket: Duplex, onFrame: (opcode: number, payload: Buffer) =
 }
 
 /** A service that speaks WebSocket and answers each text with `answer(text)`; it never pings by itself. */
-export async function startSocketService(t: Owner, answer: (text: string) => string): Promise<string> {
+export function startSocketService(t: Owner, answer: (text: string) => string): Promise<string> {
+  return startSocketServiceAt(t, EDGE_ADDRESS, answer)
+}
+
+export async function startSocketServiceAt(
+  t: Owner,
+  address: string,
+  answer: (text: string) => string,
+): Promise<string> {
   const sockets = new Set<Socket>()
   const server = createServer((_request, response) => response.writeHead(404).end())
   server.on('connection', (socket: Socket) => sockets.add(socket))
@@ -53,11 +61,11 @@ export async function startSocketService(t: Owner, answer: (text: string) => str
       if (opcode === CLOSE) socket.end(frame(CLOSE, payload))
     })
   })
-  server.listen(0, EDGE_ADDRESS)
+  server.listen(0, address)
   await once(server, 'listening')
   t.teardown(() => {
     for (const socket of sockets) socket.destroy()
     server.close()
   })
-  return `${EDGE_ADDRESS}:${(server.address() as AddressInfo).port}`
+  return `${address}:${(server.address() as AddressInfo).port}`
 }

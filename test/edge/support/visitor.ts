@@ -16,9 +16,12 @@ export interface Visitor {
   certificate(name: string): Promise<PeerCertificate | undefined>
 }
 
-interface Client {
+export interface Client {
   root: string
   localAddress: string
+  /** Another edge than the deployed one. */
+  host?: string
+  port?: number
   /** Connections to use again; without it each request has its own. */
   agent?: Agent
 }
@@ -30,7 +33,7 @@ export const visitor = (root: string, localAddress = CLIENT_ADDRESSES[0] ?? ''):
 export const busyVisitor = (root: string, localAddress = CLIENT_ADDRESSES[1] ?? ''): Visitor =>
   visitorAs({ root, localAddress, agent: new Agent({ keepAlive: true }) })
 
-const visitorAs = (client: Client): Visitor => {
+export const visitorAs = (client: Client): Visitor => {
   return {
     ask: async (name, sent) => readAll((await begin(client, name, sent)).incoming),
     open: async (name, sent) => streamOf(await begin(client, name, { method: 'POST', ...sent })),
@@ -47,8 +50,8 @@ const visitorAs = (client: Client): Visitor => {
 /** The request whose body the caller writes, to the edge by this name. */
 export const beginRequest = (client: Client, name: string, { method = 'POST', path, headers = {} }: Sent) =>
   request({
-    host: EDGE_ADDRESS,
-    port: 443,
+    host: client.host ?? EDGE_ADDRESS,
+    port: client.port ?? 443,
     servername: name,
     ca: client.root,
     localAddress: client.localAddress,
@@ -74,8 +77,8 @@ async function begin(client: Client, name: string, sent: Sent) {
 async function readCertificate(client: Client, name: string): Promise<PeerCertificate | undefined> {
   const { root: ca, localAddress } = client
   const socket: TLSSocket = connect({
-    host: EDGE_ADDRESS,
-    port: 443,
+    host: client.host ?? EDGE_ADDRESS,
+    port: client.port ?? 443,
     servername: name,
     ca,
     ...{ localAddress },

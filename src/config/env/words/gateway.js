@@ -16,6 +16,13 @@ export const gatewayWords = [
         unset: 'made on the first start',
         isSecret: true,
       },
+      METRICS_KEY: {
+        means:
+          'With this key Prometheus reads `/metrics`, also while no store answers; a file is read anew each time.',
+        expects: 'at least 16 characters',
+        unset: 'tokens of the type `admin` alone',
+        isSecret: true,
+      },
       DB_DIR: { means: 'Folder of tokens, balances and usage, made with mode 0700.' },
       LOG_DIR: { means: 'Folder of the log files, made with mode 0700.' },
       LOG_LEVEL: { means: 'From which line on the log tells.' },

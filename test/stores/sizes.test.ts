@@ -1,0 +1,53 @@
+import t from 'tap'
+import { readRedisUrl } from '../../src/config/env/redis-url.ts'
+import type { TokenStore } from '../../src/stores/contracts/token-store.ts'
+import { openStores } from '../../src/stores/open.ts'
+import { ask, newToken, usageOf } from '../contract/token-store.ts'
+import { temporaryFolder } from '../support/gateway.ts'
+import { waitUntil } from '../support/journey.ts'
+import { lockLedger } from '../support/ledger-lock.ts'
+import { startRedis } from '../support/redis.ts'
+
+/** A bill that is decided while the store takes nothing. */
+async function settleWhile(store: TokenStore, away: () => unknown) {
+  const { id } = await store.mint(newToken(1_000))
+  const hold = await store.hold(ask(id, 100))
+  const { holds } = await store.sizes()
+  await away()
+  return { holds, settled: store.settle(hold?.id ?? 0, usageOf(id, 70)) }
+}
+const waitsLong = (store: TokenStore) =>
+  waitUntil(store.sizes, ({ unsettled }) => unsettled.count === 1 && unsettled.oldestMs > 0)
+
+t.test('files: a bill that the disk does not take is told until it is on record', async (t) => {
+  const dbDir = temporaryFolder(t)
+  const { tokens: store, close } = await openStores({ dbDir })
+  t.teardown(close)
+  let lock: ReturnType<typeof lockLedger> | undefined
+  const { holds, settled } = await settleWhile(store, () => {
+    lock = lockLedger(t, { dbDir })
+  })
+  t.equal(holds.count, 1)
+  const { holds: none, commitQueue } = await waitsLong(store)
+  t.same(none, { count: 0, oldestMs: 0 })
+  t.equal(commitQueue, 1)
+  lock?.end()
+  await settled
+  t.match(await store.sizes(), { tokens: 1, unsettled: { count: 0, oldestMs: 0 }, commitQueue: 0 })
+})
+
+t.test('Redis: a bill that Redis does not take is told, with its file', async (t) => {
+  const redis = await startRedis(t)
+  const settings = { dbDir: temporaryFolder(t), redis: readRedisUrl({ REDIS_URL: redis.url }, []) }
+  const { tokens: store, close } = await openStores(settings)
+  t.teardown(close)
+  const { holds, settled } = await settleWhile(store, () => redis.signal('SIGSTOP'))
+  t.equal(holds.count, 1)
+  await settled
+  const { files, tokens, usageRowsWaiting } = await waitsLong(store)
+  t.ok((files.unsettled ?? 0) > 0)
+  t.same([tokens, usageRowsWaiting], [undefined, undefined], 'nobody can say')
+  redis.signal('SIGCONT')
+  await waitUntil(store.sizes, ({ unsettled }) => unsettled.count === 0)
+  t.match(await store.sizes(), { tokens: 1, usageRowsLost: 0 })
+})
