@@ -112,6 +112,8 @@ export async function start(signals: Signals): Promise<void> {
   // The log opens before the stores: what they find wrong while they open is told as well.
   const log = openLog({ dir: settings.logDir, level: settings.logLevel })
   log.hide(secretsOf(settings))
+  for (const warning of settings.warnings)
+    log.logger.warn({ warning }, 'a setting may not mean what it should')
   const { logger } = log
   const stores = await openStoresOrFail({
     ...settings,
