@@ -50,7 +50,7 @@ export async function openClone(
 }
 
 /** How this machine reaches the registries: through a proxy or a mirror, say, with an authority of its own. */
-function registryEnv(): Record<string, string> {
+export function registryEnv(): Record<string, string> {
   const names =
     /^(npm_config_.*|pip_.*|https?_proxy|no_proxy|node_extra_ca_certs|ssl_cert_.*|requests_ca_bundle)$/i
   const found = Object.entries(process.env).flatMap(([name, value]) =>
