@@ -45,6 +45,8 @@ export const plainSettings = {
   port: whole(['PORT', 'API_GATEWAY_PORT'], 0, 65_535, 8088),
   host: v.optional(text('HOST', ADDRESS, /^[A-Za-z0-9.:_-]+$/), '0.0.0.0'),
   dbDir: folder('DB_DIR', 'src/db'),
+  /** Where another server has `dbDir`: work on its files, and take them over when it ends. */
+  storeTakeover: v.optional(oneOf('STORE_TAKEOVER', ['off', 'on']), 'off'),
   logDir: folder('LOG_DIR', 'src/logs'),
   logLevel: v.optional(oneOf('LOG_LEVEL', ['fatal', 'error', 'warn', 'info', 'debug', 'trace']), 'info'),
   requestsPerMinute: whole(['RATE_LIMIT_PER_MINUTE'], 1, 1_000_000_000, 60),

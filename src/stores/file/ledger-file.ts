@@ -8,6 +8,7 @@ import { replaceFile } from '../durable-file.ts'
 import { sweepTemporary } from '../folder.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { openSqlite, prepareTransaction } from '../sql/sqlite.ts'
+import { GUEST_TABLES } from './guest-holds.ts'
 import { TOKENS_FILE } from './tokens.ts'
 
 export const LEDGER_FILE = 'usage.sqlite'
@@ -43,6 +44,7 @@ function addTables(db: Sqlite): void {
   db.exec(`CREATE TABLE IF NOT EXISTS shared_charges (
     account_id TEXT NOT NULL, request_id TEXT NOT NULL, micros INTEGER NOT NULL
   ) STRICT`)
+  db.exec(GUEST_TABLES)
 }
 
 /** The columns that a store of an earlier version lacks: its rows have nothing in them. */
