@@ -53,9 +53,9 @@ async function startNginx(
   writeFileSync(join(folder, 'site.conf'), site)
   const kinds = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
   const temporary = kinds.map((kind) => `  ${kind}_temp_path ${folder}/temporary/${kind};`).join('\n')
-  const main = `daemon off;\npid ${folder}/pid;\nerror_log stderr;\nevents {}\nhttp {\n  access_log off;\n${temporary}\n  include ${folder}/site.conf;\n}\n`
-  // Its workers are another user where root starts it.
-  writeFileSync(join(folder, 'nginx.conf'), process.getuid?.() === 0 ? `user root;\n${main}` : main)
+  // One process: what is killed leaves no workers.
+  const main = `daemon off;\nmaster_process off;\npid ${folder}/pid;\nerror_log stderr;\nevents {}\nhttp {\n  access_log off;\n${temporary}\n  include ${folder}/site.conf;\n}\n`
+  writeFileSync(join(folder, 'nginx.conf'), main)
   startProcess(t, { command: 'nginx', args: ['-c', join(folder, 'nginx.conf')], env: bareEnv(), cwd: folder })
 }
 
