@@ -80,8 +80,8 @@ export async function openDeployment(t: Owner, options: DeploymentOptions = {}):
   const built = ['prepare', 'certificates', 'api-gateway', 'api-gateway-2', 'api-gateway-3']
   const services = image === undefined ? {} : Object.fromEntries(built.map((name) => [name, build]))
   writeFileSync(join(folder, 'build.json'), JSON.stringify({ services }))
-  writeFileSync(join(folder, 'override.json'), JSON.stringify(options.override ?? { services: {} }))
-  const files = '-f docker-compose.prod.yml -f build.json -f override.json'
+  writeFileSync(join(folder, 'override.json'), JSON.stringify(options.override ?? {}))
+  const files = `-f docker-compose.prod.yml -f build.json${options.override ? ' -f override.json' : ''}`
   const command = (options.compose ?? ['docker-compose']).join(' ')
   const { project = PROJECT } = options
   const env = { COMPOSE: `${command} -p ${project} ${files}`, COMPOSE_PROJECT_NAME: project }
