@@ -87,6 +87,7 @@ function buildStore({ registry, ledger, sizes, rollUp, lock }: Parts): TokenStor
   return {
     find: async (hash) => registry.byHash(hash),
     list: async () => registry.all(),
+    lastUsedAt: async (tokenId) => ledger.lastUsedAt(tokenId),
     mint: (token) => mint(token),
     putMaster: async (token) => {
       const before = findMaster()
