@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { clientAuth } from './auth/client.ts'
+import { scraperCheck } from './auth/scraper.ts'
 import type { Catalog } from './config/catalog/catalog.ts'
 import type { Settings } from './config/env/settings.ts'
 import { ENDPOINTS } from './dialects/endpoints.ts'
@@ -20,7 +21,7 @@ import { realtimeRoute } from './realtime/route.ts'
 import { passthrough, planPassthrough } from './services/passthrough.ts'
 import { serviceKind, serviceLookup } from './services/websocket-lookup.ts'
 import { serviceRoutes } from './services/websocket-services.ts'
-import { openGauges, openShared, openSocketsShared, watchTokens } from './shared.ts'
+import { openGauges, openShared, openSocketsShared, operatorsName, watchTokens } from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
 import type { OwnCounts, SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
@@ -40,6 +41,8 @@ export interface AppNeeds {
   /** The memory of Redis, where there is one. */
   redisMemory?: Gauges['redisMemory']
   catalog(): Catalog
+  /** A provider refused our key: there may be another one in its file. */
+  keyRefused?: Shared['keyRefused'] | undefined
   logger: FastifyBaseLogger
 }
 
@@ -50,13 +53,15 @@ export interface Gateway {
   drain(limits: DrainLimits): Promise<void>
   /** How many paid requests run. */
   running(): number
+  /** Our key at this provider is another one: it rests no longer for the old one. */
+  keyChanged(provider: string): void
 }
 
 /** What all doors share, opened here and closed with the app. */
 export async function buildApp(needs: AppNeeds): Promise<Gateway> {
   const { settings, catalog, logger } = needs
   const app = openServer(settings, logger, catalog)
-  const metrics = createMetrics()
+  const metrics = createMetrics((model) => operatorsName(catalog(), model))
   const shared = openShared(needs, metrics)
   const websocket = openSocketsShared(settings, shared)
   app.addHook('onClose', () => websocket.sockets.close())
@@ -65,7 +70,12 @@ export async function buildApp(needs: AppNeeds): Promise<Gateway> {
   app.addHook('onClose', () => endWatch())
   const gauges = openGauges(app, shared, needs)
   await hangDoors(app, needs, { metrics, shared, websocket, gauges })
-  return { app, running: gauges.running, drain: (limits) => drainApp(app, shared.live, limits) }
+  return {
+    app,
+    running: gauges.running,
+    drain: (limits) => drainApp(app, shared.live, limits),
+    keyChanged: (provider) => shared.health.keyChanged(provider, shared.now()),
+  }
 }
 
 interface Opened {
@@ -82,11 +92,12 @@ async function hangDoors(
   { metrics, shared, websocket, gauges }: Opened,
 ): Promise<void> {
   const { requestsPerMinute, requestsPerDay } = settings
+  const rates = { perMinute: requestsPerMinute, perDay: requestsPerDay, counts, onCounts }
   const { hold, deadlines, upstreamHeaders } = shared
   const handedOn = {
     deadlines,
     upstreamHeaders,
-    routes: planPassthrough(settings, catalog()),
+    routes: planPassthrough(settings, catalog),
     timeouts: settings,
     proxyFor: settings.proxyFor,
   }
@@ -108,16 +119,15 @@ async function hangDoors(
     open.addHook('onRequest', withoutToken)
     await open.register(serviceRoutes, { kind: 'open', shared: websocket })
   })
+  await app.register(async (watched) => {
+    const isScraper = scraperCheck(settings.readKey) // Prometheus, while no store answers as well
+    await watched.register(clientAuth, { tokens, onRefused: withoutToken, isKnown: isScraper })
+    await watched.register(metricsRoute, { metrics, gauges })
+  })
   await app.register(async (known) => {
     await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
-    await known.register(rateLimit, {
-      perMinute: requestsPerMinute,
-      perDay: requestsPerDay,
-      counts,
-      onCounts,
-    }) // not too often
+    await known.register(rateLimit, rates) // not too often
     await known.register(inFlightLimit, { tokens }) // not too many at once
-    await known.register(metricsRoute, { metrics, gauges })
     await known.register(passthrough, handedOn)
     await known.register(serviceRoutes, { kind: 'token', shared: websocket })
     await known.register(

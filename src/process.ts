@@ -3,17 +3,18 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { Door } from './admin/door.ts'
 import { buildApp, type Gateway } from './app.ts'
 import { makeMaster, putMaster } from './auth/master.ts'
-import type { Catalog } from './config/catalog/catalog.ts'
 import { isDemoOn } from './config/catalog/models-file.ts'
 import { openCatalog } from './config/catalog/source.ts'
 import { loadEnvFile, trustCertificates } from './config/env/env-file.ts'
-import { readSettings, type Settings } from './config/env/settings.ts'
+import { SecretFiles } from './config/env/secret-files.ts'
+import type { Settings } from './config/env/settings.ts'
 import { SettingsError } from './config/mistakes.ts'
 import { openDemoProvider } from './demo.ts'
 import { codeOf } from './errors.ts'
+import { FollowedSecrets, keysOf, secretsOf } from './followed-secrets.ts'
+import type { Signals } from './signals.ts'
 import type { OwnCounts } from './stores/contracts/places.ts'
-import type { Warn } from './stores/contracts/store-error.ts'
-import { openStores, StoreError, type Stores } from './stores/open.ts'
+import { openStores, StoreError, type StoreSettings, type Stores } from './stores/open.ts'
 import { type Log, openLog } from './telemetry/logger/logger.ts'
 import { showFirstSteps, warnOfOldNode } from './welcome.ts'
 
@@ -33,13 +34,13 @@ function fail(text: string, code = EXIT_CONFIG): never {
   process.exit(code)
 }
 
-function readEnvironment(): Settings {
+function readEnvironment(): FollowedSecrets {
   try {
     const isKnownToNode = Boolean(process.env.NODE_EXTRA_CA_CERTS)
     const ofFile = loadEnvFile('.env', process.env)
-    const settings = readSettings(process.env, ofFile)
-    if (!isKnownToNode) trustCertificates(settings.extraCertificates)
-    return settings
+    const secrets = new FollowedSecrets(new SecretFiles(process.env), ofFile)
+    if (!isKnownToNode) trustCertificates(secrets.settings().extraCertificates)
+    return secrets
   } catch (error) {
     if (error instanceof SettingsError)
       fail(`The gateway cannot start with these settings:\n${error.message}`)
@@ -55,12 +56,16 @@ interface Running {
   closeRest(): Promise<void>
 }
 
-/** Lets running requests end, cuts what is left, settles, and leaves with 0. */
-async function drain({ gateway, settings, stores, log, closeRest }: Running): Promise<void> {
+/** Lets running requests end, cuts what is left, and settles. */
+async function drain(
+  { gateway, settings, stores, log, closeRest }: Running,
+  wasServing: boolean,
+): Promise<void> {
   const guests = stores.folder?.guests() ?? 0
   log.logger.info({ running: gateway.running(), successors: guests }, 'draining')
+  const leastDelayMs = guests > 0 ? SUCCESSOR_DELAY_MS : 0
   await gateway.drain({
-    delayMs: guests > 0 ? Math.max(SUCCESSOR_DELAY_MS, settings.drainDelayMs) : settings.drainDelayMs,
+    delayMs: wasServing ? Math.max(leastDelayMs, settings.drainDelayMs) : 0,
     graceMs: settings.drainTimeoutMs,
     settleMs: LAST_SETTLEMENTS_MS,
   })
@@ -71,37 +76,29 @@ async function drain({ gateway, settings, stores, log, closeRest }: Running): Pr
   await log.close()
 }
 
-function secretsOf({ adminFirst, redis, databaseUrl, proxySecrets }: Settings): string[] {
-  return [adminFirst, redis?.password, redis?.sentinelPassword, databaseUrl, ...proxySecrets].filter(
-    (secret) => secret !== undefined,
-  )
-}
-
-function handleSignals(running: Running, reload: () => void): void {
-  let isStopping = false
-  const stop = (): void => {
-    if (isStopping) process.exit(1)
-    isStopping = true
-    drain(running).then(
-      () => process.exit(0),
-      (error) => {
-        running.log.logger.fatal({ err: error }, 'drain failed')
-        process.exit(1)
-      },
-    )
-  }
-  process.on('SIGTERM', stop)
-  process.on('SIGINT', stop)
-  process.on('SIGHUP', reload)
-  process.on('uncaughtException', (error) => {
-    running.log.logger.fatal({ err: error }, 'unexpected error: the process ends and is to be started again')
-    void running.log.flush().finally(() => process.exit(1))
+function listenToSignals(signals: Signals, running: Running, reload: () => void): void {
+  const { logger } = running.log
+  signals.serve({
+    reload,
+    warn: (text) => logger.warn(text),
+    stop: (wasServing) =>
+      drain(running, wasServing).catch((error: unknown) => {
+        logger.fatal({ err: error }, 'drain failed')
+        throw error
+      }),
   })
 }
 
-async function openStoresOrFail(settings: Settings, warn: Warn): Promise<Stores> {
+function endOnUnexpectedErrors({ logger, flush }: Log): void {
+  process.on('uncaughtException', (error) => {
+    logger.fatal({ err: error }, 'unexpected error: the process ends and is to be started again')
+    void flush().finally(() => process.exit(EXIT_FAILED))
+  })
+}
+
+async function openStoresOrFail(settings: StoreSettings & Settings): Promise<Stores> {
   try {
-    return await openStores({ ...settings, takeOver: settings.storeTakeover === 'on', warn })
+    return await openStores({ ...settings, takeOver: settings.storeTakeover === 'on' })
   } catch (error) {
     if (error instanceof StoreError)
       fail(error.message, error.reason === 'unreachable' ? EXIT_FAILED : EXIT_CONFIG)
@@ -109,47 +106,79 @@ async function openStoresOrFail(settings: Settings, warn: Warn): Promise<Stores>
   }
 }
 
-async function start(): Promise<void> {
-  const settings = readEnvironment()
-  // The log opens before the stores: what they find wrong while they open is told as well.
+function openLogOf(settings: Settings): Log {
   const log = openLog({ dir: settings.logDir, level: settings.logLevel })
   log.hide(secretsOf(settings))
-  const stores = await openStoresOrFail(settings, (fields, text) => log.logger.warn(fields, text))
+  for (const warning of settings.warnings)
+    log.logger.warn({ warning }, 'a setting may not mean what it should')
+  return log
+}
+
+/** Starts the gateway; from here on it ends by a signal. */
+export async function start(signals: Signals): Promise<void> {
+  const secrets = readEnvironment()
+  const settings = secrets.settings()
+  // The log opens before the stores: what they find wrong while they open is told as well.
+  const log = openLogOf(settings)
   const { logger } = log
+  const stores = await openStoresOrFail({
+    ...settings,
+    warn: (fields, text) => logger.warn(fields, text),
+    tell: (fields, text) => logger.info(fields, text),
+    onRefused: secrets.storeRefused,
+  })
+  signals.start()
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined
   const catalog = openCatalogOrFail(settings, demo?.provider, log)
   if (settings.adminFirst !== undefined) await putMaster(stores.tokens, settings.adminFirst)
   let counts: OwnCounts | undefined
-  const onCounts = (own: OwnCounts): void => {
-    counts = own
-  }
-  const gateway = await buildApp({ settings, ...stores, onCounts, catalog: catalog.current, logger })
+  const gateway = await buildApp({
+    settings,
+    ...stores,
+    onCounts: (own) => {
+      counts = own
+    },
+    catalog: catalog.current,
+    keyRefused: secrets.keyRefused,
+    logger,
+  })
   let door: Promise<Door | undefined> | undefined
   const closeRest = async (): Promise<void> => {
+    secrets.close()
     catalog.close()
     const opened = await door
     await opened?.close()
     await demo?.close()
   }
-  handleSignals({ gateway, settings, stores, log, closeRest }, catalog.reload)
+  secrets.watch({ log, catalog, stores, keyChanged: gateway.keyChanged })
+  endOnUnexpectedErrors(log)
   await listenOrFail(gateway, settings)
   // The token is kept only when the start can no longer fail: one that was never shown would be lost for good.
   const shownSecret = settings.adminFirst === undefined ? await makeMaster(stores.tokens) : undefined
-  const { port } = gateway.app.server.address() as AddressInfo
-  logger.info(
-    { port, host: settings.host, models: catalog.current().models.size, node: process.versions.node },
-    'listening',
-  )
-  warnOfOldNode(log)
-  // The token command needs no server where there is Redis, and replicas may share the folder.
-  stores.folder?.onceOwned(() => {
-    // A moment after the first requests, which need no door; the token command waits for it.
-    setTimeout(() => {
-      door = openDoor(stores, settings, logger)
-      void stores.folder?.letIn(counts)
-    }, DOOR_AFTER_MS)
+  const { models } = catalog.current()
+  const port = tellListening(log, gateway, { host: settings.host, models: models.size })
+  onceOwned(stores, () => {
+    door = openDoor(stores, settings, logger)
+    void stores.folder?.letIn(counts)
   })
-  if (shownSecret) showFirstSteps(shownSecret, port, catalog.current().models.keys().next().value ?? 'gpt-4o')
+  if (shownSecret) showFirstSteps(shownSecret, port, models.keys().next().value ?? 'gpt-4o')
+  listenToSignals(signals, { gateway, settings, stores, log, closeRest }, () => secrets.reload())
+  // pm2 waits for it when it is told to (`wait_ready`).
+  process.send?.('ready')
+}
+
+/** The token command needs no server where there is Redis, and replicas may share the folder. */
+function onceOwned({ folder }: Stores, open: () => void): void {
+  // A moment after the first requests, which need no door; the token command waits for it.
+  folder?.onceOwned(() => setTimeout(open, DOOR_AFTER_MS))
+}
+
+/** Says where the gateway listens, and returns the port. */
+function tellListening(log: Log, { app }: Gateway, facts: { host: string; models: number }): number {
+  const { port } = app.server.address() as AddressInfo
+  log.logger.info({ port, ...facts, node: process.versions.node }, 'listening')
+  warnOfOldNode(log)
+  return port
 }
 
 /** The gateway serves without a door all the same: only tokens cannot be made beside it. */
@@ -178,10 +207,6 @@ async function listenOrFail({ app }: Gateway, { port, host }: Settings): Promise
   }
 }
 
-function keysOf({ providers }: Catalog): string[] {
-  return [...providers.values()].flatMap(({ key }) => (key === undefined ? [] : [key]))
-}
-
 function openCatalogOrFail(settings: Settings, demo: Parameters<typeof openCatalog>[0]['demo'], log: Log) {
   try {
     const source = openCatalog({
@@ -203,4 +228,4 @@ function openCatalogOrFail(settings: Settings, demo: Parameters<typeof openCatal
   }
 }
 
-await start()
+if (import.meta.main) fail('This file starts nothing: run "npm start" or "node src/server.js"')

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { isStillUsable } from './auth/client.ts'
 import { holdCredits, refuseUncovered } from './billing/hold.ts'
+import type { Catalog } from './config/catalog/catalog.ts'
 import type { Settings } from './config/env/settings.ts'
 import { Deadlines } from './deadlines.ts'
 import { createUpstreamHeaders } from './dialects/headers.ts'
@@ -10,6 +11,7 @@ import { createLive, watchSecrets } from './live.ts'
 import type { RealtimeShared } from './realtime/session.ts'
 import { SharedBytes } from './request/shared-bytes.ts'
 import { openSpoolRoom } from './request/spool.ts'
+import { ProviderAddresses } from './routing/addresses.ts'
 import { ProviderHealth } from './routing/health.ts'
 import type { Gauges, Metrics } from './telemetry/metrics.ts'
 import { readSizes } from './telemetry/size-gauges.ts'
@@ -17,11 +19,14 @@ import { createTurns } from './turns.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
 import { OpenSockets } from './websocket/open-sockets.ts'
 
-type Needs = Pick<Shared, 'catalog' | 'tokens' | 'idempotency'> & { settings: Settings }
+interface Needs extends Pick<Shared, 'catalog' | 'tokens' | 'idempotency'> {
+  settings: Settings
+  keyRefused?: Shared['keyRefused'] | undefined
+}
 
 /** What all paid requests of this app share; `app.ts` closes it. */
 export function openShared(
-  { settings, catalog, tokens, idempotency }: Needs,
+  { settings, catalog, tokens, idempotency, keyRefused = () => undefined }: Needs,
   { providerFailed }: Metrics,
 ): Shared {
   const deadlines = new Deadlines()
@@ -45,23 +50,25 @@ export function openShared(
     spool: openSpoolRoom(settings.spoolBytes),
     health: new ProviderHealth(),
     missingModels: new ProviderHealth(),
+    addresses: new ProviderAddresses(),
     now: performance.now.bind(performance),
     wallMs: Date.now,
     turns: createTurns(),
     providerFailed,
+    keyRefused,
   }
 }
 
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. `app.ts` closes it. */
 export function openSocketsShared(settings: Settings, shared: Shared): RealtimeShared {
   const { tokens, live, upstreamHeaders, health, missingModels, now, wallMs, providerFailed } = shared
-  const { memory, turns } = shared
+  const { memory, turns, keyRefused, addresses } = shared
   const sockets = new OpenSockets({
     perHolder: settings.wsSocketsPerToken,
     isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),
   })
   const idleTimeoutMs = settings.wsIdleTimeoutMs
-  const providers = { health, missingModels, providerFailed }
+  const providers = { health, missingModels, providerFailed, keyRefused, addresses }
   return {
     sockets,
     live,
@@ -81,10 +88,17 @@ export function watchTokens({ tokens, live, wallMs }: Shared): () => void {
   return watchSecrets(live, (secretHash) => isStillUsable(tokens, secretHash, wallMs()))
 }
 
+/** How the operator calls a model that a client has named: listed, by a pattern, `*` for all else; empty: it is not served. */
+export function operatorsName({ find, models, patterns }: Catalog, model: string): string {
+  const name = find(model)?.name
+  if (name === undefined) return ''
+  return models.has(name) || patterns.some((pattern) => pattern.name === name) ? name : '*'
+}
+
 /** What is so at this moment. */
 export function openGauges(
   app: FastifyInstance,
-  { tokens, live, memory, spool }: Shared,
+  { catalog, tokens, live, memory, spool, health, now }: Shared,
   { settings, redisMemory }: { settings: Settings; redisMemory?: Gauges['redisMemory'] },
 ): Gauges {
   return {
@@ -93,6 +107,10 @@ export function openGauges(
     bodyBytes: () => memory.usedBytes,
     spoolBytes: () => spool.usedBytes,
     redisMemory,
+    resting: () => {
+      const none = Array.from(catalog().providers.keys(), (name) => [name, 0] as const)
+      return new Map([...none, ...health.resting(now())])
+    },
     sizes: () => readSizes(settings, tokens.sizes),
   }
 }

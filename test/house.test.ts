@@ -146,6 +146,10 @@ const WALLS: Walls = {
     types: CONFIG,
     why: 'it carries accounts from one driver to the other',
   },
+  'stores/backup.ts': {
+    may: ['stores', 'stores/contracts', 'stores/sql', 'stores/file', ...LEAVES],
+    why: 'it copies folders and proves copies, and knows no server',
+  },
   'http-server.ts': {
     may: ['entrance', 'telemetry', 'websocket', ...CONFIG, ...LEAVES],
     why: 'the listener is what the doors of app.ts hang in',
@@ -161,15 +165,26 @@ const WALLS: Walls = {
   },
   'drain.ts': { may: LEAVES, why: 'waiting for what runs needs nothing that runs' },
   'welcome.ts': { may: LEAVES, types: ['telemetry/logger'], why: 'the first words need nothing that runs' },
+  'followed-secrets.ts': {
+    may: ['auth', ...CONFIG, ...LEAVES],
+    types: ['stores/open.ts', 'telemetry/logger'],
+    why: 'it hands new secrets to those that process.ts has opened',
+  },
   'process.ts': {
     may: [
       ...['app.ts', 'demo.ts', 'welcome.ts', 'stores/open.ts', 'telemetry/logger', 'admin', 'auth'],
+      'followed-secrets.ts',
       ...[...CONFIG, ...LEAVES],
     ],
-    types: ['stores/contracts'],
+    types: ['stores/contracts', 'signals.ts'],
     why: 'the process starts and stops: what happens to a request is the business of app.ts',
   },
-  'server.js': { may: ['process.ts'], why: 'it only turns the cache on' },
+  'server.js': {
+    may: ['process.ts', 'signals.ts', 'our-node.js'],
+    why: 'it chooses the Node, turns the cache on and hears signals: the rest is the business of process.ts',
+  },
+  'our-node.js': { may: [], why: 'a Node that reads nothing else has to read it' },
+  'signals.ts': { may: [], why: 'it listens before anything else is loaded' },
 }
 
 const house = readHouse()

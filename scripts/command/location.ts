@@ -15,8 +15,7 @@ export type StoreLocation = Pick<Settings, 'dbDir' | 'redis' | 'redisPrefix' | '
  * such, else the project's. Settings beyond `more` may be wrong or secret: they are none of a command's business.
  */
 export function readLocation(...more: string[]): StoreLocation {
-  const isHere = process.env.DB_DIR || ['.env', 'src/db'].some((path) => existsSync(path))
-  const folder = isHere ? process.cwd() : ROOT
+  const folder = startFolder()
   const isKnownToNode = Boolean(process.env[CERTIFICATES])
   const ofFile = loadEnvFile(join(folder, '.env'), process.env)
   const asked = Object.fromEntries([...NAMES, ...more].map((name) => [name, process.env[name]]))
@@ -24,6 +23,12 @@ export function readLocation(...more: string[]): StoreLocation {
   // Files speak no TLS.
   if (!isKnownToNode && (redis || databaseUrl)) trustFileOf(folder)
   return { dbDir: resolve(folder, dbDir), redis, redisPrefix, databaseUrl }
+}
+
+/** The folder that the server is started in, as far as a command can tell. */
+export function startFolder(): string {
+  const isHere = process.env.DB_DIR || ['.env', 'src/db'].some((path) => existsSync(path))
+  return isHere ? process.cwd() : ROOT
 }
 
 /** The server that is started in this folder trusts them, so its store may need them. */

@@ -20,6 +20,8 @@ export interface ClientAuthOptions {
   now?: () => number
   /** It is called before a request without a valid token is refused, and may throw another refusal. */
   onRefused?(request: FastifyRequest): Promise<void> | void
+  /** Who needs no token: such a request has none. */
+  isKnown?(secret: string): boolean
 }
 
 const MOST_SECRET_BYTES = 512
@@ -123,12 +125,13 @@ function createAddressGuard(): (token: Token, address: string) => void {
 
 /** Who is asking: sets `request.token`, or turns the request away. */
 export const clientAuth = fp<ClientAuthOptions>(
-  async (app, { tokens, now = Date.now, onRefused }) => {
+  async (app, { tokens, now = Date.now, onRefused, isKnown }) => {
     app.decorateRequest('token')
     app.decorateRequest('secretHash', '')
     const guardAddress = createAddressGuard()
     app.addHook('onRequest', async (request) => {
       const secret = readCredential(request.headers)
+      if (secret !== undefined && isKnown?.(secret)) return
       const hash = secret === undefined ? '' : hashSecret(secret)
       const token = secret === undefined ? undefined : await findToken(tokens, hash)
       if (token && isUsable(token, hash, now())) {

@@ -1,11 +1,12 @@
 import type { BilledRequest } from '../billing/bill.ts'
 import type { holdCredits, refuseUncovered } from '../billing/hold.ts'
-import type { Catalog } from '../config/catalog/catalog.ts'
+import type { Catalog, Provider } from '../config/catalog/catalog.ts'
 import type { Deadlines } from '../deadlines.ts'
 import type { UpstreamHeaders } from '../dialects/headers.ts'
 import type { Live } from '../live.ts'
 import type { SharedBytes } from '../request/shared-bytes.ts'
 import type { SpoolRoom } from '../request/spool.ts'
+import type { ProviderAddresses } from '../routing/addresses.ts'
 import type { ProviderHealth } from '../routing/health.ts'
 import type { Step } from '../routing/plan.ts'
 import type { IdempotencyStore } from '../stores/contracts/idempotency.ts'
@@ -41,6 +42,7 @@ export interface Shared {
   health: ProviderHealth
   /** Which models a provider does not know, by provider, model and endpoint. */
   missingModels: ProviderHealth
+  addresses: ProviderAddresses
   /** The clock that nobody sets: for rests. */
   now(): number
   /** Milliseconds since 1970. */
@@ -49,6 +51,8 @@ export interface Shared {
   turns: Turns
   /** It is told of every ask that came to nothing. */
   providerFailed(provider: string, reason: string): void
+  /** It is told when a provider refuses our key: there may be another one in its file. */
+  keyRefused(provider: Provider): void
   /** Everything that runs, for the drain. */
   live: Live
 }

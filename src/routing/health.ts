@@ -80,6 +80,10 @@ class Standing {
     return true
   }
 
+  suffersFromAccount(): boolean {
+    return this.#last.includes(OUR_ACCOUNT)
+  }
+
   /** Whether nothing is left to be known of it. */
   succeeded(asker: Asker): boolean {
     if (asker.askedAt < this.#beganAt) return false
@@ -133,12 +137,25 @@ class Standing {
 export class ProviderHealth {
   // Nearly always nobody has failed: names are not even put together and hashed then.
   readonly #standings = new Map<string, Standing>()
+  /** By provider. */
+  readonly #keyChangedAt = new Map<string, number>()
 
   /** The milliseconds until requests of this token should go there again; 0: now. */
   restsFor(name: string, token: string, now: number): number {
     const ofAll = this.#standings.size > 0 ? this.#standings.get(name) : undefined
     if (!ofAll) return 0
     return Math.max(ofAll.restsFor(now), this.#ownOf(ofAll, ownName(name, token))?.restsFor(now) ?? 0)
+  }
+
+  /** How many models of each provider rest, for everybody. */
+  resting(now: number): ReadonlyMap<string, number> {
+    const counts = new Map<string, number>()
+    for (const [name, standing] of this.#standings) {
+      if (name.includes('\n') || standing.restsFor(now) === 0) continue
+      const provider = name.slice(0, name.indexOf('/'))
+      counts.set(provider, (counts.get(provider) ?? 0) + 1)
+    }
+    return counts
   }
 
   /** To be called right before asking. A provider whose rest is over is probed by one request alone. */
@@ -164,7 +181,15 @@ export class ProviderHealth {
     this.#ownOf(ofAll, ownName(name, token))?.retried()
   }
 
+  /** Our key at this provider is another one: what was said of the old one counts no more, nor what will be. */
+  keyChanged(provider: string, now: number): void {
+    this.#keyChangedAt.set(provider, now)
+    for (const [name, standing] of this.#standings)
+      if (name.startsWith(`${provider}/`) && standing.suffersFromAccount()) this.#standings.delete(name)
+  }
+
   failed(name: string, asker: Asker, { failure, now }: { failure: Failure; now: number }): void {
+    if (failure.isAccount && asker.askedAt < (this.#keyChangedAt.get(providerOf(name)) ?? 0)) return
     const ofAll = this.#standings.get(name) ?? this.#open(name, new Standing(now, true))
     if (!ofAll.failed(asker, failure, now) || failure.isAccount) return
     const own = ownName(name, asker.token)
@@ -196,6 +221,10 @@ export class ProviderHealth {
     this.#standings.set(name, fresh)
     return fresh
   }
+}
+
+function providerOf(name: string): string {
+  return name.slice(0, name.indexOf('/'))
 }
 
 /** No name of a model has a line break in it. */

@@ -9,7 +9,7 @@ import type { Dialect } from '../dialects/dialect.ts'
 import { copyDownward, dialectOfProvider, type UpstreamHeaders } from '../dialects/headers.ts'
 import { openaiChat } from '../dialects/openai-chat.ts'
 import { clientLeft, GatewayError } from '../errors.ts'
-import { createKeyMask, ErrorMask, maskHeaders, maskTransform } from '../upstream/key-mask.ts'
+import { createKeyMask, ErrorMask, type KeyMask, maskHeaders, maskTransform } from '../upstream/key-mask.ts'
 import { openThrough } from '../upstream/open-socket.ts'
 import {
   headerRecord,
@@ -31,7 +31,8 @@ export interface PassthroughRoute {
   origin: string
   /** What `prefix` becomes at the provider, e.g. `/v1/files`; the rest of the path and the query follow it. */
   basePath: string
-  key?: string | undefined
+  /** As it is at this moment. */
+  key?(): string | undefined
   dialect: Dialect
 }
 
@@ -64,10 +65,15 @@ function readFailure(failure: Error): GatewayError {
   return answerFailure(new UpstreamError(known, 'The provider did not answer in time', { cause }), 'provider')
 }
 
+interface Upward {
+  key: string | undefined
+  dialect: Dialect
+  upstreamHeaders: UpstreamHeaders
+}
+
 function buildUpward(
   client: IncomingHttpHeaders,
-  { key, dialect }: PassthroughRoute,
-  upstreamHeaders: UpstreamHeaders,
+  { key, dialect, upstreamHeaders }: Upward,
 ): Record<string, string> {
   const headers = headerRecord(upstreamHeaders(client, { key }, dialect))
   // Nobody reads the body here: it passes in whatever coding it came in.
@@ -87,12 +93,11 @@ function buildDownward(answer: IncomingHttpHeaders): IncomingHttpHeaders {
 }
 
 /**
- * The body without the provider's own key, a refusal also without what else is the operator's; whatever ends one of the two
- * streams ends the other.
+ * The body without the provider's own key, the refusal of an origin also without what else is the operator's; whatever ends
+ * one of the two streams ends the other.
  */
-function hideKey(body: unknown, { key, origin }: PassthroughRoute, isRefusal: boolean): unknown {
-  const own = createKeyMask(key)
-  const mask = isRefusal ? new ErrorMask(own, undefined, origin) : own
+function hideKey(body: unknown, own: KeyMask | undefined, refusedBy: string | undefined): unknown {
+  const mask = refusedBy === undefined ? own : new ErrorMask(own, undefined, refusedBy)
   return mask && body instanceof Readable ? pipeline(body, maskTransform(mask), () => undefined) : body
 }
 
@@ -103,19 +108,23 @@ function readError(failure: unknown): Error {
 /** Where `PASSTHROUGH_PATHS` lead: a provider named, the first one, or a URL of the operator's. */
 export function planPassthrough(
   settings: Pick<Settings, 'passthrough'>,
-  catalog: Catalog,
+  catalog: () => Catalog,
 ): PassthroughRoute[] {
   return settings.passthrough.flatMap(({ prefix, provider, url }): PassthroughRoute[] => {
     if (url !== undefined) {
       const { origin, pathname } = new URL(url)
       return [{ prefix, origin, basePath: pathname, dialect: openaiChat }]
     }
-    const [first] = catalog.providers.values()
-    const target = provider === undefined ? first : catalog.providers.get(provider)
+    const { providers } = catalog()
+    const [first] = providers.values()
+    const target = provider === undefined ? first : providers.get(provider)
     if (!target) return []
     const rest = prefix.startsWith('/v1/') ? prefix.slice('/v1'.length) : prefix
     const dialect = dialectOfProvider(target)
-    return [{ prefix, origin: target.origin, basePath: target.basePath + rest, key: target.key, dialect }]
+    const { name, origin, basePath } = target
+    // An address stays until the next start; a key is replaced at any time.
+    const key = (): string | undefined => (catalog().providers.get(name) ?? target).key
+    return [{ prefix, origin, basePath: basePath + rest, key, dialect }]
   })
 }
 
@@ -151,13 +160,22 @@ function buildReplyOptions(
   route: PassthroughRoute,
   upstreamHeaders: UpstreamHeaders,
 ): FastifyHttpProxyOptions['replyOptions'] {
+  const { dialect, origin } = route
+  /** Of requests on their way: an answer repeats the key that went out with its request. */
+  const sent = new WeakMap<object, string | undefined>()
+  const maskOf = (request: object | undefined) => createKeyMask(request && sent.get(request))
   return {
-    rewriteRequestHeaders: (request) => buildUpward(request.headers, route, upstreamHeaders),
-    rewriteHeaders: (headers) => maskHeaders(buildDownward(headers), createKeyMask(route.key)),
-    onResponse: (_request, reply, answer) => {
+    rewriteRequestHeaders: (request) => {
+      const key = route.key?.()
+      sent.set(request, key)
+      return buildUpward(request.headers, { key, dialect, upstreamHeaders })
+    },
+    rewriteHeaders: (headers, request) => maskHeaders(buildDownward(headers), maskOf(request)),
+    onResponse: (request, reply, answer) => {
       // What is encoded nobody asked for, and cannot be looked into as it passes.
       const isRefusal = reply.statusCode >= 400 && reply.getHeader('content-encoding') === undefined
-      void reply.send(hideKey(Reflect.get(answer, 'stream'), route, isRefusal))
+      const body: unknown = Reflect.get(answer, 'stream')
+      void reply.send(hideKey(body, maskOf(request), isRefusal ? origin : undefined))
     },
     onError: (reply, { error }) => {
       // Its body broke off, and with it the request to the provider. (A request that is destroyed has no socket.)

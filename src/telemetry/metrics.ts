@@ -14,6 +14,8 @@ export interface Gauges {
   /** The bytes of requests that are here, in memory and in the temporary folder. */
   bodyBytes(): number
   spoolBytes(): number
+  /** How many models of each provider rest. */
+  resting(): ReadonlyMap<string, number>
   /** What grows. Never throws. */
   sizes(): Promise<Sizes>
 }
@@ -33,7 +35,7 @@ const LOOP_PRECISION_MS = 100
 const DURATIONS_S = [0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900]
 
 type Client = typeof import('@prometheus-io/client')
-type Observe = (line: RequestLine) => void
+type Observe = (line: RequestLine, model: string) => void
 
 interface Opened {
   client: Client
@@ -84,6 +86,11 @@ function openSums() {
       'method',
       'status',
     ]),
+    models: new Sums('gateway_model_requests_total', 'Those that named a model which is served.', [
+      'provider',
+      'model',
+      'status',
+    ]),
     tokens: new Sums('gateway_llm_tokens_total', 'LLM tokens used.', ['provider', 'kind']),
     credits: new Sums('gateway_credits_charged_total', 'Credits charged.', ['provider']),
     estimated: new Sums('gateway_usage_estimated_total', 'Requests whose usage no provider reported.', [
@@ -97,21 +104,22 @@ function openSums() {
 }
 
 function openTimings({ Histogram }: Client, registry: Registry): Observe {
-  const histogram = (name: string, help: string, label: string) =>
-    new Histogram({ name, help, labelNames: [label], buckets: DURATIONS_S, registers: [registry] })
-  const durations = histogram(
-    'gateway_request_duration_seconds',
-    'From its head to its answer’s end.',
-    'route',
-  )
-  const firstBytes = histogram(
-    'gateway_first_byte_seconds',
-    'Until the provider’s first byte, failover included.',
-    'provider',
-  )
-  return ({ route = '', latencyMs = 0, provider, firstByteMs = 0 }) => {
+  const histogram = <Label extends string>(name: string, help: string, labelNames: readonly Label[]) =>
+    new Histogram({ name, help, labelNames, buckets: DURATIONS_S, registers: [registry] })
+  const whole = 'From its head to its answer’s end.'
+  const first = 'Until the provider’s first byte, failover included.'
+  const durations = histogram('gateway_request_duration_seconds', whole, ['route'])
+  const firstBytes = histogram('gateway_first_byte_seconds', first, ['provider'])
+  const ofModel = ['provider', 'model'] as const
+  const modelDurations = histogram('gateway_model_duration_seconds', whole, ofModel)
+  const modelFirstBytes = histogram('gateway_model_first_byte_seconds', first, ofModel)
+  return ({ route = '', latencyMs = 0, provider, firstByteMs = 0 }, model) => {
     durations.observe({ route }, latencyMs / 1000)
-    if (provider !== undefined && firstByteMs > 0) firstBytes.observe({ provider }, firstByteMs / 1000)
+    if (provider === undefined) return
+    if (firstByteMs > 0) firstBytes.observe({ provider }, firstByteMs / 1000)
+    if (model === '') return
+    modelDurations.observe({ provider, model }, latencyMs / 1000)
+    if (firstByteMs > 0) modelFirstBytes.observe({ provider, model }, firstByteMs / 1000)
   }
 }
 
@@ -131,6 +139,16 @@ function setGauges({ Gauge }: Client, registry: Registry, read: () => Now): void
   gauge('gateway_running', 'Paid requests and WebSockets that run.', ({ running }) => running())
   gauge('gateway_body_bytes', 'Bodies of requests in memory.', ({ bodyBytes }) => bodyBytes())
   gauge('gateway_spool_bytes', 'Uploads in the temporary folder.', ({ spoolBytes }) => spoolBytes())
+  new Gauge({
+    name: 'gateway_provider_resting_models',
+    help: 'Models that are asked of others first, since this provider failed.',
+    labelNames: ['provider'],
+    registers: [registry],
+    collect() {
+      this.reset()
+      for (const [provider, count] of read().resting()) this.set({ provider }, count)
+    },
+  })
 }
 
 const NOTHING_YET: Now = {
@@ -138,6 +156,7 @@ const NOTHING_YET: Now = {
   running: () => 0,
   bodyBytes: () => 0,
   spoolBytes: () => 0,
+  resting: () => new Map(),
 }
 
 /** These exist only with Redis: the names of what there is not would read as zero. */
@@ -163,10 +182,13 @@ function setMemoryGauges({ Gauge }: Client, registry: Registry, read: () => Now)
   })
 }
 
-/** Counts from the start on; the package itself is loaded after the first answer, which it would delay. */
-export function createMetrics(): Metrics {
+/**
+ * Counts from the start on; the package itself is loaded after the first answer, which it would delay. `nameOf`: how the
+ * operator calls a model that a client has named; empty: not at all.
+ */
+export function createMetrics(nameOf: (model: string) => string): Metrics {
   const sums = openSums()
-  const early: RequestLine[] = []
+  const early: { line: RequestLine; model: string }[] = []
   let gauges: Now = NOTHING_YET
   let observe: Observe | undefined
   let opening: Promise<Opened> | undefined
@@ -178,7 +200,7 @@ export function createMetrics(): Metrics {
     for (const one of Object.values(sums)) one.register(client, registry)
     setGauges(client, registry, () => gauges)
     observe = openTimings(client, registry)
-    for (const line of early.splice(0)) observe(line)
+    for (const { line, model } of early.splice(0)) observe(line, model)
     return { client, registry, setSizes: createSizeGauges(client, registry) }
   }
   const opened = (): Promise<Opened> => {
@@ -193,10 +215,12 @@ export function createMetrics(): Metrics {
   return {
     count(line) {
       const { route, method, status, provider } = line
+      const model = line.model === undefined ? '' : nameOf(line.model)
       sums.requests.add(`${route}\0${method}\0${status}`, 1)
+      if (model !== '') sums.models.add(`${provider ?? ''}\0${model}\0${status}`, 1)
       if (provider !== undefined) countUsage(sums, provider, line)
-      if (observe) return observe(line)
-      if (early.length < MOST_EARLY_LINES) early.push(line)
+      if (observe) return observe(line, model)
+      if (early.length < MOST_EARLY_LINES) early.push({ line, model })
       void opened().catch(() => undefined)
     },
     providerFailed: (provider, reason) => sums.failures.add(`${provider}\0${reason}`, 1),

@@ -16,7 +16,8 @@ export interface Origin extends Target {
   authority: string
   /** The TLS session of the last connection (RFC 8446 section 2.2): the next handshake is shorter. */
   session: Buffer | undefined
-  proxy: OutgoingProxy | undefined
+  /** As it is at this moment: its password may change. */
+  proxy(): OutgoingProxy | undefined
 }
 
 /** Probes of an idle connection by the kernel: a firewall that forgot it is noticed before a request is lost in it. */
@@ -25,7 +26,7 @@ const KEEP_ALIVE_PROBE_MS = 30_000
 export function readOrigin(origin: string, proxyFor?: ProxyFor): Origin {
   const url = new URL(origin)
   const target = targetOf(url)
-  return { ...target, authority: url.host, session: undefined, proxy: proxyFor?.(target) }
+  return { ...target, authority: url.host, session: undefined, proxy: () => proxyFor?.(target) }
 }
 
 /** What becomes of a connection. */
@@ -47,7 +48,8 @@ interface SocketUse {
  */
 export function openSocket(origin: Origin, use: SocketUse): { destroy(): void } {
   const { timeoutMs, onread, ready } = use
-  if (origin.proxy) return openFarSocket(origin, origin.proxy, use)
+  const proxy = origin.proxy()
+  if (proxy) return openFarSocket(origin, proxy, use)
   const socket = origin.isTls
     ? openTls(origin, { host: origin.host, port: origin.port, onread })
     : connect({ host: origin.host, port: origin.port, onread })

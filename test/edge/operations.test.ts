@@ -4,7 +4,6 @@ import { bearer, type Reply } from '../support/client.ts'
 import { DASHBOARD, DOMAINS, untilHealthy } from './support/deployment.ts'
 import { type Edge, openEdge, untilCertified, untilServing } from './support/edge.ts'
 import { CLIENT_ADDRESSES, EDGE_ADDRESS, nodeImage, whyNoEngine } from './support/engine.ts'
-import { commandsBelow } from './support/guide.ts'
 import { output, poll } from './support/shell.ts'
 import { tlsFindings } from './support/tls-check.ts'
 import { visitor } from './support/visitor.ts'
@@ -70,23 +69,29 @@ async function testOperations(t: Test) {
   })
 
   await t.test(
-    'backup, wipe, restore: the same tokens, the same balances, the same certificates',
+    'backup under load, wipe, restore: the same tokens, the same balances, the same certificates',
     async (t) => {
       const account = () => guest.ask(first, { path: '/v1/token', headers: bearer(token) })
       const [before, serials] = [(await account()).json().credits, await untilCertified(guest)]
       t.ok(before.charged > 0)
-      await edge.shell(commandsBelow('### Backup'))
-      await untilHealthy('api-gateway-prod')
-      t.match(
-        await edge.shell('stat -c %a backup-*.tar.gz; ls'),
-        /^600\n(?!.*^backup$)/ms,
-        'and no copy beside it',
-      )
+      const load = startChatting(edge, token)
+      const backup = await edge.shell('sh scripts/backup.sh --keep 3')
+      const statuses = await load.end()
+      t.ok(statuses.length >= 10, `${statuses.length} asked meanwhile`)
+      t.same([...new Set(statuses)], [200], 'nobody was refused')
+      t.equal(await edge.shell(`stat -c %a ${backup}`), '600')
+      t.match(await edge.shell(`sh scripts/restore.sh --check ${backup}`), /^whole: \d+ tokens/)
+      const running = await edge.shell(`sh scripts/restore.sh ${backup} 2>&1 || echo "code $?"`)
+      t.match(running, /this deployment runs.*code 1/s)
       await compose('down')
       await edge.shell('rm -rf src/db letsencrypt .env edge/dashboard-users')
-      // As another user would: nothing of the owners is left.
-      await edge.shell(
-        'tar -xzf backup-*.tar.gz --no-same-owner && chown -R 1234:1234 src/db letsencrypt && chmod 644 letsencrypt/acme.json',
+      const restored = await edge.shell(`sh scripts/restore.sh ${backup}`)
+      t.match(restored, /Now: docker-compose -f docker-compose\.prod\.yml up -d/)
+      t.equal(
+        await edge.shell(
+          'stat -c %u:%a src/db src/db/tokens.json letsencrypt/acme.json | sort -u | paste -sd " "',
+        ),
+        '1000:600 1000:700',
       )
       await compose('up -d')
       await untilServing(edge, token)
@@ -94,6 +99,7 @@ async function testOperations(t: Test) {
       t.equal(after.charged > before.charged, true)
       t.equal(after.credited, before.credited)
       t.same(await untilCertified(guest), serials)
+      t.match(await compose('exec -T api-gateway node scripts/ledger-check.js'), /credited = balance/)
     },
   )
 
@@ -145,6 +151,22 @@ async function testOperations(t: Test) {
   await t.test('a request whose first dial fails is answered all the same, and sent once', (t) =>
     testRetry(t, edge, token),
   )
+}
+
+/** One after the other, until the end. */
+function startChatting(edge: Edge, token: string) {
+  const statuses: number[] = []
+  let isOver = false
+  const chatting = (async () => {
+    while (!isOver) statuses.push((await edge.chat(token)).status)
+  })()
+  return {
+    end: async () => {
+      isOver = true
+      await chatting
+      return statuses
+    },
+  }
 }
 
 async function testFreeze(t: Test, edge: Edge, token: string) {

@@ -59,7 +59,7 @@ const routeTo = (origin: string, more: Partial<PassthroughRoute> = {}): Passthro
   prefix: '/v1/files',
   origin,
   basePath: '/v1/files',
-  key: KEY,
+  key: () => KEY,
   dialect: openaiChat,
   ...more,
 })
@@ -84,7 +84,7 @@ t.test('path, query, body and content type arrive as sent; credentials and addre
     routeTo(origin, {
       prefix: '/v1/other',
       basePath: '/base/other',
-      key: 'second-key',
+      key: () => 'second-key',
       dialect: anthropicMessages,
     }),
   ])

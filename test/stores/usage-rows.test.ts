@@ -5,6 +5,7 @@ import { Redis } from 'ioredis'
 import t from 'tap'
 import { readRedisUrl } from '../../src/config/env/redis-url.ts'
 import { openStores, type StoreSettings, type Stores } from '../../src/stores/open.ts'
+import { Database } from '../../src/stores/sql/database.ts'
 import { openPostgresUsage } from '../../src/stores/sql/postgres-usage.ts'
 import { openSqliteUsage } from '../../src/stores/sql/sqlite-usage.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
@@ -63,7 +64,7 @@ t.test('rows of all replicas end up in usage.sqlite, each once', async (test) =>
 })
 
 usageLogContract('SQLite', async (test) => openSqliteUsage(await folder(test)))
-usageLogContract('PostgreSQL', () => openPostgresUsage(postgres.url))
+usageLogContract('PostgreSQL', () => openPostgresUsage(new Database(postgres.url)))
 
 t.test('while PostgreSQL is down rows wait in Redis, up to a number; money is not touched', async (test) => {
   const [dbDir, redisPrefix] = [await folder(test), randomUUID()]

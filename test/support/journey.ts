@@ -56,7 +56,7 @@ export async function startJourney<Name extends string>(
     modelsFile: file,
     env: { ...NO_LIMIT, ...providerKeys(...names), ...options.env },
   })
-  const token = await mintToken(t, gateway, options.token)
+  const token = await mintToken(t, { dbDir: gateway.dbDir, env: options.env ?? {} }, options.token)
   return { gateway, providers: Object.fromEntries(started) as Record<Name, FakeProvider>, token }
 }
 

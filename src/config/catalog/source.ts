@@ -8,6 +8,8 @@ export interface CatalogSource {
   current(): Catalog
   /** Reads the models file and its keys again at once (SIGHUP). */
   reload(): void
+  /** Other settings are in force, such as new keys of providers: the catalog is made anew of the text in force. */
+  renew(settings: CatalogSettings): void
   close(): void
 }
 
@@ -28,23 +30,32 @@ const REST_MS = 100
 /** Reads the catalog, or throws SettingsError; then follows the models file until closed. */
 export function openCatalog(options: CatalogSourceOptions): CatalogSource {
   const path = options.settings.modelsFile
-  let text = path === undefined ? undefined : readModelsFile(path)
+  let seen = path === undefined ? undefined : readModelsFile(path)
+  let { settings } = options
+  let text = seen
   let catalog = build(options, text)
   let rest: NodeJS.Timeout | undefined
 
-  const reread = (mayStay: boolean) => {
+  const use = (next: CatalogSettings, nextText: string | undefined) => {
+    catalog = build({ ...options, settings: next }, nextText)
+    ;[settings, text] = [next, nextText]
+  }
+  const attempt = (work: () => void) => {
     try {
-      const found = path === undefined ? undefined : readModelsFile(path)
-      if (mayStay && found === text) return
-      text = found
-      catalog = build(options, text)
+      work()
     } catch (error) {
       if (!(error instanceof SettingsError)) throw error
       options.onMistake(error)
-      return
     }
-    options.onChange()
   }
+  const reread = (mayStay: boolean) =>
+    attempt(() => {
+      const found = path === undefined ? undefined : readModelsFile(path)
+      if (mayStay && found === seen) return
+      seen = found
+      use(settings, found)
+      options.onChange()
+    })
   const look = () => {
     clearTimeout(rest)
     rest = setTimeout(reread, REST_MS, true).unref()
@@ -58,6 +69,7 @@ export function openCatalog(options: CatalogSourceOptions): CatalogSource {
   return {
     current: () => catalog,
     reload: () => reread(false),
+    renew: (next) => attempt(() => use(next, text)),
     close: () => {
       clearTimeout(rest)
       if (path !== undefined) unwatchFile(path, look)

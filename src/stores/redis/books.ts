@@ -3,8 +3,8 @@ import type { Book, Books } from '../contracts/books.ts'
 import type { Token } from '../contracts/tokens.ts'
 import { buildClient } from './client.ts'
 import { connect } from './establish.ts'
+import { within } from './evaluate.ts'
 import { buildKeys } from './keys.ts'
-import { within } from './link.ts'
 import { loadScripts } from './scripts.ts'
 
 const LONGEST_MS = 60_000

@@ -6,6 +6,7 @@ import { StoreError } from '../contracts/store-error.ts'
 import { markerPath, readMarker, writeMarker } from '../redis-marker.ts'
 import type { Client } from './client.ts'
 import type { Keys } from './keys.ts'
+import { describeRefusal, isRefused } from './refusals.ts'
 import type { Scripts } from './scripts.ts'
 
 const START_MS = 10_000
@@ -50,28 +51,33 @@ function lost(marker: string, found: string | null): StoreError {
   return new StoreError('damaged', text)
 }
 
-/** Connects within a few seconds, or throws a `StoreError`. */
+/** Connects within a few seconds, or throws a `StoreError`; waiting mends no wrong password. */
 export async function connect(client: Client): Promise<void> {
   let last: unknown
-  const note = (error: unknown) => {
-    last = error
-  }
-  client.on('error', note)
   await new Promise<void>((resolve) => {
     const timer = setTimeout(resolve, START_MS)
-    client.once('ready', () => {
+    const end = (): void => {
       clearTimeout(timer)
+      client.off('error', note)
       resolve()
-    })
+    }
+    const note = (error: unknown): void => {
+      if (describeRefusal(error)) last = error
+      if (isRefused(error)) end()
+    }
+    client.on('error', note)
+    client.once('ready', end)
     // It goes on trying by itself.
     client.connect().catch(note)
   })
-  client.off('error', note)
-  if (client.status === 'ready') return
-  const reason = last instanceof Error ? ` (${last.message})` : ''
-  throw new StoreError('unreachable', `Redis does not answer${reason}: start it, or mend REDIS_URL`, {
-    cause: last,
-  })
+  if (client.status !== 'ready') throw refusedAtStart(last)
+}
+
+/** Why Redis cannot be used from the start on; what may pass by itself is worth another start. */
+export function refusedAtStart(cause: unknown): StoreError {
+  const found = describeRefusal(cause) ?? { reason: 'it gives no answer', way: 'start it, or mend REDIS_URL' }
+  const kind = found.fault === undefined ? 'unreachable' : 'unusable'
+  return new StoreError(kind, `Redis cannot be used: ${found.reason}. Way out: ${found.way}`, { cause })
 }
 
 /** Loads all scripts, so that none is sent twice at first, as unknown and then by its text. */

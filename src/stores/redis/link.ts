@@ -1,18 +1,20 @@
 import { ReplyError } from 'ioredis'
 import { storeUnavailable } from '../../errors.ts'
+import type { Warn } from '../contracts/store-error.ts'
+import { Outage } from '../outage.ts'
 import type { Client } from './client.ts'
+import { type Args, evaluate, within } from './evaluate.ts'
+import { NextClient } from './next-client.ts'
+import { describeRefusal, isRefused, lacksRight } from './refusals.ts'
 import type { Script } from './scripts.ts'
 
 const PROBE_PAUSE_MS = 100
-/** A deadline that is noticed so late tells of a stall; then Redis gets a little more. */
-const STALL_MS = 50
-const AFTER_STALL_MS = 100
+/** A client that was replaced ends so long after the last command on it may have been given up. */
+const LEAVES_AFTER_MS = 500
 /** After so many silent probes in a row the connection itself is taken for dead, as after a partition. */
 const SILENT_PROBES = 3
 const SILENT_HANDSHAKE = 15
 const LIVELY: readonly string[] = ['ready', 'connect']
-
-type Args = readonly (string | number)[]
 
 /** One connection to Redis that answers in time or says so. */
 export interface Link {
@@ -31,14 +33,18 @@ export interface LinkOptions {
   /** No caller waits longer for an answer. */
   deadlineMs: number
   /** Proves that Redis takes writes and is the right one; throws when it is not. */
-  probe(ask: Link['run']): Promise<void>
+  probe(ask: Link['run'], client: Client): Promise<void>
   /** Redis answers again after it did not. */
   onBack(): void
+  warn?: Warn
+  /** Redis refused our user or password: there may be others by now. */
+  onRefused?(): void
 }
 
 /** A script's own mistake is no outage; Redis that refuses (READONLY, NOREPLICAS, LOADING ...) is one. */
 function isMistake(error: unknown): boolean {
-  return error instanceof Error && error instanceof ReplyError && /^(WRONGTYPE|ERR)/.test(error.message)
+  if (!(error instanceof Error && error instanceof ReplyError)) return false
+  return /^(WRONGTYPE|ERR)/.test(error.message) && !lacksRight(error)
 }
 
 /** It has no memory left for this one; for what bills need it has (`evenWhenFull` in the scripts). */
@@ -49,21 +55,34 @@ function isFull(error: unknown): boolean {
 const FULL = 'The store of the balances is full: try again later, or have the operator give Redis more memory'
 const DOWN = 'The balances cannot be reached just now: try again in a moment'
 
+const AWAY = {
+  away: 'Redis cannot be used: requests are refused until it can',
+  back: 'Redis answers again',
+}
+const NEXT = {
+  away: 'Redis cannot be used as REDIS_URL says now: the connection from before stays',
+  back: 'Redis can be used as REDIS_URL says now',
+}
+
 /** A connection to Redis on which everybody is refused at once, from the first missed answer until a probe succeeds. */
 export class RedisLink implements Link {
   readonly #options: LinkOptions
+  readonly #outage: Outage
+  readonly #onRefused: () => void
+  #client: Client
+  #next: NextClient | undefined
   #isUp = false
   #isClosed = false
   #silent = 0
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: LinkOptions) {
+    const { client, warn = () => undefined, onRefused = () => undefined } = options
     this.#options = options
-    const { client } = options
-    client.on('close', () => this.#down())
-    client.on('end', () => this.#down())
-    // Every command that fails says so itself; without a listener ioredis would write to the console.
-    client.on('error', () => undefined)
+    this.#onRefused = onRefused
+    this.#outage = new Outage(warn, AWAY)
+    this.#client = client
+    this.#listen(client)
   }
 
   run(script: Script, keys: readonly string[], args: Args): Promise<unknown> {
@@ -71,7 +90,7 @@ export class RedisLink implements Link {
   }
 
   read<T>(ask: (client: Client) => Promise<T>): Promise<T> {
-    return this.#guarded(() => this.#within(ask(this.#options.client)))
+    return this.#guarded(() => this.#within(ask(this.#client)))
   }
 
   isReady(): boolean {
@@ -80,28 +99,68 @@ export class RedisLink implements Link {
 
   async start(): Promise<void> {
     this.#timer = undefined
-    const { probe, onBack } = this.#options
+    const client = this.#client
     try {
-      await probe((script, keys, args) => this.#attempt(script, keys, args))
-    } catch {
-      this.#stillDown()
+      await this.#options.probe((script, keys, args) => this.#attempt(script, keys, args), client)
+    } catch (error) {
+      if (client === this.#client) this.#stillDown(error)
       return
     }
+    if (client === this.#client) this.#up()
+  }
+
+  /** This client takes the place of the one in use as soon as it has proven itself; commands on their way end where they began. */
+  use(client: Client): void {
+    this.#next?.close()
     if (this.#isClosed) return
-    this.#silent = 0
-    this.#isUp = true
-    onBack()
+    const { probe, deadlineMs, warn = () => undefined } = this.#options
+    this.#next = new NextClient(client, {
+      probe: () =>
+        probe((script, keys, args) => within(evaluate(client, script, keys, args), deadlineMs), client),
+      proven: () => this.#swap(client),
+      failed: (error) => this.#refused(error),
+      outage: new Outage(warn, NEXT),
+    })
   }
 
   close(): void {
     this.#isClosed = true
     this.#isUp = false
     clearTimeout(this.#timer)
-    this.#options.client.disconnect()
+    this.#next?.close()
+    this.#client.disconnect()
+  }
+
+  #listen(client: Client): void {
+    const down = () => client === this.#client && this.#down()
+    client.on('close', down)
+    client.on('end', down)
+    // Every command that fails says so itself; this says why the connection is away.
+    client.on('error', (error) => client === this.#client && this.#tell(error))
+  }
+
+  #swap(client: Client): void {
+    const [old, { deadlineMs }] = [this.#client, this.#options]
+    this.#client = client
+    this.#next = undefined
+    this.#listen(client)
+    setTimeout(() => old.disconnect(), deadlineMs + LEAVES_AFTER_MS).unref()
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#options.warn?.({}, 'Redis is used as REDIS_URL says now')
+    this.#up()
+  }
+
+  #up(): void {
+    if (this.#isClosed) return
+    this.#silent = 0
+    this.#isUp = true
+    this.#outage.back()
+    this.#options.onBack()
   }
 
   #attempt(script: Script, keys: readonly string[], args: Args): Promise<unknown> {
-    return this.#within(evaluate(this.#options.client, script, keys, args))
+    return this.#within(evaluate(this.#client, script, keys, args))
   }
 
   #within<T>(work: Promise<T>): Promise<T> {
@@ -110,14 +169,27 @@ export class RedisLink implements Link {
 
   async #guarded<T>(ask: () => Promise<T>): Promise<T> {
     if (!this.#isUp) throw storeUnavailable(DOWN)
+    const client = this.#client
     try {
       return await ask()
     } catch (cause) {
       if (isMistake(cause)) throw cause
       if (isFull(cause)) throw storeUnavailable(FULL, { cause })
-      this.#down()
+      this.#tell(cause)
+      if (client === this.#client) this.#down()
       throw storeUnavailable(DOWN, { cause })
     }
+  }
+
+  #tell(error: unknown): void {
+    if (this.#isClosed) return
+    const reason = describeRefusal(error)
+    if (reason) this.#outage.away(reason)
+    this.#refused(error)
+  }
+
+  #refused(error: unknown): void {
+    if (isRefused(error)) this.#onRefused()
   }
 
   #down(): void {
@@ -125,46 +197,16 @@ export class RedisLink implements Link {
     if (!this.#isClosed) this.#timer ??= setTimeout(() => this.start(), PROBE_PAUSE_MS)
   }
 
-  #stillDown(): void {
+  #stillDown(error: unknown): void {
+    this.#tell(error)
     this.#silent += 1
-    const { client } = this.#options
+    const client = this.#client
     const patience = client.status === 'ready' ? SILENT_PROBES : SILENT_HANDSHAKE
     const isStuck = this.#silent % patience === 0 && LIVELY.includes(client.status)
     if (isStuck && !this.#isClosed) client.disconnect(true)
     // ioredis gives up for good when it hears of a failover while it asks a sentinel for the primary.
     if (client.status === 'end' && !this.#isClosed) client.connect().catch(() => undefined)
     this.#down()
-  }
-}
-
-/** The same work, or an error when it takes longer than anybody may wait. */
-export async function within<T>(work: Promise<T>, deadlineMs: number): Promise<T> {
-  const started = performance.now()
-  let timer: NodeJS.Timeout | undefined
-  const tooLate = new Promise<never>((_resolve, reject) => {
-    const late = () => reject(new Error(`Redis gave no answer in ${deadlineMs} ms`))
-    const atDeadline = () => {
-      // The answer is here already where it was this process that had no time: it is read before the second turn.
-      if (performance.now() - started < deadlineMs + STALL_MS) return setImmediate(() => setImmediate(late))
-      // Redis had no time either where the whole machine had none.
-      timer = setTimeout(late, AFTER_STALL_MS)
-    }
-    timer = setTimeout(atDeadline, deadlineMs)
-  })
-  try {
-    return await Promise.race([work, tooLate])
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
-/** Calls a script by its hash; the first time, and after every restart of Redis, by its text. */
-async function evaluate(client: Client, { sha, text }: Script, keys: readonly string[], args: Args) {
-  try {
-    return await client.evalsha(sha, keys.length, ...keys, ...args)
-  } catch (error) {
-    if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error
-    return client.eval(text, keys.length, ...keys, ...args)
   }
 }
 

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { RedisAddress } from '../../config/env/redis-url.ts'
-import { errorText, GatewayError, notFound, storeUnavailable } from '../../errors.ts'
+import { GatewayError, notFound, storeUnavailable } from '../../errors.ts'
 import { checkMicros } from '../contracts/accounts.ts'
 import type { IdempotencyStore, KeyLimits, LargeAnswers } from '../contracts/idempotency.ts'
 import type { SharedCounts } from '../contracts/places.ts'
@@ -8,13 +8,12 @@ import { StoreError, type Warn } from '../contracts/store-error.ts'
 import { disabled, enabled, refuseRevoked, renewed, revoked, rotated } from '../contracts/token-changes.ts'
 import type { TokenStore } from '../contracts/token-store.ts'
 import type { NewToken, Token } from '../contracts/tokens.ts'
-import type { UsageLog } from '../contracts/usage-log.ts'
 import { openFolder } from '../folder.ts'
 import { adjust, Holds, readCredits } from './accounts.ts'
 import { openClaims } from './claims.ts'
 import { buildClient } from './client.ts'
 import type { Context } from './context.ts'
-import { establish, renewLog, teach } from './establish.ts'
+import { establish, refusedAtStart, renewLog, teach } from './establish.ts'
 import { buildKeys } from './keys.ts'
 import { RedisLink, Retries } from './link.ts'
 import { openMemoryWatch, type RedisMemory } from './memory-watch.ts'
@@ -25,7 +24,7 @@ import { loadScripts } from './scripts.ts'
 import { prepareSizes } from './sizes.ts'
 import { TokenRecords } from './token-records.ts'
 import { openUnsettled } from './unsettled.ts'
-import { UsageCarrier } from './usage-carrier.ts'
+import { type CarrierOptions, UsageCarrier } from './usage-carrier.ts'
 
 export interface RedisStoreOptions {
   address: RedisAddress
@@ -37,13 +36,15 @@ export interface RedisStoreOptions {
   deadlineMs: number
   mostRows: number
   /** Undefined for a command, which carries no usage rows. */
-  openSink: (() => Promise<UsageLog>) | undefined
+  openSink: CarrierOptions['openSink'] | undefined
   limits: KeyLimits
   /** Where answers go that are too large for Redis; closed with the store. */
   large: LargeAnswers | undefined
   /** What Redis may use; undefined: its own `maxmemory`. */
   memoryBytes: number | undefined
   warn: Warn
+  /** Redis refused our user or password: there may be others by now. */
+  onRefused(): void
 }
 
 /** Tokens, balances, holds and limits in Redis, for several replicas. */
@@ -52,10 +53,12 @@ export interface RedisStore {
   idempotency: IdempotencyStore
   counts: SharedCounts
   memory(): RedisMemory
+  /** A connection to this address takes the place of the one that stands, once it works. */
+  renew(address: RedisAddress): void
 }
 
 export async function openRedisStore(options: RedisStoreOptions): Promise<RedisStore> {
-  const { address, prefix, dbDir, deadAfterMs, deadlineMs, mostRows, openSink, warn } = options
+  const { address, prefix, dbDir, deadAfterMs, deadlineMs, mostRows, openSink, warn, onRefused } = options
   await openFolder(dbDir)
   const client = buildClient(address)
   try {
@@ -66,11 +69,13 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
     const link = new RedisLink({
       client,
       deadlineMs,
-      probe: async (ask) => {
+      probe: async (ask, asked) => {
         await replica.beat(ask)
-        void renewLog(client, keys).catch(() => undefined)
+        void renewLog(asked, keys).catch(() => undefined)
       },
       onBack: () => replica.back(),
+      warn,
+      onRefused,
     })
     const context = { link, scripts, keys, owner: randomBytes(9).toString('base64url'), mostRows }
     const unsettled = openUnsettled(context, dbDir)
@@ -94,12 +99,22 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
     const { idempotency, memory, close: closeRest } = openKeyRoom(context, retries, options)
     const sizes = prepareSizes({ context, holds, unsettled, dbDir })
     const tokens = buildStore({ context, holds, replica, places, carrier, sizes, closeRest })
-    return { tokens, idempotency, counts: openCounts(context), memory: memory.now }
+    const renew = followAddress(address, (next) => link.use(buildClient(next)))
+    return { tokens, idempotency, counts: openCounts(context), memory: memory.now, renew }
   } catch (cause) {
     client.disconnect()
-    if (cause instanceof StoreError) throw cause
-    const reason = errorText(cause)
-    throw new StoreError('unreachable', `Redis cannot be used (${reason}): mend it, or REDIS_URL`, { cause })
+    throw cause instanceof StoreError ? cause : refusedAtStart(cause)
+  }
+}
+
+/** Only another address is news. */
+function followAddress(first: RedisAddress, use: (next: RedisAddress) => void): RedisStore['renew'] {
+  let known = JSON.stringify(first)
+  return (next) => {
+    const text = JSON.stringify(next)
+    if (text === known) return
+    known = text
+    use(next)
   }
 }
 
@@ -140,6 +155,8 @@ function buildStore({ context, holds, replica, places, carrier, sizes, closeRest
   return {
     find: (hash) => records.find(hash),
     list: () => records.list(),
+    // The rows are in the database, which only a carrier has.
+    lastUsedAt: async () => undefined,
     mint: (token) => records.mint(token),
     putMaster: (token) => putMaster(records, token),
     master: () => records.master(),

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import pg from 'pg'
+import type pg from 'pg'
 import { asError } from '../../errors.ts'
 import { KEY_MEMORY_MS, type KeyLimits, type LargeAnswers } from '../contracts/idempotency.ts'
+import type { Database } from './database.ts'
+import { PostgresPool } from './postgres-pool.ts'
 
 /** A client waits for its answer to be kept: no longer than this, and not at all for a while after it took too long. */
 const PATIENCE_MS = 1_500
@@ -31,6 +33,7 @@ const READ_SUMS = `SELECT token_id, bytes FROM idempotency_sums WHERE token_id I
 const LARGEST = `SELECT token_id, bytes FROM idempotency_sums WHERE token_id <> '' ORDER BY bytes DESC LIMIT 1`
 const DROP_OLDEST = `DELETE FROM idempotency_answers WHERE id =
   (SELECT id FROM idempotency_answers WHERE token_id = $1 ORDER BY at LIMIT 1) RETURNING bytes`
+const READ = 'SELECT answer FROM idempotency_answers WHERE id = $1'
 const FORGET = `DELETE FROM idempotency_answers WHERE id IN
   (SELECT id FROM idempotency_answers WHERE at < $1 ORDER BY at LIMIT $2) RETURNING token_id, bytes`
 const DROP_EMPTY_SUMS = `DELETE FROM idempotency_sums WHERE bytes <= 0 AND token_id <> ''`
@@ -38,8 +41,11 @@ const DROP_EMPTY_SUMS = `DELETE FROM idempotency_sums WHERE bytes <= 0 AND token
 type Limits = Pick<KeyLimits, 'answerBytes' | 'answerBytesPerToken'>
 
 /** Large answers in the database that replicas share; it is opened with the first. */
-export function openPostgresAnswers(connectionString: string, limits: Limits): LargeAnswers {
-  const pool = openPool(connectionString)
+export function openPostgresAnswers(database: Database, limits: Limits): LargeAnswers {
+  const pool = new PostgresPool(database, {
+    connectionTimeoutMillis: PATIENCE_MS,
+    query_timeout: PATIENCE_MS,
+  })
   let [running, restsUntil] = [0, 0]
   let hasTables: Promise<unknown> | undefined
   const ready = (): Promise<unknown> => {
@@ -65,39 +71,22 @@ export function openPostgresAnswers(connectionString: string, limits: Limits): L
       }
     },
     read: async (id) => {
-      const { rows } = await pool.query('SELECT answer FROM idempotency_answers WHERE id = $1', [id])
+      const { rows } = await onConnection(pool, (client) => client.query(READ, [id]))
       const answer: unknown = rows[0]?.answer
       return Buffer.isBuffer(answer) ? answer : undefined
     },
     close: async () => {
       clearInterval(timer)
-      if (!pool.ending) await pool.end()
+      await pool.end()
     },
   }
 }
 
-function openPool(connectionString: string): pg.Pool {
-  const pool = new pg.Pool({
-    connectionString,
-    max: 2,
-    connectionTimeoutMillis: PATIENCE_MS,
-    query_timeout: PATIENCE_MS,
-    application_name: 'llm-api-gateway',
-  })
-  // A connection that dies while it is idle: the next query opens another.
-  pool.on('error', () => undefined)
-  return pool
-}
-
-async function transact<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+async function onConnection<T>(pool: PostgresPool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
   const client = await pool.connect()
   let failure: Error | undefined
   try {
-    await client.query('BEGIN')
-    await client.query(LOCK)
-    const result = await work(client)
-    await client.query('COMMIT')
-    return result
+    return await work(client)
   } catch (error) {
     failure = asError(error)
     throw failure
@@ -105,6 +94,16 @@ async function transact<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promi
     // Nobody knows what state it is in after a failure: closing it rolls back.
     client.release(failure)
   }
+}
+
+function transact<T>(pool: PostgresPool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  return onConnection(pool, async (client) => {
+    await client.query('BEGIN')
+    await client.query(LOCK)
+    const result = await work(client)
+    await client.query('COMMIT')
+    return result
+  })
 }
 
 interface Keeping {
@@ -144,7 +143,7 @@ async function makeRoom(client: pg.PoolClient, { tokenId, answer, limits }: Keep
 }
 
 /** Answers whose keys are forgotten; some at a time. */
-async function forget(pool: pg.Pool): Promise<void> {
+async function forget(pool: PostgresPool): Promise<void> {
   const before = Date.now() - KEY_MEMORY_MS - MARGIN_MS
   for (let count = FORGOTTEN_AT_ONCE; count === FORGOTTEN_AT_ONCE; )
     count = await transact(pool, async (client) => {

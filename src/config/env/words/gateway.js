@@ -16,10 +16,22 @@ export const gatewayWords = [
         unset: 'made on the first start',
         isSecret: true,
       },
+      METRICS_KEY: {
+        means:
+          'With this key Prometheus reads `/metrics`, also while no store answers; a file is read anew each time.',
+        expects: 'at least 16 characters',
+        unset: 'tokens of the type `admin` alone',
+        isSecret: true,
+      },
       DB_DIR: { means: 'Folder of tokens, balances and usage, made with mode 0700.' },
+      USAGE_DAYS: {
+        means:
+          'For so many days each request keeps its usage row; older ones become one row a day, after 400 days one a month, for each token, model, provider, endpoint and status. See [Usage rows](usage.md#how-long-they-are-kept).',
+        expects: 'a whole number from 2 to 99999, or off',
+      },
       STORE_TAKEOVER: {
         means:
-          'Where another server has `DB_DIR`: work on its files, and take them over when it ends. `off`: do not start.',
+          'With `on` this server works on the files of the one that has `DB_DIR`, and has them once that one has ended: an update without a refusal. `off`: a second server is refused.',
       },
       LOG_DIR: { means: 'Folder of the log files, made with mode 0700.' },
       LOG_LEVEL: { means: 'From which line on the log tells.' },
@@ -67,7 +79,8 @@ export const gatewayWords = [
         unset: 'none',
       },
       CORS_ALLOWLIST: {
-        means: 'Browser pages that may call. A `*` stands for letters, digits and dashes within one label.',
+        means:
+          'Browser pages that may call. A `*` stands for letters, digits and dashes within the first label: `https://my-app-*.vercel.app`. Where anybody can have such a name, the log warns who may call then.',
         expects: 'origins with commas between, such as https://app.example.com,https://*.example.com',
         unset: 'none',
       },

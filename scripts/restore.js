@@ -1,0 +1,4 @@
+// @ts-check
+import { runOnOurNode } from './our-node.js'
+
+await runOnOurNode(() => import('./restore/main.ts'))
