@@ -89,7 +89,7 @@ async function hangDoors(
   { settings, tokens, counts, catalog }: AppNeeds,
   { metrics, shared, websocket, gauges }: Opened,
 ): Promise<void> {
-  const { requestsPerMinute, requestsPerDay } = settings
+  const { requestsPerMinute, requestsPerDay, ipv6PrefixBits } = settings
   const { hold, deadlines, upstreamHeaders } = shared
   const handedOn = {
     deadlines,
@@ -114,7 +114,7 @@ async function hangDoors(
   const withoutToken = await addressLimit(app, settings) // not too often from one address
   await app.register(async (open) => {
     open.addHook('onRequest', withoutToken)
-    await open.register(serviceRoutes, { kind: 'open', shared: websocket })
+    await open.register(serviceRoutes, { kind: 'open', shared: websocket, ipv6PrefixBits })
   })
   await app.register(async (watched) => {
     const isScraper = scraperCheck(settings.readKey) // Prometheus, while no store answers as well
@@ -126,7 +126,7 @@ async function hangDoors(
     await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay, counts }) // not too often
     await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(passthrough, handedOn)
-    await known.register(serviceRoutes, { kind: 'token', shared: websocket })
+    await known.register(serviceRoutes, { kind: 'token', shared: websocket, ipv6PrefixBits })
     await known.register(
       async (v1) => {
         await v1.register(accountRoute, { tokens, requestsPerMinute, requestsPerDay })
