@@ -6,7 +6,7 @@ import {
   type KeyLimits,
   type LargeAnswers,
 } from './contracts/idempotency.ts'
-import type { SharedCounts } from './contracts/places.ts'
+import type { DayCounts, SharedCounts } from './contracts/places.ts'
 import type { Warn } from './contracts/store-error.ts'
 import type { TokenStore } from './contracts/token-store.ts'
 import type { UsageLog } from './contracts/usage-log.ts'
@@ -23,6 +23,8 @@ export interface Stores {
   idempotency: IdempotencyStore
   /** Limits that all replicas count in together; undefined: this process is the only one. */
   counts: SharedCounts | undefined
+  /** Where this process alone keeps what it counts in a day; undefined: elsewhere, or not yet. */
+  days(): DayCounts | undefined
   /** The memory of Redis, as it was seen last; undefined: there is none. */
   redisMemory: (() => RedisMemory) | undefined
   /** Other passwords or hosts: connections made with them take the place of those that stand, once they work. */
@@ -69,9 +71,9 @@ export async function openStores(settings: StoreSettings): Promise<Stores> {
   if (redis !== undefined) return openShared(settings, redis)
   refuseMarked(dbDir)
   const { openFileStore } = await import('./file/store.ts')
-  const { tokens, idempotency } = await openFileStore(dbDir, readLimits(settings))
+  const { tokens, idempotency, days } = await openFileStore(dbDir, readLimits(settings))
   const nothing = { counts: undefined, redisMemory: undefined, renew: () => undefined }
-  return { tokens, idempotency, ...nothing, close: () => tokens.close() }
+  return { tokens, idempotency, ...nothing, days: () => days, close: () => tokens.close() }
 }
 
 async function openShared(settings: StoreSettings, redis: RedisAddress): Promise<Stores> {
@@ -98,6 +100,7 @@ async function openShared(settings: StoreSettings, redis: RedisAddress): Promise
     tokens,
     idempotency,
     counts,
+    days: () => undefined,
     redisMemory: memory,
     renew: (access) => {
       if (access.redis) renew(access.redis)

@@ -1,13 +1,14 @@
 import { notFound } from '../../errors.ts'
 import { type Credits, checkMicros } from '../contracts/accounts.ts'
 import { DEFAULT_KEY_LIMITS, type IdempotencyStore, type KeyLimits } from '../contracts/idempotency.ts'
-import type { Places } from '../contracts/places.ts'
+import type { DayCounts, Places } from '../contracts/places.ts'
 import { makeTokenId, renewed } from '../contracts/token-changes.ts'
 import type { TokenStore } from '../contracts/token-store.ts'
 import type { NewToken } from '../contracts/tokens.ts'
 import { openFolder } from '../folder.ts'
 import { altered, openChanges } from './changes.ts'
 import { type ClaimsOptions, openClaims } from './claims.ts'
+import { openDayCounts } from './day-counts.ts'
 import { Ledger } from './ledger.ts'
 import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError, markStore, openLedgerFile, refuseVanished } from './ledger-file.ts'
@@ -28,6 +29,7 @@ interface Parts {
 export interface FileStore {
   tokens: TokenStore
   idempotency: IdempotencyStore
+  days: DayCounts
 }
 
 /** Tokens in `tokens.json`, balances and usage in `usage.sqlite`, and nobody else in the folder. */
@@ -46,9 +48,10 @@ export async function openFileStore(
     const registry = found ?? (await createTokenRegistry(dbDir, file.storeId))
     ledger = new Ledger(file, registry.all())
     const idempotency = finishOpening({ dbDir, ledger, limits }, file)
+    const days = openDayCounts(file.db, ledger)
     await markStore(dbDir, file.storeId)
     const sizes = prepareSizes({ dbDir, db: file.db, ledger, tokens: () => registry.size() })
-    return { tokens: buildStore({ registry, ledger, sizes, lock }), idempotency }
+    return { tokens: buildStore({ registry, ledger, sizes, lock }), idempotency, days }
   } catch (error) {
     // It would try to write for ever.
     ledger?.close()
