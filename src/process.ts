@@ -95,9 +95,9 @@ function endOnUnexpectedErrors({ logger, flush }: Log): void {
   })
 }
 
-async function openStoresOrFail(settings: StoreSettings): Promise<Stores> {
+async function openStoresOrFail(settings: StoreSettings & Settings): Promise<Stores> {
   try {
-    return await openStores(settings)
+    return await openStores({ ...settings, takeOver: settings.storeTakeover === 'on' })
   } catch (error) {
     if (error instanceof StoreError)
       fail(error.message, error.reason === 'unreachable' ? EXIT_FAILED : EXIT_CONFIG)
@@ -117,8 +117,8 @@ export async function start(signals: Signals): Promise<void> {
   const { logger } = log
   const stores = await openStoresOrFail({
     ...settings,
-    takeOver: settings.storeTakeover === 'on',
     warn: (fields, text) => logger.warn(fields, text),
+    tell: (fields, text) => logger.info(fields, text),
     onRefused: secrets.storeRefused,
   })
   signals.start()

@@ -4,6 +4,7 @@ import type { IdempotencyStore, KeyLimits } from './contracts/idempotency.ts'
 import type { SharedCounts } from './contracts/places.ts'
 import { StoreError, type Warn } from './contracts/store-error.ts'
 import type { TokenStore } from './contracts/token-store.ts'
+import type { KeepRows } from './file/old-rows.ts'
 import { type FileStore, openFileStore } from './file/store.ts'
 import { type Host, openHost } from './host.ts'
 
@@ -20,6 +21,8 @@ export interface Folder {
 export interface FileOptions {
   dbDir: string
   limits: KeyLimits
+  /** What becomes of old usage rows. */
+  keep: KeepRows
   takeOver: boolean
   warn: Warn
 }
@@ -39,11 +42,11 @@ const LOOK_AGAIN_MS = 20
 
 /** The files of a folder: this server's own, or those of the one before it until that has ended. */
 export async function openFiles(options: FileOptions): Promise<FileStores> {
-  const { dbDir, limits, takeOver } = options
+  const { dbDir, limits, keep, takeOver } = options
   const until = performance.now() + PATIENCE_MS
   for (;;) {
     try {
-      const own = ownFiles(await openFileStore(dbDir, limits), options)
+      const own = ownFiles(await openFileStore(dbDir, limits, keep), options)
       return { ...FILES, ...own, folder: { ...own.folder, onceOwned: (then) => then() } }
     } catch (error) {
       if (!takeOver || !(error instanceof StoreError) || error.reason !== 'locked') throw error
@@ -87,7 +90,7 @@ interface OwnedFiles extends ReturnType<typeof ownFiles> {
 
 /** Throws when nobody lets this server in. */
 async function openAsGuest(options: FileOptions): Promise<FileStores> {
-  const { dbDir, limits, warn } = options
+  const { dbDir, limits, keep, warn } = options
   const { openGuestStore } = await import('./guest/store.ts')
   let own: OwnedFiles | undefined
   let told: (() => void)[] = []
@@ -95,7 +98,7 @@ async function openAsGuest(options: FileOptions): Promise<FileStores> {
     dbDir,
     warn,
     openOwn: async ({ name, things }) => {
-      const store = await openFileStore(dbDir, limits)
+      const store = await openFileStore(dbDir, limits, keep)
       const calls = store.seats.own(name, things.all())
       return { ...ownFiles(store, options), calls }
     },

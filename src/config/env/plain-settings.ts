@@ -94,6 +94,11 @@ export const plainSettings = {
   replicaTimeoutMs: whole(['REPLICA_TIMEOUT_MS'], 500, 50_000, 30_000),
   /** Usage rows that wait in Redis while their database is down. */
   usageQueueRows: whole(['USAGE_QUEUE_ROWS'], 1, 100_000_000, 100_000),
+  /** For so many days each request's usage row is kept; then rows are rolled up by day, and by month after 400 days. */
+  usageDays: v.optional(
+    text('USAGE_DAYS', 'a whole number from 2 to 99999, or off', /^(?:0|off|[2-9]|[1-9]\d{1,4})$/i),
+    '400',
+  ),
   /** Answers kept under idempotency keys: of one token, and in all. */
   answerBytesPerToken: whole(['IDEMPOTENCY_BYTES_PER_TOKEN'], 0, MOST_BYTES, 64 * MIB),
   answerBytes: whole(['IDEMPOTENCY_BYTES'], 0, MOST_BYTES, 1024 * MIB),

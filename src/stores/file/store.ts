@@ -5,6 +5,7 @@ import { makeTokenId, renewed } from '../contracts/token-changes.ts'
 import type { TokenStore } from '../contracts/token-store.ts'
 import type { NewToken } from '../contracts/tokens.ts'
 import { openFolder } from '../folder.ts'
+import type { RollUp } from '../roll-up.ts'
 import { altered, openChanges } from './changes.ts'
 import { type Claims, type ClaimsOptions, openClaims } from './claims.ts'
 import { type FileSeats, openSeats } from './guests.ts'
@@ -13,6 +14,7 @@ import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError, markStore, openLedgerFile, refuseVanished } from './ledger-file.ts'
 import type { Lock } from './lock.ts'
 import { takeLock } from './lock.ts'
+import { type KeepRows, openLedgerRollUp } from './old-rows.ts'
 import { createPlaces, type KeptPlaces } from './places.ts'
 import { prepareSizes } from './sizes.ts'
 import type { TokenRegistry } from './tokens.ts'
@@ -22,6 +24,7 @@ interface Parts {
   registry: TokenRegistry
   ledger: Ledger
   sizes: TokenStore['sizes']
+  rollUp: RollUp
   lock: Lock
   places: KeptPlaces
 }
@@ -37,6 +40,7 @@ export interface FileStore {
 export async function openFileStore(
   dbDir: string,
   limits: KeyLimits = DEFAULT_KEY_LIMITS,
+  keep: KeepRows = undefined,
 ): Promise<FileStore> {
   await openFolder(dbDir)
   const lock = takeLock(dbDir)
@@ -52,7 +56,8 @@ export async function openFileStore(
     await markStore(dbDir, file.storeId)
     const places = createPlaces()
     const sizes = prepareSizes({ dbDir, db: file.db, ledger, tokens: () => registry.size() })
-    const tokens = buildStore({ registry, ledger, sizes, lock, places })
+    const rollUp = openLedgerRollUp(file, ledger, keep)
+    const tokens = buildStore({ registry, ledger, sizes, rollUp, lock, places })
     return { tokens, idempotency: claims, seats: openSeats({ tokens, ledger, claims, places }) }
   } catch (error) {
     // It would try to write for ever.
@@ -73,7 +78,7 @@ function finishOpening(options: Omit<ClaimsOptions, 'db'>, { db, path, isInitial
   }
 }
 
-function buildStore({ registry, ledger, sizes, lock, places }: Parts): TokenStore {
+function buildStore({ registry, ledger, sizes, rollUp, lock, places }: Parts): TokenStore {
   const mint = async (token: NewToken, options?: { isMaster: boolean }) => {
     checkMicros('creditedMicros', token.creditedMicros)
     const record = await registry.put({ ...token, id: makeTokenId(), createdAt: Date.now() }, options)
@@ -103,6 +108,7 @@ function buildStore({ registry, ledger, sizes, lock, places }: Parts): TokenStor
     isReady: () => ledger.isReady() && registry.isWhole(),
     sizes,
     close: async () => {
+      await rollUp.close()
       await registry.close()
       ledger.close()
       lock.release()
