@@ -35,3 +35,31 @@ if [ -f edge/dashboard-users ]; then
   own edge/dashboard-users
   chmod 600 edge/dashboard-users
 fi
+
+# Made once, each readable by its user alone; whole or not at all.
+keep_secret() {
+  if [ -s "$1" ]; then return; fi
+  (umask 077 && head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' >"$1.new")
+  mv "$1.new" "$1"
+}
+# Prometheus reads the gateways with this key, and each of them by its name.
+monitoring=/run/monitoring
+if [ -d "$monitoring" ]; then
+  gateways='"api-gateway:8088"'
+  case ",${COMPOSE_PROFILES:-}," in
+    *,scale,*) gateways="$gateways, \"api-gateway-2:8088\", \"api-gateway-3:8088\"" ;;
+  esac
+  keep_secret "$monitoring/metrics-key"
+  echo "[{ \"targets\": [$gateways] }]" >"$monitoring/gateways.new"
+  mv "$monitoring/gateways.new" "$monitoring/gateways.json"
+fi
+# What Grafana hides things with.
+if [ -d /var/lib/grafana ]; then keep_secret /var/lib/grafana/secret-key; fi
+for folder in "$monitoring" /var/lib/prometheus /var/lib/grafana; do
+  if [ -d "$folder" ]; then
+    own "$folder"
+    chmod 700 "$folder"
+  fi
+done
+# What Prometheus and Grafana only read, of a clone made under a strict umask.
+if [ -d deploy ]; then chmod -R a+rX deploy; fi

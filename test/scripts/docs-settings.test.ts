@@ -39,6 +39,7 @@ const OWN = new Set([
   'TRAEFIK_RUNNING',
   'CERTIFICATE_RETRY_SECONDS',
   'EDGE_CERTIFICATES',
+  'HANDED_OVER_BY',
 ])
 
 function askedByFiles(): Set<string> {

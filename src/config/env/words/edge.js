@@ -71,8 +71,9 @@ export const edgeWords = [
         unset: 'everybody with the password',
       },
       COMPOSE_PROFILES: {
-        means: 'scale: two more gateways and Redis; then `REDIS_URL=redis://redis:6379` too.',
-        expects: 'scale',
+        means:
+          'scale: two more gateways and Redis; then `REDIS_URL=redis://redis:6379` too. monitoring: Prometheus and Grafana, at `https://traefik.DOMAIN1/grafana/`.',
+        expects: 'scale, monitoring, or both with a comma',
         unset: 'one gateway on files',
       },
       EDGE_HTTP: {
@@ -121,6 +122,18 @@ export const edgeWords = [
           'What Redis fills of it: about five eighths, the rest is for its copies while it writes its log anew.',
         expects: 'a size such as 320mb',
         unset: '`320mb`',
+      },
+      PROMETHEUS_MEMORY: memory('Memory of Prometheus.', '512m'),
+      GRAFANA_MEMORY: memory('Memory of Grafana.', '384m'),
+      PROMETHEUS_DAYS: {
+        means: 'How many days Prometheus remembers.',
+        expects: 'a number',
+        unset: '`30`',
+      },
+      PROMETHEUS_SIZE: {
+        means: 'What its memory of them may take on the disk; the oldest go first.',
+        expects: 'a size such as 2GB',
+        unset: '`2GB`',
       },
       TRAEFIK_LOG_LEVEL: {
         means: 'From which line on the log of Traefik tells.',
