@@ -105,13 +105,20 @@ async function openStoresOrFail(settings: StoreSettings & Settings): Promise<Sto
   }
 }
 
+function openLogOf(settings: Settings): Log {
+  const log = openLog({ dir: settings.logDir, level: settings.logLevel })
+  log.hide(secretsOf(settings))
+  for (const warning of settings.warnings)
+    log.logger.warn({ warning }, 'a setting may not mean what it should')
+  return log
+}
+
 /** Starts the gateway; from here on it ends by a signal. */
 export async function start(signals: Signals): Promise<void> {
   const secrets = readEnvironment()
   const settings = secrets.settings()
   // The log opens before the stores: what they find wrong while they open is told as well.
-  const log = openLog({ dir: settings.logDir, level: settings.logLevel })
-  log.hide(secretsOf(settings))
+  const log = openLogOf(settings)
   const { logger } = log
   const stores = await openStoresOrFail({
     ...settings,

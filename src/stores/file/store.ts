@@ -89,6 +89,7 @@ function buildStore({ registry, ledger, sizes, rollUp, lock, places }: Parts): T
   return {
     find: async (hash) => registry.byHash(hash),
     list: async () => registry.all(),
+    lastUsedAt: async (tokenId) => ledger.lastUsedAt(tokenId),
     mint: (token) => mint(token),
     putMaster: async (token) => {
       const before = findMaster()

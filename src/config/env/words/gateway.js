@@ -79,7 +79,8 @@ export const gatewayWords = [
         unset: 'none',
       },
       CORS_ALLOWLIST: {
-        means: 'Browser pages that may call. A `*` stands for letters, digits and dashes within one label.',
+        means:
+          'Browser pages that may call. A `*` stands for letters, digits and dashes within the first label: `https://my-app-*.vercel.app`. Where anybody can have such a name, the log warns who may call then.',
         expects: 'origins with commas between, such as https://app.example.com,https://*.example.com',
         unset: 'none',
       },
