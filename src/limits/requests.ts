@@ -2,7 +2,7 @@ import type { CreateRateLimitOptions, FastifyRateLimitStoreCtor } from '@fastify
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type GatewayError, rateLimited } from '../errors.ts'
-import type { OwnCounts, Places, SharedCounts } from '../stores/contracts/places.ts'
+import type { DayCounts, OwnCounts, Places, SharedCounts } from '../stores/contracts/places.ts'
 import type { Token } from '../stores/contracts/tokens.ts'
 import {
   DAY_MS,
@@ -49,6 +49,8 @@ export interface RateOptions {
   counts?: SharedCounts | undefined
   /** Told how this process counts by itself, for its successor. */
   onCounts?: ((own: OwnCounts) => void) | undefined
+  /** Where a process that is alone keeps its days. */
+  days?: (() => DayCounts | undefined) | undefined
 }
 
 /** A token may ask for so much that is not counted, a minute: the provider has to answer it all the same. */
@@ -146,7 +148,7 @@ function ownCountsOf(count: (id: string, lengthMs: number) => WindowCount, minut
 
 /** May they, now: so many requests per token in a minute and in a day (UTC). After `client-auth`. */
 export const rateLimit = fp<RateOptions>(
-  async (app, { perMinute, perDay, now = Date.now, counts, onCounts }) => {
+  async (app, { perMinute, perDay, now = Date.now, counts, onCounts, days: kept }) => {
     await registerWindows(app)
     const ownMinutes = new Windows()
     let isCarried = false
@@ -164,7 +166,8 @@ export const rateLimit = fp<RateOptions>(
       maxOf: (token) => token.requestsPerMinute ?? perMinute,
       store,
     })
-    const ownDays = new Days({ wallMs: now, monotonicMs })
+    const ownDays = new Days({ wallMs: now, monotonicMs }, kept)
+    app.addHook('onClose', () => ownDays.keep())
     const days = openCheck(app, {
       timeWindow: DAY_MS,
       maxOf: (token) => token.requestsPerDay ?? perDay,
