@@ -21,6 +21,7 @@ import type { Ledger } from './ledger.ts'
 const SWEEP_EVERY_MS = 60_000
 const SWEEP_ON_MS = 100
 const SWEPT_AT_ONCE = 200
+const CLOCK_GRAIN_MS = 10
 
 /** A key that runs, or whose end is not in the database yet. */
 interface Held {
@@ -79,7 +80,9 @@ class FileKeys implements Claims {
 
   /** A clock that was set ahead makes no key older, as long as this process lives: its request would be paid twice. */
   #memoryMs(): number {
-    return KEY_MEMORY_MS + Math.max(0, Date.now() - performance.now() - this.#startedAt)
+    const aheadMs = Date.now() - performance.now() - this.#startedAt
+    // Less is how the two clocks are rounded.
+    return KEY_MEMORY_MS + (aheadMs > CLOCK_GRAIN_MS ? aheadMs : 0)
   }
 
   async claim(asked: KeyedRequest): Promise<Claim> {
