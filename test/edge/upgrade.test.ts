@@ -89,7 +89,7 @@ async function testUpgrade(t: Test) {
   t.teardown(() =>
     run('sh', [
       '-c',
-      `docker rm -f ${NEXT}; docker rmi ${IMAGE}:previous ${IMAGE}:$(cd ${edge.folder} && git rev-parse --short HEAD)`,
+      `docker rm -f ${NEXT}; docker rmi ${IMAGE}:prod-previous ${IMAGE}:prod-$(cd ${edge.folder} && git rev-parse --short HEAD)`,
     ]),
   )
   await edge.shell(
@@ -120,9 +120,9 @@ async function testUpgrade(t: Test) {
       t.ok(sent > 400)
       t.same(failed, [])
       t.not(await imageOf(NAME), first)
-      t.equal(await idOf('previous'), first)
+      t.equal(await idOf('prod-previous'), first)
       const commit = (await edge.shell('git rev-parse --short HEAD')).trim()
-      t.equal(await idOf(commit), await imageOf(NAME), 'the image has the name of its commit')
+      t.equal(await idOf(`prod-${commit}`), await imageOf(NAME), 'the image has the name of its commit')
       await checkTidy(t, edge)
       await checkBooks(t, edge, token)
     },
