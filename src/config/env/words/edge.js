@@ -26,7 +26,8 @@ export const edgeWords = [
         ]),
       ),
       ACME_EMAIL: {
-        means: 'Whom the certificate authority may write to.',
+        means:
+          'Whom the certificate authority may write to. LETSENCRYPT_EMAIL, its name in older guides, is read as well.',
         expects: 'an e-mail address',
         unset: 'required, but with ACME_CHALLENGE=off',
         also: ['LETSENCRYPT_EMAIL'],
