@@ -95,9 +95,9 @@ function endOnUnexpectedErrors({ logger, flush }: Log): void {
   })
 }
 
-async function openStoresOrFail(settings: StoreSettings): Promise<Stores> {
+async function openStoresOrFail(settings: StoreSettings & Settings): Promise<Stores> {
   try {
-    return await openStores(settings)
+    return await openStores({ ...settings, takeOver: settings.storeTakeover === 'on' })
   } catch (error) {
     if (error instanceof StoreError)
       fail(error.message, error.reason === 'unreachable' ? EXIT_FAILED : EXIT_CONFIG)
@@ -105,18 +105,25 @@ async function openStoresOrFail(settings: StoreSettings): Promise<Stores> {
   }
 }
 
+/** It opens before the stores: what they find wrong while they open is told as well. */
+function openLogFor(settings: Settings): Log {
+  const log = openLog({ dir: settings.logDir, level: settings.logLevel })
+  log.hide(secretsOf(settings))
+  for (const warning of settings.warnings)
+    log.logger.warn({ warning }, 'a setting may not mean what it should')
+  return log
+}
+
 /** Starts the gateway; from here on it ends by a signal. */
 export async function start(signals: Signals): Promise<void> {
   const secrets = readEnvironment()
   const settings = secrets.settings()
-  // The log opens before the stores: what they find wrong while they open is told as well.
-  const log = openLog({ dir: settings.logDir, level: settings.logLevel })
-  log.hide(secretsOf(settings))
+  const log = openLogFor(settings)
   const { logger } = log
   const stores = await openStoresOrFail({
     ...settings,
-    takeOver: settings.storeTakeover === 'on',
     warn: (fields, text) => logger.warn(fields, text),
+    tell: (fields, text) => logger.info(fields, text),
     onRefused: secrets.storeRefused,
   })
   signals.start()

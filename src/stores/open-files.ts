@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { GuestCalls } from './contracts/guests.ts'
 import type { IdempotencyStore, KeyLimits } from './contracts/idempotency.ts'
-import type { SharedCounts } from './contracts/places.ts'
+import type { DayCounts, SharedCounts } from './contracts/places.ts'
 import { StoreError, type Warn } from './contracts/store-error.ts'
 import type { TokenStore } from './contracts/token-store.ts'
+import type { KeepRows } from './file/old-rows.ts'
 import { type FileStore, openFileStore } from './file/store.ts'
 import { type Host, openHost } from './host.ts'
 
@@ -20,6 +21,8 @@ export interface Folder {
 export interface FileOptions {
   dbDir: string
   limits: KeyLimits
+  /** What becomes of old usage rows. */
+  keep: KeepRows
   takeOver: boolean
   warn: Warn
 }
@@ -29,6 +32,7 @@ interface FileStores {
   idempotency: IdempotencyStore
   counts: undefined
   redisMemory: undefined
+  days(): DayCounts | undefined
   folder: Folder
   close(): Promise<void>
 }
@@ -39,11 +43,11 @@ const LOOK_AGAIN_MS = 20
 
 /** The files of a folder: this server's own, or those of the one before it until that has ended. */
 export async function openFiles(options: FileOptions): Promise<FileStores> {
-  const { dbDir, limits, takeOver } = options
+  const { dbDir, limits, keep, takeOver } = options
   const until = performance.now() + PATIENCE_MS
   for (;;) {
     try {
-      const own = ownFiles(await openFileStore(dbDir, limits), options)
+      const own = ownFiles(await openFileStore(dbDir, limits, keep), options)
       return { ...FILES, ...own, folder: { ...own.folder, onceOwned: (then) => then() } }
     } catch (error) {
       if (!takeOver || !(error instanceof StoreError) || error.reason !== 'locked') throw error
@@ -61,7 +65,7 @@ export async function openFiles(options: FileOptions): Promise<FileStores> {
 
 const FILES = { counts: undefined, redisMemory: undefined }
 
-function ownFiles({ tokens, idempotency, seats }: FileStore, { dbDir, warn }: FileOptions) {
+function ownFiles({ tokens, idempotency, days, seats }: FileStore, { dbDir, warn }: FileOptions) {
   let host: Promise<Host> | undefined
   let guests = (): number => 0
   const folder = {
@@ -78,7 +82,7 @@ function ownFiles({ tokens, idempotency, seats }: FileStore, { dbDir, warn }: Fi
     await tokens.close()
     opened?.dismiss()
   }
-  return { tokens, idempotency, folder, close }
+  return { tokens, idempotency, days: () => days, folder, close }
 }
 
 interface OwnedFiles extends ReturnType<typeof ownFiles> {
@@ -87,7 +91,7 @@ interface OwnedFiles extends ReturnType<typeof ownFiles> {
 
 /** Throws when nobody lets this server in. */
 async function openAsGuest(options: FileOptions): Promise<FileStores> {
-  const { dbDir, limits, warn } = options
+  const { dbDir, limits, keep, warn } = options
   const { openGuestStore } = await import('./guest/store.ts')
   let own: OwnedFiles | undefined
   let told: (() => void)[] = []
@@ -95,7 +99,7 @@ async function openAsGuest(options: FileOptions): Promise<FileStores> {
     dbDir,
     warn,
     openOwn: async ({ name, things }) => {
-      const store = await openFileStore(dbDir, limits)
+      const store = await openFileStore(dbDir, limits, keep)
       const calls = store.seats.own(name, things.all())
       return { ...ownFiles(store, options), calls }
     },
@@ -117,5 +121,6 @@ async function openAsGuest(options: FileOptions): Promise<FileStores> {
     letIn: async (counts) => own?.folder.letIn(counts),
     guests: () => own?.folder.guests() ?? 0,
   }
-  return { ...FILES, tokens, idempotency, folder, close: () => tokens.close() }
+  const days = (): DayCounts | undefined => own?.days()
+  return { ...FILES, tokens, idempotency, days, folder, close: () => tokens.close() }
 }

@@ -109,7 +109,7 @@ async function account(guest: Visitor, token: string): Promise<number> {
 }
 
 async function testGatewayAlone(t: Test, { deployment, token }: Stack) {
-  const address = `${EDGE_ADDRESS}:18088`
+  const address = '127.0.0.1:18088'
   deployment.set({ GATEWAY_PORT: address, EDGE_TRUSTED_PROXIES: '203.0.113.0/24' })
   const alone = `\${COMPOSE%% *} -p ${STAGING} -f docker-compose.gateway.yml`
   t.teardown(() => deployment.shell(`${alone} down -v`))

@@ -1,18 +1,22 @@
 import { notFound } from '../../errors.ts'
 import { type Credits, checkMicros } from '../contracts/accounts.ts'
 import { DEFAULT_KEY_LIMITS, type IdempotencyStore, type KeyLimits } from '../contracts/idempotency.ts'
+import type { DayCounts } from '../contracts/places.ts'
 import { makeTokenId, renewed } from '../contracts/token-changes.ts'
 import type { TokenStore } from '../contracts/token-store.ts'
 import type { NewToken } from '../contracts/tokens.ts'
 import { openFolder } from '../folder.ts'
+import type { RollUp } from '../roll-up.ts'
 import { altered, openChanges } from './changes.ts'
 import { type Claims, type ClaimsOptions, openClaims } from './claims.ts'
+import { openDayCounts } from './day-counts.ts'
 import { type FileSeats, openSeats } from './guests.ts'
 import { Ledger } from './ledger.ts'
 import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError, markStore, openLedgerFile, refuseVanished } from './ledger-file.ts'
 import type { Lock } from './lock.ts'
 import { takeLock } from './lock.ts'
+import { type KeepRows, openLedgerRollUp } from './old-rows.ts'
 import { createPlaces, type KeptPlaces } from './places.ts'
 import { prepareSizes } from './sizes.ts'
 import type { TokenRegistry } from './tokens.ts'
@@ -22,6 +26,7 @@ interface Parts {
   registry: TokenRegistry
   ledger: Ledger
   sizes: TokenStore['sizes']
+  rollUp: RollUp
   lock: Lock
   places: KeptPlaces
 }
@@ -31,12 +36,14 @@ export interface FileStore {
   tokens: TokenStore
   idempotency: IdempotencyStore
   seats: FileSeats
+  days: DayCounts
 }
 
 /** Tokens in `tokens.json`, balances and usage in `usage.sqlite`, and nobody else in the folder. */
 export async function openFileStore(
   dbDir: string,
   limits: KeyLimits = DEFAULT_KEY_LIMITS,
+  keep: KeepRows = undefined,
 ): Promise<FileStore> {
   await openFolder(dbDir)
   const lock = takeLock(dbDir)
@@ -49,11 +56,13 @@ export async function openFileStore(
     const registry = found ?? (await createTokenRegistry(dbDir, file.storeId))
     ledger = new Ledger(file, registry.all())
     const claims = finishOpening({ dbDir, ledger, limits }, file)
+    const days = openDayCounts(file.db, ledger)
     await markStore(dbDir, file.storeId)
     const places = createPlaces()
     const sizes = prepareSizes({ dbDir, db: file.db, ledger, tokens: () => registry.size() })
-    const tokens = buildStore({ registry, ledger, sizes, lock, places })
-    return { tokens, idempotency: claims, seats: openSeats({ tokens, ledger, claims, places }) }
+    const rollUp = openLedgerRollUp(file, ledger, keep)
+    const tokens = buildStore({ registry, ledger, sizes, rollUp, lock, places })
+    return { tokens, idempotency: claims, days, seats: openSeats({ tokens, ledger, claims, places }) }
   } catch (error) {
     // It would try to write for ever.
     ledger?.close()
@@ -73,7 +82,7 @@ function finishOpening(options: Omit<ClaimsOptions, 'db'>, { db, path, isInitial
   }
 }
 
-function buildStore({ registry, ledger, sizes, lock, places }: Parts): TokenStore {
+function buildStore({ registry, ledger, sizes, rollUp, lock, places }: Parts): TokenStore {
   const mint = async (token: NewToken, options?: { isMaster: boolean }) => {
     checkMicros('creditedMicros', token.creditedMicros)
     const record = await registry.put({ ...token, id: makeTokenId(), createdAt: Date.now() }, options)
@@ -84,6 +93,7 @@ function buildStore({ registry, ledger, sizes, lock, places }: Parts): TokenStor
   return {
     find: async (hash) => registry.byHash(hash),
     list: async () => registry.all(),
+    lastUsedAt: async (tokenId) => ledger.lastUsedAt(tokenId),
     mint: (token) => mint(token),
     putMaster: async (token) => {
       const before = findMaster()
@@ -103,6 +113,7 @@ function buildStore({ registry, ledger, sizes, lock, places }: Parts): TokenStor
     isReady: () => ledger.isReady() && registry.isWhole(),
     sizes,
     close: async () => {
+      await rollUp.close()
       await registry.close()
       ledger.close()
       lock.release()

@@ -27,7 +27,7 @@ export const edgeWords = [
       ),
       ACME_EMAIL: {
         means:
-          'Whom the certificate authority may write to. LETSENCRYPT_EMAIL, its name in older guides, is read as well.',
+          'Whom the certificate authority may write to. `LETSENCRYPT_EMAIL` of older guides is read too.',
         expects: 'an e-mail address',
         unset: 'required, but with ACME_CHALLENGE=off',
         also: ['LETSENCRYPT_EMAIL'],
