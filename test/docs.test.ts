@@ -94,6 +94,7 @@ function checkSettings(text: string): void {
 
 t.test('every paid endpoint is told of', async (t) => {
   const text = read('docs/client-api.md')
+  const settings = read('docs/settings.md')
   for (const { path } of PAID_ENDPOINTS) {
     const names = [`/v1${path}\``, `\`${path.slice(1)}\``, `\`${path.split('/').at(-1)}\``]
     t.ok(
@@ -101,6 +102,9 @@ t.test('every paid endpoint is told of', async (t) => {
       path,
     )
   }
+  for (const [, name = ''] of read('.env.example').matchAll(/^#? ?([A-Z][A-Z\d_]+)=/gm))
+    if (read('src/config/env/plain-settings.ts').includes(`'${name}'`))
+      t.ok(settings.includes(`\`${name}\``), name)
 })
 
 t.test('every file that contributors are sent to is there', async (t) => {
