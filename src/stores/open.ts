@@ -10,6 +10,7 @@ import type { SharedCounts } from './contracts/places.ts'
 import type { Warn } from './contracts/store-error.ts'
 import type { TokenStore } from './contracts/token-store.ts'
 import type { UsageLog } from './contracts/usage-log.ts'
+import type { Folder } from './open-files.ts'
 import type { RedisMemory } from './redis/memory-watch.ts'
 import { refuseMarked } from './redis-marker.ts'
 import type { Database } from './sql/database.ts'
@@ -27,6 +28,8 @@ export interface Stores {
   redisMemory: (() => RedisMemory) | undefined
   /** Other passwords or hosts: connections made with them take the place of those that stand, once they work. */
   renew(access: StoreAccess): void
+  /** Of files: what one server hands over to the next; undefined: replicas share the stores anyhow. */
+  folder: Folder | undefined
   close(): Promise<void>
 }
 
@@ -52,6 +55,8 @@ export interface StoreSettings extends StoreAccess, Partial<KeyLimits> {
   usageDays?: string | undefined
   /** A command looks after no dead replicas and carries no usage rows. */
   role?: 'server' | 'command'
+  /** Where another server has the folder, its files are worked on through it until it ends, and taken over then. */
+  takeOver?: boolean
   warn?: Warn
   /** The same for what went well. */
   tell?: Warn
@@ -69,13 +74,13 @@ const USAGE_QUEUE_ROWS = 100_000
 
 /** Opens the stores, or throws a `StoreError` that names the way out. A driver is loaded only when it is used. */
 export async function openStores(settings: StoreSettings): Promise<Stores> {
-  const { dbDir, redis } = settings
+  const { dbDir, redis, takeOver = false, warn = () => undefined } = settings
   if (redis !== undefined) return openShared(settings, redis)
   refuseMarked(dbDir)
-  const { openFileStore } = await import('./file/store.ts')
-  const { tokens, idempotency } = await openFileStore(dbDir, readLimits(settings), readKeep(settings))
-  const nothing = { counts: undefined, redisMemory: undefined, renew: () => undefined }
-  return { tokens, idempotency, ...nothing, close: () => tokens.close() }
+  const { openFiles } = await import('./open-files.ts')
+  const keep = readKeep(settings)
+  const files = await openFiles({ dbDir, limits: readLimits(settings), keep, takeOver, warn })
+  return { ...files, renew: () => undefined }
 }
 
 async function openShared(settings: StoreSettings, redis: RedisAddress): Promise<Stores> {
@@ -107,6 +112,7 @@ async function openShared(settings: StoreSettings, redis: RedisAddress): Promise
       if (access.redis) renew(access.redis)
       if (database && access.databaseUrl !== undefined) database.url = access.databaseUrl
     },
+    folder: undefined,
     close: () => tokens.close(),
   }
 }

@@ -311,10 +311,11 @@ t.test('the command works under an older Node by the one that came with npm ci',
   test.match(await run(dbDir, FIRST, older), { code: 0, stdout: SECRET })
   test.match(await run(dbDir, ['--token', '-5', '--userName', 'x'], older), { code: 2, stdout: '' })
   const alone = await folder(test)
-  for (const name of ['token-gen.js', 'our-node.js']) cpSync(join(SCRIPT, '..', name), join(alone, name))
+  for (const path of ['scripts/token-gen.js', 'scripts/our-node.js', 'src/our-node.js'])
+    cpSync(join(SCRIPT, '..', '..', path), join(alone, path))
   writeFileSync(join(alone, 'package.json'), '{"type":"module"}')
-  const lost = await run(dbDir, FIRST, older, join(alone, 'token-gen.js'))
-  test.match(lost, { code: 1, stdout: '', stderr: /^This needs Node 24 or later .*npm ci.*\n$/ })
+  const lost = await run(dbDir, FIRST, older, join(alone, 'scripts', 'token-gen.js'))
+  test.match(lost, { code: 1, stdout: '', stderr: /^This needs Node 24\.12 or later .*npm ci.*\n$/ })
 })
 
 t.test(

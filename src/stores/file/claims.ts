@@ -46,12 +46,20 @@ export interface ClaimsOptions {
   limits: KeyLimits
 }
 
+/** The keys of this server, and those of guests that were there before it. */
+export interface Claims extends IdempotencyStore {
+  /** A guest goes on under the key that it claimed of another server. */
+  keep(id: string, asked: KeyedRequest): void
+  /** Nobody goes on under it: it is over when its request was charged, and free when it was not. */
+  abandon(id: string): void
+}
+
 /** Idempotency keys beside the charges: claimed in memory at once, written in the order in which things happened. */
-export function openClaims(options: ClaimsOptions): IdempotencyStore {
+export function openClaims(options: ClaimsOptions): Claims {
   return new FileKeys(options)
 }
 
-class FileKeys implements IdempotencyStore {
+class FileKeys implements Claims {
   readonly #ledger: Ledger
   readonly #table: ReturnType<typeof prepareClaims>
   readonly #files: AnswerFiles
@@ -119,6 +127,21 @@ class FileKeys implements IdempotencyStore {
     own.end = 'free'
     const work = (): string[] => this.#table.remove(own.request)
     this.#write({ work, own, tokenId: own.request.tokenId, count: -1 })
+  }
+
+  keep(id: string, asked: KeyedRequest): void {
+    if (this.#claims.has(id)) return
+    const keyHash = keyHashOf(asked.tokenId, asked.key)
+    const own = { request: { ...asked, keyHash }, name: keyHash.toString('base64') }
+    this.#claims.set(id, own)
+    // Who came first after the change of servers has it now.
+    if (!this.#held.has(own.name)) this.#held.set(own.name, own)
+    this.#write({ work: () => this.#table.putBack(own.request) })
+  }
+
+  abandon(id: string): void {
+    const own = this.#take(id)
+    if (own !== undefined) this.#write({ work: () => this.#table.endLeft(own.request), own })
   }
 
   #take(id: string): Held | undefined {

@@ -15,6 +15,7 @@ import { sweepTemporary } from '../folder.ts'
 import { putSqliteView } from '../sql/readable-view.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { openSqlite, prepareTransaction } from '../sql/sqlite.ts'
+import { GUEST_TABLES } from './guest-holds.ts'
 import { TOKENS_FILE } from './tokens.ts'
 
 export const LEDGER_FILE = 'usage.sqlite'
@@ -51,6 +52,7 @@ function addTables(db: Sqlite): void {
     account_id TEXT NOT NULL, request_id TEXT NOT NULL, micros INTEGER NOT NULL
   ) STRICT;
   CREATE INDEX IF NOT EXISTS shared_charges_of_request ON shared_charges (request_id, account_id)`)
+  db.exec(GUEST_TABLES)
 }
 
 /** The columns that a store of an earlier version lacks: its rows have nothing in them. */
