@@ -105,7 +105,8 @@ async function openStoresOrFail(settings: StoreSettings & Settings): Promise<Sto
   }
 }
 
-function openLogOf(settings: Settings): Log {
+/** It opens before the stores: what they find wrong while they open is told as well. */
+function openLogFor(settings: Settings): Log {
   const log = openLog({ dir: settings.logDir, level: settings.logLevel })
   log.hide(secretsOf(settings))
   for (const warning of settings.warnings)
@@ -117,8 +118,7 @@ function openLogOf(settings: Settings): Log {
 export async function start(signals: Signals): Promise<void> {
   const secrets = readEnvironment()
   const settings = secrets.settings()
-  // The log opens before the stores: what they find wrong while they open is told as well.
-  const log = openLogOf(settings)
+  const log = openLogFor(settings)
   const { logger } = log
   const stores = await openStoresOrFail({
     ...settings,
