@@ -116,3 +116,20 @@ t.test('what is remembered of old entries is forgotten a little with each write'
   }
   test.same(left, [600, 200, 0, 0])
 })
+
+t.test('the replica that carries rows rolls old ones up, and says so', async (test) => {
+  const dbDir = await folder(test)
+  const log = await openSqliteUsage(dbDir)
+  const old = { ...usageOf('tok', 1), at: Date.now() - 500 * 86_400_000 }
+  await log.write(['a', 'b', 'c'].map((key) => ({ key, chargedMicros: 1, row: { ...old, requestId: key } })))
+  await log.close()
+  const said: object[] = []
+  const told = { usageDays: '30', tell: (fields: object) => said.push(fields) }
+  const stores = await openIn(test, { dbDir, redisPrefix: randomUUID(), ...told })
+  await spend([stores], 1)
+  await waitUntil(
+    async () => said,
+    ([first]) => first !== undefined,
+  )
+  test.match(said, [{ rows: 3, keptDays: 30 }])
+})
