@@ -14,7 +14,7 @@ import { codeOf } from './errors.ts'
 import { FollowedSecrets, keysOf, secretsOf } from './followed-secrets.ts'
 import { openStores, StoreError, type StoreSettings, type Stores } from './stores/open.ts'
 import { type Log, openLog } from './telemetry/logger/logger.ts'
-import { showFirstSteps, warnOfOldNode } from './welcome.ts'
+import { showFirstSteps, warnOfFewFiles, warnOfOldNode } from './welcome.ts'
 
 /** Wrong settings or a store that cannot be trusted (sysexits.h EX_CONFIG): starting again will not help. */
 const EXIT_CONFIG = 78
@@ -140,6 +140,7 @@ async function start(): Promise<void> {
     'listening',
   )
   warnOfOldNode(log)
+  warnOfFewFiles(log)
   // A moment after the first requests, which need no door; the token command waits for it.
   setTimeout(() => {
     // The token command needs no server where there is Redis, and replicas may share the folder.
