@@ -41,5 +41,5 @@ setTimeout(() => process.kill(process.pid, 'SIGTERM'), 1000)" > /dev/null \
 EXPOSE 8088
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
   CMD curl -fsS -o /dev/null "http://127.0.0.1:${PORT:-${API_GATEWAY_PORT:-8088}}/health"
-# npm does not pass signals on, so Node is started directly, with the flags of "npm start".
+# The command of "npm start", without npm as a second process.
 CMD ["node", "--max-semi-space-size=16", "--initial-old-space-size=128", "--no-allocation-site-pretenuring", "src/server.js"]

@@ -1,11 +1,6 @@
 // @ts-check
-import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { handOver, isFitNode, sayWhatIsMissing } from '../src/our-node.js'
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url))
-const OWN_NODE = join(ROOT, 'node_modules', '.bin', 'node')
 const FAILED = 1
 
 /**
@@ -14,20 +9,12 @@ const FAILED = 1
  * @param {() => Promise<{ main(args: string[]): Promise<number> }>} load imports the command
  */
 export async function runOnOurNode(load) {
-  if (process.features.typescript) {
+  if (!isFitNode()) return handOver(FAILED)
+  try {
     const { main } = await load()
     process.exitCode = await main(process.argv.slice(2))
-    return
+  } catch (error) {
+    if (!sayWhatIsMissing(error)) throw error
+    process.exitCode = FAILED
   }
-  process.exitCode = FAILED
-  if (process.execPath === OWN_NODE || !existsSync(OWN_NODE)) {
-    process.stderr.write(
-      `This needs Node 24 or later (found ${process.version}): run "npm ci" first, which brings one\n`,
-    )
-    return
-  }
-  const [, script = '', ...rest] = process.argv
-  const { status, error } = spawnSync(OWN_NODE, [script, ...rest], { stdio: 'inherit' })
-  if (error) process.stderr.write(`${OWN_NODE} cannot be started: ${error.message}\n`)
-  process.exitCode = status ?? FAILED
 }

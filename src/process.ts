@@ -12,6 +12,7 @@ import { SettingsError } from './config/mistakes.ts'
 import { openDemoProvider } from './demo.ts'
 import { codeOf } from './errors.ts'
 import { FollowedSecrets, keysOf, secretsOf } from './followed-secrets.ts'
+import type { Signals } from './signals.ts'
 import { openStores, StoreError, type StoreSettings, type Stores } from './stores/open.ts'
 import { type Log, openLog } from './telemetry/logger/logger.ts'
 import { showFirstSteps, warnOfFewFiles, warnOfOldNode } from './welcome.ts'
@@ -22,6 +23,8 @@ const EXIT_CONFIG = 78
 const EXIT_FAILED = 1
 /** The token command's socket takes a tenth of the start: it comes after the first answers. */
 const DOOR_AFTER_MS = 50
+/** A successor is there: so long its edge takes to see that this one leaves. */
+const SUCCESSOR_DELAY_MS = 5_000
 /** Cut streams get this long to settle after the drain. */
 const LAST_SETTLEMENTS_MS = 5_000
 
@@ -52,11 +55,16 @@ interface Running {
   closeRest(): Promise<void>
 }
 
-/** Lets running requests end, cuts what is left, settles, and leaves with 0. */
-async function drain({ gateway, settings, stores, log, closeRest }: Running): Promise<void> {
-  log.logger.info({ running: gateway.running() }, 'draining')
+/** Lets running requests end, cuts what is left, and settles. */
+async function drain(
+  { gateway, settings, stores, log, closeRest }: Running,
+  wasServing: boolean,
+): Promise<void> {
+  const guests = stores.folder?.guests() ?? 0
+  log.logger.info({ running: gateway.running(), successors: guests }, 'draining')
+  const leastDelayMs = guests > 0 ? SUCCESSOR_DELAY_MS : 0
   await gateway.drain({
-    delayMs: settings.drainDelayMs,
+    delayMs: wasServing ? Math.max(leastDelayMs, settings.drainDelayMs) : 0,
     graceMs: settings.drainTimeoutMs,
     settleMs: LAST_SETTLEMENTS_MS,
   })
@@ -67,31 +75,29 @@ async function drain({ gateway, settings, stores, log, closeRest }: Running): Pr
   await log.close()
 }
 
-function handleSignals(running: Running, reload: () => void): void {
-  let isStopping = false
-  const stop = (): void => {
-    if (isStopping) process.exit(1)
-    isStopping = true
-    drain(running).then(
-      () => process.exit(0),
-      (error) => {
-        running.log.logger.fatal({ err: error }, 'drain failed')
-        process.exit(1)
-      },
-    )
-  }
-  process.on('SIGTERM', stop)
-  process.on('SIGINT', stop)
-  process.on('SIGHUP', reload)
-  process.on('uncaughtException', (error) => {
-    running.log.logger.fatal({ err: error }, 'unexpected error: the process ends and is to be started again')
-    void running.log.flush().finally(() => process.exit(1))
+function listenToSignals(signals: Signals, running: Running, reload: () => void): void {
+  const { logger } = running.log
+  signals.serve({
+    reload,
+    warn: (text) => logger.warn(text),
+    stop: (wasServing) =>
+      drain(running, wasServing).catch((error: unknown) => {
+        logger.fatal({ err: error }, 'drain failed')
+        throw error
+      }),
   })
 }
 
-async function openStoresOrFail(settings: StoreSettings): Promise<Stores> {
+function endOnUnexpectedErrors({ logger, flush }: Log): void {
+  process.on('uncaughtException', (error) => {
+    logger.fatal({ err: error }, 'unexpected error: the process ends and is to be started again')
+    void flush().finally(() => process.exit(EXIT_FAILED))
+  })
+}
+
+async function openStoresOrFail(settings: StoreSettings & Settings): Promise<Stores> {
   try {
-    return await openStores(settings)
+    return await openStores({ ...settings, takeOver: settings.storeTakeover === 'on' })
   } catch (error) {
     if (error instanceof StoreError)
       fail(error.message, error.reason === 'unreachable' ? EXIT_FAILED : EXIT_CONFIG)
@@ -99,18 +105,28 @@ async function openStoresOrFail(settings: StoreSettings): Promise<Stores> {
   }
 }
 
-async function start(): Promise<void> {
-  const secrets = readEnvironment()
-  const settings = secrets.settings()
-  // The log opens before the stores: what they find wrong while they open is told as well.
+/** It opens before the stores: what they find wrong while they open is told as well. */
+function openLogFor(settings: Settings): Log {
   const log = openLog({ dir: settings.logDir, level: settings.logLevel })
   log.hide(secretsOf(settings))
+  for (const warning of settings.warnings)
+    log.logger.warn({ warning }, 'a setting may not mean what it should')
+  return log
+}
+
+/** Starts the gateway; from here on it ends by a signal. */
+export async function start(signals: Signals): Promise<void> {
+  const secrets = readEnvironment()
+  const settings = secrets.settings()
+  const log = openLogFor(settings)
   const { logger } = log
   const stores = await openStoresOrFail({
     ...settings,
     warn: (fields, text) => logger.warn(fields, text),
+    tell: (fields, text) => logger.info(fields, text),
     onRefused: secrets.storeRefused,
   })
+  signals.start()
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined
   const catalog = openCatalogOrFail(settings, demo?.provider, log)
   if (settings.adminFirst !== undefined) await putMaster(stores.tokens, settings.adminFirst)
@@ -130,23 +146,33 @@ async function start(): Promise<void> {
     await demo?.close()
   }
   secrets.watch({ log, catalog, stores, keyChanged: gateway.keyChanged })
-  handleSignals({ gateway, settings, stores, log, closeRest }, () => secrets.reload())
+  endOnUnexpectedErrors(log)
   await listenOrFail(gateway, settings)
   // The token is kept only when the start can no longer fail: one that was never shown would be lost for good.
   const shownSecret = settings.adminFirst === undefined ? await makeMaster(stores.tokens) : undefined
-  const { port } = gateway.app.server.address() as AddressInfo
-  logger.info(
-    { port, host: settings.host, models: catalog.current().models.size, node: process.versions.node },
-    'listening',
-  )
+  const { models } = catalog.current()
+  const port = tellListening(log, gateway, { host: settings.host, models: models.size })
+  // The token command needs no server where there is Redis, and replicas may share the folder.
+  stores.folder?.onceOwned(() => {
+    // A moment after the first requests, which need no door; the token command waits for it.
+    setTimeout(() => {
+      door = openDoor(stores, settings, logger)
+      void stores.folder?.letIn()
+    }, DOOR_AFTER_MS)
+  })
+  if (shownSecret) showFirstSteps(shownSecret, port, models.keys().next().value ?? 'gpt-4o')
+  listenToSignals(signals, { gateway, settings, stores, log, closeRest }, () => secrets.reload())
+  // pm2 waits for it when it is told to (`wait_ready`).
+  process.send?.('ready')
+}
+
+/** Says where the gateway listens, and returns the port. */
+function tellListening(log: Log, { app }: Gateway, facts: { host: string; models: number }): number {
+  const { port } = app.server.address() as AddressInfo
+  log.logger.info({ port, ...facts, node: process.versions.node }, 'listening')
   warnOfOldNode(log)
   warnOfFewFiles(log)
-  // A moment after the first requests, which need no door; the token command waits for it.
-  setTimeout(() => {
-    // The token command needs no server where there is Redis, and replicas may share the folder.
-    if (settings.redis === undefined) door = openDoor(stores, settings, logger)
-  }, DOOR_AFTER_MS)
-  if (shownSecret) showFirstSteps(shownSecret, port, catalog.current().models.keys().next().value ?? 'gpt-4o')
+  return port
 }
 
 /** The gateway serves without a door all the same: only tokens cannot be made beside it. */
@@ -196,4 +222,4 @@ function openCatalogOrFail(settings: Settings, demo: Parameters<typeof openCatal
   }
 }
 
-await start()
+if (import.meta.main) fail('This file starts nothing: run "npm start" or "node src/server.js"')

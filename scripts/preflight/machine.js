@@ -18,18 +18,17 @@ function said(command, args) {
 function dockerVersion() {
   return process.env.DOCKER_VERSION ?? said('docker', ['version', '--format', '{{.Server.Version}}'])
 }
-function composeVersion() {
+export function composeVersion() {
   return (
     process.env.COMPOSE_VERSION ??
     (said('docker-compose', ['version', '--short']) || said('docker', ['compose', 'version', '--short']))
   )
 }
 
-/** Then its ports are taken by right. */
-export function ownTraefikRuns() {
-  return (
-    (process.env.TRAEFIK_RUNNING ?? said('docker', ['ps', '-q', '--filter', 'name=^traefik-prod$'])) !== ''
-  )
+/** Then its ports are taken by right. @param {string} [stack] */
+export function ownTraefikRuns(stack) {
+  const filter = `name=^traefik-${stack || 'prod'}$`
+  return (process.env.TRAEFIK_RUNNING ?? said('docker', ['ps', '-q', '--filter', filter])) !== ''
 }
 
 /** @param {string} version @param {string} least */

@@ -113,6 +113,25 @@ for (const compose of composes) {
     checkHardened(t, services)
   })
 
+  t.test(`${compose.join(' ')} adds Prometheus and Grafana with the profile "monitoring"`, async (t) => {
+    const folder = await clone(t)
+    fillIn(folder, { ...settingsOf(AUTHORITY), COMPOSE_PROFILES: 'monitoring' }, '.env.example')
+    const { services, networks } = await render(compose, folder, FILE, ['monitoring'])
+    const names = ['api-gateway', 'certificates', 'grafana', 'haproxy', 'prepare', 'prometheus', 'traefik']
+    t.same(Object.keys(services).sort(), names)
+    checkHardened(t, services)
+    checkMonitoring(t, services)
+    t.match(networks['monitoring-network'], { internal: true }, 'Grafana has no way out')
+    const both = { COMPOSE_PROFILES: 'scale,monitoring', REDIS_URL: 'redis://redis:6379' }
+    fillIn(folder, both)
+    const all = (await render(compose, folder, FILE, ['scale', 'monitoring'])).services
+    t.same(Object.keys(all).sort(), [...names, 'api-gateway-2', 'api-gateway-3', 'redis'].sort())
+    for (const name of ['api-gateway', 'api-gateway-2', 'api-gateway-3']) {
+      t.match(all[name]?.environment, { METRICS_KEY_FILE: '/run/monitoring/metrics-key' }, name)
+      t.match(JSON.stringify(all[name]?.volumes), /\/run\/monitoring(:ro|","read_only":true)/, name)
+    }
+  })
+
   t.test(`${compose.join(' ')} reads the development file: one gateway, on localhost alone`, async (t) => {
     const folder = await clone(t)
     const { services } = await render(compose, folder, 'docker-compose.yml')
@@ -185,6 +204,18 @@ function checkGateway(t: Test, { 'api-gateway': gateway }: Rendered['services'])
     DOMAIN1: 'api.example.test',
   })
   t.equal(gateway?.init, true)
+}
+
+function checkMonitoring(t: Test, { prometheus, grafana, traefik }: Rendered['services']): void {
+  t.match(prometheus?.image, /^prom\/prometheus:v3\.\d+\.\d+(@|$)/)
+  t.match(prometheus?.command?.join(' '), '--storage.tsdb.retention.time=30d')
+  t.match(prometheus?.command?.join(' '), '--storage.tsdb.retention.size=2GB')
+  t.match(grafana?.image, /^grafana\/grafana:\d+\.\d+\.\d+(@|$)/)
+  const settings = { GF_AUTH_ANONYMOUS_ENABLED: 'false', GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION: 'true' }
+  t.match(grafana?.environment, settings)
+  for (const service of [prometheus, grafana]) t.equal(service?.user, '1000:1000')
+  t.notMatch(JSON.stringify(grafana?.networks), 'traefik-network', 'whoever is there may say who a client is')
+  t.match(JSON.stringify(traefik?.networks), 'monitoring-network')
 }
 
 function checkCertificates(t: Test, { certificates }: Rendered['services']): void {

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
-import { USAGE_COLUMNS } from '../../src/stores/contracts/usage-columns.ts'
 import { Database } from '../../src/stores/sql/database.ts'
 import { openPostgresAnswers } from '../../src/stores/sql/postgres-answers.ts'
 import { openPostgresUsage } from '../../src/stores/sql/postgres-usage.ts'
@@ -47,7 +46,7 @@ t.test('another password of the database is used from the next connection on', a
   await wantPassword(postgres, 'old-password-1')
   const urlOf = (password: string) => postgres.url.replace('gw@', `app:${password}@`)
   const { database, lines, refusals } = databaseAt(urlOf('old-password-1'))
-  const log = await openPostgresUsage(database, USAGE_COLUMNS)
+  const log = await openPostgresUsage(database)
   const answers = openPostgresAnswers(database, LIMITS)
   test.teardown(async () => {
     await log.close()
@@ -78,10 +77,10 @@ t.test('another password of the database is used from the next connection on', a
 t.test('a database that moved is written where it is now', async (test) => {
   const [first, second] = [await startPostgres(test), await startPostgres(test)]
   const { database } = databaseAt(first.url)
-  const log = await openPostgresUsage(database, USAGE_COLUMNS)
+  const log = await openPostgresUsage(database)
   test.teardown(() => log.close())
   await log.write([entry()])
-  await (await openPostgresUsage(new Database(second.url), USAGE_COLUMNS)).close()
+  await (await openPostgresUsage(new Database(second.url))).close()
   database.url = second.url
   await log.write([entry(), entry()])
   test.same([await rowsOf(first), await rowsOf(second)], [1, 2])

@@ -33,8 +33,10 @@ function oneOf<const T extends readonly string[]>(env: string, words: T) {
 function text(env: string, expects: string, pattern = /^/) {
   return v.pipe(v.string(), v.regex(pattern), v.metadata(origin([env], expects)))
 }
+/** Nobody replaces `~` and `$HOME` here, and what begins with "#" was a comment. */
+const PATH = /^[^~#$][^$]*$/
 function folder(env: string, fallback: string) {
-  return v.optional(text(env, 'a folder'), fallback)
+  return v.optional(text(env, 'a folder, without "~" and "$"', PATH), fallback)
 }
 
 const ADDRESS = 'an address or name to listen on, such as 0.0.0.0'
@@ -45,12 +47,16 @@ export const plainSettings = {
   port: whole(['PORT', 'API_GATEWAY_PORT'], 0, 65_535, 8088),
   host: v.optional(text('HOST', ADDRESS, /^[A-Za-z0-9.:_-]+$/), '0.0.0.0'),
   dbDir: folder('DB_DIR', 'src/db'),
+  /** Where another server has `dbDir`: work on its files, and take them over when it ends. */
+  storeTakeover: v.optional(oneOf('STORE_TAKEOVER', ['off', 'on']), 'off'),
   logDir: folder('LOG_DIR', 'src/logs'),
   logLevel: v.optional(oneOf('LOG_LEVEL', ['fatal', 'error', 'warn', 'info', 'debug', 'trace']), 'info'),
   requestsPerMinute: whole(['RATE_LIMIT_PER_MINUTE'], 1, 1_000_000_000, 60),
   requestsPerDay: v.optional(bounded(['RATE_LIMIT_PER_DAY'], 1, 1_000_000_000)),
   /** Requests without a valid token, per client address and minute. */
   failuresPerMinute: whole(['UNAUTHENTICATED_PER_MINUTE'], 1, 1_000_000, 60),
+  /** Whoever has an IPv6 address has all that begin with the same bits. */
+  ipv6PrefixBits: whole(['IPV6_PREFIX_BITS'], 48, 128, 64),
   connectTimeoutMs: milliseconds('CONNECT_TIMEOUT_MS', 5_000),
   answerTimeoutMs: milliseconds('ANSWER_TIMEOUT_MS', 600_000),
   firstByteTimeoutMs: milliseconds('FIRST_BYTE_TIMEOUT_MS', 300_000),
@@ -83,13 +89,18 @@ export const plainSettings = {
   /** The sockets that are open at once; on routes without a token they are counted by client address. */
   wsSocketsPerToken: whole(['WS_SOCKETS_PER_TOKEN'], 1, 1_000_000, 32),
   demo: v.optional(oneOf('DEMO_PROVIDER', ['auto', 'on', 'off']), 'auto'),
-  modelsFile: v.optional(text('MODELS_FILE', 'a file')),
+  modelsFile: v.optional(text('MODELS_FILE', 'a file, without "~" and "$"', PATH)),
   /** What stands before every key in Redis. */
   redisPrefix: v.optional(text('REDIS_PREFIX', SHORT_WORD, /^[A-Za-z0-9._-]{1,64}$/), 'gateway'),
   /** A replica without a sign of life for so long is dead. */
   replicaTimeoutMs: whole(['REPLICA_TIMEOUT_MS'], 500, 50_000, 30_000),
   /** Usage rows that wait in Redis while their database is down. */
   usageQueueRows: whole(['USAGE_QUEUE_ROWS'], 1, 100_000_000, 100_000),
+  /** For so many days each request's usage row is kept; then rows are rolled up by day, and by month after 400 days. */
+  usageDays: v.optional(
+    text('USAGE_DAYS', 'a whole number from 2 to 99999, or off', /^(?:0|off|[2-9]|[1-9]\d{1,4})$/i),
+    '400',
+  ),
   /** Answers kept under idempotency keys: of one token, and in all. */
   answerBytesPerToken: whole(['IDEMPOTENCY_BYTES_PER_TOKEN'], 0, MOST_BYTES, 64 * MIB),
   answerBytes: whole(['IDEMPOTENCY_BYTES'], 0, MOST_BYTES, 1024 * MIB),

@@ -46,12 +46,20 @@ export interface ClaimsOptions {
   limits: KeyLimits
 }
 
+/** The keys of this server, and those of guests that were there before it. */
+export interface Claims extends IdempotencyStore {
+  /** A guest goes on under the key that it claimed of another server. */
+  keep(id: string, asked: KeyedRequest): void
+  /** Nobody goes on under it: it is over when its request was charged, and free when it was not. */
+  abandon(id: string): void
+}
+
 /** Idempotency keys beside the charges: claimed in memory at once, written in the order in which things happened. */
-export function openClaims(options: ClaimsOptions): IdempotencyStore {
+export function openClaims(options: ClaimsOptions): Claims {
   return new FileKeys(options)
 }
 
-class FileKeys implements IdempotencyStore {
+class FileKeys implements Claims {
   readonly #ledger: Ledger
   readonly #table: ReturnType<typeof prepareClaims>
   readonly #files: AnswerFiles
@@ -60,11 +68,18 @@ class FileKeys implements IdempotencyStore {
   /** How many keys each token has beyond those in the database. */
   readonly #unwritten = new Map<string, number>()
 
+  readonly #startedAt = Date.now() - performance.now()
+
   constructor({ dbDir, db, ledger, limits }: ClaimsOptions) {
     this.#ledger = ledger
     this.#table = prepareClaims(db, limits)
     this.#files = openAnswerFiles(dbDir, this.#table.files())
     this.#sweepIn(SWEEP_ON_MS)
+  }
+
+  /** A clock that was set ahead makes no key older, as long as this process lives: its request would be paid twice. */
+  #memoryMs(): number {
+    return KEY_MEMORY_MS + Math.max(0, Date.now() - performance.now() - this.#startedAt)
   }
 
   async claim(asked: KeyedRequest): Promise<Claim> {
@@ -77,7 +92,7 @@ class FileKeys implements IdempotencyStore {
       return this.#answerOf({ ...found.request, kept: found.end.kept }, request)
     }
     const row = found === undefined ? this.#table.find(request) : undefined
-    if (row !== undefined && row.at > request.at - KEY_MEMORY_MS) return this.#answerOf(row, request)
+    if (row !== undefined && row.at > request.at - this.#memoryMs()) return this.#answerOf(row, request)
     const unwritten = this.#unwritten.get(request.tokenId) ?? 0
     const waitMs = row === undefined ? this.#table.waitMs(request, unwritten) : 0
     if (waitMs > 0) return { state: 'full', retryAfterMs: waitMs }
@@ -95,7 +110,7 @@ class FileKeys implements IdempotencyStore {
     const held = this.#held.get(keyHash.toString('base64'))
     if (held !== undefined) return held.end !== 'free' && bodyBytes <= held.request.bodyBytes
     const claim = this.#table.findClaim(tokenId, keyHash)
-    return claim !== undefined && claim.at > at - KEY_MEMORY_MS && bodyBytes <= claim.bodyBytes
+    return claim !== undefined && claim.at > at - this.#memoryMs() && bodyBytes <= claim.bodyBytes
   }
 
   async finish(id: string, answer: KeptAnswer | undefined): Promise<void> {
@@ -119,6 +134,21 @@ class FileKeys implements IdempotencyStore {
     own.end = 'free'
     const work = (): string[] => this.#table.remove(own.request)
     this.#write({ work, own, tokenId: own.request.tokenId, count: -1 })
+  }
+
+  keep(id: string, asked: KeyedRequest): void {
+    if (this.#claims.has(id)) return
+    const keyHash = keyHashOf(asked.tokenId, asked.key)
+    const own = { request: { ...asked, keyHash }, name: keyHash.toString('base64') }
+    this.#claims.set(id, own)
+    // Who came first after the change of servers has it now.
+    if (!this.#held.has(own.name)) this.#held.set(own.name, own)
+    this.#write({ work: () => this.#table.putBack(own.request) })
+  }
+
+  abandon(id: string): void {
+    const own = this.#take(id)
+    if (own !== undefined) this.#write({ work: () => this.#table.endLeft(own.request), own })
   }
 
   #take(id: string): Held | undefined {
@@ -166,7 +196,7 @@ class FileKeys implements IdempotencyStore {
     setTimeout(() => {
       let count = 0
       const sweep = (): string[] => {
-        const swept = this.#table.sweep(Date.now() - KEY_MEMORY_MS, SWEPT_AT_ONCE)
+        const swept = this.#table.sweep(Date.now() - this.#memoryMs(), SWEPT_AT_ONCE)
         count = swept.count
         return swept.files
       }

@@ -24,6 +24,15 @@ export const gatewayWords = [
         isSecret: true,
       },
       DB_DIR: { means: 'Folder of tokens, balances and usage, made with mode 0700.' },
+      USAGE_DAYS: {
+        means:
+          'For so many days each request keeps its usage row; older ones become one row a day, after 400 days one a month, for each token, model, provider, endpoint and status. See [Usage rows](usage.md#how-long-they-are-kept).',
+        expects: 'a whole number from 2 to 99999, or off',
+      },
+      STORE_TAKEOVER: {
+        means:
+          'With `on` this server takes `DB_DIR` over from the one that has it, which drains and ends: an update without a refusal. `off`: a second server is refused.',
+      },
       LOG_DIR: { means: 'Folder of the log files, made with mode 0700.' },
       LOG_LEVEL: { means: 'From which line on the log tells.' },
     },
@@ -70,7 +79,8 @@ export const gatewayWords = [
         unset: 'none',
       },
       CORS_ALLOWLIST: {
-        means: 'Browser pages that may call. A `*` stands for letters, digits and dashes within one label.',
+        means:
+          'Browser pages that may call. A `*` stands for letters, digits and dashes within the first label: `https://my-app-*.vercel.app`. Where anybody can have such a name, the log warns who may call then.',
         expects: 'origins with commas between, such as https://app.example.com,https://*.example.com',
         unset: 'none',
       },
@@ -89,7 +99,11 @@ export const gatewayWords = [
       },
       UNAUTHENTICATED_PER_MINUTE: {
         means:
-          'Requests without a valid token, per client address (IPv6: per /64) and minute. `!open` sockets count too, and WebSocket handshakes that are refused before anybody asked for a token.',
+          'Requests without a valid token, per client address and minute. `!open` sockets count too, and WebSocket handshakes that are refused before anybody asked for a token.',
+      },
+      IPV6_PREFIX_BITS: {
+        means:
+          'So many first bits of an IPv6 address are one client where addresses are counted, since a client may choose the rest. Address lists of tokens look at all of it.',
       },
     },
   },
