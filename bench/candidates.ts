@@ -91,8 +91,10 @@ export interface GatewayOptions {
 /** The arguments of `npm start` in that checkout, with its flags for V8: docs/guarantees.md has the figures. */
 export function startArguments(root: string): string[] {
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-  const [, ...flags] = String(scripts.start).split(' ')
-  return [...flags.slice(0, -1), join(root, 'src', 'server.js')]
+  // What stands behind it is for shells that know no `exec`.
+  const [command = ''] = String(scripts.start).split('||')
+  const flags = command.split(' ').filter((word) => word.startsWith('--'))
+  return [...flags, join(root, 'src', 'server.js')]
 }
 
 /** A gateway with everything on, this one's if no other checkout is named. */

@@ -1,6 +1,7 @@
 // @ts-check
 // Plain JavaScript without dependencies: it runs before "npm ci", and on servers with an old Node.
 import { parseArgs } from 'node:util'
+import { checkEdge } from './preflight/edge.js'
 import { checkMachine, notes } from './preflight/machine.js'
 import { checkNames, checkPorts, findAddresses } from './preflight/network.js'
 import { checkSettings, edgeAddresses, readSettings } from './preflight/settings.js'
@@ -27,7 +28,7 @@ async function main() {
   const addresses = address ?? (known.length > 0 ? known : findAddresses())
   const names = checkNames(settings, { addresses, resolver })
   findings.push(...checkSettings(settings), ...(await names), ...(await checkPorts(settings)))
-  findings.push(...checkMachine())
+  findings.push(...checkEdge(settings, 'edge/certificates'), ...checkMachine())
   for (const finding of findings) process.stdout.write(`✗ ${finding}\n`)
   process.stdout.write(notes())
   const counted = findings.length === 1 ? '1 finding' : `${findings.length} findings`

@@ -4,6 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 image=${NODE_IMAGE:-$(sed -n 's/^ARG NODE_IMAGE=//p' Dockerfile)}
 compose=$( (docker-compose version --short || docker compose version --short) 2>/dev/null || true)
+stack=$(sed -n 's/^STACK_NAME=//p' .env 2>/dev/null | sed 's/[[:space:]]#.*//' | tr -d "\"'[:space:]")
 docker=$(docker version --format '{{.Server.Version}}' 2>/dev/null) || {
   echo '✗ no Docker engine answers: install it (get.docker.com), start it, or run this with sudo'
   exit 1
@@ -11,5 +12,5 @@ docker=$(docker version --format '{{.Server.Version}}' 2>/dev/null) || {
 exec docker run --rm --network host -v "$PWD:/deploy:ro" -w /deploy \
   -e "DOCKER_VERSION=$docker" \
   -e "COMPOSE_VERSION=$compose" \
-  -e "TRAEFIK_RUNNING=$(docker ps -q --filter 'name=^traefik-prod$')" \
+  -e "TRAEFIK_RUNNING=$(docker ps -q --filter "name=^traefik-${stack:-prod}\$")" \
   "$image" node scripts/preflight.js "$@"

@@ -1,9 +1,8 @@
 #!/bin/sh
 # Run as root in the container "prepare", before the others start: their user (1000) must own what they write,
 # however the folders came about: made by Docker, cloned by another user, restored from a backup.
+# With "gateway": what docker-compose.gateway.yml has, which has no edge.
 set -eu
-
-node scripts/check-edge.js
 
 own() {
   find "$1" \( ! -user 1000 -o ! -group 1000 \) -exec chown -h 1000:1000 {} +
@@ -12,10 +11,16 @@ own() {
 case ",${COMPOSE_PROFILES:-}," in
   *,scale,*) mkdir -p src/db/redis src/db/replica-2 src/db/replica-3 src/logs/replica-2 src/logs/replica-3 ;;
 esac
-for folder in src/db src/logs letsencrypt; do
-  own "$folder"
-  chmod 700 "$folder"
-done
+own_folder() {
+  own "$1"
+  chmod 700 "$1"
+}
+own_folder src/db
+own_folder src/logs
+[ "${1:-}" != gateway ] || exit 0
+
+node scripts/check-edge.js
+own_folder letsencrypt
 # Traefik refuses to use a certificate store that others may read.
 if [ -f letsencrypt/acme.json ]; then chmod 600 letsencrypt/acme.json; fi
 # Of a clone made under a strict umask Traefik and HAProxy could read nothing.
@@ -30,3 +35,31 @@ if [ -f edge/dashboard-users ]; then
   own edge/dashboard-users
   chmod 600 edge/dashboard-users
 fi
+
+# Made once, each readable by its user alone; whole or not at all.
+keep_secret() {
+  if [ -s "$1" ]; then return; fi
+  (umask 077 && head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' >"$1.new")
+  mv "$1.new" "$1"
+}
+# Prometheus reads the gateways with this key, and each of them by its name.
+monitoring=/run/monitoring
+if [ -d "$monitoring" ]; then
+  gateways='"api-gateway:8088"'
+  case ",${COMPOSE_PROFILES:-}," in
+    *,scale,*) gateways="$gateways, \"api-gateway-2:8088\", \"api-gateway-3:8088\"" ;;
+  esac
+  keep_secret "$monitoring/metrics-key"
+  echo "[{ \"targets\": [$gateways] }]" >"$monitoring/gateways.new"
+  mv "$monitoring/gateways.new" "$monitoring/gateways.json"
+fi
+# What Grafana hides things with.
+if [ -d /var/lib/grafana ]; then keep_secret /var/lib/grafana/secret-key; fi
+for folder in "$monitoring" /var/lib/prometheus /var/lib/grafana; do
+  if [ -d "$folder" ]; then
+    own "$folder"
+    chmod 700 "$folder"
+  fi
+done
+# What Prometheus and Grafana only read, of a clone made under a strict umask.
+if [ -d deploy ]; then chmod -R a+rX deploy; fi

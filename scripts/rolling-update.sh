@@ -12,6 +12,8 @@ case ",$profiles," in
     exit 1
     ;;
 esac
+stack=${STACK_NAME-$(sed -n 's/^STACK_NAME=//p' .env | sed 's/[[:space:]]#.*//' | tr -d "\"'[:space:]")}
+gateway=api-gateway-${stack:-prod}
 if [ -z "${COMPOSE:-}" ]; then
   COMPOSE=docker-compose
   # Compose 1 cannot replace containers of newer Docker engines.
@@ -31,8 +33,8 @@ until_ready() {
 $COMPOSE build api-gateway
 for replica in '' -2 -3; do
   $COMPOSE up -d --no-deps --force-recreate "api-gateway$replica"
-  until_ready "api-gateway-prod$replica"
+  until_ready "$gateway$replica"
   # Traefik asks every 2 s: only then has it this one back.
   sleep 5
-  echo "api-gateway-prod$replica is updated"
+  echo "$gateway$replica is updated"
 done

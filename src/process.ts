@@ -23,6 +23,8 @@ const EXIT_CONFIG = 78
 const EXIT_FAILED = 1
 /** The token command's socket takes a tenth of the start: it comes after the first answers. */
 const DOOR_AFTER_MS = 50
+/** A successor is there: so long its edge takes to see that this one leaves. */
+const SUCCESSOR_DELAY_MS = 5_000
 /** Cut streams get this long to settle after the drain. */
 const LAST_SETTLEMENTS_MS = 5_000
 
@@ -58,9 +60,11 @@ async function drain(
   { gateway, settings, stores, log, closeRest }: Running,
   wasServing: boolean,
 ): Promise<void> {
-  log.logger.info({ running: gateway.running() }, 'draining')
+  const guests = stores.folder?.guests() ?? 0
+  log.logger.info({ running: gateway.running(), successors: guests }, 'draining')
+  const leastDelayMs = guests > 0 ? SUCCESSOR_DELAY_MS : 0
   await gateway.drain({
-    delayMs: wasServing ? settings.drainDelayMs : 0,
+    delayMs: wasServing ? Math.max(leastDelayMs, settings.drainDelayMs) : 0,
     graceMs: settings.drainTimeoutMs,
     settleMs: LAST_SETTLEMENTS_MS,
   })
@@ -91,9 +95,9 @@ function endOnUnexpectedErrors({ logger, flush }: Log): void {
   })
 }
 
-async function openStoresOrFail(settings: StoreSettings): Promise<Stores> {
+async function openStoresOrFail(settings: StoreSettings & Settings): Promise<Stores> {
   try {
-    return await openStores(settings)
+    return await openStores({ ...settings, takeOver: settings.storeTakeover === 'on' })
   } catch (error) {
     if (error instanceof StoreError)
       fail(error.message, error.reason === 'unreachable' ? EXIT_FAILED : EXIT_CONFIG)
@@ -112,6 +116,7 @@ export async function start(signals: Signals): Promise<void> {
   const stores = await openStoresOrFail({
     ...settings,
     warn: (fields, text) => logger.warn(fields, text),
+    tell: (fields, text) => logger.info(fields, text),
     onRefused: secrets.storeRefused,
   })
   signals.start()
@@ -138,21 +143,28 @@ export async function start(signals: Signals): Promise<void> {
   await listenOrFail(gateway, settings)
   // The token is kept only when the start can no longer fail: one that was never shown would be lost for good.
   const shownSecret = settings.adminFirst === undefined ? await makeMaster(stores.tokens) : undefined
-  const { port } = gateway.app.server.address() as AddressInfo
-  logger.info(
-    { port, host: settings.host, models: catalog.current().models.size, node: process.versions.node },
-    'listening',
-  )
-  warnOfOldNode(log)
-  // A moment after the first requests, which need no door; the token command waits for it.
-  setTimeout(() => {
-    // The token command needs no server where there is Redis, and replicas may share the folder.
-    if (settings.redis === undefined) door = openDoor(stores, settings, logger)
-  }, DOOR_AFTER_MS)
-  if (shownSecret) showFirstSteps(shownSecret, port, catalog.current().models.keys().next().value ?? 'gpt-4o')
+  const { models } = catalog.current()
+  const port = tellListening(log, gateway, { host: settings.host, models: models.size })
+  // The token command needs no server where there is Redis, and replicas may share the folder.
+  stores.folder?.onceOwned(() => {
+    // A moment after the first requests, which need no door; the token command waits for it.
+    setTimeout(() => {
+      door = openDoor(stores, settings, logger)
+      void stores.folder?.letIn()
+    }, DOOR_AFTER_MS)
+  })
+  if (shownSecret) showFirstSteps(shownSecret, port, models.keys().next().value ?? 'gpt-4o')
   listenToSignals(signals, { gateway, settings, stores, log, closeRest }, () => secrets.reload())
   // pm2 waits for it when it is told to (`wait_ready`).
   process.send?.('ready')
+}
+
+/** Says where the gateway listens, and returns the port. */
+function tellListening(log: Log, { app }: Gateway, facts: { host: string; models: number }): number {
+  const { port } = app.server.address() as AddressInfo
+  log.logger.info({ port, ...facts, node: process.versions.node }, 'listening')
+  warnOfOldNode(log)
+  return port
 }
 
 /** The gateway serves without a door all the same: only tokens cannot be made beside it. */

@@ -11,6 +11,7 @@ import { createLive, watchSecrets } from './live.ts'
 import type { RealtimeShared } from './realtime/session.ts'
 import { SharedBytes } from './request/shared-bytes.ts'
 import { openSpoolRoom } from './request/spool.ts'
+import { ProviderAddresses } from './routing/addresses.ts'
 import { ProviderHealth } from './routing/health.ts'
 import type { Gauges, Metrics } from './telemetry/metrics.ts'
 import { readSizes } from './telemetry/size-gauges.ts'
@@ -49,6 +50,7 @@ export function openShared(
     spool: openSpoolRoom(settings.spoolBytes),
     health: new ProviderHealth(),
     missingModels: new ProviderHealth(),
+    addresses: new ProviderAddresses(),
     now: performance.now.bind(performance),
     wallMs: Date.now,
     turns: createTurns(),
@@ -60,13 +62,13 @@ export function openShared(
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. `app.ts` closes it. */
 export function openSocketsShared(settings: Settings, shared: Shared): RealtimeShared {
   const { tokens, live, upstreamHeaders, health, missingModels, now, wallMs, providerFailed } = shared
-  const { memory, turns, keyRefused } = shared
+  const { memory, turns, keyRefused, addresses } = shared
   const sockets = new OpenSockets({
     perHolder: settings.wsSocketsPerToken,
     isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),
   })
   const idleTimeoutMs = settings.wsIdleTimeoutMs
-  const providers = { health, missingModels, providerFailed, keyRefused }
+  const providers = { health, missingModels, providerFailed, keyRefused, addresses }
   return {
     sockets,
     live,

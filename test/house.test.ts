@@ -21,6 +21,7 @@ const LEAVES = [
   'turns.ts',
   'node-http.ts',
   'route-schemas.ts',
+  'socket-path.ts',
 ]
 const CONFIG = ['config', 'config/env', 'config/catalog']
 const COUNTED = ['metering', 'dialects']
@@ -114,8 +115,21 @@ const WALLS: Walls = {
   'stores/sql': driverWall(),
   'stores/file': driverWall('stores/sql'),
   'stores/redis': driverWall('stores/sql'),
+  'stores/guest': driverWall(),
+  'stores/open-files.ts': {
+    may: ['stores', 'stores/contracts', 'stores/file', 'stores/guest', ...LEAVES],
+    why: 'it opens the files, or a way to them, and decides nothing else',
+  },
   'stores/open.ts': {
-    may: ['stores', 'stores/contracts', 'stores/sql', 'stores/file', 'stores/redis', ...LEAVES],
+    may: [
+      'stores',
+      'stores/open-files.ts',
+      'stores/contracts',
+      'stores/sql',
+      'stores/file',
+      'stores/redis',
+      ...LEAVES,
+    ],
     types: CONFIG,
     why: 'it opens drivers and decides nothing else',
   },

@@ -9,7 +9,19 @@ const CHALLENGES = ['', 'tls', 'http', 'off']
 
 /** What Traefik and HAProxy would refuse to start with, or pass over. @param {Settings} settings @param {string} folder */
 export function checkEdge(settings, folder) {
-  return [...checkChallenge(settings), ...checkProxies(settings), ...checkOwnCertificates(folder)]
+  return [
+    ...checkStack(settings),
+    ...checkChallenge(settings),
+    ...checkProxies(settings),
+    ...checkOwnCertificates(folder),
+  ]
+}
+
+/** @param {Settings} settings */
+function checkStack({ STACK_NAME: name = '' }) {
+  return /^[a-z0-9_.-]*$/.test(name)
+    ? []
+    : [`STACK_NAME is part of names of containers and images: small letters, digits and dashes, not ${name}`]
 }
 
 /** @param {Settings} settings */

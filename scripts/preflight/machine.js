@@ -25,11 +25,10 @@ function composeVersion() {
   )
 }
 
-/** Then its ports are taken by right. */
-export function ownTraefikRuns() {
-  return (
-    (process.env.TRAEFIK_RUNNING ?? said('docker', ['ps', '-q', '--filter', 'name=^traefik-prod$'])) !== ''
-  )
+/** Then its ports are taken by right. @param {string} [stack] */
+export function ownTraefikRuns(stack) {
+  const filter = `name=^traefik-${stack || 'prod'}$`
+  return (process.env.TRAEFIK_RUNNING ?? said('docker', ['ps', '-q', '--filter', filter])) !== ''
 }
 
 /** @param {string} version @param {string} least */

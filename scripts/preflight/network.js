@@ -72,8 +72,8 @@ function checkRecords({ name, found }, addresses) {
 }
 
 /** @param {Settings} settings @returns {Promise<string[]>} */
-export async function checkPorts({ EDGE_HTTP, EDGE_HTTPS }) {
-  if (ownTraefikRuns()) return []
+export async function checkPorts({ EDGE_HTTP, EDGE_HTTPS, STACK_NAME }) {
+  if (ownTraefikRuns(STACK_NAME)) return []
   const places = [EDGE_HTTP || '80', EDGE_HTTPS || '443']
   return (await Promise.all(places.map(checkPort))).flat()
 }

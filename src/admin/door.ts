@@ -1,4 +1,3 @@
-import { chmodSync, lstatSync, rmSync } from 'node:fs'
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyError,
@@ -7,8 +6,9 @@ import Fastify, {
 } from 'fastify'
 import { GatewayError, internalError, invalidRequest, notFound } from '../errors.ts'
 import { checkWithValibot, schemaController } from '../route-schemas.ts'
+import { listenOnSocket } from '../socket-path.ts'
 import type { TokenStore } from '../stores/contracts/token-store.ts'
-import { type DoorPath, openDoorPath } from './door-path.ts'
+import { openDoorPath } from './door-path.ts'
 import { adminTokens } from './tokens.ts'
 
 /** Every answer has this header, so that the token command never takes another server for this one. */
@@ -41,7 +41,9 @@ export async function openAdminDoor({ tokens, dbDir, logger }: DoorOptions): Pro
   }
   const app = buildDoor(tokens, logger)
   try {
-    await listen(app, door)
+    await app.ready()
+    // This is not app.listen(), which logs an address: this one is no address that anybody could call.
+    await listenOnSocket(app.server, door.path)
   } catch (error) {
     await app.close()
     door.release()
@@ -58,24 +60,6 @@ export async function openAdminDoor({ tokens, dbDir, logger }: DoorOptions): Pro
       door.release()
     },
   }
-}
-
-async function listen(app: FastifyInstance, { path }: DoorPath): Promise<void> {
-  removeStale(path)
-  await app.ready()
-  // This is not app.listen(), which logs an address: this one is no address that anybody could call.
-  await new Promise<void>((resolve, reject) => {
-    app.server.once('error', reject).listen(path, resolve)
-  })
-  chmodSync(path, 0o600)
-}
-
-/** Whoever holds the store's lock knows that nobody listens on what an earlier process has left. */
-function removeStale(path: string): void {
-  const found = lstatSync(path, { throwIfNoEntry: false })
-  if (found === undefined) return
-  if (!found.isSocket()) throw new Error('something that is no socket stands in its place')
-  rmSync(path)
 }
 
 function buildDoor(tokens: TokenStore, loggerInstance: FastifyBaseLogger): FastifyInstance {

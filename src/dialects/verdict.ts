@@ -3,11 +3,13 @@ import { accountFaultIn } from './account-fault.ts'
 
 /** What an answer tells of its own failure, though its status is good. */
 export interface ToldFailure {
-  reason: 'TOLD_ERROR' | 'NO_OUTPUT' | 'BROKEN_ANSWER'
+  reason: 'TOLD_ERROR' | 'NO_OUTPUT' | 'BROKEN_ANSWER' | '404' | '404 path'
   /** The status that it names, or that its error stands for; 0: none. */
   status: number
   /** Our own account was refused. */
   isAccount?: true
+  /** Nothing is at the path that was asked. */
+  isPath?: true
 }
 
 /**

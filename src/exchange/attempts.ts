@@ -2,7 +2,7 @@ import type { Bill } from '../billing/bill.ts'
 import type { Deadline } from '../deadlines.ts'
 import { upstreamQuery } from '../dialects/headers.ts'
 import { type GatewayError, generationTimedOut } from '../errors.ts'
-import { type Failure, isUnsent, OWN_FAULT_TEXT } from '../routing/failover.ts'
+import { type Failure, isUnsent, textOf } from '../routing/failover.ts'
 import { PlanWalk, type Step } from '../routing/plan.ts'
 import type { CallListener } from '../upstream/call.ts'
 import type { Attempt } from '../upstream/upstreams.ts'
@@ -63,13 +63,16 @@ export class Attempts {
 
   note(step: Step | undefined, failure: Failure): void {
     if (!step) return
-    const { request } = this.#call
+    const { request, endpoint } = this.#call
     const { reason } = failure
-    this.#walk.note(step, failure)
+    const { isNews } = this.#walk.note(step, failure)
     if (failure.kind === 'timeout' && this.#generates(step)) this.#isTimedOut = !isUnsent(failure)
     request.line.cause = reason
-    const text = failure.kind === 'own' ? OWN_FAULT_TEXT : 'provider failed'
-    request.log.warn({ provider: step.provider.name, model: step.upstreamModel, reason }, text)
+    const { name, origin, basePath } = step.provider
+    const fields = { provider: name, model: step.upstreamModel, reason }
+    const text = textOf(failure, isNews)
+    if (isNews) request.log.error({ ...fields, address: origin + basePath + endpoint.path }, text)
+    else request.log.warn(fields, text)
   }
 
   /** The one error that stands for all of them. */

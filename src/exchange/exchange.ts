@@ -28,6 +28,7 @@ import {
   readKind,
   type ToldHead,
 } from './answer.ts'
+import { MissingAnswer } from './answer-missing.ts'
 import { PlainAnswer } from './answer-plain.ts'
 import { StreamAnswer } from './answer-stream.ts'
 import { Attempts } from './attempts.ts'
@@ -101,10 +102,8 @@ export class Exchange implements CallListener, AnswerOwner {
     const kind = readKind(head, this.call.ask.isStream)
     const misfit = this.#told && findMisfit(this.#told, head, kind)
     const failure = readStatusFailure(status, headers, this.shared.wallMs()) ?? misfit
-    if (failure) {
-      this.#fail(failure)
-      return false
-    }
+    // What is missing, the body tells.
+    if (failure && status !== 404) return this.#fail(failure)
     this.#head = head
     this.#state = 'waiting'
     this.#kind = kind
@@ -163,7 +162,7 @@ export class Exchange implements CallListener, AnswerOwner {
 
   /** The next of the plan is asked, unless the client knows too much of this answer. */
   #failWith(failure: Failure, cause?: Error): void {
-    if (!this.#answer?.hasSpoken()) return this.#fail(failure)
+    if (!this.#answer?.hasSpoken()) return void this.#fail(failure)
     this.attempts.note(this.bill.step(), failure)
     this.#breakOff(upstreamFailed('The provider broke off its answer', { cause }), 502)
   }
@@ -210,10 +209,11 @@ export class Exchange implements CallListener, AnswerOwner {
       this.#refuse(this.attempts.verdict())
   }
 
-  #fail(failure: Failure): void {
+  #fail(failure: Failure): false {
     this.attempts.note(this.bill.step(), failure)
     this.bill.forgetAttempt()
     this.#askNext()
+    return false
   }
 
   #refuse(error: GatewayError): void {
@@ -256,8 +256,9 @@ export class Exchange implements CallListener, AnswerOwner {
 
   #begin(head: AnswerHead, step: Step): Answer {
     this.bill.noteFirstByte()
-    this.#answer =
-      this.#kind === 'stream' ? new StreamAnswer(this, head, step) : new PlainAnswer(this, head, step)
+    if (head.status === 404) this.#answer = new MissingAnswer(this, head)
+    else if (this.#kind === 'stream') this.#answer = new StreamAnswer(this, head, step)
+    else this.#answer = new PlainAnswer(this, head, step)
     return this.#answer
   }
 

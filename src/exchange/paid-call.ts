@@ -6,6 +6,7 @@ import type { UpstreamHeaders } from '../dialects/headers.ts'
 import type { Live } from '../live.ts'
 import type { SharedBytes } from '../request/shared-bytes.ts'
 import type { SpoolRoom } from '../request/spool.ts'
+import type { ProviderAddresses } from '../routing/addresses.ts'
 import type { ProviderHealth } from '../routing/health.ts'
 import type { Step } from '../routing/plan.ts'
 import type { IdempotencyStore } from '../stores/contracts/idempotency.ts'
@@ -41,6 +42,7 @@ export interface Shared {
   health: ProviderHealth
   /** Which models a provider does not know, by provider, model and endpoint. */
   missingModels: ProviderHealth
+  addresses: ProviderAddresses
   /** The clock that nobody sets: for rests. */
   now(): number
   /** Milliseconds since 1970. */

@@ -24,11 +24,12 @@ interface Rest {
   isForAll: boolean
 }
 
-type Rests = Map<string, Rest>
+/** Of a provider as the settings have it: another key or address makes another one. */
+type Rests = WeakMap<Provider, Rest>
 
 /** `GET /v1/responses`: a paid socket whose messages are the requests. */
 export async function responsesRoute(app: FastifyInstance, options: RealtimeOptions): Promise<void> {
-  const rests: Rests = new Map()
+  const rests: Rests = new WeakMap()
   addWebsocketRoute(app, {
     url: '/responses',
     prepare: (request, reply) => prepare(request, reply, options, rests),
@@ -44,7 +45,7 @@ async function prepare(
   const { token } = request
   const now = options.shared.now()
   const candidates = findCandidates(request, options).filter(
-    ({ name }) => !restsFor(token.id, rests.get(name), now),
+    (provider) => !restsFor(token.id, rests.get(provider), now),
   )
   if (candidates.length === 0) throw noSockets()
   const { balanceMicros, heldMicros } = await options.tokens.credits(token.id)
@@ -87,8 +88,10 @@ function openSession(
     hold: (requestId, step, facts) => hold(tokens, { token, requestId }, [step], facts),
     shared,
     targetOf: (provider) => buildTarget(request, provider, shared),
-    refused: (provider, dialed) =>
-      rests.set(provider.name, addRefusal(rests.get(provider.name), token.id, { dialed, now: shared.now() })),
+    refused: (provider, dialed) => {
+      if (dialed.kind === 'refused' && dialed.refusal.status === 401) shared.keyRefused?.(provider)
+      rests.set(provider, addRefusal(rests.get(provider), token.id, { dialed, now: shared.now() }))
+    },
     leave() {
       shared.live.delete(session)
       leaveSockets()

@@ -6,10 +6,12 @@ import { clientLeft, GatewayError } from '../errors.ts'
 import type { SharedBytes } from '../request/shared-bytes.ts'
 import {
   type Failure,
-  OWN_FAULT_TEXT,
+  readMissing,
   readNetworkFailure,
   readRefusalFailure,
   readStatusFailure,
+  readToldFailure,
+  textOf,
 } from '../routing/failover.ts'
 import { PlanWalk, type Step } from '../routing/plan.ts'
 import type { Turns } from '../turns.ts'
@@ -143,6 +145,8 @@ export class RealtimeSession extends Session {
     if (dialed.kind === 'open') return undefined
     if (dialed.kind === 'failed') return readNetworkFailure(dialed.error)
     const { status, headers, body } = dialed.refusal
+    if (status === 404 && body)
+      return readToldFailure(readMissing(String(headers['content-type'] ?? ''), body))
     const failure =
       readStatusFailure(status, headers, this.#options.shared.wallMs()) ?? readRefusalFailure(status, body)
     if (failure || status >= 400) return failure
@@ -151,12 +155,13 @@ export class RealtimeSession extends Session {
 
   #note(step: Step, failure: Failure): void {
     const { line, log } = this.#options.request
-    this.#walk.note(step, failure)
+    const { name, origin, basePath } = step.provider
+    const { isNews } = this.#walk.note(step, failure)
     line.cause = failure.reason
-    log.warn(
-      { provider: step.provider.name, model: step.upstreamModel, reason: failure.reason },
-      failure.kind === 'own' ? OWN_FAULT_TEXT : 'provider failed',
-    )
+    const fields = { provider: name, model: step.upstreamModel, reason: failure.reason }
+    const text = textOf(failure, isNews)
+    if (isNews) log.error({ ...fields, address: `${origin}${basePath}/realtime` }, text)
+    else log.warn(fields, text)
   }
 
   #runDry(why: unknown): void {

@@ -1,4 +1,5 @@
 import { readAccountFault } from '../dialects/account-fault.ts'
+import { isPathMissing } from '../dialects/missing-path.ts'
 import type { ToldFailure } from '../dialects/verdict.ts'
 import {
   type GatewayError,
@@ -22,6 +23,8 @@ export interface Failure {
   retryAfterMs: number | undefined
   /** Our own account at the provider was refused (its key, its wallet): whoever asks is told so. */
   isAccount?: true
+  /** The provider has nothing at the path that was asked: its base URL is wrong, unless it ever answered at another. */
+  isPath?: true
 }
 
 /** The request has taken as long as one may, whoever was asked. */
@@ -63,9 +66,16 @@ export function readRefusalFailure(status: number, body: Buffer | undefined): Fa
   return { kind: 'status', status: account, reason, retryAfterMs: undefined, isAccount: true }
 }
 
+/** What a 404 says that is no answer, by its body; undefined: it was not read to its end. */
+export function readMissing(contentType: string, body: Buffer | undefined): ToldFailure {
+  const isPath = body !== undefined && isPathMissing(contentType, body)
+  return isPath ? { reason: '404 path', status: 404, isPath } : { reason: '404', status: 404 }
+}
+
 /** What an answer with a good status told of its own failure counts as the status that it names. */
-export function readToldFailure({ reason, status, isAccount }: ToldFailure): Failure {
+export function readToldFailure({ reason, status, isAccount, isPath }: ToldFailure): Failure {
   const failure: Failure = { kind: 'status', status: status || 502, reason, retryAfterMs: undefined }
+  if (isPath) return { ...failure, isPath }
   return isAccount || isAccountStatus(status) ? { ...failure, isAccount: true } : failure
 }
 
@@ -80,8 +90,14 @@ function isRequestRefused({ status, isAccount }: Failure): boolean {
 }
 
 /** The provider is well, but it does not know the model, or not at this endpoint. */
-export function isModelMissing(failure: Failure): boolean {
-  return failure.status === 404
+export function isModelMissing({ status, isPath }: Failure): boolean {
+  return status === 404 && !isPath
+}
+
+/** What the log says of a failure; `isNews`: of a path that a provider does not have, for the first time. */
+export function textOf({ kind }: Failure, isNews: boolean): string {
+  if (isNews) return 'the provider has nothing at this path: correct its base URL, or do not ask it there'
+  return kind === 'own' ? 'the gateway could not send a request' : 'provider failed'
 }
 
 const TIMEOUTS = new Set(['CONNECT_TIMEOUT', 'ANSWER_TIMEOUT', 'FIRST_BYTE_TIMEOUT', 'IDLE_TIMEOUT'])
@@ -117,9 +133,6 @@ const OWN_CODES = /^(?:ERR_(?:INVALID_|OUT_OF_RANGE|MEMORY_)|PROXY_(?:UNREACHABL
 function isOwn(code: string): boolean {
   return OWN_FAULTS.has(code) || OWN_CODES.test(code)
 }
-
-/** The log says this in the place of "provider failed". */
-export const OWN_FAULT_TEXT = 'the gateway could not send a request'
 
 /** What went wrong on the wire, for failover and for the log. */
 export function readNetworkFailure(error: Error): Failure {

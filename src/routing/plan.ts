@@ -2,6 +2,7 @@ import type { Catalog, Model, Price, Provider, Timeouts } from '../config/catalo
 import { isNameOf } from '../config/catalog/model-name.ts'
 import type { Dialect } from '../dialects/dialect.ts'
 import { type GatewayError, modelNotAllowed, modelNotFound } from '../errors.ts'
+import type { ProviderAddresses } from './addresses.ts'
 import { type Failure, isModelMissing, judgeFailures } from './failover.ts'
 import type { Asker, ProviderHealth } from './health.ts'
 
@@ -116,8 +117,15 @@ export interface WalkShared {
   now(): number
   /** It is told of every ask that came to nothing. */
   providerFailed(provider: string, reason: string): void
+  addresses: ProviderAddresses
   /** A provider refused our key. */
   keyRefused?(provider: Provider): void
+}
+
+/** How a failure is taken, and whether the operator has to hear of it loudly, for the first time. */
+export interface NotedFailure {
+  failure: Failure
+  isNews: boolean
 }
 
 /** Whose request it is, and where it may go. */
@@ -170,11 +178,29 @@ export class PlanWalk implements Asker {
   }
 
   succeeded(step: Step): void {
+    this.#shared.addresses.answered(step.provider)
     this.#shared.health.succeeded(step.key, this)
     this.#shared.missingModels.succeeded(this.#nameOf(step), this)
   }
 
-  note(step: Step, failure: Failure): void {
+  /** Returns how it is taken. */
+  note(step: Step, seen: Failure): NotedFailure {
+    const noted = this.#take(step, seen)
+    this.#remember(step, noted.failure)
+    return noted
+  }
+
+  /** Where another endpoint of this provider answers, it is this one that it lacks. */
+  #take({ provider }: Step, seen: Failure): NotedFailure {
+    if (!seen.isPath) return { failure: seen, isNews: false }
+    const { addresses } = this.#shared
+    if (!addresses.isProven(provider))
+      return { failure: seen, isNews: addresses.isNews(provider, this.#endpoint) }
+    const { isPath: _, ...failure } = seen
+    return { failure, isNews: false }
+  }
+
+  #remember(step: Step, failure: Failure): void {
     const { health, missingModels, providerFailed } = this.#shared
     if (failure.isAccount && failure.status === 401) this.#shared.keyRefused?.(step.provider)
     this.#failures = [...this.#failures, failure]

@@ -10,6 +10,7 @@ import type { DayCounts, SharedCounts } from './contracts/places.ts'
 import type { Warn } from './contracts/store-error.ts'
 import type { TokenStore } from './contracts/token-store.ts'
 import type { UsageLog } from './contracts/usage-log.ts'
+import type { Folder } from './open-files.ts'
 import type { RedisMemory } from './redis/memory-watch.ts'
 import { refuseMarked } from './redis-marker.ts'
 import type { Database } from './sql/database.ts'
@@ -29,6 +30,8 @@ export interface Stores {
   redisMemory: (() => RedisMemory) | undefined
   /** Other passwords or hosts: connections made with them take the place of those that stand, once they work. */
   renew(access: StoreAccess): void
+  /** Of files: what one server hands over to the next; undefined: replicas share the stores anyhow. */
+  folder: Folder | undefined
   close(): Promise<void>
 }
 
@@ -50,9 +53,15 @@ export interface StoreSettings extends StoreAccess, Partial<KeyLimits> {
   usageQueueRows?: number
   /** What Redis may use; undefined: its own `maxmemory`. */
   redisMemoryBytes?: number | undefined
+  /** Usage rows older than so many days are rolled up by the server; undefined, 0 or `off`: never. */
+  usageDays?: string | undefined
   /** A command looks after no dead replicas and carries no usage rows. */
   role?: 'server' | 'command'
+  /** Where another server has the folder, its files are worked on through it until it ends, and taken over then. */
+  takeOver?: boolean
   warn?: Warn
+  /** The same for what went well. */
+  tell?: Warn
   /** A store refused our name or password: there may be others by now. */
   onRefused?(): void
 }
@@ -67,13 +76,13 @@ const USAGE_QUEUE_ROWS = 100_000
 
 /** Opens the stores, or throws a `StoreError` that names the way out. A driver is loaded only when it is used. */
 export async function openStores(settings: StoreSettings): Promise<Stores> {
-  const { dbDir, redis } = settings
+  const { dbDir, redis, takeOver = false, warn = () => undefined } = settings
   if (redis !== undefined) return openShared(settings, redis)
   refuseMarked(dbDir)
-  const { openFileStore } = await import('./file/store.ts')
-  const { tokens, idempotency, days } = await openFileStore(dbDir, readLimits(settings))
-  const nothing = { counts: undefined, redisMemory: undefined, renew: () => undefined }
-  return { tokens, idempotency, ...nothing, days: () => days, close: () => tokens.close() }
+  const { openFiles } = await import('./open-files.ts')
+  const keep = readKeep(settings)
+  const files = await openFiles({ dbDir, limits: readLimits(settings), keep, takeOver, warn })
+  return { ...files, renew: () => undefined }
 }
 
 async function openShared(settings: StoreSettings, redis: RedisAddress): Promise<Stores> {
@@ -89,7 +98,7 @@ async function openShared(settings: StoreSettings, redis: RedisAddress): Promise
     deadAfterMs: replicaTimeoutMs,
     deadlineMs: settings.redisDeadlineMs ?? (isCommand ? COMMAND_DEADLINE_MS : DEADLINE_MS),
     mostRows: settings.usageQueueRows ?? USAGE_QUEUE_ROWS,
-    openSink: isCommand ? undefined : () => openSink(settings.dbDir, database),
+    openSink: isCommand ? undefined : (mayGoOn) => openSink(settings, database, mayGoOn),
     limits: readLimits(settings),
     large: isCommand || !database ? undefined : await openLarge(settings, database),
     memoryBytes: settings.redisMemoryBytes,
@@ -106,6 +115,7 @@ async function openShared(settings: StoreSettings, redis: RedisAddress): Promise
       if (access.redis) renew(access.redis)
       if (database && access.databaseUrl !== undefined) database.url = access.databaseUrl
     },
+    folder: undefined,
     close: () => tokens.close(),
   }
 }
@@ -126,9 +136,21 @@ async function openLarge(settings: StoreSettings, database: Database): Promise<L
   return openPostgresAnswers(database, readLimits(settings))
 }
 
-async function openSink(dbDir: string, database: Database | undefined): Promise<UsageLog> {
-  if (database === undefined) return (await import('./sql/sqlite-usage.ts')).openSqliteUsage(dbDir)
-  return (await import('./sql/postgres-usage.ts')).openPostgresUsage(database)
+async function openSink(
+  settings: StoreSettings,
+  database: Database | undefined,
+  mayGoOn: () => boolean,
+): Promise<UsageLog> {
+  const rows = readKeep(settings)
+  const keep = rows && { ...rows, mayGoOn }
+  if (database === undefined)
+    return (await import('./sql/sqlite-usage.ts')).openSqliteUsage(settings.dbDir, { keep })
+  return (await import('./sql/postgres-usage.ts')).openPostgresUsage(database, { keep })
+}
+
+function readKeep({ usageDays = 'off', role, tell = () => undefined, warn = tell }: StoreSettings) {
+  const keptDays = /off/i.test(usageDays) ? 0 : Number(usageDays)
+  return keptDays === 0 || role === 'command' ? undefined : { keptDays, tell, warn }
 }
 
 /** The sums of the stores, without opening them: beside a running server or without one. Throws a `StoreError`. */

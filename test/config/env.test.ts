@@ -31,6 +31,7 @@ t.test('without any setting the gateway has every default of its contract', asyn
   t.equal(readKey('NOT_SET'), undefined)
   t.same(settings, {
     port: 8088,
+    storeTakeover: 'off',
     host: '0.0.0.0',
     dbDir: 'src/db',
     logDir: 'src/logs',
@@ -60,6 +61,7 @@ t.test('without any setting the gateway has every default of its contract', asyn
     redisPrefix: 'gateway',
     replicaTimeoutMs: 30_000,
     usageQueueRows: 100_000,
+    usageDays: '400',
     answerBytesPerToken: 64 * 1024 * 1024,
     answerBytes: 1024 * 1024 * 1024,
     keysPerToken: 100_000,
@@ -108,6 +110,8 @@ t.test('each setting is read from its variable', async (t) => {
     [{ WS_IDLE_TIMEOUT_MS: '5' }, 'wsIdleTimeoutMs', 5],
     [{ SSE_HEARTBEAT_MS: 'off' }, 'sseHeartbeat', 'off'],
     [{ SSE_HEARTBEAT_MS: '15000' }, 'sseHeartbeat', '15000'],
+    [{ USAGE_DAYS: 'OFF' }, 'usageDays', 'OFF'],
+    [{ USAGE_DAYS: '30' }, 'usageDays', '30'],
     [{ WS_SOCKETS_PER_TOKEN: '2' }, 'wsSocketsPerToken', 2],
     [{ DB_DIR: '/data', LOG_DIR: ' ' }, 'dbDir', '/data'],
     [{ TRUSTED_PROXIES: '10.0.0.0/8, ::1,fd00::/8,' }, 'trustedProxies', ['10.0.0.0/8', '::1', 'fd00::/8']],

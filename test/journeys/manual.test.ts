@@ -1,48 +1,19 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import t, { type Test } from 'tap'
-import { temporaryFolder } from '../support/gateway.ts'
-import { MANUAL_PAGES, readBlocks } from '../support/manual.ts'
-import { type BlockOutcome, type Clone, cloneHere, runBlocks } from '../support/manual-shell.ts'
+import t from 'tap'
+import { blocksToRun, MANUAL_PAGES } from '../support/manual.ts'
+import { checkOutcomes, openClone, runBlocks } from '../support/manual-shell.ts'
 import { startProvider } from '../support/provider.ts'
 
-const RUN = ['bash', 'js', 'python']
 const hasPython = spawnSync('python3', ['-c', 'import openai, anthropic']).status === 0
 if (!hasPython) t.comment('blocks of Python are not run: pip install openai anthropic')
+const PYTHON: Record<string, string> = hasPython ? { PYTHON: 'yes' } : {}
 const hasSqlite = spawnSync('sqlite3', ['--version']).status === 0
 if (!hasSqlite) t.comment('docs/usage.md is not run: apt-get install sqlite3')
-
-const blocksToRun = (page: string) =>
-  readBlocks(page).filter(({ language, whyNot }) => RUN.includes(language) && whyNot === undefined)
-
-/** A clone whose server ends with the test. */
-async function openClone(t: Test, env: Record<string, string> = {}): Promise<Clone> {
-  const folder = temporaryFolder(t, 'gw-manual-')
-  const clone = await cloneHere(folder)
-  t.teardown(() => {
-    const file = join(folder, 'server.pid')
-    if (existsSync(file)) process.kill(-Number(readFileSync(file, 'utf8')), 'SIGKILL')
-  })
-  return { ...clone, env: { ...clone.env, ...(hasPython ? { PYTHON: 'yes' } : {}), ...env } }
-}
-
-function checkOutcomes(t: Test, outcomes: readonly BlockOutcome[]): void {
-  for (const { block, code, output } of outcomes) {
-    const isGood = code.trim() === '0'
-    t.ok(
-      isGood,
-      `${block.page}:${block.line} ${block.language}`,
-      isGood ? {} : { code, output, text: block.text },
-    )
-    if (!isGood) return
-  }
-}
 
 t.test('who follows the README reaches an answer, a token, four clients and a real provider', async (t) => {
   const provider = await startProvider(t)
   const edit = `OPENAI_API_KEY=sk-of-a-real-provider\nOPENAI_BASE_URL=${provider.url}\n`
-  const clone = await openClone(t, { EDIT: edit })
+  const clone = await openClone(t, { env: { ...PYTHON, EDIT: edit } })
   const blocks = blocksToRun('README.md')
   const first = blocks.find(({ text }) => text.startsWith('curl') && text.includes('"demo"'))
   if (first === undefined) throw new Error('the README has no first call')
@@ -55,7 +26,7 @@ t.test('who follows the README reaches an answer, a token, four clients and a re
 })
 
 t.test('every other page does what it says', async (t) => {
-  const clone = await openClone(t)
+  const clone = await openClone(t, { env: PYTHON })
   const pages = MANUAL_PAGES.filter((page) => page !== 'README.md' && (page !== 'docs/usage.md' || hasSqlite))
   const [start, mint] = blocksToRun('README.md')
   if (start === undefined || mint === undefined)

@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { Model, Provider } from '../../src/config/catalog/catalog.ts'
 import { openaiChat } from '../../src/dialects/openai-chat.ts'
+import { ProviderAddresses } from '../../src/routing/addresses.ts'
 import type { Failure } from '../../src/routing/failover.ts'
 import { ProviderHealth } from '../../src/routing/health.ts'
 import { PlanWalk, type Step } from '../../src/routing/plan.ts'
@@ -31,6 +32,7 @@ function open(...names: string[]) {
     shared: {
       health: new ProviderHealth(),
       missingModels: new ProviderHealth(),
+      addresses: new ProviderAddresses(),
       now: () => scene.now,
       providerFailed: (provider: string) => void told.push(provider),
     },

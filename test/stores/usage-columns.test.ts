@@ -58,7 +58,10 @@ t.test(
     const found = db.prepare("SELECT sql FROM sqlite_schema WHERE name = 'usage'").get()
     const plain = String(found?.sql).replaceAll(/\s+/g, ' ').replaceAll('( ', '(').replaceAll(' )', ')')
     test.equal(plain.slice(0, FIRST_RELEASE.length), FIRST_RELEASE)
-    test.match(plain.slice(FIRST_RELEASE.length), /^(?:, \w+ (?:TEXT|INTEGER|REAL) NOT NULL)*\) STRICT$/)
+    test.match(
+      plain.slice(FIRST_RELEASE.length),
+      /^(?:, \w+ (?:TEXT|INTEGER|REAL) NOT NULL DEFAULT (?:''|\d+))*\) STRICT$/,
+    )
   },
 )
 
@@ -74,8 +77,11 @@ const FIRST_RELEASE =
 async function openBoth(test: Owner) {
   const dbDir = await folder(test)
   return [
-    ['SQLite', (columns?: typeof WITH_TEAM) => openSqliteUsage(dbDir, columns)],
-    ['PostgreSQL', (columns?: typeof WITH_TEAM) => openPostgresUsage(new Database(postgres.url), columns)],
+    ['SQLite', (columns?: typeof WITH_TEAM) => openSqliteUsage(dbDir, columns && { columns })],
+    [
+      'PostgreSQL',
+      (columns?: typeof WITH_TEAM) => openPostgresUsage(new Database(postgres.url), columns && { columns }),
+    ],
   ] as const
 }
 
@@ -95,7 +101,7 @@ for (const [name, open] of await openBoth(t))
     await log.write([after])
     const { rows, next } = await log.read({ tokenId: 'tok', fromMs: 0, untilMs: Date.now() + 1, most: 10 })
     test.equal(next, undefined)
-    const whole = { chargedMicros: 2, latencyMs: 13 }
+    const whole = { chargedMicros: 2, latencyMs: 13, requests: 1 }
     test.strictSame(rows, [
       { ...before.row, ...whole, team: '' },
       { ...after.row, ...whole, team: 'red' },

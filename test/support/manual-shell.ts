@@ -1,6 +1,8 @@
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import type { Test } from 'tap'
+import { temporaryFolder } from './gateway.ts'
 import { type ManualBlock, readProgram } from './manual.ts'
 import { unusedPort } from './ports.ts'
 import { bareEnv, startProcess } from './process.ts'
@@ -16,18 +18,44 @@ export interface Clone {
   env: Record<string, string>
 }
 
-/** Copies what git knows of, changes that are not committed included; the packages are linked unless `npm ci` shall bring them. */
-export async function cloneHere(folder: string, packages: 'linked' | 'none' = 'linked'): Promise<Clone> {
+interface CloneOptions {
+  /** What the reader's shell has beside PATH and HOME. */
+  env?: Record<string, string>
+  /** `real`: the page's `npm i` and `pip install` ask the registries; else the packages of the tests are linked. */
+  packages?: 'linked' | 'real'
+}
+
+/** Copies what git knows of, changes that are not committed included; a server of the clone ends with the test. */
+export async function openClone(
+  t: Owner,
+  { env = {}, packages = 'linked' }: CloneOptions = {},
+): Promise<Clone> {
+  const folder = temporaryFolder(t, 'gw-manual-')
+  const clone = join(folder, 'api-gateway')
   const args = ['ls-files', '-z', '--cached', '--others', '--exclude-standard']
   const { stdout } = spawnSync('git', args, { cwd: ROOT, encoding: 'utf8', maxBuffer: 1 << 26 })
-  const clone = join(folder, 'api-gateway')
   for (const path of stdout.split('\0').filter((each) => each !== '' && !each.startsWith('test/'))) {
     mkdirSync(dirname(join(clone, path)), { recursive: true })
-    cpSync(join(ROOT, path), join(clone, path), { force: true, errorOnExist: false })
+    if (existsSync(join(ROOT, path))) cpSync(join(ROOT, path), join(clone, path))
   }
-  if (packages === 'linked') symlinkSync(join(ROOT, 'node_modules'), join(clone, 'node_modules'))
+  symlinkSync(join(ROOT, 'node_modules'), join(clone, 'node_modules'))
+  t.teardown(() => endServer(join(folder, 'server.pid')))
   const port = await unusedPort()
-  return { folder: clone, port, env: { PORT: String(port), HOST: '127.0.0.1', CLONE: clone, FOLDER: folder } }
+  const own = { PORT: String(port), HOST: '127.0.0.1', CLONE: clone, FOLDER: folder }
+  return {
+    folder: clone,
+    port,
+    env: { ...own, ...(packages === 'real' ? { REAL_PACKAGES: 'yes' } : {}), ...env },
+  }
+}
+
+function endServer(file: string): void {
+  if (!existsSync(file)) return
+  try {
+    process.kill(-Number(readFileSync(file, 'utf8')), 'SIGKILL')
+  } catch {
+    // It has ended by itself.
+  }
 }
 
 /** What a block said, in a file of its own: a block that failed is the first that has none or ends in another code. */
@@ -87,4 +115,14 @@ function readOutcome(file: string): { code: string; output: string } {
     }
   }
   return { code: read(`${file}.code`) || 'not reached', output: read(`${file}.out`) }
+}
+
+/** Each block up to the first that failed. */
+export function checkOutcomes(t: Test, outcomes: readonly BlockOutcome[]): void {
+  for (const { block, code, output } of outcomes) {
+    const isGood = code.trim() === '0'
+    const told = isGood ? {} : { code, output, text: block.text }
+    t.ok(isGood, `${block.page}:${block.line} ${block.language}`, told)
+    if (!isGood) return
+  }
 }

@@ -40,3 +40,10 @@ export function readProgram({ text }: ManualBlock): { file: string; command: str
   const [, file = '', command = ''] = /^(?:\/\/|#) ([\w.-]+)\b.* run by: (.+)\n/.exec(text) ?? []
   return file === '' ? undefined : { file, command }
 }
+
+/** The blocks of a page that a machine without Docker and domains can run. */
+export function blocksToRun(page: string): ManualBlock[] {
+  return readBlocks(page).filter(({ language, whyNot }) => RUN.includes(language) && whyNot === undefined)
+}
+
+const RUN = ['bash', 'js', 'python']

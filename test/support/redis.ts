@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { temporaryFolder } from './gateway.ts'
@@ -61,10 +63,35 @@ export async function startRedis(t: Owner, args: readonly string[] = []): Promis
   }
 }
 
+/** Starts a sentinel that watches one primary, named "main"; ended with the test. */
+export async function startSentinel(
+  t: Owner,
+  {
+    primaryPort,
+    quorum = 1,
+    lines = [],
+  }: { primaryPort: number; quorum?: number; lines?: readonly string[] },
+): Promise<{ port: number; signal(signal: NodeJS.Signals): void }> {
+  const port = await unusedPort()
+  const dir = temporaryFolder(t, 'gw-sentinel-')
+  const path = join(dir, 'sentinel.conf')
+  const monitor = `sentinel monitor main 127.0.0.1 ${primaryPort} ${quorum}`
+  const all = [`port ${port}`, 'bind 127.0.0.1', `dir ${dir}`, monitor, ...lines]
+  writeFileSync(path, all.join('\n'), { mode: 0o600 })
+  const child = await run([path], 'redis-sentinel')
+  t.teardown(async () => {
+    const gone = once(child, 'close')
+    child.kill('SIGKILL')
+    await gone
+  })
+  await answers(port)
+  return { port, signal: (signal) => child.kill(signal) }
+}
+
 async function run(args: readonly string[], program = 'redis-server') {
   const child = spawn(program, args, { stdio: 'ignore' })
   await once(child, 'spawn').catch(() => {
-    throw new Error(`${program} cannot be started: install it (apt-get install redis-server)`)
+    throw new Error(`${program} cannot be started: install it (apt-get install ${program})`)
   })
   return child
 }

@@ -1,7 +1,3 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
@@ -9,9 +5,7 @@ import { readRedisUrl } from '../../src/config/env/redis-url.ts'
 import { openStores, readBooks, type Stores } from '../../src/stores/open.ts'
 import { newToken } from '../contract/token-store.ts'
 import { folder } from '../stores/folders.ts'
-import { temporaryFolder } from '../support/gateway.ts'
-import { unusedPort } from '../support/ports.ts'
-import { answers, startRedis } from '../support/redis.ts'
+import { startRedis, startSentinel } from '../support/redis.ts'
 import { watchStarvation } from '../support/starvation.ts'
 import { backAfter, down, further, goneHolds, type Seen, spend } from './spending.ts'
 
@@ -26,31 +20,12 @@ interface Sentinel {
   signal(signal: NodeJS.Signals): void
 }
 
-async function startSentinel(test: Test, primaryPort: number): Promise<Sentinel> {
-  const port = await unusedPort()
-  const dir = temporaryFolder(test, 'gw-sentinel-')
-  const path = join(dir, 'sentinel.conf')
-  const lines = [
-    `port ${port}`,
-    'bind 127.0.0.1',
-    `dir ${dir}`,
-    `sentinel monitor main 127.0.0.1 ${primaryPort} 2`,
-    'sentinel down-after-milliseconds main 1500',
-    'sentinel failover-timeout main 6000',
-  ]
-  writeFileSync(path, lines.join('\n'), { mode: 0o600 })
-  const child = spawn('redis-sentinel', [path], { stdio: 'ignore' })
-  await once(child, 'spawn').catch(() => {
-    throw new Error('redis-sentinel cannot be started: install it (apt-get install redis-sentinel)')
+const watch = (test: Test, primaryPort: number): Promise<Sentinel> =>
+  startSentinel(test, {
+    primaryPort,
+    quorum: 2,
+    lines: ['sentinel down-after-milliseconds main 1500', 'sentinel failover-timeout main 6000'],
   })
-  test.teardown(async () => {
-    const gone = once(child, 'close')
-    child.kill('SIGKILL')
-    await gone
-  })
-  await answers(port)
-  return { port, signal: (signal) => child.kill(signal) }
-}
 
 /** Until the sentinels know the replica and one another, without which none of them can fail over. */
 async function wellKnown(port: number): Promise<void> {
@@ -96,9 +71,9 @@ async function openScene(test: Test) {
   const primary = await startRedis(test, ['--repl-diskless-sync-delay', '0'])
   const replica = await startRedis(test, ['--replicaof', '127.0.0.1', String(primary.port)])
   const sentinels = [
-    await startSentinel(test, primary.port),
-    await startSentinel(test, primary.port),
-    await startSentinel(test, primary.port),
+    await watch(test, primary.port),
+    await watch(test, primary.port),
+    await watch(test, primary.port),
   ]
   for (const { port } of sentinels) await wellKnown(port)
   const url = `redis-sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join(',')}/main`

@@ -9,6 +9,7 @@ import { openOneGateway } from './one-gateway.ts'
 import { cutAgainAndAgain, cutStockAdapter, openDisk } from './power-cut.ts'
 import { tortureRedis } from './redis-parts.ts'
 import { storm } from './storm.ts'
+import { replaceAgainAndAgain } from './successors.ts'
 
 const closing: (() => unknown)[] = []
 const owner = { teardown: (close: () => unknown) => closing.push(close) }
@@ -53,6 +54,7 @@ const PARTS: Readonly<Record<string, () => Promise<Findings>>> = {
   redis: tortureRedis,
   storm: () => storm(owner, { seconds: 60 }),
   kills: () => killAgainAndAgain(1000, every(50, 'kills')),
+  successors: () => replaceAgainAndAgain(500, every(50, 'successors')),
 }
 
 const asked = process.argv.slice(2)

@@ -45,6 +45,8 @@ export const plainSettings = {
   port: whole(['PORT', 'API_GATEWAY_PORT'], 0, 65_535, 8088),
   host: v.optional(text('HOST', ADDRESS, /^[A-Za-z0-9.:_-]+$/), '0.0.0.0'),
   dbDir: folder('DB_DIR', 'src/db'),
+  /** Where another server has `dbDir`: work on its files, and take them over when it ends. */
+  storeTakeover: v.optional(oneOf('STORE_TAKEOVER', ['off', 'on']), 'off'),
   logDir: folder('LOG_DIR', 'src/logs'),
   logLevel: v.optional(oneOf('LOG_LEVEL', ['fatal', 'error', 'warn', 'info', 'debug', 'trace']), 'info'),
   requestsPerMinute: whole(['RATE_LIMIT_PER_MINUTE'], 1, 1_000_000_000, 60),
@@ -92,6 +94,11 @@ export const plainSettings = {
   replicaTimeoutMs: whole(['REPLICA_TIMEOUT_MS'], 500, 50_000, 30_000),
   /** Usage rows that wait in Redis while their database is down. */
   usageQueueRows: whole(['USAGE_QUEUE_ROWS'], 1, 100_000_000, 100_000),
+  /** For so many days each request's usage row is kept; then rows are rolled up by day, and by month after 400 days. */
+  usageDays: v.optional(
+    text('USAGE_DAYS', 'a whole number from 2 to 99999, or off', /^(?:0|off|[2-9]|[1-9]\d{1,4})$/i),
+    '400',
+  ),
   /** Answers kept under idempotency keys: of one token, and in all. */
   answerBytesPerToken: whole(['IDEMPOTENCY_BYTES_PER_TOKEN'], 0, MOST_BYTES, 64 * MIB),
   answerBytes: whole(['IDEMPOTENCY_BYTES'], 0, MOST_BYTES, 1024 * MIB),

@@ -20,7 +20,7 @@ export interface StoreSizes {
   /** Usage rows in Redis, on their way to the database, and those that were dropped there. */
   usageRowsWaiting?: number | undefined
   usageRowsLost?: number | undefined
-  /** The stored usage rows of single requests, once they are counted, and how old the oldest is. */
+  /** The usage rows of single requests, about, and how old the oldest is. */
   usageRows?: number | undefined
   usageOldestMs?: number | undefined
 }

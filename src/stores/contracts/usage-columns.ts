@@ -5,6 +5,11 @@ function toWhole(value: unknown): number {
   return Number.isFinite(count) ? Math.min(Math.max(0, Math.round(count)), Number.MAX_SAFE_INTEGER) : 0
 }
 
+/** A row of one request does not say so, nor does one of before there were others. */
+function toRequests(value: unknown): number {
+  return Math.max(1, toWhole(value))
+}
+
 function toAmount(value: unknown): number {
   const amount = Number(value)
   return Number.isFinite(amount) ? Math.max(0, amount) : 0
@@ -28,6 +33,7 @@ const TYPES = {
   count: { strict: 'INTEGER', log: 'bigint', write: toWhole, read: Number },
   /** A sum that must be right is written as it is: the database refuses what is no number. */
   charge: { strict: 'INTEGER', log: 'bigint', write: Number, read: Number },
+  requests: { strict: 'INTEGER', log: 'bigint', write: toRequests, read: toRequests },
   amount: { strict: 'REAL', log: 'double precision', write: toAmount, read: Number },
   flag: {
     strict: 'INTEGER',
@@ -75,6 +81,8 @@ export const USAGE_COLUMNS = [
   { name: 'attempts', field: 'attempts', type: 'count', inLine: true },
   // When the request came, in milliseconds since 1970.
   { name: 'time', field: 'at', type: 'count' },
+  // Of how many requests a row is the sum, once they are rolled up: all amounts are sums then, the times too.
+  { name: 'requests', field: 'requests', type: 'requests' },
 ] as const satisfies readonly UsageColumn[]
 
 type Described = (typeof USAGE_COLUMNS)[number]
@@ -83,7 +91,7 @@ type Described = (typeof USAGE_COLUMNS)[number]
 export type ChargedRow = { [C in Described as C['field']]: ReturnType<(typeof TYPES)[C['type']]['read']> }
 
 /** What one request used and what it costs; the store says what was charged. */
-export type UsageRow = Omit<ChargedRow, 'chargedMicros'>
+export type UsageRow = Omit<ChargedRow, 'chargedMicros' | 'requests'>
 
 /** The fields of a log line that are the row's. */
 export type LineUsage = Pick<UsageRow, Extract<Described, { inLine: true }>['field']>
@@ -110,7 +118,7 @@ export function readUsage(columns: readonly UsageColumn[], stored: Readonly<Reco
 
 /** A row of which nothing is known. */
 export const NO_ROW: UsageRow = readUsage(
-  USAGE_COLUMNS.filter(({ field }) => field !== 'chargedMicros'),
+  USAGE_COLUMNS.filter(({ field }) => field !== 'chargedMicros' && field !== 'requests'),
   Object.fromEntries(USAGE_COLUMNS.map(({ name, type }) => [name, TYPES[type].write(0)])),
 )
 
@@ -138,5 +146,17 @@ export function logType({ type }: UsageColumn) {
   return TYPES[type].log
 }
 export function emptyValue({ type }: UsageColumn): UsageValue {
+  if (type === 'requests') return 1
   return type === 'text' ? '' : 0
+}
+
+/**
+ * The columns of the first release's table. Those behind them are added to each table with a default, so that an older
+ * gateway, which does not name them, can go on with it.
+ */
+export const FIRST_COLUMNS = 22
+
+/** How rolled up rows have a column: they differ in it, or it is their sum. */
+export function isSummed({ name, type }: UsageColumn): boolean {
+  return name !== 'time' && !['text', 'code', 'flag'].includes(type)
 }

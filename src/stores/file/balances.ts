@@ -58,6 +58,13 @@ export class Balances {
     return granted
   }
 
+  /** What was set aside before this process was, as far as each balance covers it. */
+  restore(accounts: AccountList, micros: number): number {
+    const held = Math.max(0, Math.min(micros, this.leastMicros(accounts)))
+    this.#set(accounts, held, 1)
+    return held
+  }
+
   /** Sets more aside for a standing hold: `micros`, or all that is left when that is `leastMicros`; else undefined. */
   raise(accounts: AccountList, micros: number, leastMicros: number): number | undefined {
     const granted = Math.min(micros, this.leastMicros(accounts))

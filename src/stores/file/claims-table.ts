@@ -57,6 +57,12 @@ function prepareChanges(db: Sqlite, limits: KeyLimits) {
   const removeOwn = db.prepare('DELETE FROM claims WHERE token_id = ? AND key_hash = ? AND request_id = ?')
   const sweep = db.prepare(`DELETE FROM claims WHERE rowid IN
     (SELECT rowid FROM claims WHERE at <= ? AND is_over = 1 ORDER BY at LIMIT ?) RETURNING file`)
+  const putBack = db.prepare(
+    'INSERT OR IGNORE INTO claims VALUES (?, ?, ?, ?, ?, 0, NULL, NULL, NULL, NULL, NULL, 0)',
+  )
+  const own = 'token_id = ? AND key_hash = ? AND request_id = ? AND is_over = 0'
+  const endBilled = db.prepare(`UPDATE claims SET is_over = 1 WHERE ${own} AND EXISTS (${BILLED})`)
+  const freeLeft = db.prepare(`DELETE FROM claims WHERE ${own}`)
   const makeRoom = prepareRoom(db, limits)
   return {
     put: ({ tokenId, keyHash, fingerprint, bodyBytes, requestId, at }: HashedRequest): string[] => {
@@ -74,6 +80,17 @@ function prepareChanges(db: Sqlite, limits: KeyLimits) {
     },
     remove: ({ tokenId, keyHash, requestId }: HashedRequest): string[] => {
       removeOwn.run(tokenId, keyHash, requestId)
+      return []
+    },
+    /** Unless it stands there already, whoever it stands for. */
+    putBack: ({ tokenId, keyHash, fingerprint, bodyBytes, requestId, at }: HashedRequest): string[] => {
+      putBack.run(tokenId, keyHash, `${fingerprint} ${bodyBytes}`, requestId, at)
+      return []
+    },
+    /** Nobody runs it any more. */
+    endLeft: ({ tokenId, keyHash, requestId }: HashedRequest): string[] => {
+      endBilled.run(tokenId, keyHash, requestId)
+      freeLeft.run(tokenId, keyHash, requestId)
       return []
     },
     sweep: (before: number, most: number): { files: string[]; count: number } => {
@@ -164,12 +181,17 @@ function prepareKeyRoom(db: Sqlite, { keysPerToken }: KeyLimits) {
   }
 }
 
+/** The request of a key was answered. */
+const BILLED = `SELECT 1 FROM usage WHERE usage.token_id = claims.token_id AND usage.time >= claims.at
+    AND usage.request_id = claims.request_id AND usage.provider <> ''`
+
+/** Of a guest that lives, or will be billed. */
+const BEGUN = 'SELECT 1 FROM holds WHERE holds.request_id = claims.request_id AND holds.row IS NOT NULL'
+
 /** Nobody runs them any more: one that stands in the bills was answered, any other is free again. */
 function endLeftKeys(db: Sqlite): void {
-  const billed = `SELECT 1 FROM usage WHERE usage.token_id = claims.token_id AND usage.time >= claims.at
-    AND usage.request_id = claims.request_id AND usage.provider <> ''`
   prepareTransaction(db)(() => {
-    db.exec(`UPDATE claims SET is_over = 1 WHERE is_over = 0 AND EXISTS (${billed})`)
+    db.exec(`UPDATE claims SET is_over = 1 WHERE is_over = 0 AND (EXISTS (${BILLED}) OR EXISTS (${BEGUN}))`)
     db.exec('DELETE FROM claims WHERE is_over = 0')
   })
 }

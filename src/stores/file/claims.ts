@@ -17,6 +17,8 @@ import { keyHashOf } from './claims-schema.ts'
 import { type HashedRequest, type Kept, prepareClaims } from './claims-table.ts'
 import type { Ledger } from './ledger.ts'
 
+/** Two clocks that nobody set drift apart by less. */
+const DRIFT_MS = 60_000
 /** How often keys of yesterday are looked for; while there are more than one look takes, it goes on at once. */
 const SWEEP_EVERY_MS = 60_000
 const SWEEP_ON_MS = 100
@@ -46,12 +48,20 @@ export interface ClaimsOptions {
   limits: KeyLimits
 }
 
+/** The keys of this server, and those of guests that were there before it. */
+export interface Claims extends IdempotencyStore {
+  /** A guest goes on under the key that it claimed of another server. */
+  keep(id: string, asked: KeyedRequest): void
+  /** Nobody goes on under it: it is over when its request was charged, and free when it was not. */
+  abandon(id: string): void
+}
+
 /** Idempotency keys beside the charges: claimed in memory at once, written in the order in which things happened. */
-export function openClaims(options: ClaimsOptions): IdempotencyStore {
+export function openClaims(options: ClaimsOptions): Claims {
   return new FileKeys(options)
 }
 
-class FileKeys implements IdempotencyStore {
+class FileKeys implements Claims {
   readonly #ledger: Ledger
   readonly #table: ReturnType<typeof prepareClaims>
   readonly #files: AnswerFiles
@@ -71,7 +81,8 @@ class FileKeys implements IdempotencyStore {
 
   /** A clock that was set ahead makes no key older, as long as this process lives: its request would be paid twice. */
   #memoryMs(): number {
-    return KEY_MEMORY_MS + Math.max(0, Date.now() - performance.now() - this.#startedAt)
+    const aheadMs = Date.now() - performance.now() - this.#startedAt
+    return KEY_MEMORY_MS + (aheadMs > DRIFT_MS ? aheadMs : 0)
   }
 
   async claim(asked: KeyedRequest): Promise<Claim> {
@@ -126,6 +137,21 @@ class FileKeys implements IdempotencyStore {
     own.end = 'free'
     const work = (): string[] => this.#table.remove(own.request)
     this.#write({ work, own, tokenId: own.request.tokenId, count: -1 })
+  }
+
+  keep(id: string, asked: KeyedRequest): void {
+    if (this.#claims.has(id)) return
+    const keyHash = keyHashOf(asked.tokenId, asked.key)
+    const own = { request: { ...asked, keyHash }, name: keyHash.toString('base64') }
+    this.#claims.set(id, own)
+    // Who came first after the change of servers has it now.
+    if (!this.#held.has(own.name)) this.#held.set(own.name, own)
+    this.#write({ work: () => this.#table.putBack(own.request) })
+  }
+
+  abandon(id: string): void {
+    const own = this.#take(id)
+    if (own !== undefined) this.#write({ work: () => this.#table.endLeft(own.request), own })
   }
 
   #take(id: string): Held | undefined {

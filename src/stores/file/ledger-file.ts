@@ -3,11 +3,19 @@ import { chmodSync, closeSync, existsSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { errorText } from '../../errors.ts'
 import { StoreError } from '../contracts/store-error.ts'
-import { emptyValue, strictColumn, USAGE_COLUMNS, type UsageColumn } from '../contracts/usage-columns.ts'
+import {
+  emptyValue,
+  FIRST_COLUMNS,
+  strictColumn,
+  USAGE_COLUMNS,
+  type UsageColumn,
+} from '../contracts/usage-columns.ts'
 import { replaceFile } from '../durable-file.ts'
 import { sweepTemporary } from '../folder.ts'
+import { putSqliteView } from '../sql/readable-view.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { openSqlite, prepareTransaction } from '../sql/sqlite.ts'
+import { GUEST_TABLES } from './guest-holds.ts'
 import { TOKENS_FILE } from './tokens.ts'
 
 export const LEDGER_FILE = 'usage.sqlite'
@@ -32,7 +40,7 @@ const LEDGER_VERSION = '1'
 
 /** The tables of an empty database, and to which store they belong. */
 function createTables(db: Sqlite, storeId: string, columns: readonly UsageColumn[]): void {
-  db.exec(tablesOf(columns))
+  db.exec(tablesOf(columns.slice(0, FIRST_COLUMNS)))
   const insert = db.prepare('INSERT INTO meta (key, value) VALUES (?, ?)')
   insert.run('version', LEDGER_VERSION)
   insert.run('storeId', storeId)
@@ -42,7 +50,9 @@ function createTables(db: Sqlite, storeId: string, columns: readonly UsageColumn
 function addTables(db: Sqlite): void {
   db.exec(`CREATE TABLE IF NOT EXISTS shared_charges (
     account_id TEXT NOT NULL, request_id TEXT NOT NULL, micros INTEGER NOT NULL
-  ) STRICT`)
+  ) STRICT;
+  CREATE INDEX IF NOT EXISTS shared_charges_of_request ON shared_charges (request_id, account_id)`)
+  db.exec(GUEST_TABLES)
 }
 
 /** The columns that a store of an earlier version lacks: its rows have nothing in them. */
@@ -118,6 +128,7 @@ function readLedgerFile({ db, path, columns }: Opened, storeId: string | undefin
   }
   addColumns(db, columns)
   addTables(db)
+  putSqliteView(db, columns)
   return { db, path, storeId: own, isInitialised, columns }
 }
 

@@ -14,34 +14,21 @@ import { type StoreSizes, waitingOf } from '../contracts/sizes.ts'
 import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { Balances } from './balances.ts'
+import { EndedHolds } from './ended-holds.ts'
+import { prepareGuestHolds, readGuestHolds } from './guest-holds.ts'
 import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError } from './ledger-file.ts'
 import type { GroupCommit, Write, Writes } from './ledger-writes.ts'
 import { openGroupCommit, prepareWrites } from './ledger-writes.ts'
+import { listGuestHolds, type OpenHold, openHold } from './open-hold.ts'
 import { readCharged } from './recovery.ts'
 import type { TokenRecord } from './token-record.ts'
 
-// How many ended holds are remembered, for whoever settles one twice.
-const MOST_REMEMBERED = 10_000
-
-interface OpenHold {
-  accounts: AccountList
-  micros: number
-  /** By the clock of `performance.now`. */
-  since: number
-  /** Its answer has begun, and stands in the database or is about to: the first mark counts. */
-  isMarked: boolean
-}
-
-interface Ended {
-  holdId: number
-  accounts: AccountList
-  chargedMicros: number
-}
-
 /** A settlement that waits for its commit. */
 interface Ending {
-  row: UsageRow
+  /** Undefined: nothing was used. */
+  row: UsageRow | undefined
+  costMicros: number
   resolve(settlement: Settlement): void
   reject(cause: unknown): void
 }
@@ -50,11 +37,11 @@ interface Ending {
 export class Ledger {
   readonly #db: Sqlite
   readonly #writes: Writes
+  readonly #guests: ReturnType<typeof prepareGuestHolds>
   readonly #commits: GroupCommit
   readonly #balances = new Balances()
   readonly #open = new Map<number, OpenHold>()
-  // A ring: a Map that forgets its oldest key slows down with each key it has forgotten.
-  readonly #ended: (Ended | undefined)[] = []
+  readonly #ended = new EndedHolds()
   /** What the turn's settlements charge, by account. */
   readonly #charges = new Map<string, number>()
   #nextId = 1
@@ -70,6 +57,8 @@ export class Ledger {
       const charged = readCharged(db, this.#writes, tokens)
       for (const { id, creditedMicros } of tokens)
         this.#balances.open(id, creditedMicros, charged.get(id) ?? 0)
+      this.#guests = prepareGuestHolds(db)
+      this.#restore()
     } catch (cause) {
       throw ledgerError(path, cause)
     }
@@ -116,7 +105,10 @@ export class Ledger {
   }
 
   /** A hold is in memory alone: until an answer begins there is nothing that a crash could leave unpaid. */
-  async hold({ accounts, micros, leastMicros }: HoldRequest): Promise<Hold | undefined> {
+  async hold(
+    { accounts, requestId, micros, leastMicros }: HoldRequest,
+    guest?: string,
+  ): Promise<Hold | undefined> {
     checkAccounts(accounts)
     checkMicros('micros', micros)
     checkMicros('leastMicros', leastMicros)
@@ -124,7 +116,12 @@ export class Ledger {
     const granted = this.#balances.hold(accounts, micros, leastMicros)
     if (granted === undefined) return undefined
     const id = this.#nextId++
-    this.#open.set(id, { accounts, micros: granted, since: performance.now(), isMarked: false })
+    this.#open.set(id, openHold({ accounts, micros: granted, guest }))
+    // A guest lives on when this process dies: what it holds is known then.
+    if (guest !== undefined)
+      await this.#written(() => {
+        if (this.#open.has(id)) this.#guests.put(id, guest, accounts, { requestId, micros: granted })
+      })
     return { id, accounts, micros: granted, balanceMicros: this.#balances.leastMicros(accounts) }
   }
 
@@ -141,7 +138,8 @@ export class Ledger {
       const granted = this.#balances.raise(accounts, micros - hold.micros, least)
       if (granted === undefined) return undefined
       hold.micros += granted
-      if (hold.isMarked) this.#rewrite(holdId, hold)
+      if (hold.guest !== undefined) await this.#written(() => this.#rehold(holdId, hold))
+      else if (hold.isWritten) void this.#written(() => this.#rehold(holdId, hold)).catch(() => undefined)
     }
     return { id: holdId, accounts, micros: hold.micros, balanceMicros: this.#balances.leastMicros(accounts) }
   }
@@ -151,6 +149,8 @@ export class Ledger {
     const hold = this.#open.get(holdId)
     if (!hold || hold.isMarked || this.#isClosed || this.#commits.isFull()) return
     hold.isMarked = true
+    hold.isWritten = true
+    if (hold.guest !== undefined) hold.mark = { leastMicros, row }
     this.#commits.add({
       apply: () => {
         // Settled in the same turn: its usage row is the real one.
@@ -178,22 +178,49 @@ export class Ledger {
       if (hold === undefined) return resolve(this.#settledBefore(holdId, row))
       // The hold stays as it is: the next start ends it.
       if (this.#isClosed || this.#commits.isFull()) throw storeUnavailable('The charge cannot be written')
-      this.#commits.add(this.#end(holdId, hold, { row, resolve, reject }))
+      this.#commits.add(this.#end(holdId, hold, { row, costMicros: row.costMicros, resolve, reject }))
     })
   }
 
+  /** Holds of guests, or of the one guest. */
+  guestHolds(guest?: string): [id: number, guest: string][] {
+    return listGuestHolds(this.#open, guest)
+  }
+
+  /** The guest is this server from now on. */
+  own(guest: string): void {
+    for (const [id] of this.guestHolds(guest)) {
+      const hold = this.#open.get(id)
+      if (hold) hold.guest = undefined
+      void this.#written(() => this.#guests.remove(id)).catch(() => undefined)
+    }
+  }
+
+  /** Nobody is left to settle it: an answer that had begun costs its least, any other nothing. */
+  abandon(holdId: number): void {
+    const hold = this.#open.get(holdId)
+    if (hold === undefined || this.#isClosed) return
+    const { mark } = hold
+    const row = mark && { ...mark.row, estimated: true }
+    const nobody = { resolve: () => undefined, reject: () => undefined }
+    this.#commits.add(this.#end(holdId, hold, { row, costMicros: mark?.leastMicros ?? 0, ...nobody }))
+  }
+
   /** Charges now, in memory; the write that follows puts it on record. */
-  #end(holdId: number, { accounts, micros, isMarked }: OpenHold, { row, resolve, reject }: Ending): Write {
+  #end(holdId: number, hold: OpenHold, { row, costMicros, resolve, reject }: Ending): Write {
+    const { accounts, micros, isWritten, guest } = hold
     const tokenId = accounts[0]
-    const chargedMicros = this.#balances.charge(accounts, micros, row.costMicros)
+    const chargedMicros = this.#balances.charge(accounts, micros, costMicros)
     const settlement = { chargedMicros, balanceMicros: this.#balances.leastMicros(accounts) }
     this.#open.delete(holdId)
     this.#unsettled += 1
-    this.#remember({ holdId, accounts, chargedMicros })
-    const charged = row.tokenId === tokenId ? row : { ...row, tokenId }
+    this.#ended.remember({ holdId, accounts, chargedMicros })
+    const charged = row === undefined || row.tokenId === tokenId ? row : { ...row, tokenId }
     return {
       apply: () => {
-        if (isMarked) this.#writes.unhold.run(holdId)
+        if (isWritten) this.#writes.unhold.run(holdId)
+        if (guest !== undefined) this.#guests.end(holdId, accounts, chargedMicros)
+        if (charged === undefined) return
         this.#writes.usage(charged, chargedMicros)
         if (accounts.length > 1) this.#writes.share(accounts, charged.requestId, chargedMicros)
         if (chargedMicros > 0) this.#addCharge(accounts, chargedMicros)
@@ -206,14 +233,22 @@ export class Ledger {
     }
   }
 
-  #rewrite(holdId: number, hold: OpenHold): void {
-    this.#commits.add({
-      apply: () => {
-        if (this.#open.has(holdId)) this.#writes.rehold.run(hold.micros, holdId)
-      },
-      done: () => undefined,
-      drop: () => undefined,
-    })
+  #rehold(holdId: number, hold: OpenHold): void {
+    if (this.#open.has(holdId)) this.#writes.rehold.run(hold.micros, holdId)
+  }
+
+  /** Writes with the next charges: it is on record when this resolves. */
+  #written(apply: () => void): Promise<void> {
+    return new Promise((done, drop) => this.#commits.add({ apply, done, drop }))
+  }
+
+  /** Guests outlive the server that they held this with. */
+  #restore(): void {
+    const { holds, ended, lastId } = readGuestHolds(this.#db)
+    for (const { id, ...hold } of holds)
+      this.#open.set(id, openHold({ ...hold, micros: this.#balances.restore(hold.accounts, hold.micros) }))
+    for (const one of ended) this.#ended.remember(one)
+    this.#nextId = lastId + 1
   }
 
   #addCharge(accounts: AccountList, micros: number): void {
@@ -246,15 +281,10 @@ export class Ledger {
   }
 
   #settledBefore(holdId: number, row: UsageRow): Settlement {
-    const ended = this.#ended[holdId % MOST_REMEMBERED]
-    const isKnown = ended?.holdId === holdId
+    const ended = this.#ended.find(holdId)
     return {
-      chargedMicros: isKnown ? ended.chargedMicros : 0,
-      balanceMicros: this.#balances.leastMicros(isKnown ? ended.accounts : [row.tokenId]),
+      chargedMicros: ended?.chargedMicros ?? 0,
+      balanceMicros: this.#balances.leastMicros(ended?.accounts ?? [row.tokenId]),
     }
-  }
-
-  #remember(ended: Ended): void {
-    this.#ended[ended.holdId % MOST_REMEMBERED] = ended
   }
 }

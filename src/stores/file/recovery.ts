@@ -23,9 +23,13 @@ interface Charges {
   tokens: readonly TokenRecord[]
 }
 
-/** Nobody is left to settle them: an answer that had begun costs its least, all others nothing. */
+const IS_NO_GUESTS = 'id NOT IN (SELECT hold_id FROM guest_holds)'
+
+/** Nobody is left to settle them: an answer that had begun costs its least, all others nothing. Guests live on. */
 function settleLeftHolds(db: Sqlite, writes: Writes, { charged, tokens }: Charges): void {
-  const holds = db.prepare('SELECT token_id, least_micros, row FROM holds ORDER BY id').all()
+  const holds = db
+    .prepare(`SELECT token_id, least_micros, row FROM holds WHERE ${IS_NO_GUESTS} ORDER BY id`)
+    .all()
   if (holds.length === 0) return
   const credited = new Map(tokens.map((token) => [token.id, token]))
   prepareTransaction(db)(() => {
@@ -42,7 +46,7 @@ function settleLeftHolds(db: Sqlite, writes: Writes, { charged, tokens }: Charge
       writes.usage({ ...row, tokenId: accounts[0], estimated: true }, chargedMicros)
       writes.share(accounts, row.requestId, chargedMicros)
     }
-    db.exec('DELETE FROM holds')
+    db.exec(`DELETE FROM holds WHERE ${IS_NO_GUESTS}`)
   })
 }
 

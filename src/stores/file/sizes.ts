@@ -22,9 +22,19 @@ export interface SizedStore {
 /** What the store's folder holds and what waits in the process. */
 export function prepareSizes({ dbDir, db, ledger, tokens }: SizedStore): () => Promise<StoreSizes> {
   const answers = db.prepare(`SELECT bytes FROM claim_sums WHERE token_id = ''`)
+  // The rows of requests have the ids from 1 on, in the order in which they came: some may be rolled up between them.
+  const oldest = db.prepare('SELECT rowid, time FROM usage WHERE rowid > 0 ORDER BY rowid LIMIT 1')
+  const latest = db.prepare('SELECT rowid FROM usage ORDER BY rowid DESC LIMIT 1')
+  const ofLedger = (): Partial<StoreSizes> => {
+    const first = oldest.get()
+    return {
+      answerBytes: Number(answers.get()?.bytes ?? 0),
+      usageRows: first === undefined ? 0 : Number(latest.get()?.rowid) - Number(first.rowid) + 1,
+      usageOldestMs: first === undefined ? 0 : Math.max(0, Date.now() - Number(first.time)),
+    }
+  }
   return async () => {
     const files = await sizeOfFiles(dbDir, nameOf)
-    const answerBytes = ledger.isClosed ? undefined : Number(answers.get()?.bytes ?? 0)
-    return { tokens: tokens(), files, answerBytes, ...ledger.waiting() }
+    return { tokens: tokens(), files, ...ledger.waiting(), ...(ledger.isClosed ? undefined : ofLedger()) }
   }
 }

@@ -1,19 +1,23 @@
 import { notFound } from '../../errors.ts'
 import { type Credits, checkMicros } from '../contracts/accounts.ts'
 import { DEFAULT_KEY_LIMITS, type IdempotencyStore, type KeyLimits } from '../contracts/idempotency.ts'
-import type { DayCounts, Places } from '../contracts/places.ts'
+import type { DayCounts } from '../contracts/places.ts'
 import { makeTokenId, renewed } from '../contracts/token-changes.ts'
 import type { TokenStore } from '../contracts/token-store.ts'
 import type { NewToken } from '../contracts/tokens.ts'
 import { openFolder } from '../folder.ts'
+import type { RollUp } from '../roll-up.ts'
 import { altered, openChanges } from './changes.ts'
-import { type ClaimsOptions, openClaims } from './claims.ts'
+import { type Claims, type ClaimsOptions, openClaims } from './claims.ts'
 import { openDayCounts } from './day-counts.ts'
+import { type FileSeats, openSeats } from './guests.ts'
 import { Ledger } from './ledger.ts'
 import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError, markStore, openLedgerFile, refuseVanished } from './ledger-file.ts'
 import type { Lock } from './lock.ts'
 import { takeLock } from './lock.ts'
+import { type KeepRows, openLedgerRollUp } from './old-rows.ts'
+import { createPlaces, type KeptPlaces } from './places.ts'
 import { prepareSizes } from './sizes.ts'
 import type { TokenRegistry } from './tokens.ts'
 import { createTokenRegistry, readTokenRegistry } from './tokens.ts'
@@ -22,7 +26,9 @@ interface Parts {
   registry: TokenRegistry
   ledger: Ledger
   sizes: TokenStore['sizes']
+  rollUp: RollUp
   lock: Lock
+  places: KeptPlaces
 }
 
 /** The contracts as one folder keeps them; closing the tokens closes all. */
@@ -30,12 +36,14 @@ export interface FileStore {
   tokens: TokenStore
   idempotency: IdempotencyStore
   days: DayCounts
+  seats: FileSeats
 }
 
 /** Tokens in `tokens.json`, balances and usage in `usage.sqlite`, and nobody else in the folder. */
 export async function openFileStore(
   dbDir: string,
   limits: KeyLimits = DEFAULT_KEY_LIMITS,
+  keep: KeepRows = undefined,
 ): Promise<FileStore> {
   await openFolder(dbDir)
   const lock = takeLock(dbDir)
@@ -47,11 +55,14 @@ export async function openFileStore(
     file = openLedgerFile(dbDir, found?.storeId)
     const registry = found ?? (await createTokenRegistry(dbDir, file.storeId))
     ledger = new Ledger(file, registry.all())
-    const idempotency = finishOpening({ dbDir, ledger, limits }, file)
+    const claims = finishOpening({ dbDir, ledger, limits }, file)
     const days = openDayCounts(file.db, ledger)
     await markStore(dbDir, file.storeId)
+    const places = createPlaces()
     const sizes = prepareSizes({ dbDir, db: file.db, ledger, tokens: () => registry.size() })
-    return { tokens: buildStore({ registry, ledger, sizes, lock }), idempotency, days }
+    const rollUp = openLedgerRollUp(file, ledger, keep)
+    const tokens = buildStore({ registry, ledger, sizes, rollUp, lock, places })
+    return { tokens, idempotency: claims, days, seats: openSeats({ tokens, ledger, claims, places }) }
   } catch (error) {
     // It would try to write for ever.
     ledger?.close()
@@ -61,10 +72,7 @@ export async function openFileStore(
   }
 }
 
-function finishOpening(
-  options: Omit<ClaimsOptions, 'db'>,
-  { db, path, isInitialised }: LedgerFile,
-): IdempotencyStore {
+function finishOpening(options: Omit<ClaimsOptions, 'db'>, { db, path, isInitialised }: LedgerFile): Claims {
   try {
     const idempotency = openClaims({ ...options, db })
     if (!isInitialised) options.ledger.setInitialised()
@@ -74,7 +82,7 @@ function finishOpening(
   }
 }
 
-function buildStore({ registry, ledger, sizes, lock }: Parts): TokenStore {
+function buildStore({ registry, ledger, sizes, rollUp, lock, places }: Parts): TokenStore {
   const mint = async (token: NewToken, options?: { isMaster: boolean }) => {
     checkMicros('creditedMicros', token.creditedMicros)
     const record = await registry.put({ ...token, id: makeTokenId(), createdAt: Date.now() }, options)
@@ -94,7 +102,8 @@ function buildStore({ registry, ledger, sizes, lock }: Parts): TokenStore {
     },
     master: async () => findMaster(),
     ...openChanges(registry, ledger),
-    ...createPlaces(),
+    enter: places.enter,
+    leave: places.leave,
     credits: async (tokenId) => creditsOf(ledger, tokenId),
     hold: (ask) => ledger.hold(ask),
     raise: (holdId, micros, leastMicros) => ledger.raise(holdId, micros, leastMicros),
@@ -103,6 +112,7 @@ function buildStore({ registry, ledger, sizes, lock }: Parts): TokenStore {
     isReady: () => ledger.isReady() && registry.isWhole(),
     sizes,
     close: async () => {
+      await rollUp.close()
       await registry.close()
       ledger.close()
       lock.release()
@@ -114,23 +124,4 @@ function creditsOf(ledger: Ledger, tokenId: string): Credits {
   const credits = ledger.credits(tokenId)
   if (credits === undefined) throw notFound(`There is no token with the id "${tokenId}"`)
   return credits
-}
-
-/** In memory: they die with the process. */
-function createPlaces(): Places {
-  const taken = new Map<string, Set<string>>()
-  let count = 0
-  return {
-    enter: async (tokenId, most) => {
-      const running = taken.get(tokenId) ?? new Set()
-      if (running.size >= most) return undefined
-      const id = String(++count)
-      taken.set(tokenId, running.add(id))
-      return { id, tokenId }
-    },
-    leave: ({ id, tokenId }) => {
-      const running = taken.get(tokenId)
-      if (running?.delete(id) && running.size === 0) taken.delete(tokenId)
-    },
-  }
 }

@@ -29,6 +29,13 @@ const ONCE: RedisOptions = {
 
 /** Builds the client; it connects when told so. */
 export function buildClient(address: RedisAddress): Client {
+  const client = makeClient(address)
+  // Without any listener ioredis would write errors, stack and all, to the console.
+  client.on('error', () => undefined)
+  return client
+}
+
+function makeClient(address: RedisAddress): Client {
   const { kind, nodes, tls, db, username, password, masterName } = address
   const access: RedisOptions = {
     ...ONCE,

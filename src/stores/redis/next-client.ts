@@ -33,7 +33,6 @@ export class NextClient {
   close(): void {
     if (this.#isOver) return
     this.#end()
-    this.#client.on('error', () => undefined)
     this.#client.disconnect()
   }
 

@@ -45,7 +45,7 @@ const REFUSALS: readonly (readonly [RegExp, OutageReason])[] = [
     },
   ],
   [
-    /^CLUSTERDOWN|Failed to refresh slots cache/,
+    /^CLUSTERDOWN|Failed to refresh slots cache|None of startup nodes is available/,
     {
       reason: 'CLUSTERDOWN: a part of the cluster is missing',
       way: 'look at "redis-cli cluster info" and start the nodes that are away',
@@ -91,7 +91,9 @@ const REFUSALS: readonly (readonly [RegExp, OutageReason])[] = [
 /** ioredis says so of every command while the connection is away: why it is, another error has said. */
 const EMPTY = /^(?:Stream isn't writeable|Connection is closed|Connection is in|Command aborted)/
 const MAY_NOT_RUN = /^NOPERM[^']*'([a-z|_-]{1,40})'/i
-const NO_RIGHT = /^NOPERM|ACL failure in script|^ERR .*no permission/i
+/** In a script Redis 7.0 tells it as a mistake of the script. */
+const NO_RIGHT = /^NOPERM|ACL failure in script|^ERR The user executing the script can't/i
+const NO_KEYS = /\bkeys?\b/i
 
 /** Why Redis cannot be used; undefined: this error says nothing that an earlier one has not said better. */
 export function describeRefusal(error: unknown): OutageReason | undefined {
@@ -112,7 +114,8 @@ export function describeRefusal(error: unknown): OutageReason | undefined {
 
 function describeRight(text: string): OutageReason {
   const [, command] = MAY_NOT_RUN.exec(text) ?? []
-  const what = command === undefined ? 'what a command needs' : `the command "${command}"`
+  const other = NO_KEYS.test(text) ? 'the keys of REDIS_PREFIX' : 'a command inside of a script'
+  const what = command === undefined ? other : `the command "${command}"`
   return { reason: `NOPERM: its user has no right to ${what}`, way: RIGHTS, fault: 'setting' }
 }
 

@@ -8,7 +8,6 @@ import { StoreError, type Warn } from '../contracts/store-error.ts'
 import { disabled, enabled, refuseRevoked, renewed, revoked, rotated } from '../contracts/token-changes.ts'
 import type { TokenStore } from '../contracts/token-store.ts'
 import type { NewToken, Token } from '../contracts/tokens.ts'
-import type { UsageLog } from '../contracts/usage-log.ts'
 import { openFolder } from '../folder.ts'
 import { adjust, Holds, readCredits } from './accounts.ts'
 import { openClaims } from './claims.ts'
@@ -25,7 +24,7 @@ import { loadScripts } from './scripts.ts'
 import { prepareSizes } from './sizes.ts'
 import { TokenRecords } from './token-records.ts'
 import { openUnsettled } from './unsettled.ts'
-import { UsageCarrier } from './usage-carrier.ts'
+import { type CarrierOptions, UsageCarrier } from './usage-carrier.ts'
 
 export interface RedisStoreOptions {
   address: RedisAddress
@@ -37,7 +36,7 @@ export interface RedisStoreOptions {
   deadlineMs: number
   mostRows: number
   /** Undefined for a command, which carries no usage rows. */
-  openSink: (() => Promise<UsageLog>) | undefined
+  openSink: CarrierOptions['openSink'] | undefined
   limits: KeyLimits
   /** Where answers go that are too large for Redis; closed with the store. */
   large: LargeAnswers | undefined

@@ -11,7 +11,7 @@ const LONGEST_PAUSE_MS = 30_000
 export interface CarrierOptions {
   context: Context
   /** The sink is opened with the first row; one that failed is closed and opened anew. */
-  openSink(): Promise<UsageLog>
+  openSink(isCarrier: () => boolean): Promise<UsageLog>
   warn: Warn
 }
 
@@ -23,6 +23,8 @@ export class UsageCarrier {
   #working: Promise<void> = Promise.resolve()
   #failures = 0
   #isClosed = false
+  /** Since when, by the clock of `performance.now`, nobody else carries for a while. */
+  #fencedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: CarrierOptions) {
     this.#options = options
@@ -68,9 +70,10 @@ export class UsageCarrier {
     const { link, scripts, keys, owner } = this.#options.context
     const fence = await link.run(scripts.carry, [keys.carrierLock, keys.carrierNumber], [owner, LOCK_MS])
     if (fence === 0) return false
+    this.#fencedAt = performance.now()
     const found = await link.read((client) => client.xrange(keys.usage, '-', '+', 'COUNT', MOST_AT_ONCE))
     if (found.length > 0) {
-      this.#sink ??= await this.#options.openSink()
+      this.#sink ??= await this.#options.openSink(() => performance.now() - this.#fencedAt < LOCK_MS / 2)
       await this.#sink.write(found.map(([, fields]) => readEntry(fields)))
     }
     const mine = `${fence} ${owner}`

@@ -1,17 +1,19 @@
 import { chmodSync, closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { SqliteDialect } from 'kysely'
-import { USAGE_COLUMNS, type UsageColumn } from '../contracts/usage-columns.ts'
+import { USAGE_COLUMNS } from '../contracts/usage-columns.ts'
 import type { UsageLog } from '../contracts/usage-log.ts'
+import { openRollUp, type RollUp } from '../roll-up.ts'
 import { openSqlite, type Sqlite } from './sqlite.ts'
-import { openTable } from './usage-table.ts'
+import { openSqliteRollUp } from './sqlite-roll-up.ts'
+import { openTable, type UsageOptions } from './usage-table.ts'
 
 type Value = string | number | null
 
 /** `usage.sqlite` in DB_DIR, through Node's own SQLite. */
 export async function openSqliteUsage(
   dbDir: string,
-  columns: readonly UsageColumn[] = USAGE_COLUMNS,
+  { columns = USAGE_COLUMNS, keep }: UsageOptions = {},
 ): Promise<UsageLog> {
   const path = join(dbDir, 'usage.sqlite')
   closeSync(openSync(path, 'a', 0o600))
@@ -19,7 +21,27 @@ export async function openSqliteUsage(
   const db = openSqlite(path)
   // Replicas of one machine may share the folder: the one that drains may wait for the one that did.
   db.exec('PRAGMA busy_timeout = 1000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
-  return openTable(new SqliteDialect({ database: asKyselyWants(db) }), columns)
+  return openTable(
+    { dialect: new SqliteDialect({ database: asKyselyWants(db) }), columns, view: 'sqlite' },
+    keep &&
+      ((times) =>
+        openRollUpBeside(path, (own) =>
+          openRollUp({ ...keep, table: openSqliteRollUp({ db: own, columns, ...times }) }),
+        )),
+  )
+}
+
+/** Through a connection of its own: whatever Kysely has begun on the other one is none of its transactions. */
+function openRollUpBeside(path: string, open: (db: Sqlite) => RollUp): RollUp {
+  const db = openSqlite(path)
+  db.exec('PRAGMA busy_timeout = 20')
+  const rollUp = open(db)
+  return {
+    close: async () => {
+      await rollUp.close()
+      db.close()
+    },
+  }
 }
 
 /** Kysely knows better-sqlite3's shape: parameters in a list, and whether a statement answers rows. */

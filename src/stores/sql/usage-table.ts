@@ -1,6 +1,8 @@
-import { type Dialect, Kysely, type Transaction } from 'kysely'
+import { type Dialect, Kysely, sql, type Transaction } from 'kysely'
+import type { RollUpTable } from '../contracts/roll-up.ts'
 import {
   emptyValue,
+  FIRST_COLUMNS,
   logType,
   prepareValues,
   readUsage,
@@ -8,28 +10,51 @@ import {
   type UsageValue,
 } from '../contracts/usage-columns.ts'
 import { pageOf, type UsageEntry, type UsageLog, type UsageQuestion } from '../contracts/usage-log.ts'
+import type { RollUp, RollUpOptions } from '../roll-up.ts'
+import { READABLE, readableNames, type ViewWords, viewStatement } from './readable-view.ts'
 
 interface Tables {
   usage: Record<string, UsageValue>
   /** Which entries are rows already. */
   usage_keys: { key: string; at: number }
+  usage_meta: { key: string; value: string }
 }
+
+/** Which columns there are, and for how long rows are kept as they are. */
+export interface UsageOptions {
+  columns?: readonly UsageColumn[]
+  keep?: Omit<RollUpOptions, 'table'> | undefined
+}
+
+interface TableKind {
+  dialect: Dialect
+  columns: readonly UsageColumn[]
+  view: ViewWords
+}
+
+/** Begins to roll old rows up; undefined: they stay. */
+export type StartRollUp = ((times: Pick<RollUpTable, 'lastTime' | 'trust'>) => RollUp) | undefined
 
 /** Long after the last time that an entry could come again. */
 const ENTRY_MEMORY_MS = 7 * 86_400_000
 const SWEEP_EVERY_MS = 3_600_000
 
 /** Opens the tables, made when missing; the same queries for SQLite and PostgreSQL. */
-export async function openTable(dialect: Dialect, columns: readonly UsageColumn[]): Promise<UsageLog> {
+export async function openTable(
+  { dialect, columns, view }: TableKind,
+  startRollUp: StartRollUp,
+): Promise<UsageLog> {
   const db = new Kysely<Tables>({ dialect })
   try {
     await createTables(db, columns)
+    await putView(db, columns, view)
     await sweep(db)
   } catch (error) {
     await db.destroy()
     throw error
   }
   let sweptAt = Date.now()
+  const rollUp = startRollUp?.(keepTime(db))
   return {
     write: async (entries) => {
       await db.transaction().execute((transaction) => insert(transaction, entries, columns))
@@ -44,13 +69,17 @@ export async function openTable(dialect: Dialect, columns: readonly UsageColumn[
         question,
       )
     },
-    close: () => db.destroy(),
+    close: async () => {
+      await rollUp?.close()
+      await db.destroy()
+    },
   }
 }
 
 async function createTables(db: Kysely<Tables>, columns: readonly UsageColumn[]): Promise<void> {
   let usage = db.schema.createTable('usage').ifNotExists()
-  for (const column of columns) usage = usage.addColumn(column.name, logType(column), (one) => one.notNull())
+  for (const column of columns.slice(0, FIRST_COLUMNS))
+    usage = usage.addColumn(column.name, logType(column), (one) => one.notNull())
   await usage.execute()
   for (const column of columns) if (!(await isThere(db, column))) await addColumn(db, column)
   await db.schema
@@ -64,16 +93,37 @@ async function createTables(db: Kysely<Tables>, columns: readonly UsageColumn[])
     .addColumn('key', 'text', (one) => one.primaryKey())
     .addColumn('at', 'bigint')
     .execute()
+  const meta = db.schema.createTable('usage_meta').ifNotExists()
+  await meta
+    .addColumn('key', 'text', (one) => one.primaryKey())
+    .addColumn('value', 'text', (one) => one.notNull())
+    .execute()
   await db.schema.createIndex('usage_keys_by_age').ifNotExists().on('usage_keys').column('at').execute()
+}
+
+/** For people's eyes: without a right to make it, or beside another replica that does, rows are written all the same. */
+async function putView(db: Kysely<Tables>, columns: readonly UsageColumn[], words: ViewWords): Promise<void> {
+  const names = readableNames(columns).map((name) => sql.ref(name))
+  const seen = sql`SELECT ${sql.join(names)} FROM ${sql.table(READABLE)} LIMIT 0`.execute(db)
+  if (await succeeds(seen)) return
+  await succeeds(
+    db.transaction().execute(async (transaction) => {
+      await sql`DROP VIEW IF EXISTS ${sql.table(READABLE)}`.execute(transaction)
+      await sql.raw(viewStatement(columns, words)).execute(transaction)
+    }),
+  )
+}
+
+function succeeds(work: Promise<unknown>): Promise<boolean> {
+  return work.then(
+    () => true,
+    () => false,
+  )
 }
 
 /** Asked of the table itself: a database may have tables of that name in other schemas. */
 async function isThere(db: Kysely<Tables>, { name }: UsageColumn): Promise<boolean> {
-  const asked = db.selectFrom('usage').select(name).limit(0)
-  return asked.execute().then(
-    () => true,
-    () => false,
-  )
+  return succeeds(db.selectFrom('usage').select(name).limit(0).execute())
 }
 
 /** A table of an earlier version lacks it: its rows have nothing in it. */
@@ -82,6 +132,28 @@ function addColumn(db: Kysely<Tables>, column: UsageColumn): Promise<void> {
     .alterTable('usage')
     .addColumn(column.name, logType(column), (one) => one.notNull().defaultTo(emptyValue(column)))
     .execute()
+}
+
+const CLOCK = 'clockAt'
+
+/** The latest time that is trusted, else that of the last entry. */
+function keepTime(db: Kysely<Tables>): Pick<RollUpTable, 'lastTime' | 'trust'> {
+  return {
+    lastTime: async () => {
+      const [own] = await db.selectFrom('usage_meta').select('value').where('key', '=', CLOCK).execute()
+      const keys = db.selectFrom('usage_keys').select('at').orderBy('at', 'desc').limit(1)
+      const last = own?.value ?? (await keys.execute())[0]?.at
+      return last === undefined ? undefined : Number(last)
+    },
+    trust: async (time) => {
+      const value = String(time)
+      await db
+        .insertInto('usage_meta')
+        .values({ key: CLOCK, value })
+        .onConflict((conflict) => conflict.column('key').doUpdateSet({ value }))
+        .execute()
+    },
+  }
 }
 
 function sweep(db: Kysely<Tables>) {

@@ -85,7 +85,7 @@ export async function openDeployment(t: Owner, options: DeploymentOptions = {}):
   const inside = (line: string) => shell(line, { cwd: folder, env: { ...env, DOCKER_BUILDKIT: '0' } })
   const compose = (line: string) => inside(`$COMPOSE ${line}`)
   await sweep()
-  t.teardown(() => compose('--profile scale down -v --remove-orphans -t 10'))
+  t.teardown(() => compose('--profile scale --profile monitoring down -v --remove-orphans -t 10'))
   return { folder, compose, shell: inside, set: (values) => fillIn(folder, values) }
 }
 

@@ -13,7 +13,9 @@ export const TEST_NODE_IMAGE = 'gateway-edge-test-node'
 
 /** The Compose project of every stack of this suite. */
 export const PROJECT = 'gateway-edge-test'
-const NAMES = ['api-gateway-prod', 'certificates-prod', 'haproxy-prod', 'traefik-prod', 'redis-prod']
+const NAMES = ['api-gateway', 'certificates', 'haproxy', 'traefik', 'redis', 'prometheus', 'grafana'].map(
+  (name) => `${name}-prod`,
+)
 const ROOT = join(import.meta.dirname, '..', '..', '..')
 
 /** Every Compose at hand, as command and first arguments. */
@@ -43,10 +45,17 @@ export async function whyNoContainers(): Promise<string | undefined> {
   if (process.getuid?.() !== 0) return 'not root: test addresses cannot be set up, the edge is not tested'
   if ((await run('sh', ['-c', 'command -v ip'])).code !== 0)
     return 'no ip here (apt-get install iproute2): the edge itself is not tested'
-  for (const image of [imageOf('traefik'), imageOf('haproxy'), await baseImage()]) {
+  return await whyNoImage([imageOf('traefik'), imageOf('haproxy'), await baseImage()])
+}
+
+/** Why these images of production cannot be run. */
+export const whyNoImages = (...names: string[]): Promise<string | undefined> => whyNoImage(names.map(imageOf))
+
+async function whyNoImage(images: readonly string[]): Promise<string | undefined> {
+  for (const image of images) {
     const known = (await run('docker', ['image', 'inspect', image])).code === 0
     if (!known && (await run('docker', ['pull', '-q', image])).code !== 0)
-      return `image ${image} can be had nowhere: the edge itself is not tested`
+      return `image ${image} can be had nowhere: what needs it is not tested`
   }
   return undefined
 }

@@ -64,6 +64,8 @@ export async function startFront(t: Owner, { settings = {}, net, clients }: Fron
   fillIn(folder, { ...settingsOf(''), EDGE_SUBNET: `${subnet}.0/24`, ...settings }, '.env.example')
   const own = await makeOwnCertificate([`*.${(DOMAINS[0] ?? '').replace(/^\w+\./, '')}`, DASHBOARD])
   placeCertificate(folder, 'own', own)
+  // Nobody knows the password: with a user the dashboard asks, without any it is not there.
+  writeFileSync(join(folder, 'edge/dashboard-users'), `admin:${'$2a$10$'.padEnd(60, 'x')}\n`, { mode: 0o600 })
   await shell('mkdir -p letsencrypt && chown -R 1000:1000 letsencrypt edge && chmod -R a+rX edge', {
     cwd: folder,
   })

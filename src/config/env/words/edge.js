@@ -22,13 +22,26 @@ export const edgeWords = [
       ...Object.fromEntries(
         ['DOMAIN2', 'DOMAIN3', 'DOMAIN4', 'DOMAIN5'].map((name) => [
           name,
-          { means: '', expects: 'another hostname', unset: 'required' },
+          { means: '', expects: 'another hostname; it may be the same as one before', unset: 'one less' },
         ]),
       ),
       ACME_EMAIL: {
         means: 'Whom the certificate authority may write to.',
         expects: 'an e-mail address',
-        unset: 'required',
+        unset: 'required, but with ACME_CHALLENGE=off',
+        also: ['LETSENCRYPT_EMAIL'],
+      },
+      ACME_CHALLENGE: {
+        means:
+          'How the authority asks for a name: over TLS on port 443, over HTTP on port 80 (behind a proxy that ends TLS); off: no certificate is ordered, all are your own in `edge/certificates`.',
+        expects: 'tls, http or off',
+        unset: '`tls`',
+      },
+      EDGE_TRUSTED_PROXIES: {
+        means:
+          "What stands in front, whose `X-Forwarded-For` is believed: your own proxy, Cloudflare, a load balancer. Limits by address, the dashboard's list and the log are about the client behind.",
+        expects: 'addresses or CIDR blocks with commas between',
+        unset: 'none',
       },
       ACME_CA_SERVER: {
         means: 'For a first try https://acme-staging-v02.api.letsencrypt.org/directory.',
@@ -57,8 +70,9 @@ export const edgeWords = [
         unset: 'everybody with the password',
       },
       COMPOSE_PROFILES: {
-        means: 'scale: two more gateways and Redis; then `REDIS_URL=redis://redis:6379` too.',
-        expects: 'scale',
+        means:
+          'scale: two more gateways and Redis; then `REDIS_URL=redis://redis:6379` too. monitoring: Prometheus and Grafana, at `https://traefik.DOMAIN1/grafana/`.',
+        expects: 'scale, monitoring, or both with a comma',
         unset: 'one gateway on files',
       },
       EDGE_HTTP: {
@@ -70,6 +84,17 @@ export const edgeWords = [
         means: 'Port outside, with an address if the server has several: 203.0.113.5:443.',
         expects: 'a port, or an address and a port',
         unset: '`443`',
+      },
+      STACK_NAME: {
+        means:
+          'Ends the names of containers and image, so that a second stack may stand on this server: with another `COMPOSE_PROJECT_NAME`, `EDGE_SUBNET`, `EDGE_HTTP` and `EDGE_HTTPS`.',
+        expects: 'a short word',
+        unset: '`prod`',
+      },
+      GATEWAY_PORT: {
+        means: 'Where `docker-compose.gateway.yml` has the gateway listen.',
+        expects: 'a port, or an address and a port',
+        unset: '`127.0.0.1:8088`',
       },
       EDGE_SUBNET: {
         means: 'The network between Traefik and the gateway, if this one is taken.',
@@ -96,6 +121,18 @@ export const edgeWords = [
           'What Redis fills of it: about five eighths, the rest is for its copies while it writes its log anew.',
         expects: 'a size such as 320mb',
         unset: '`320mb`',
+      },
+      PROMETHEUS_MEMORY: memory('Memory of Prometheus.', '512m'),
+      GRAFANA_MEMORY: memory('Memory of Grafana.', '384m'),
+      PROMETHEUS_DAYS: {
+        means: 'How many days Prometheus remembers.',
+        expects: 'a number',
+        unset: '`30`',
+      },
+      PROMETHEUS_SIZE: {
+        means: 'What its memory of them may take on the disk; the oldest go first.',
+        expects: 'a size such as 2GB',
+        unset: '`2GB`',
       },
       TRAEFIK_LOG_LEVEL: {
         means: 'From which line on the log of Traefik tells.',

@@ -24,6 +24,15 @@ export const gatewayWords = [
         isSecret: true,
       },
       DB_DIR: { means: 'Folder of tokens, balances and usage, made with mode 0700.' },
+      USAGE_DAYS: {
+        means:
+          'For so many days each request keeps its usage row; older ones become one row a day, after 400 days one a month, for each token, model, provider, endpoint and status. See [Usage rows](usage.md#how-long-they-are-kept).',
+        expects: 'a whole number from 2 to 99999, or off',
+      },
+      STORE_TAKEOVER: {
+        means:
+          'With `on` this server takes `DB_DIR` over from the one that has it, which drains and ends: an update without a refusal. `off`: a second server is refused.',
+      },
       LOG_DIR: { means: 'Folder of the log files, made with mode 0700.' },
       LOG_LEVEL: { means: 'From which line on the log tells.' },
     },

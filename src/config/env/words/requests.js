@@ -53,6 +53,10 @@ export const requestWords = [
         means:
           "Until a client's JSON body has arrived, and how long an upload, or a body that is handed on, may pause.",
       },
+      KEEP_ALIVE_MS: {
+        means:
+          "How long a client's connection may be idle. Longer than the proxy or load balancer in front keeps it, or a request meets a closing one: 502 now and then.",
+      },
       WS_IDLE_TIMEOUT_MS: { means: "Until a WebSocket's side that answers no ping is given up." },
       DRAIN_TIMEOUT_MS: {
         means:

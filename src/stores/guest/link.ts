@@ -1,0 +1,66 @@
+import { connect, type Socket } from 'node:net'
+import { openSocketPath } from '../../socket-path.ts'
+import { StoreError } from '../contracts/store-error.ts'
+import { GUESTS_SOCKET, onLines, WIRE_VERSION, writeLine } from '../wire.ts'
+
+/** A connection to the server that has the folder. */
+export interface Link {
+  send(line: readonly unknown[]): void
+  /** What waits to be taken. */
+  unsentBytes(): number
+  end(): void
+}
+
+export interface LinkOptions {
+  dbDir: string
+  guest: string
+  onLine(line: unknown[]): void
+  /** That server has ended; not called by `end`. */
+  onLost(): void
+}
+
+/** Throws when nobody listens, and a `StoreError` when who does speaks another version. */
+export async function openLink({ dbDir, guest, onLine, onLost }: LinkOptions): Promise<Link> {
+  const socketPath = openSocketPath(dbDir, GUESTS_SOCKET)
+  if (socketPath === undefined) throw new Error('DB_DIR is too long a path for a socket')
+  const socket = connect(socketPath.path)
+  try {
+    await greet(socket, { guest, onLine })
+  } catch (error) {
+    socket.destroy()
+    throw error
+  } finally {
+    socketPath.release()
+  }
+  let isEnded = false
+  socket.once('close', () => {
+    if (!isEnded) onLost()
+  })
+  return {
+    send: (line) => {
+      if (!socket.destroyed) socket.write(writeLine(line))
+    },
+    unsentBytes: () => socket.writableLength,
+    end: () => {
+      isEnded = true
+      socket.destroy()
+    },
+  }
+}
+
+function greet(socket: Socket, { guest, onLine }: Pick<LinkOptions, 'guest' | 'onLine'>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let take = ([word, text]: unknown[]): void => {
+      if (word === 'welcome') {
+        take = onLine
+        return resolve()
+      }
+      const reason = `the server that has DB_DIR hands nothing over: ${text}; stop it first`
+      reject(new StoreError('locked', reason))
+    }
+    socket.on('error', reject)
+    socket.once('close', () => reject(new Error('that server has ended')))
+    onLines(socket, (line) => take(line))
+    socket.write(writeLine([WIRE_VERSION, guest]))
+  })
+}

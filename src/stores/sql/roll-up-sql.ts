@@ -1,0 +1,42 @@
+import { isSummed, type UsageColumn } from '../contracts/usage-columns.ts'
+
+/** Beyond it a number read back is not exact. */
+const MOST = String(Number.MAX_SAFE_INTEGER)
+
+/** How a database adds a column up: a charge exactly, what others reported at most as far as a number goes. */
+type Sum = (name: string, type: UsageColumn['type']) => string
+
+export const sqliteSum: Sum = (name, type) => {
+  if (type === 'charge') return `sum(${name})`
+  return type === 'amount' ? `total(${name})` : `CAST(min(total(${name}), ${MOST}) AS INTEGER)`
+}
+
+export const postgresSum: Sum = (name, type) => {
+  if (type === 'charge') return `sum(${name})::bigint`
+  return type === 'amount' ? `sum(${name})` : `least(sum(${name}), ${MOST})::bigint`
+}
+
+/** `user` is a word of PostgreSQL's own. */
+function quote(name: string): string {
+  return `"${name}"`
+}
+
+/** The parts of a statement that makes one row of many: they differ in the request's id and the time alone. */
+export function sumStatement(columns: readonly UsageColumn[], sum: Sum) {
+  const names = columns.map(({ name }) => quote(name))
+  const value = ({ name, type, ...rest }: UsageColumn): string => {
+    if (name === 'request_id') return 'PERIOD_ID'
+    if (name === 'time') return 'PERIOD_START'
+    return isSummed({ name, type, ...rest }) ? sum(quote(name), type) : quote(name)
+  }
+  const groups = columns
+    .filter((column) => !isSummed(column) && column.name !== 'request_id' && column.name !== 'time')
+    .map(({ name }) => quote(name))
+  return {
+    names: names.join(', '),
+    /** `id` and `start` stand for the period's parameters. */
+    values: (id: string, start: string) =>
+      columns.map(value).join(', ').replace('PERIOD_ID', id).replace('PERIOD_START', start),
+    groups: groups.join(', '),
+  }
+}

@@ -1,0 +1,85 @@
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { openStores, readBooks, type Stores } from '../../src/stores/open.ts'
+import { accountsContract } from '../contract/accounts.ts'
+import { answerMarksContract } from '../contract/answer-marks.ts'
+import { idempotencyContract } from '../contract/idempotency.ts'
+import { placesContract } from '../contract/places.ts'
+import { raisedHoldsContract } from '../contract/raised-holds.ts'
+import { sharedAccountsContract } from '../contract/shared-accounts.ts'
+import { tokenHistories } from '../contract/token-histories.ts'
+import { tokensContract } from '../contract/tokens.ts'
+import { crashedCopy, folder, type Owner } from './folders.ts'
+
+t.setTimeout(120_000)
+
+/** A server that has the folder, or a guest of the one that has it. */
+async function openServer(test: Owner, dbDir: string): Promise<Stores> {
+  const stores = await openStores({ dbDir, takeOver: true })
+  stores.folder?.onceOwned(() => void stores.folder?.letIn())
+  await stores.folder?.letIn()
+  test.teardown(() => stores.close())
+  return stores
+}
+
+/** A guest, and after a restart of both servers another one. */
+async function openGuest(test: Owner) {
+  const dbDir = await folder(test)
+  const openBoth = async (path: string) => {
+    const owner = await openServer(test, path)
+    const guest = await openServer(test, path)
+    return { owner, guest }
+  }
+  let both = await openBoth(dbDir)
+  const reopen = async () => {
+    await both.guest.close()
+    await both.owner.close()
+    both = await openBoth(dbDir)
+    return both.guest
+  }
+  const crash = async () => {
+    const { guest } = await openBoth(crashedCopy(dbDir, join(dbDir, 'crashed')))
+    // What a guest has stands so long for it to come back.
+    await sleep(5_500)
+    return guest
+  }
+  return { dbDir, stores: both.guest, reopen, crash }
+}
+
+/** A server that was a guest until the one before it ended, and after a restart its own successor. */
+async function openSuccessor(test: Owner) {
+  const dbDir = await folder(test)
+  let last = await openServer(test, dbDir)
+  const reopen = async () => {
+    const next = await openServer(test, dbDir)
+    await last.close()
+    last = next
+    return next
+  }
+  const stores = await reopen()
+  const crash = () => openServer(test, crashedCopy(dbDir, join(dbDir, 'crashed')))
+  return { dbDir, stores, reopen, crash }
+}
+
+for (const [name, open] of [
+  ['a guest', openGuest],
+  ['a successor', openSuccessor],
+] as const) {
+  const openStore = async (test: Owner) => {
+    const { dbDir, stores, reopen } = await open(test)
+    const store = stores.tokens
+    return { store, reopen: async () => (await reopen()).tokens, books: () => readBooks({ dbDir }) }
+  }
+  tokensContract(name, openStore)
+  accountsContract(name, openStore)
+  placesContract(name, openStore)
+  answerMarksContract(name, openStore)
+  raisedHoldsContract(name, openStore)
+  sharedAccountsContract(name, openStore)
+  tokenHistories(name, openStore, { runs: 20, steps: 40 })
+  idempotencyContract(name, async (test) => {
+    const { stores, reopen, crash } = await open(test)
+    return { ...stores, reopen, crash }
+  })
+}
