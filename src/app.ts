@@ -2,11 +2,13 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { clientAuth } from './auth/client.ts'
 import { scraperCheck } from './auth/scraper.ts'
 import type { Catalog } from './config/catalog/catalog.ts'
+import { readFileLimit } from './config/env/open-files.ts'
 import type { Settings } from './config/env/settings.ts'
 import { ENDPOINTS } from './dialects/endpoints.ts'
 import { type DrainLimits, drainApp } from './drain.ts'
 import { constrainGets, drain, guard, requestId } from './entrance/arrival.ts'
 import { cors, isAllowedOrigin } from './entrance/cors.ts'
+import { crowd } from './entrance/crowd.ts'
 import { errorReply } from './entrance/error-reply.ts'
 import { health } from './entrance/health.ts'
 import type { Shared } from './exchange/paid-call.ts'
@@ -108,6 +110,7 @@ async function hangDoors(
   await app.register(requestId)
   await app.register(requestLine, { count: metrics.count }) // one log line each, when it is over
   await app.register(drain) // not while the gateway goes down
+  await app.register(crowd, { mostFiles: readFileLimit() }) // not with the last descriptors
   const isAllowed = (origin: string): boolean => isAllowedOrigin(origin, settings.corsAllowlist)
   const ofGets = [serviceLookup(catalog), handshakeCheck(isAllowed)]
   await app.register(guard, { ofGets }) // not what no client sends

@@ -16,7 +16,7 @@ import type { Signals } from './signals.ts'
 import type { OwnCounts } from './stores/contracts/places.ts'
 import { openStores, StoreError, type StoreSettings, type Stores } from './stores/open.ts'
 import { type Log, openLog } from './telemetry/logger/logger.ts'
-import { showFirstSteps, warnOfOldNode } from './welcome.ts'
+import { showFirstSteps, warnOfFewFiles, warnOfOldNode } from './welcome.ts'
 
 /** Wrong settings or a store that cannot be trusted (sysexits.h EX_CONFIG): starting again will not help. */
 const EXIT_CONFIG = 78
@@ -178,6 +178,7 @@ function tellListening(log: Log, { app }: Gateway, facts: { host: string; models
   const { port } = app.server.address() as AddressInfo
   log.logger.info({ port, ...facts, node: process.versions.node }, 'listening')
   warnOfOldNode(log)
+  warnOfFewFiles(log)
   return port
 }
 

@@ -212,7 +212,8 @@ export class Days {
     if (this.#kept === undefined) return
     for (const [id, count] of this.#kept.read(today)) {
       const day = this.#days.get(id) ?? this.#open(id, today, endsAt)
-      if (day.number === today) day.count = Math.max(day.count, count)
+      // Where it came late, this server has counted by itself meanwhile.
+      if (day.number === today) day.count += count
     }
   }
 
