@@ -7,7 +7,7 @@ import { ask } from '../support/scene.ts'
 import { type Controlled, controlled } from '../support/stream-behaviours.ts'
 import { DOMAINS, untilHealthy } from './support/deployment.ts'
 import { type Edge, inspect, openEdge, untilCertified, untilServing } from './support/edge.ts'
-import { whyNoEngine } from './support/engine.ts'
+import { findComposes, whyNoEngine } from './support/engine.ts'
 import { startLoad } from './support/load.ts'
 import { poll, run } from './support/shell.ts'
 import { visitor } from './support/visitor.ts'
@@ -18,7 +18,13 @@ const IMAGE = 'api-gateway'
 
 const reason = await whyNoEngine()
 if (reason !== undefined) t.plan(0, reason)
-else await t.test('the one gateway on files is replaced under load', { timeout: 600_000 }, testUpgrade)
+else
+  for (const [index, compose] of (await findComposes()).entries())
+    await t.test(
+      `${compose.join(' ')}: the one gateway on files is replaced under load`,
+      { timeout: 600_000 },
+      (t) => testUpgrade(t, { compose, isFirst: index === 0 }),
+    )
 
 function imageOf(container: string): Promise<unknown> {
   return inspect(container, '.Image')
@@ -84,8 +90,8 @@ async function checkTidy(t: Test, { folder }: Edge): Promise<void> {
   t.notMatch(readFileSync(join(folder, 'edge/routes.yml'), 'utf8'), /for the moment/)
 }
 
-async function testUpgrade(t: Test) {
-  const edge = await openEdge(t)
+async function testUpgrade(t: Test, { compose, isFirst }: { compose: string[]; isFirst: boolean }) {
+  const edge = await openEdge(t, { compose })
   t.teardown(() =>
     run('sh', [
       '-c',
@@ -138,6 +144,8 @@ async function testUpgrade(t: Test) {
     await checkTidy(t, edge)
   })
 
+  // What does not depend on how Compose replaces a container.
+  if (!isFirst) return
   await t.test('an image that does not start: the running service is not touched', async (t) => {
     const before = await inspect(NAME, '.Id')
     const server = join(edge.folder, 'src', 'process.ts')
