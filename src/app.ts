@@ -23,7 +23,7 @@ import { serviceKind, serviceLookup } from './services/websocket-lookup.ts'
 import { serviceRoutes } from './services/websocket-services.ts'
 import { openGauges, openShared, openSocketsShared, operatorsName, watchTokens } from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
-import type { SharedCounts } from './stores/contracts/places.ts'
+import type { DayCounts, SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
 import { createMetrics, type Gauges, type Metrics } from './telemetry/metrics.ts'
 import { metricsRoute } from './telemetry/metrics-route.ts'
@@ -36,6 +36,8 @@ export interface AppNeeds {
   idempotency: IdempotencyStore
   /** Limits that replicas share; undefined: there are none. */
   counts?: SharedCounts | undefined
+  /** Where a process that is alone keeps what it counts in a day. */
+  days?(): DayCounts | undefined
   /** The memory of Redis, where there is one. */
   redisMemory?: Gauges['redisMemory']
   catalog(): Catalog
@@ -86,10 +88,10 @@ interface Opened {
 /** The map: what happens to a request, in this order. */
 async function hangDoors(
   app: FastifyInstance,
-  { settings, tokens, counts, catalog }: AppNeeds,
+  { settings, tokens, counts, days, catalog }: AppNeeds,
   { metrics, shared, websocket, gauges }: Opened,
 ): Promise<void> {
-  const { requestsPerMinute, requestsPerDay } = settings
+  const { requestsPerMinute, requestsPerDay, ipv6PrefixBits } = settings
   const { hold, deadlines, upstreamHeaders } = shared
   const handedOn = {
     deadlines,
@@ -114,7 +116,7 @@ async function hangDoors(
   const withoutToken = await addressLimit(app, settings) // not too often from one address
   await app.register(async (open) => {
     open.addHook('onRequest', withoutToken)
-    await open.register(serviceRoutes, { kind: 'open', shared: websocket })
+    await open.register(serviceRoutes, { kind: 'open', shared: websocket, ipv6PrefixBits })
   })
   await app.register(async (watched) => {
     const isScraper = scraperCheck(settings.readKey) // Prometheus, while no store answers as well
@@ -123,10 +125,10 @@ async function hangDoors(
   })
   await app.register(async (known) => {
     await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
-    await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay, counts }) // not too often
+    await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay, counts, days }) // not too often
     await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(passthrough, handedOn)
-    await known.register(serviceRoutes, { kind: 'token', shared: websocket })
+    await known.register(serviceRoutes, { kind: 'token', shared: websocket, ipv6PrefixBits })
     await known.register(
       async (v1) => {
         await v1.register(accountRoute, { tokens, requestsPerMinute, requestsPerDay })

@@ -5,10 +5,12 @@ import Fastify, {
   type FastifyRequest,
   LogController,
 } from 'fastify'
+import { buildAddressCheck } from './config/address-blocks.ts'
 import type { Catalog } from './config/catalog/catalog.ts'
 import type { Settings } from './config/env/settings.ts'
 import { makeRequestId, readAddress } from './entrance/arrival.ts'
 import { clientErrorHandler, frameworkErrors, refuseTunnel } from './entrance/error-reply.ts'
+import { keepClientAlone } from './entrance/forwarded-for.ts'
 import { watchClients } from './entrance/half-closed.ts'
 import { createHearingResponse, gatherChunks } from './entrance/incoming-body.ts'
 import { codeOf, invalidRequest, upstreamTimeout } from './errors.ts'
@@ -50,12 +52,18 @@ export function openServer(
   logger: FastifyBaseLogger,
   catalog: () => Catalog,
 ): FastifyInstance {
+  const isTrusted = buildAddressCheck(settings.trustedProxies)
+  const readUrl = readAddress(() => [...settings.passthrough, ...catalog().wsRoutes])
   const app = Fastify({
     loggerInstance: logger,
     logController: quietRequests,
     genReqId: makeRequestId(),
-    rewriteUrl: readAddress(() => [...settings.passthrough, ...catalog().wsRoutes]),
-    trustProxy: settings.trustedProxies.length > 0 ? settings.trustedProxies : false,
+    // The first that is called of a request, be it a handshake.
+    rewriteUrl(raw) {
+      keepClientAlone(raw, isTrusted)
+      return readUrl(raw)
+    },
+    trustProxy: settings.trustedProxies.length > 0 ? (address = '') => isTrusted(address) : false,
     exposeHeadRoutes: false,
     schemaController,
     routerOptions: { maxParamLength: 512 },

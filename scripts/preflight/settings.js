@@ -70,15 +70,14 @@ function checkDomains(settings) {
 
 /** @param {Settings} settings */
 function checkAuthority({ ACME_EMAIL, LETSENCRYPT_EMAIL, ACME_CHALLENGE, ACME_CA_SERVER: server = '' }) {
+  // All certificates are the operator's own.
+  if (ACME_CHALLENGE === 'off') return []
   const [name, email] =
     ACME_EMAIL || !LETSENCRYPT_EMAIL
       ? ['ACME_EMAIL', ACME_EMAIL ?? '']
       : ['LETSENCRYPT_EMAIL', LETSENCRYPT_EMAIL]
   const findings = []
-  // Where no certificate is ordered nobody writes.
-  const isNeeded = email !== '' || ACME_CHALLENGE !== 'off'
-  if (isNeeded && !/^[^@\s]+@[^@\s]+\.[^@\s]+$/.test(email))
-    findings.push(`${name} is no e-mail address: set it in .env`)
+  if (!/^[^@\s]+@[^@\s]+\.[^@\s]+$/.test(email)) findings.push(`${name} is no e-mail address: set it in .env`)
   else if (/@example\.(com|org|net)$/.test(email))
     findings.push(`${name} is an example, which Let's Encrypt refuses: set your own in .env`)
   if (server && !/^https:\/\/[^/]+\/.+/.test(server))

@@ -3,7 +3,40 @@ import { BlockList, isIP } from 'node:net'
 /** Whether an address is in one of the blocks. */
 export type AddressCheck = (address: string) => boolean
 
-const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i
+/** As `URL` writes an IPv4 address that stands in an IPv6 one. */
+const MAPPED = /^::ffff:([\da-f]{1,4}):([\da-f]{1,4})$/
+
+/** An address as it is compared and counted: IPv4 plain, IPv6 shortest and without a zone; undefined: it is none. */
+export function plainAddress(text: string): string | undefined {
+  if (!text.includes(':')) return isIP(text) === 4 ? text : undefined
+  const [address = ''] = text.split('%', 1)
+  if (isIP(address) !== 6) return undefined
+  const short = new URL(`http://[${address}]`).hostname.slice(1, -1)
+  const [, high, low] = MAPPED.exec(short) ?? []
+  if (high === undefined || low === undefined) return short
+  // A socket that listens for both families shows IPv4 clients like this.
+  const bits = Number.parseInt(high, 16) * 65_536 + Number.parseInt(low, 16)
+  return [24, 16, 8, 0].map((shift) => (bits >>> shift) & 255).join('.')
+}
+
+/** Whose addresses these are, as far as anybody can tell: of an IPv6 address its first bits, since the rest is free to choose. */
+export function networkOf(address: string, ipv6Bits: number): string {
+  const plain = plainAddress(address) ?? address
+  if (isIP(plain) !== 6) return plain
+  const [head = '', tail = ''] = plain.split('::')
+  const first = readGroups(head)
+  const last = readGroups(tail)
+  const zeros = Array.from({ length: 8 - first.length - last.length }, () => 0)
+  const kept = [...first, ...zeros, ...last].map((group, index) => {
+    const bits = Math.min(16, Math.max(0, ipv6Bits - index * 16))
+    return (group & (0xffff << (16 - bits)) & 0xffff).toString(16)
+  })
+  return `${kept.join(':')}/${ipv6Bits}`
+}
+
+function readGroups(side: string): number[] {
+  return side === '' ? [] : side.split(':').map((group) => Number.parseInt(group, 16))
+}
 
 function familyOf(address: string): 'ipv4' | 'ipv6' {
   return isIP(address) === 4 ? 'ipv4' : 'ipv6'
@@ -18,9 +51,8 @@ export function buildAddressCheck(blocks: readonly string[]): AddressCheck {
     else list.addSubnet(address, Number(bits), familyOf(address))
   }
   return (address) => {
-    // A socket that listens for both families shows IPv4 clients like this.
-    const plain = MAPPED.exec(address)?.[1] ?? address
-    return isIP(plain) !== 0 && list.check(plain, familyOf(plain))
+    const plain = plainAddress(address)
+    return plain !== undefined && list.check(plain, familyOf(plain))
   }
 }
 

@@ -1,5 +1,5 @@
-import { normalizeIP } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { networkOf } from '../config/address-blocks.ts'
 import { type GatewayError, rateLimited } from '../errors.ts'
 import { MINUTE_MS, Windows } from './windows.ts'
 
@@ -11,11 +11,11 @@ declare module 'fastify' {
 }
 
 export interface AddressLimitOptions {
-  /** Requests without a valid token, per client address (IPv6: per /64): refused ones, and those that need none. */
+  /** Requests without a valid token, per client address: refused ones, and those that need none. */
   failuresPerMinute: number
+  /** IPv6 clients count together by so many first bits. */
+  ipv6PrefixBits: number
 }
-
-const IPV6_BLOCK_BITS = 64
 
 function isUpgrade({ raw }: FastifyRequest): boolean {
   return Reflect.get(raw, 'upgrade') === true
@@ -33,14 +33,14 @@ function isOurs(error: unknown): boolean {
  */
 export async function addressLimit(
   app: FastifyInstance,
-  { failuresPerMinute }: AddressLimitOptions,
+  { failuresPerMinute, ipv6PrefixBits }: AddressLimitOptions,
 ): Promise<(request: FastifyRequest) => Promise<void>> {
   const windows = new Windows()
   const counted = new WeakSet<FastifyRequest>()
   const count = (request: FastifyRequest): GatewayError | undefined => {
     if (counted.has(request)) return undefined
     counted.add(request)
-    const { current, ttl } = windows.count(normalizeIP(request.ip, IPV6_BLOCK_BITS), MINUTE_MS)
+    const { current, ttl } = windows.count(networkOf(request.ip, ipv6PrefixBits), MINUTE_MS)
     if (current <= failuresPerMinute) return undefined
     return rateLimited('Too many requests without a valid token. Wait as long as "Retry-After" says.', {
       retryAfterMs: Math.max(1, ttl),

@@ -2,7 +2,7 @@ import type { CreateRateLimitOptions, FastifyRateLimitStoreCtor } from '@fastify
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type GatewayError, rateLimited } from '../errors.ts'
-import type { Places, SharedCounts } from '../stores/contracts/places.ts'
+import type { DayCounts, Places, SharedCounts } from '../stores/contracts/places.ts'
 import type { Token } from '../stores/contracts/tokens.ts'
 import {
   DAY_MS,
@@ -46,6 +46,8 @@ export interface RateOptions {
   now?: () => number
   /** Where they are set, all replicas count together, by the clock of their store. */
   counts?: SharedCounts | undefined
+  /** Where a process that is alone keeps its days. */
+  days?: (() => DayCounts | undefined) | undefined
 }
 
 /** A token may ask for so much that is not counted, a minute: the provider has to answer it all the same. */
@@ -128,7 +130,7 @@ function checkUncounted(windows: Windows, tokenId: string, perMinute: number): v
 
 /** May they, now: so many requests per token in a minute and in a day (UTC). After `client-auth`. */
 export const rateLimit = fp<RateOptions>(
-  async (app, { perMinute, perDay, now = Date.now, counts }) => {
+  async (app, { perMinute, perDay, now = Date.now, counts, days: kept }) => {
     await registerWindows(app)
     const shared = counts && sharedWindows(counts)
     const minutes = openCheck(app, {
@@ -136,7 +138,8 @@ export const rateLimit = fp<RateOptions>(
       maxOf: (token) => token.requestsPerMinute ?? perMinute,
       store: shared,
     })
-    const ownDays = new Days({ wallMs: now, monotonicMs })
+    const ownDays = new Days({ wallMs: now, monotonicMs }, kept)
+    app.addHook('onClose', () => ownDays.keep())
     const days = openCheck(app, {
       timeWindow: DAY_MS,
       maxOf: (token) => token.requestsPerDay ?? perDay,

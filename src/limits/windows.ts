@@ -4,7 +4,7 @@ import fastifyRateLimit, {
   type RateLimitOptions,
 } from '@fastify/rate-limit'
 import type { FastifyInstance } from 'fastify'
-import type { SharedCounts } from '../stores/contracts/places.ts'
+import type { DayCounts, SharedCounts } from '../stores/contracts/places.ts'
 
 export const MINUTE_MS = 60_000
 export const DAY_MS = 86_400_000
@@ -110,6 +110,8 @@ export async function registerWindows(app: FastifyInstance): Promise<void> {
   await app.register(fastifyRateLimit, { global: false, store })
 }
 
+/** At most so much of what was counted is lost with a process that is killed. */
+const KEEP_EVERY_MS = 1_000
 /** Two clocks that nobody set drift apart by less in a day. */
 const DRIFT_MS = 60_000
 
@@ -134,11 +136,18 @@ export interface DayClocks {
 export class Days {
   readonly #days = new Map<string, Day>()
   readonly #clocks: DayClocks
+  readonly #findKept: () => DayCounts | undefined
+  #kept: DayCounts | undefined
+  /** Tokens whose count is not kept yet. */
+  #unkept = new Set<string>()
+  #timer: NodeJS.Timeout | undefined
   /** The day that was swept for last. */
   #sweptFor = 0
 
-  constructor(clocks: DayClocks) {
+  /** `findKept` is asked until it has an answer. */
+  constructor(clocks: DayClocks, findKept: () => DayCounts | undefined = () => undefined) {
     this.#clocks = clocks
+    this.#findKept = findKept
   }
 
   count(id: string): WindowCount {
@@ -146,13 +155,40 @@ export class Days {
     const at = this.#clocks.monotonicMs()
     const today = Math.floor(wall / DAY_MS)
     const leftMs = DAY_MS - (wall % DAY_MS)
+    if (this.#kept === undefined) this.#readKept(today, at + leftMs)
     const running = this.#days.get(id)
     const isOver = running === undefined || running.number < today || running.endsAt + DRIFT_MS <= at
     const day = isOver ? this.#open(id, today, at + leftMs) : running
     // A midnight that has come nearer counts, and one that was promised.
     day.endsAt = Math.min(day.endsAt, at + leftMs)
     day.count++
+    this.#unkept.add(id)
+    this.#timer ??= setTimeout(() => this.keep(), KEEP_EVERY_MS).unref()
     return { current: day.count, ttl: day.endsAt > at ? day.endsAt - at : Math.min(leftMs, DRIFT_MS) }
+  }
+
+  /** The next server goes on counting from here. */
+  keep(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    // Of the day before nothing is asked any more.
+    const today = this.#sweptFor
+    const counts = new Map<string, number>()
+    for (const id of this.#unkept) {
+      const day = this.#days.get(id)
+      if (day?.number === today) counts.set(id, day.count)
+    }
+    if (this.#kept?.write(today, counts) === true) this.#unkept = new Set()
+  }
+
+  /** What the server before this one has counted of the day that runs. */
+  #readKept(today: number, endsAt: number): void {
+    this.#kept = this.#findKept()
+    if (this.#kept === undefined) return
+    for (const [id, count] of this.#kept.read(today)) {
+      const day = this.#days.get(id) ?? this.#open(id, today, endsAt)
+      if (day.number === today) day.count = Math.max(day.count, count)
+    }
   }
 
   #open(id: string, number: number, endsAt: number): Day {

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { networkOf } from '../config/address-blocks.ts'
 import { copyDownward } from '../dialects/headers.ts'
 import { upstreamFailed } from '../errors.ts'
 import type { Token } from '../stores/contracts/tokens.ts'
@@ -10,6 +11,8 @@ import { ServiceSession, type ServiceShared } from './websocket-session.ts'
 
 export interface ServiceOptions {
   kind: ServiceKind
+  /** IPv6 clients without a token count together by so many first bits. */
+  ipv6PrefixBits: number
   shared: ServiceShared
 }
 
@@ -22,21 +25,26 @@ const UPWARD_OPEN = ['authorization', 'cookie', 'origin'] as const
 const PRIVATE = /^openai-(insecure-api-key|organization|project)\./i
 
 /** `WS_ROUTES`, and `wsRoutes` of the models file: all services of one kind. Auth and limits are the enclosing scope's. */
-export async function serviceRoutes(app: FastifyInstance, { kind, shared }: ServiceOptions): Promise<void> {
+export async function serviceRoutes(app: FastifyInstance, options: ServiceOptions): Promise<void> {
+  const { kind } = options
   app.decorateRequest('service')
   addWebsocketRoute(app, {
     url: '/*',
     options: { config: { service: kind }, constraints: { service: kind } },
-    prepare: (request, reply) => prepare(request, reply, shared),
+    prepare: (request, reply) => prepare(request, reply, options),
   })
 }
 
-async function prepare(request: FastifyRequest, reply: FastifyReply, shared: ServiceShared): Promise<void> {
+async function prepare(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { shared, ipv6PrefixBits }: ServiceOptions,
+): Promise<void> {
   // Unset where nobody was asked for a token.
   const token: Token | undefined = request.service.isOpen ? undefined : request.token
   const session = new ServiceSession(request, shared)
   session.enter({
-    key: token ? token.id : `address:${request.ip}`,
+    key: token ? token.id : `address:${networkOf(request.ip, ipv6PrefixBits)}`,
     secretHash: token && request.secretHash,
   })
   whenGone(request, () => session.over())
@@ -61,12 +69,18 @@ async function prepare(request: FastifyRequest, reply: FastifyReply, shared: Ser
   }
 }
 
+/** What a proxy of ours writes may be what its own client wrote. */
+function schemeOf({ protocol, raw }: FastifyRequest): string {
+  if (protocol === 'https' || protocol === 'http') return protocol
+  return Reflect.get(raw.socket, 'encrypted') === true ? 'https' : 'http'
+}
+
 function buildTarget(request: FastifyRequest): DialTarget {
   const { prefix, url, isOpen } = request.service
   const headers: Record<string, string> = {
     'x-request-id': request.id,
     'x-forwarded-for': request.ip,
-    'x-forwarded-proto': request.protocol,
+    'x-forwarded-proto': schemeOf(request),
   }
   for (const name of isOpen ? [...UPWARD, ...UPWARD_OPEN] : UPWARD) {
     const value = request.headers[name]

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { GuestCalls } from './contracts/guests.ts'
 import type { IdempotencyStore, KeyLimits } from './contracts/idempotency.ts'
-import type { SharedCounts } from './contracts/places.ts'
+import type { DayCounts, SharedCounts } from './contracts/places.ts'
 import { StoreError, type Warn } from './contracts/store-error.ts'
 import type { TokenStore } from './contracts/token-store.ts'
 import type { KeepRows } from './file/old-rows.ts'
@@ -32,6 +32,7 @@ interface FileStores {
   idempotency: IdempotencyStore
   counts: undefined
   redisMemory: undefined
+  days(): DayCounts | undefined
   folder: Folder
   close(): Promise<void>
 }
@@ -64,7 +65,7 @@ export async function openFiles(options: FileOptions): Promise<FileStores> {
 
 const FILES = { counts: undefined, redisMemory: undefined }
 
-function ownFiles({ tokens, idempotency, seats }: FileStore, { dbDir, warn }: FileOptions) {
+function ownFiles({ tokens, idempotency, days, seats }: FileStore, { dbDir, warn }: FileOptions) {
   let host: Promise<Host> | undefined
   let guests = (): number => 0
   const folder = {
@@ -81,7 +82,7 @@ function ownFiles({ tokens, idempotency, seats }: FileStore, { dbDir, warn }: Fi
     await tokens.close()
     opened?.dismiss()
   }
-  return { tokens, idempotency, folder, close }
+  return { tokens, idempotency, days: () => days, folder, close }
 }
 
 interface OwnedFiles extends ReturnType<typeof ownFiles> {
@@ -120,5 +121,6 @@ async function openAsGuest(options: FileOptions): Promise<FileStores> {
     letIn: async (counts) => own?.folder.letIn(counts),
     guests: () => own?.folder.guests() ?? 0,
   }
-  return { ...FILES, tokens, idempotency, folder, close: () => tokens.close() }
+  const days = (): DayCounts | undefined => own?.days()
+  return { ...FILES, tokens, idempotency, days, folder, close: () => tokens.close() }
 }

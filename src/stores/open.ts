@@ -6,7 +6,7 @@ import {
   type KeyLimits,
   type LargeAnswers,
 } from './contracts/idempotency.ts'
-import type { SharedCounts } from './contracts/places.ts'
+import type { DayCounts, SharedCounts } from './contracts/places.ts'
 import type { Warn } from './contracts/store-error.ts'
 import type { TokenStore } from './contracts/token-store.ts'
 import type { UsageLog } from './contracts/usage-log.ts'
@@ -24,6 +24,8 @@ export interface Stores {
   idempotency: IdempotencyStore
   /** Limits that all replicas count in together; undefined: this process is the only one. */
   counts: SharedCounts | undefined
+  /** Where this process alone keeps what it counts in a day; undefined: elsewhere, or not yet. */
+  days(): DayCounts | undefined
   /** The memory of Redis, as it was seen last; undefined: there is none. */
   redisMemory: (() => RedisMemory) | undefined
   /** Other passwords or hosts: connections made with them take the place of those that stand, once they work. */
@@ -107,6 +109,7 @@ async function openShared(settings: StoreSettings, redis: RedisAddress): Promise
     tokens,
     idempotency,
     counts,
+    days: () => undefined,
     redisMemory: memory,
     renew: (access) => {
       if (access.redis) renew(access.redis)

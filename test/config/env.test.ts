@@ -38,6 +38,7 @@ t.test('without any setting the gateway has every default of its contract', asyn
     logLevel: 'info',
     requestsPerMinute: 60,
     failuresPerMinute: 60,
+    ipv6PrefixBits: 64,
     connectTimeoutMs: 5000,
     answerTimeoutMs: 600_000,
     firstByteTimeoutMs: 300_000,
@@ -97,6 +98,7 @@ t.test('each setting is read from its variable', async (t) => {
     [{ DEMO_PROVIDER: 'off' }, 'demo', 'off'],
     [{ RATE_LIMIT_PER_DAY: '5' }, 'requestsPerDay', 5],
     [{ UNAUTHENTICATED_PER_MINUTE: '7' }, 'failuresPerMinute', 7],
+    [{ IPV6_PREFIX_BITS: '56' }, 'ipv6PrefixBits', 56],
     [{ MODELS_FILE: 'models.yaml' }, 'modelsFile', 'models.yaml'],
     [
       { WS_ROUTES: '/ws=ws://backend:8000/ws/, /open/x=wss://x.example/y!open' },

@@ -8,7 +8,7 @@ import { ask } from '../support/scene.ts'
 import { DOMAINS, untilHealthy } from './support/deployment.ts'
 import { type Edge, openEdge, untilCertified, untilServing } from './support/edge.ts'
 import { whyNoEngine } from './support/engine.ts'
-import { output } from './support/shell.ts'
+import { output, run } from './support/shell.ts'
 import { busyVisitor } from './support/visitor.ts'
 
 const REDIS_URL = 'redis://redis:6379'
@@ -83,6 +83,28 @@ async function testScale(t: Test) {
       t.ok(after.charged > before.charged && after.charged < before.charged + 1000)
     },
   )
+
+  await t.test('a backup under load takes Redis along, and what is lost comes back from it', async (t) => {
+    const account = async () =>
+      (await edge.guest.ask(DOMAINS[0] ?? '', { path: '/v1/token', headers: bearer(token) })).json().credits
+    const load = startLoad(edge, token)
+    await load.answered(SOME)
+    const backup = await edge.shell('sh scripts/backup.sh')
+    await load.answered(SOME)
+    const { failed } = await load.end()
+    t.same(failed, [], `none of them failed: ${failed}`)
+    const before = await account()
+    await edge.compose('down')
+    // All of Redis is gone with it.
+    await output('umount', [join(edge.folder, 'src/db/redis')])
+    await edge.shell(`sh scripts/restore.sh ${backup}`)
+    await edge.compose('up -d')
+    await untilServing(edge, token)
+    const after = await account()
+    t.equal(after.credited, before.credited)
+    t.ok(after.charged > 0 && after.charged <= before.charged, `${after.charged} of ${before.charged}`)
+    t.match(await edge.compose('exec -T api-gateway node scripts/ledger-check.js'), /credited = balance/)
+  })
 }
 
 /**
@@ -92,7 +114,7 @@ async function testScale(t: Test) {
 async function keepInMemory(t: Test, folder: string): Promise<void> {
   mkdirSync(folder, { recursive: true })
   await output('mount', ['-t', 'tmpfs', '-o', 'size=256m', 'tmpfs', folder])
-  t.teardown(() => output('umount', ['-l', folder]))
+  t.teardown(() => run('umount', ['-l', folder]))
 }
 
 /** So many requests a second, none waiting for another, until the end. */

@@ -126,7 +126,7 @@ t.test('guessing tokens becomes 429 for the address, while a valid token still p
   const app = Fastify({ trustProxy: ['127.0.0.1'] })
   t.teardown(() => app.close())
   await app.register(errorReply)
-  const onRefused = await addressLimit(app, { failuresPerMinute: 3 })
+  const onRefused = await addressLimit(app, { failuresPerMinute: 3, ipv6PrefixBits: 64 })
   const token: Token = {
     id: 'a',
     hash: '',

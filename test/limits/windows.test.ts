@@ -78,3 +78,29 @@ t.test('two clocks that drift apart are no second day', (t) => {
   t.strictSame(day.count(), { current: 1, ttl: 24 * HOUR })
   t.end()
 })
+
+t.test('what was counted of today before is there, and nothing of another day', (t) => {
+  const clocks = { wall: MIDNIGHT + HOUR, elapsed: 5_000 }
+  const today = MIDNIGHT / (24 * HOUR)
+  const stored = new Map([[today, new Map([['a', 7]])]])
+  let isThere = false
+  const kept = {
+    read: (day: number) => stored.get(day) ?? new Map<string, number>(),
+    write: (day: number, counts: ReadonlyMap<string, number>) => stored.set(day, new Map(counts)).size > 0,
+  }
+  const days = new Days({ wallMs: () => clocks.wall, monotonicMs: () => clocks.elapsed }, () =>
+    isThere ? kept : undefined,
+  )
+  t.equal(days.count('a').current, 1, 'nobody has it yet')
+  isThere = true
+  t.strictSame(days.count('a'), { current: 8, ttl: 23 * HOUR }, 'it is taken over')
+  t.equal(days.count('b').current, 1)
+  days.keep()
+  t.strictSame(Object.fromEntries(stored.get(today) ?? []), { a: 8, b: 1 })
+  clocks.wall += 24 * HOUR
+  clocks.elapsed += 24 * HOUR
+  t.equal(days.count('a').current, 1)
+  days.keep()
+  t.strictSame(Object.fromEntries(stored.get(today + 1) ?? []), { a: 1 })
+  t.end()
+})

@@ -55,6 +55,8 @@ export const plainSettings = {
   requestsPerDay: v.optional(bounded(['RATE_LIMIT_PER_DAY'], 1, 1_000_000_000)),
   /** Requests without a valid token, per client address and minute. */
   failuresPerMinute: whole(['UNAUTHENTICATED_PER_MINUTE'], 1, 1_000_000, 60),
+  /** Whoever has an IPv6 address has all that begin with the same bits. */
+  ipv6PrefixBits: whole(['IPV6_PREFIX_BITS'], 48, 128, 64),
   connectTimeoutMs: milliseconds('CONNECT_TIMEOUT_MS', 5_000),
   answerTimeoutMs: milliseconds('ANSWER_TIMEOUT_MS', 600_000),
   firstByteTimeoutMs: milliseconds('FIRST_BYTE_TIMEOUT_MS', 300_000),

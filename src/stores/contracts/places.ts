@@ -18,3 +18,11 @@ export interface SharedCounts {
   /** Counts one more, and says how many there are now and how long the window lasts. Throws `store_unavailable`. */
   count(tokenId: string, window: 'minute' | 'day'): Promise<{ count: number; endsInMs: number }>
 }
+
+/** What one server alone has counted today, for the next one. */
+export interface DayCounts {
+  /** By token, what stands for this day (days since 1970, UTC). */
+  read(day: number): ReadonlyMap<string, number>
+  /** Takes the place of what stood for these tokens; false: it cannot be written just now. Durable within a second. */
+  write(day: number, counts: ReadonlyMap<string, number>): boolean
+}

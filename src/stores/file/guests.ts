@@ -128,6 +128,7 @@ function callsOf({ tokens, ledger, claims, places }: Parts, sitting: Sitting): G
   return {
     find: tokens.find,
     list: tokens.list,
+    lastUsedAt: tokens.lastUsedAt,
     mint: tokens.mint,
     mintAgain: async (token) => {
       const made = await tokens.find(token.hash)

@@ -1,6 +1,7 @@
 import { notFound } from '../../errors.ts'
 import { type Credits, checkMicros } from '../contracts/accounts.ts'
 import { DEFAULT_KEY_LIMITS, type IdempotencyStore, type KeyLimits } from '../contracts/idempotency.ts'
+import type { DayCounts } from '../contracts/places.ts'
 import { makeTokenId, renewed } from '../contracts/token-changes.ts'
 import type { TokenStore } from '../contracts/token-store.ts'
 import type { NewToken } from '../contracts/tokens.ts'
@@ -8,6 +9,7 @@ import { openFolder } from '../folder.ts'
 import type { RollUp } from '../roll-up.ts'
 import { altered, openChanges } from './changes.ts'
 import { type Claims, type ClaimsOptions, openClaims } from './claims.ts'
+import { openDayCounts } from './day-counts.ts'
 import { type FileSeats, openSeats } from './guests.ts'
 import { Ledger } from './ledger.ts'
 import type { LedgerFile } from './ledger-file.ts'
@@ -34,6 +36,7 @@ export interface FileStore {
   tokens: TokenStore
   idempotency: IdempotencyStore
   seats: FileSeats
+  days: DayCounts
 }
 
 /** Tokens in `tokens.json`, balances and usage in `usage.sqlite`, and nobody else in the folder. */
@@ -53,12 +56,13 @@ export async function openFileStore(
     const registry = found ?? (await createTokenRegistry(dbDir, file.storeId))
     ledger = new Ledger(file, registry.all())
     const claims = finishOpening({ dbDir, ledger, limits }, file)
+    const days = openDayCounts(file.db, ledger)
     await markStore(dbDir, file.storeId)
     const places = createPlaces()
     const sizes = prepareSizes({ dbDir, db: file.db, ledger, tokens: () => registry.size() })
     const rollUp = openLedgerRollUp(file, ledger, keep)
     const tokens = buildStore({ registry, ledger, sizes, rollUp, lock, places })
-    return { tokens, idempotency: claims, seats: openSeats({ tokens, ledger, claims, places }) }
+    return { tokens, idempotency: claims, days, seats: openSeats({ tokens, ledger, claims, places }) }
   } catch (error) {
     // It would try to write for ever.
     ledger?.close()
@@ -89,6 +93,7 @@ function buildStore({ registry, ledger, sizes, rollUp, lock, places }: Parts): T
   return {
     find: async (hash) => registry.byHash(hash),
     list: async () => registry.all(),
+    lastUsedAt: async (tokenId) => ledger.lastUsedAt(tokenId),
     mint: (token) => mint(token),
     putMaster: async (token) => {
       const before = findMaster()

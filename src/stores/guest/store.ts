@@ -54,6 +54,7 @@ function askTokens(asking: Asker): Tokens {
   return {
     find: (hash) => own()?.find(hash) ?? asking.ask('find', [hash], nothing),
     list: () => own()?.list() ?? asking.ask('list', [], nothing),
+    lastUsedAt: (id) => own()?.lastUsedAt(id) ?? asking.ask('lastUsedAt', [id], nothing),
     mint: (token) => own()?.mint(token) ?? asking.ask('mint', [token], nothing),
     putMaster: (token) => own()?.putMaster(token) ?? asking.ask('putMaster', [token], nothing),
     master: () => own()?.master() ?? asking.ask('master', [], nothing),

@@ -99,7 +99,11 @@ export const gatewayWords = [
       },
       UNAUTHENTICATED_PER_MINUTE: {
         means:
-          'Requests without a valid token, per client address (IPv6: per /64) and minute. `!open` sockets count too, and WebSocket handshakes that are refused before anybody asked for a token.',
+          'Requests without a valid token, per client address and minute. `!open` sockets count too, and WebSocket handshakes that are refused before anybody asked for a token.',
+      },
+      IPV6_PREFIX_BITS: {
+        means:
+          'So many first bits of an IPv6 address are one client where addresses are counted, since a client may choose the rest. Address lists of tokens look at all of it.',
       },
     },
   },
