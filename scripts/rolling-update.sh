@@ -12,7 +12,7 @@ case ",$profiles," in
     exit 1
     ;;
 esac
-stack=${STACK_NAME-$(sed -n 's/^STACK_NAME=//p' .env | sed 's/[[:space:]]#.*//' | tr -d "\"'[:space:]")}
+stack=${STACK_NAME-$(sed -n "s/^STACK_NAME=[\"']*\([A-Za-z0-9_.-]*\).*/\1/p" .env)}
 gateway=api-gateway-${stack:-prod}
 if [ -z "${COMPOSE:-}" ]; then
   COMPOSE=docker-compose
