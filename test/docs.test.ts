@@ -92,24 +92,7 @@ function checkSettings(text: string): void {
     if (!settings.includes(`\`${name.replace(/_FILE$/, '')}\``)) throw new Error(`${name} is no setting`)
 }
 
-t.test('every setting of the table stands in the example', async (t) => {
-  const rows = Array.from(
-    read('docs/settings.md').matchAll(/^\| (.+?) \|/gm),
-    ([, names = '']) => names,
-  ).slice(1)
-  const named = rows.flatMap((row) =>
-    Array.from(row.matchAll(/`([A-Z][A-Z\d_]+)`/g), ([, name = '']) => name),
-  )
-  const example = read('.env.example')
-  t.ok(named.length > 40, `${named.length} settings are told of`)
-  // A second name for those who come from elsewhere, and what is set for development alone.
-  const left = ['LETSENCRYPT_EMAIL', 'DEV_PORT']
-  const isWanted = (name: string) =>
-    !left.includes(name) && (!name.endsWith('_FILE') || name === 'MODELS_FILE')
-  for (const name of named.filter(isWanted)) t.ok(example.includes(name), `.env.example has ${name}`)
-})
-
-t.test('every paid endpoint and every plain setting is told of', async (t) => {
+t.test('every paid endpoint is told of', async (t) => {
   const text = read('docs/client-api.md')
   const settings = read('docs/settings.md')
   for (const { path } of PAID_ENDPOINTS) {
