@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { statSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -127,3 +130,22 @@ t.test(
     test.ok(tookMs < 500, `${tookMs} ms`)
   },
 )
+
+t.test("the socket is its owner's alone, and who speaks another version is told so", async (test) => {
+  const dbDir = await folder(test)
+  await openServer(test, dbDir)
+  const path = join(dbDir, 'guests.sock')
+  test.equal(statSync(path).mode & 0o777, 0o600)
+  const socket = connect(path)
+  socket.write('[99,"somebody"]\n')
+  const [answer] = await once(socket, 'data')
+  test.match(String(answer), /refused.*version 1, not 99/)
+  await once(socket, 'close')
+  const stranger = connect(path)
+  stranger.on('error', () => undefined)
+  stranger.write('[1,"somebody"]\n[1,"constructor",[]]\n')
+  stranger.resume()
+  await once(stranger, 'close')
+  const guest = await openServer(test, dbDir)
+  test.same(await guest.tokens.list(), [], 'and others are served on')
+})
