@@ -25,7 +25,7 @@ import { serviceKind, serviceLookup } from './services/websocket-lookup.ts'
 import { serviceRoutes } from './services/websocket-services.ts'
 import { openGauges, openShared, openSocketsShared, operatorsName, watchTokens } from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
-import type { DayCounts, SharedCounts } from './stores/contracts/places.ts'
+import type { DayCounts, OwnCounts, SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
 import { createMetrics, type Gauges, type Metrics } from './telemetry/metrics.ts'
 import { metricsRoute } from './telemetry/metrics-route.ts'
@@ -38,6 +38,8 @@ export interface AppNeeds {
   idempotency: IdempotencyStore
   /** Limits that replicas share; undefined: there are none. */
   counts?: SharedCounts | undefined
+  /** Told how this app counts requests by itself. */
+  onCounts?: ((own: OwnCounts) => void) | undefined
   /** Where a process that is alone keeps what it counts in a day. */
   days?(): DayCounts | undefined
   /** The memory of Redis, where there is one. */
@@ -90,10 +92,11 @@ interface Opened {
 /** The map: what happens to a request, in this order. */
 async function hangDoors(
   app: FastifyInstance,
-  { settings, tokens, counts, days, catalog }: AppNeeds,
+  { settings, tokens, counts, onCounts, days, catalog }: AppNeeds,
   { metrics, shared, websocket, gauges }: Opened,
 ): Promise<void> {
   const { requestsPerMinute, requestsPerDay, ipv6PrefixBits } = settings
+  const rates = { perMinute: requestsPerMinute, perDay: requestsPerDay, counts, onCounts, days }
   const { hold, deadlines, upstreamHeaders } = shared
   const handedOn = {
     deadlines,
@@ -128,7 +131,7 @@ async function hangDoors(
   })
   await app.register(async (known) => {
     await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
-    await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay, counts, days }) // not too often
+    await known.register(rateLimit, rates) // not too often
     await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(passthrough, handedOn)
     await known.register(serviceRoutes, { kind: 'token', shared: websocket, ipv6PrefixBits })

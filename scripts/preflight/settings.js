@@ -69,7 +69,9 @@ function checkDomains(settings) {
 }
 
 /** @param {Settings} settings */
-function checkAuthority({ ACME_EMAIL, LETSENCRYPT_EMAIL, ACME_CA_SERVER: server = '' }) {
+function checkAuthority({ ACME_EMAIL, LETSENCRYPT_EMAIL, ACME_CHALLENGE, ACME_CA_SERVER: server = '' }) {
+  // All certificates are the operator's own.
+  if (ACME_CHALLENGE === 'off') return []
   const [name, email] =
     ACME_EMAIL || !LETSENCRYPT_EMAIL
       ? ['ACME_EMAIL', ACME_EMAIL ?? '']

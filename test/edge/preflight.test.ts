@@ -1,6 +1,6 @@
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { chmodSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -57,6 +57,18 @@ t.test('a server that is ready passes, before anything is installed in the clone
   t.same(await check(t), { code: 0, lines: [] })
 })
 
+t.test(
+  "behind something else names may point there, and certificates of one's own need no e-mail",
+  async (t) => {
+    const elsewhere = { records: { [DOMAINS[2] ?? '']: ['198.51.100.7'] } }
+    t.same(await check(t, { ...elsewhere, settings: { EDGE_DNS_CHECK: 'off' } }), { code: 0, lines: [] })
+    t.same(await check(t, { ...elsewhere, settings: { ACME_CHALLENGE: 'off', ACME_EMAIL: '' } }), {
+      code: 0,
+      lines: [],
+    })
+  },
+)
+
 t.test('each finding is one line with its cure, and the exit is 1', async (t) => {
   const table: [string, Server, RegExp][] = [
     ['no .env', { change: (folder) => chmodSync(join(folder, '.env'), 0o644) }, /chmod 600 \.env/],
@@ -83,6 +95,28 @@ t.test('each finding is one line with its cure, and the exit is 1', async (t) =>
       'what Composes read differently',
       { settings: { ADMIN_FIRST: 'abc$def' } },
       /line \d+, ADMIN_FIRST: .*single quotes/,
+    ],
+    ['an odd challenge', { settings: { ACME_CHALLENGE: 'dns' } }, /ACME_CHALLENGE is tls, http or off/],
+    [
+      'a front that is no range',
+      { settings: { EDGE_TRUSTED_PROXIES: '203.0.113.0/24,cloudflare' } },
+      /EDGE_TRUSTED_PROXIES: cloudflare is no address and no range/,
+    ],
+    [
+      'a front that is everybody',
+      { settings: { EDGE_TRUSTED_PROXIES: '0.0.0.0/0' } },
+      /EDGE_TRUSTED_PROXIES: 0\.0\.0\.0\/0/,
+    ],
+    ['a stack that Docker takes for none', { settings: { STACK_NAME: 'Staging 2' } }, /STACK_NAME is part/],
+    [
+      'a certificate without its key',
+      {
+        change: (folder) => {
+          mkdirSync(join(folder, 'edge/certificates'))
+          writeFileSync(join(folder, 'edge/certificates/own.crt'), 'x')
+        },
+      },
+      /own\.crt has no own\.key beside it/,
     ],
     ['an odd authority', { settings: { ACME_CA_SERVER: 'staging' } }, /ACME_CA_SERVER is no directory/],
     ['replicas without Redis', { settings: { COMPOSE_PROFILES: 'scale' } }, /REDIS_URL=redis/],

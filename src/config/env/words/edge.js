@@ -86,6 +86,12 @@ export const edgeWords = [
         expects: 'a port, or an address and a port',
         unset: '`443`',
       },
+      EDGE_PROXY_PROTOCOL: {
+        means:
+          'What stands in front and hands TLS on as it is, with the PROXY protocol saying who came: an AWS network load balancer, nginx with `proxy_protocol on`, another HAProxy. All of its connections must begin so.',
+        expects: 'addresses or CIDR blocks with commas between',
+        unset: 'none',
+      },
       STACK_NAME: {
         means:
           'Ends the names of containers and image, so that a second stack may stand on this server: with another `COMPOSE_PROJECT_NAME`, `EDGE_SUBNET`, `EDGE_HTTP` and `EDGE_HTTPS`.',
