@@ -226,6 +226,11 @@ t.test('amounts, names, dates, models and limits are taken as written or refused
     test.throws(() => readCredits(text), { message: /^--/ }, text)
   for (const text of ['', '   ', 'x'.repeat(65), 'a\nb', 'a\u001b[31m', 'a\u0000', 'a\ud800', 'a\u2028'])
     test.throws(() => readName('--name', text), { message: /^--/ })
+  test.throws(() => readName('--name', 'ann\u202egnp'), {
+    message: '--name must not hold U+202E, which turns the direction of a text',
+  })
+  test.throws(() => readModels('gpt\ufeff-4o,m'), { message: /^--models .*U\+FEFF/ })
+  test.equal(readName('--name', '\u00a0 Jose\u0301 \u3000 A. '), 'Jos\u00e9 A.')
   for (const text of [
     '',
     '0d',
