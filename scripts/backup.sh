@@ -28,7 +28,7 @@ umask 077
 mkdir -p "$to"
 to=$(cd "$to" && pwd)
 redis=$(container redis)
-if [ -n "$redis" ] && [ -f "$folder/src/db/redis-store.json" ]; then
+if [ -n "$redis" ]; then
   part=$(mktemp -d "$to/.backup-redis-XXXXXX")
   trap 'rm -rf "$part"' EXIT
   trap 'exit 1' INT TERM HUP

@@ -2,9 +2,9 @@
 // Plain JavaScript without dependencies: it runs before "npm ci", and on servers with an old Node.
 import { parseArgs } from 'node:util'
 import { checkEdge } from './preflight/edge.js'
-import { checkMachine, notes } from './preflight/machine.js'
+import { checkMachine, composeVersion, notes } from './preflight/machine.js'
 import { checkNames, checkPorts, findAddresses } from './preflight/network.js'
-import { checkSettings, edgeAddresses, readSettings } from './preflight/settings.js'
+import { checkSettings, describeReading, edgeAddresses, readSettings } from './preflight/settings.js'
 
 const USAGE = `Checks a server before the first "docker-compose -f docker-compose.prod.yml up -d".
 One line for each finding, with its cure. Exit code 0: nothing found, 1: something found, 2: misused.
@@ -30,6 +30,7 @@ async function main() {
   findings.push(...checkSettings(settings), ...(await names), ...(await checkPorts(settings)))
   findings.push(...checkEdge(settings, 'edge/certificates'), ...checkMachine())
   for (const finding of findings) process.stdout.write(`✗ ${finding}\n`)
+  process.stdout.write(describeReading(settings, { compose: composeVersion(), env: process.env }))
   process.stdout.write(notes())
   const counted = findings.length === 1 ? '1 finding' : `${findings.length} findings`
   process.stdout.write(findings.length > 0 ? `${counted}: mend and run again\n` : '✓ ready for "up -d"\n')

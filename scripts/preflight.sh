@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 image=${NODE_IMAGE:-$(sed -n 's/^ARG NODE_IMAGE=//p' Dockerfile)}
 compose=$( (docker-compose version --short || docker compose version --short) 2>/dev/null || true)
-stack=$(sed -n 's/^STACK_NAME=//p' .env 2>/dev/null | sed 's/[[:space:]]#.*//' | tr -d "\"'[:space:]")
+stack=$(sed -n "s/^STACK_NAME=[\"']*\([A-Za-z0-9_.-]*\).*/\1/p" .env 2>/dev/null || true)
 docker=$(docker version --format '{{.Server.Version}}' 2>/dev/null) || {
   echo '✗ no Docker engine answers: install it (get.docker.com), start it, or run this with sudo'
   exit 1

@@ -54,8 +54,8 @@ if [ -d "$monitoring" ]; then
   mv "$monitoring/gateways.new" "$monitoring/gateways.json"
 fi
 # What Grafana hides things with.
-if [ -d /var/lib/grafana ]; then keep_secret /var/lib/grafana/secret-key; fi
-for folder in "$monitoring" /var/lib/prometheus /var/lib/grafana; do
+if [ -d "$monitoring-grafana" ]; then keep_secret "$monitoring-grafana/secret-key"; fi
+for folder in "$monitoring" "$monitoring-prometheus" "$monitoring-grafana"; do
   if [ -d "$folder" ]; then
     own "$folder"
     chmod 700 "$folder"

@@ -1,4 +1,4 @@
-import { existsSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { chmod, copyFile, mkdir, open, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -8,6 +8,8 @@ import { NAMED_FOLDER, type NamedFile, STORE_FOLDER } from './manifest.ts'
 
 const ACME = 'letsencrypt/acme.json'
 const PLAIN = ['.env', 'edge/dashboard-users']
+/** The operator's own, with their keys. */
+const OWN_CERTIFICATES = 'edge/certificates'
 /** Settings of the process's own environment that name a file of ours; in `.env` each that ends so does. */
 const OURS = /^(MODELS|(\w+_)?KEY|ADMIN_FIRST|(REDIS|DATABASE)_URL|HTTPS?_PROXY|\w+_SECRET)_FILE$/
 const CERTIFICATES = 'NODE_EXTRA_CA_CERTS'
@@ -16,10 +18,18 @@ const TRY_AGAIN_MS = 50
 
 /** Copies what a deployment has beside its store, as far as it is there: settings, certificates, the dashboard's password. */
 export async function copyBeside(folder: string, target: string): Promise<void> {
-  for (const path of PLAIN)
+  for (const path of [...PLAIN, ...ownCertificates(folder)])
     if (existsSync(join(folder, path))) await copyInto(join(folder, path), join(target, path))
   const acme = join(folder, ACME)
   if (existsSync(acme) && statSync(acme).size > 0) await copyCertificates(acme, join(target, ACME))
+}
+
+function ownCertificates(folder: string): string[] {
+  const inner = join(folder, OWN_CERTIFICATES)
+  if (!existsSync(inner)) return []
+  return readdirSync(inner).flatMap((name) =>
+    /^[\w-][\w.-]*\.(crt|key)$/.test(name) ? [`${OWN_CERTIFICATES}/${name}`] : [],
+  )
 }
 
 /** Traefik writes over the file as it stands: what is read twice alike, and is JSON, is whole. */

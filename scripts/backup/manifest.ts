@@ -40,12 +40,12 @@ const REDIS = 'redis/appendonlydir/appendonly\\.aof\\.(1\\.base\\.rdb|manifest)'
 const EXPECTED = [
   new RegExp(`^${STORE_FOLDER}/((replica-\\d+/)?(answers/)?${PART}|${REDIS})$`),
   /^letsencrypt\/acme\.json$/,
-  /^edge\/dashboard-users$/,
+  /^edge\/(dashboard-users|certificates\/[\w-][\w.-]*\.(crt|key))$/,
   /^\.env$/,
   new RegExp(`^${NAMED_FOLDER}/[A-Z][A-Z0-9_]*$`),
 ]
 const FOLDERS = new RegExp(
-  `^(src|letsencrypt|edge|${NAMED_FOLDER}|${STORE_FOLDER}(/replica-\\d+)?(/answers|/redis|/redis/appendonlydir)?)$`,
+  `^(src|letsencrypt|edge|edge/certificates|${NAMED_FOLDER}|${STORE_FOLDER}(/replica-\\d+)?(/answers|/redis|/redis/appendonlydir)?)$`,
 )
 
 /** Whether a backup may hold a file (or a folder, with a slash at its end) of this name. */

@@ -80,7 +80,7 @@ function withoutDot(text: string): string {
 
 /** The comment of a line says no ranges, and nothing that its name says. */
 function tells(expects: string): boolean {
-  return !/^(a whole number from|a folder$|a file$|a port$|an address or name|a number$|hours$|its key$)/.test(
+  return !/^(a whole number from|a folder|a file,|a port$|an address or name|a number$|hours$|its key$)/.test(
     expects,
   )
 }

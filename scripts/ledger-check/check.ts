@@ -20,7 +20,7 @@ export function judge({ books, faults }: Books, live: Live): Verdict {
       ? []
       : [`${nameOf(book)}: ${book.chargedMicros} are charged, its usage rows say ${book.rowsMicros}`]),
   ])
-  const current = live === undefined ? books : books.map((book) => withLive(book, live))
+  const current = live === undefined ? books : withLive(books, live)
   const running = live === undefined ? [] : current.flatMap((book) => [...faultsOf(book), ...lossOf(book)])
   return { books: current, total: totalOf(current), faults: [...new Set([...faults, ...stored, ...running])] }
 }
@@ -46,9 +46,9 @@ function lossOf(book: Book): string[] {
     : [`${nameOf(book)}: the server has charged ${book.chargedMicros}, its usage rows say ${book.rowsMicros}`]
 }
 
-function withLive(book: Book, live: readonly TokenView[]): Book {
-  const found = live.find(({ id }) => id === book.tokenId)
-  return found === undefined ? book : { ...book, ...found.credits }
+function withLive(books: readonly Book[], live: readonly TokenView[]): Book[] {
+  const found = new Map(live.map(({ id, credits }) => [id, credits]))
+  return books.map((book) => ({ ...book, ...found.get(book.tokenId) }))
 }
 
 function totalOf(books: readonly Book[]): Verdict['total'] {

@@ -30,15 +30,17 @@ function checkChallenge({ ACME_CHALLENGE: challenge = '' }) {
 }
 
 /** @param {Settings} settings */
-function checkProxies({ EDGE_TRUSTED_PROXIES: list = '' }) {
-  return list
-    .split(',')
-    .map((text) => text.trim())
-    .filter((text) => text !== '' && !isRange(text))
-    .map(
-      (text) =>
-        `EDGE_TRUSTED_PROXIES: ${text} is no address and no range: such as 203.0.113.5 or 203.0.113.0/24, with commas`,
-    )
+function checkProxies(settings) {
+  return ['EDGE_TRUSTED_PROXIES', 'EDGE_PROXY_PROTOCOL'].flatMap((name) =>
+    (settings[name] ?? '')
+      .split(',')
+      .map((text) => text.trim())
+      .filter((text) => text !== '' && !isRange(text))
+      .map(
+        (text) =>
+          `${name}: ${text} is no address and no range: such as 203.0.113.5 or 203.0.113.0/24, with commas`,
+      ),
+  )
 }
 
 /** @param {string} text */

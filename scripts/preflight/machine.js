@@ -18,7 +18,7 @@ function said(command, args) {
 function dockerVersion() {
   return process.env.DOCKER_VERSION ?? said('docker', ['version', '--format', '{{.Server.Version}}'])
 }
-function composeVersion() {
+export function composeVersion() {
   return (
     process.env.COMPOSE_VERSION ??
     (said('docker-compose', ['version', '--short']) || said('docker', ['compose', 'version', '--short']))

@@ -1,6 +1,9 @@
 // @ts-check
-import { readFileSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { isIP } from 'node:net'
+import { readDotenv } from '../../src/config/env/dotenv.js'
+import { suggestNumber } from '../../src/config/env/hints.js'
+import { knownNames } from '../../src/config/env/words/words.js'
 
 /** @typedef {Record<string, string>} Settings */
 
@@ -12,11 +15,10 @@ const MOST_DRAIN_MS = 40_000
 const MOST_TOTAL_MS = 1_200_000
 const HOSTNAME = /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])$/
 
-/** The five hostnames and the dashboard's, without those that are none. @param {Settings} settings */
+/** The hostnames and the dashboard's, each once, without those that are none. @param {Settings} settings */
 export function hostnames(settings) {
-  return [...NAMES.map((name) => settings[name] ?? ''), `traefik.${settings.DOMAIN1 ?? ''}`].filter((name) =>
-    HOSTNAME.test(name),
-  )
+  const all = [...NAMES.map((name) => settings[name] ?? ''), `traefik.${settings.DOMAIN1 ?? ''}`]
+  return [...new Set(all.map((name) => name.toLowerCase()))].filter((name) => HOSTNAME.test(name))
 }
 
 /** The server's public addresses, as far as its operator has named them. @param {Settings} settings */
@@ -27,29 +29,20 @@ export function edgeAddresses({ EDGE_ADDRESSES: list = '' }) {
     .filter(Boolean)
 }
 
-/** @param {string} path @returns {{ settings: Settings, findings: string[] }} */
+/**
+ * Reads `.env` by the rule of the gateway, which is what both Composes make of it.
+ * @param {string} path @returns {{ settings: Settings, findings: string[] }}
+ */
 export function readSettings(path) {
-  try {
-    const text = readFileSync(path, 'utf8')
-    const isOpen = (statSync(path).mode & OTHERS) !== 0
-    const finding = `${path} can be read by other users of this server: chmod 600 ${path}`
-    return { settings: readLines(text), findings: isOpen ? [finding] : [] }
-  } catch {
-    return {
-      settings: {},
-      findings: [`${path} is missing or unreadable: cp .env.example .env, then fill it in`],
-    }
+  const file = readDotenv(path, {})
+  if (file === undefined)
+    return { settings: {}, findings: [`${path} is missing: cp .env.example .env, then fill it in`] }
+  const isOpen = (statSync(path).mode & OTHERS) !== 0
+  const open = isOpen ? [`${path} can be read by other users of this server: chmod 600 ${path}`] : []
+  return {
+    settings: file.values,
+    findings: [...open, ...file.mistakes.map((mistake) => `${path} ${mistake}`)],
   }
-}
-
-/** @param {string} text @returns {Settings} */
-function readLines(text) {
-  return Object.fromEntries(
-    text.split(/\r?\n/).flatMap((line) => {
-      const [, name, value = ''] = /^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$/.exec(line) ?? []
-      return name === undefined ? [] : [[name, value.replace(/^(['"])(.*)\1$/, '$2')]]
-    }),
-  )
 }
 
 /** @param {Settings} settings @returns {string[]} */
@@ -61,6 +54,7 @@ export function checkSettings(settings) {
     ...checkMaster(settings),
     ...checkDrain(settings),
     ...checkTotal(settings),
+    ...checkNumbers(settings),
     ...checkCertificates(settings),
     ...checkConnections(settings),
   ]
@@ -68,33 +62,63 @@ export function checkSettings(settings) {
 
 /** @param {Settings} settings */
 function checkDomains(settings) {
-  const missing = NAMES.filter((name) => !settings[name]).map((name) => `${name} is empty: set it in .env`)
-  const wrong = NAMES.filter((name) => settings[name] && !HOSTNAME.test(settings[name])).map(
-    (name) =>
-      `${name} is no hostname: lower-case letters, digits, dots and dashes alone, as in api.example.com`,
+  const wrong = NAMES.filter((name) => settings[name] && !HOSTNAME.test(settings[name].toLowerCase())).map(
+    (name) => `${name} is no hostname: letters, digits, dots and dashes alone, as in api.example.com`,
   )
-  const all = NAMES.map((name) => settings[name]).filter(Boolean)
-  const twice = [...new Set(all.filter((name, index) => all.indexOf(name) !== index))]
-  return [
-    ...missing,
-    ...wrong,
-    ...twice.map((name) => `${name} stands in .env twice: each DOMAIN is another name`),
-  ]
+  return settings.DOMAIN1 ? wrong : ['DOMAIN1 is empty: set it in .env', ...wrong]
 }
 
 /** @param {Settings} settings */
-function checkAuthority({ ACME_EMAIL: email = '', ACME_CA_SERVER: server = '', LETSENCRYPT_EMAIL: old }) {
+function checkAuthority({ ACME_EMAIL, LETSENCRYPT_EMAIL, ACME_CHALLENGE, ACME_CA_SERVER: server = '' }) {
+  // All certificates are the operator's own.
+  if (ACME_CHALLENGE === 'off') return []
+  const [name, email] =
+    ACME_EMAIL || !LETSENCRYPT_EMAIL
+      ? ['ACME_EMAIL', ACME_EMAIL ?? '']
+      : ['LETSENCRYPT_EMAIL', LETSENCRYPT_EMAIL]
   const findings = []
-  if (!email && old) findings.push('LETSENCRYPT_EMAIL is not read any more: call it ACME_EMAIL in .env')
-  else if (!/^[^@\s]+@[^@\s]+\.[^@\s]+$/.test(email))
-    findings.push('ACME_EMAIL is no e-mail address: set it in .env')
+  if (!/^[^@\s]+@[^@\s]+\.[^@\s]+$/.test(email)) findings.push(`${name} is no e-mail address: set it in .env`)
   else if (/@example\.(com|org|net)$/.test(email))
-    findings.push("ACME_EMAIL is an example, which Let's Encrypt refuses: set your own in .env")
+    findings.push(`${name} is an example, which Let's Encrypt refuses: set your own in .env`)
   if (server && !/^https:\/\/[^/]+\/.+/.test(server))
     findings.push(
       'ACME_CA_SERVER is no directory URL: https://acme-staging-v02.api.letsencrypt.org/directory, or empty',
     )
   return findings
+}
+
+/** Numbers that the gateway would refuse, which would then start again and again. @param {Settings} settings */
+function checkNumbers(settings) {
+  return Object.entries(settings).flatMap(([name, value]) => {
+    const isNumber = /(_MS|_BYTES|_ROWS|_PER_\w+|^PORT)$/.test(name) && knownNames().has(name)
+    if (
+      !isNumber ||
+      value === '' ||
+      /^\d+$/.test(value) ||
+      (name === 'SSE_HEARTBEAT_MS' && /^off$/i.test(value))
+    )
+      return []
+    // What is none of the gateway's has a check of its own.
+    return name.startsWith('EDGE_') ? [] : [`${name} is no whole number${suggestNumber(name, value)}`]
+  })
+}
+
+/**
+ * What Compose takes from where, as a line that is no finding: what it is not given on its command line comes from here.
+ * @param {Settings} settings @param {{ compose: string, env: Record<string, string | undefined> }} found
+ */
+export function describeReading(settings, { compose, env }) {
+  const said = Object.keys(settings).filter((name) => settings[name] !== '')
+  const names = hostnames(settings).join(', ') || 'no hostname'
+  const { COMPOSE_FILE: file = '', COMPOSE_PROFILES: profiles = '' } = settings
+  const usual = file || 'docker-compose.yml, which is for development'
+  const over = said.filter((name) => env[name] !== undefined && env[name] !== settings[name])
+  const lines = [
+    `- Compose ${compose || '(none here)'} reads ${said.length} settings from .env: ${names}${profiles && `; profiles ${profiles}`}; without -f it reads ${usual}`,
+  ]
+  if (over.length > 0)
+    lines.push(`- this shell has other values of ${over.join(', ')}, and Compose takes those: unset them`)
+  return `${lines.join('\n')}\n`
 }
 
 /** @param {Settings} settings */

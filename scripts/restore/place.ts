@@ -23,7 +23,6 @@ interface Where {
 
 const TOKENS = 'tokens.json'
 const LOCK = 'lock.sqlite'
-const BESIDE = ['.env', 'letsencrypt/acme.json', 'edge/dashboard-users']
 
 /** Puts an unpacked backup where the server looks for it. Nothing is deleted: what is there gets another name. */
 export async function putInPlace(unpacked: Unpacked, where: Where): Promise<Placed> {
@@ -59,8 +58,9 @@ async function ownerOf(path: string): Promise<number | undefined> {
   return process.getuid?.() === 0 ? (await stat(path)).uid : undefined
 }
 
-async function putBeside({ folder }: Unpacked, home: string, move: Move): Promise<void> {
-  for (const path of BESIDE.filter((each) => existsSync(join(folder, each))))
+async function putBeside({ folder, manifest }: Unpacked, home: string, move: Move): Promise<void> {
+  const isBeside = (path: string) => ![STORE_FOLDER, NAMED_FOLDER].some((one) => path.startsWith(`${one}/`))
+  for (const { path } of manifest.files.filter((file) => isBeside(file.path)))
     await move.put(join(folder, path), join(home, path), path === '.env' ? await ownerOf(home) : undefined)
 }
 

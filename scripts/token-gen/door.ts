@@ -8,7 +8,7 @@ import { Failure, NoAnswer } from '../command/failures.ts'
 const TIMEOUT_MS = 10_000
 
 /** What the command needs of a store, whether a server stands before it or not. */
-export interface Tokens extends TokenWork {
+export interface Tokens extends Omit<TokenWork, 'pages'> {
   close(): Promise<void>
 }
 
@@ -73,8 +73,10 @@ function send(socketPath: string, { method, path, body }: Ask): Promise<Incoming
   return new Promise((resolve, reject) => {
     const text = body === undefined ? undefined : JSON.stringify(body)
     const headers = text === undefined ? {} : { 'content-type': 'application/json' }
-    const signal = AbortSignal.timeout(TIMEOUT_MS)
-    request({ socketPath, method, path, headers, signal, agent: false }, resolve)
+    // A long list may take longer, as long as it comes.
+    const sent = request({ socketPath, method, path, headers, timeout: TIMEOUT_MS, agent: false }, resolve)
+    sent
+      .on('timeout', () => sent.destroy(new Error(`silent for ${TIMEOUT_MS / 1000} s`)))
       .on('error', reject)
       .end(text)
   })

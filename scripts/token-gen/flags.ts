@@ -45,12 +45,12 @@ export function readType(text: string): 'user' | 'admin' {
   throw new Misuse(`--type must be "user" or "admin", not "${shown(text)}"`)
 }
 
-/** `30d`, `12h`, or a date with or without a time (UTC unless it says otherwise). */
+/** `30d`, `12h`, a date with a time (UTC unless it says otherwise), or a date alone: until that day is over (UTC). */
 export function readExpiry(text: string, now: number): number {
   const at = readSpan(text, now) ?? readDate(text)
   if (at === undefined || at > LATEST_MS)
     throw new Misuse(
-      `--expires must be a date such as 2030-12-31 or a span such as 30d or 12h, not "${shown(text)}"`,
+      `--expires must be a date such as 2030-12-31, a time such as 2030-12-31T18:00 or a span such as 30d or 12h, not "${shown(text)}"`,
     )
   if (at <= now) throw new Misuse(`--expires "${text}" is in the past`)
   return at
@@ -86,7 +86,8 @@ function readDate(text: string): number | undefined {
   const day = match?.[1]
   // Date would take 30 February for 2 March.
   if (day === undefined || !isDay(day)) return undefined
-  const at = Date.parse(match?.[2] === undefined || match[5] !== undefined ? text : `${text}Z`)
+  if (match?.[2] === undefined) return Date.parse(day) + UNIT_MS.d - 1
+  const at = Date.parse(match[5] === undefined ? `${text}Z` : text)
   return Number.isNaN(at) ? undefined : at
 }
 

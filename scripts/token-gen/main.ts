@@ -24,7 +24,10 @@ function buildCommand(): Command {
     .option('--userName <name>', 'whom the token belongs to (default for admin: admin)')
     .option('--token <credits>', 'credits to begin with, up to six decimals (default for admin: 1000000000)')
     .option('--name <name>', 'a name for the token, unique among its user’s')
-    .option('--expires <when>', 'a date (2030-12-31) or a span (30d, 12h)')
+    .option(
+      '--expires <when>',
+      'the last day (2030-12-31, UTC), a time (2030-12-31T18:00, UTC) or a span (30d, 12h)',
+    )
     .option('--models <list>', 'the models it may use: gpt-4o,gpt-* (default: all)')
     .option('--perMinute <count>', 'requests a minute (default: the gateway’s)')
     .option('--perDay <count>', 'requests a day (default: the gateway’s)')

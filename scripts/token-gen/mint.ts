@@ -3,7 +3,7 @@ import type { NewToken } from '../../src/stores/contracts/tokens.ts'
 import { Misuse } from '../command/failures.ts'
 import type { Over } from './change.ts'
 import { readAddresses, readCredits, readExpiry, readLimit, readModels, readName, readType } from './flags.ts'
-import { toJson } from './show.ts'
+import { showTime, toJson } from './show.ts'
 
 const ADMIN_CREDITS = '1000000000'
 
@@ -27,7 +27,8 @@ export async function mint(over: Over, wish: MintFlags, isJson: boolean): Promis
   const asked = { ...readWish(wish, Date.now()), hash: hashSecret(secret), prefix: prefixOf(secret) }
   const token = await over((store) => store.mint(asked))
   if (isJson) return JSON.stringify({ secret, ...toJson(token) })
-  process.stderr.write(`The new token of ${token.user} (${token.id}), shown this once:\n`)
+  const until = token.expiresAt === undefined ? '' : `; valid until ${showTime(token.expiresAt)}`
+  process.stderr.write(`The new token of ${token.user} (${token.id}), shown this once${until}:\n`)
   return secret
 }
 

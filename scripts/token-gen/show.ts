@@ -11,8 +11,9 @@ export function showCredits(micros: number): string {
   return fraction === '' ? String(whole) : `${whole}.${fraction}`
 }
 
-function dateOf(at: number | undefined): string {
-  return at === undefined ? '-' : new Date(at).toISOString().slice(0, 10)
+/** To the second, UTC: `2030-12-31T23:59:59Z`. */
+export function showTime(at: number | undefined): string {
+  return at === undefined ? '-' : `${new Date(at).toISOString().slice(0, 19)}Z`
 }
 
 function stateOf({ revokedAt, disabledAt, expiresAt }: TokenView, now: number): string {
@@ -21,7 +22,8 @@ function stateOf({ revokedAt, disabledAt, expiresAt }: TokenView, now: number): 
   return expiresAt !== undefined && expiresAt <= now ? 'expired' : 'valid'
 }
 
-const HEADINGS = 'ID PREFIX TYPE USER NAME BALANCE CREDITED EXPIRES INFLIGHT ADDRESSES STATE'.split(' ')
+const HEADINGS =
+  'ID PREFIX TYPE USER NAME BALANCE CREDITED CREATED EXPIRES LAST_USED INFLIGHT ADDRESSES STATE'.split(' ')
 
 /** One line for each token, in columns. */
 export function showTable(tokens: readonly TokenView[], now: number): string {
@@ -33,14 +35,18 @@ export function showTable(tokens: readonly TokenView[], now: number): string {
     token.name || '-',
     showCredits(token.credits.balanceMicros),
     showCredits(token.credits.creditedMicros),
-    dateOf(token.expiresAt),
+    showTime(token.createdAt),
+    showTime(token.expiresAt),
+    showTime(token.lastUsedAt),
     token.requestsInFlight === undefined ? '-' : String(token.requestsInFlight),
     token.addresses?.join(',') || '-',
     stateOf(token, now),
   ])
   const lines = [HEADINGS, ...rows]
   const widths =
-    lines[0]?.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0))) ?? []
+    lines[0]?.map((_, column) =>
+      lines.reduce((most, line) => Math.max(most, line[column]?.length ?? 0), 0),
+    ) ?? []
   const show = (line: string[]) =>
     line
       .map((cell, column) => cell.padEnd(widths[column] ?? 0))
@@ -51,7 +57,7 @@ export function showTable(tokens: readonly TokenView[], now: number): string {
 
 /** The token as scripts read it: credits as numbers, times as ISO text. */
 export function toJson(token: TokenView): object {
-  const { credits, createdAt, expiresAt, revokedAt, disabledAt, previousUntil, ...rest } = token
+  const { credits, createdAt, expiresAt, revokedAt, disabledAt, previousUntil, lastUsedAt, ...rest } = token
   const iso = (at: number | undefined) => (at === undefined ? undefined : new Date(at).toISOString())
   return {
     ...rest,
@@ -60,6 +66,7 @@ export function toJson(token: TokenView): object {
     revokedAt: iso(revokedAt),
     disabledAt: iso(disabledAt),
     previousUntil: iso(previousUntil),
+    lastUsedAt: iso(lastUsedAt),
     credits: {
       credited: credits.creditedMicros / MICROS,
       balance: credits.balanceMicros / MICROS,

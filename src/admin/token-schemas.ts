@@ -72,6 +72,7 @@ export const tokenAnswer = v.object({
   revokedAt: v.optional(v.number()),
   disabledAt: v.optional(v.number()),
   previousUntil: v.optional(v.number()),
+  lastUsedAt: v.optional(v.number()),
   addresses: v.optional(v.array(v.string())),
   requestsPerMinute: v.optional(v.number()),
   requestsPerDay: v.optional(v.number()),
@@ -83,8 +84,6 @@ export const tokenAnswer = v.object({
     chargedMicros: v.number(),
   }),
 })
-
-export const tokensAnswer = v.object({ tokens: v.array(tokenAnswer) })
 
 export const tokenParams = v.object({ id: v.pipe(v.string(), v.minLength(1), v.maxLength(64)) })
 

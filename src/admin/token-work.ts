@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import type { InferOutput } from 'valibot'
 import { isAddressBlock } from '../config/address-blocks.ts'
 import { invalidRequest, notFound } from '../errors.ts'
@@ -9,11 +10,24 @@ import type { creditsBody, secretBody, TokenView } from './token-schemas.ts'
 export interface TokenWork {
   mint(token: NewToken): Promise<TokenView>
   list(): Promise<TokenView[]>
+  /** The same, some at a time: between two pages everybody else is served. */
+  pages(): AsyncGenerator<TokenView[]>
   revoke(id: string): Promise<TokenView>
   disable(id: string): Promise<TokenView>
   enable(id: string): Promise<TokenView>
   adjust(id: string, change: InferOutput<typeof creditsBody>): Promise<TokenView>
   rotate(id: string, secret: InferOutput<typeof secretBody>): Promise<TokenView>
+}
+
+/** So many are looked at in one go: about a millisecond. */
+const PAGE = 50
+
+async function* readPages(tokens: TokenStore): AsyncGenerator<TokenView[]> {
+  const all = await tokens.list()
+  for (let from = 0; from < all.length; from += PAGE) {
+    yield Promise.all(all.slice(from, from + PAGE).map((token) => viewToken(tokens, token)))
+    await turn()
+  }
 }
 
 export function openTokenWork(tokens: TokenStore): TokenWork {
@@ -29,7 +43,12 @@ export function openTokenWork(tokens: TokenStore): TokenWork {
       if (wrong !== undefined) throw invalidRequest(`"${wrong}" is no address and no block of addresses`)
       return view(await tokens.mint(token))
     },
-    list: async () => Promise.all((await tokens.list()).map(view)),
+    list: async () => {
+      const found: TokenView[] = []
+      for await (const page of readPages(tokens)) found.push(...page)
+      return found
+    },
+    pages: () => readPages(tokens),
     revoke: (id) => viewKnown(id, tokens.revoke(id, Date.now())),
     disable: (id) => viewKnown(id, tokens.disable(id, Date.now())),
     enable: (id) => viewKnown(id, tokens.enable(id)),
@@ -72,6 +91,7 @@ async function viewToken(tokens: TokenStore, token: Token): Promise<TokenView> {
     requestsPerMinute,
     requestsPerDay,
     requestsInFlight,
+    lastUsedAt: await tokens.lastUsedAt(id),
     credits: await tokens.credits(id),
   }
 }

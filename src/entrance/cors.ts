@@ -17,19 +17,18 @@ const READABLE_HEADERS = [
   'idempotent-replayed',
 ]
 
-const WILDCARD = '://*.'
-const LABEL = /^[a-z0-9-]+$/
+/** A `*` of the first label: no dot, so that nobody's own domain below it is meant. */
+const STARRED = /^[a-z0-9-]+$/
 
 function matches(origin: string, entry: string): boolean {
-  const start = entry.indexOf(WILDCARD)
-  if (start < 0) return origin === entry
-  const scheme = entry.slice(0, start + 3)
-  const rest = entry.slice(start + WILDCARD.length - 1)
-  if (!origin.startsWith(scheme) || !origin.endsWith(rest)) return false
-  return LABEL.test(origin.slice(scheme.length, origin.length - rest.length))
+  const star = entry.indexOf('*')
+  if (star < 0) return origin === entry
+  const rest = entry.slice(star + 1)
+  if (!origin.startsWith(entry.slice(0, star)) || !origin.endsWith(rest)) return false
+  return STARRED.test(origin.slice(star, Math.max(star, origin.length - rest.length)))
 }
 
-/** Exact but for upper case; `https://*.example.app` stands for one label. `null` is what any sandboxed page sends. */
+/** Exact but for upper case; the `*` of `https://*.example.app` and `https://my-*.example.app` is within one label. `null` is what any sandboxed page sends. */
 export function isAllowedOrigin(origin: string | undefined, allowlist: readonly string[]): boolean {
   if (origin === undefined || origin === 'null') return false
   const asked = origin.toLowerCase()

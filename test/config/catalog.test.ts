@@ -318,6 +318,49 @@ t.test('each mistake of a models file comes with its path and a way out', async 
   }
 })
 
+t.test("entries are merged, and x- entries are the operator's own, as in a compose file", async (t) => {
+  const catalog = build(`
+x-usual: &usual { maxOutput: 5, price: { input: 2, output: 3 }, x-note: ours }
+x-times: &times { timeouts: { idleMs: 7 } }
+providers:
+  x-proxy: &proxy { dialect: openai, usageOption: false }
+  own: { <<: *proxy, baseUrl: https://a.example/v1, x-owner: me }
+models:
+  x-plan: &plan { x-why: it is shared }
+  a: { <<: *usual, plan: [{ provider: own, x-note: first }] }
+  b:
+    <<: [*usual, *times, *plan]
+    maxOutput: 9
+    plan: [{ provider: own }]
+  x-ai: { plan: [{ provider: own }] }
+`)
+  t.same([...catalog.models.keys()], ['a', 'b', 'x-ai'], 'a model may be called so')
+  t.notOk(catalog.providers.has('x-proxy'))
+  t.equal(catalog.providers.get('own')?.usageOption, false)
+  t.equal(catalog.models.get('a')?.maxOutput, 5)
+  t.equal(catalog.models.get('b')?.maxOutput, 9, 'its own words win')
+  t.equal(catalog.models.get('b')?.plan[0]?.timeouts?.idleMs, 7)
+  t.same(catalog.models.get('b')?.price, catalog.models.get('a')?.price)
+  const many = Array.from({ length: 250 }, (_, index) => `  m${index}: *m`).join('\n')
+  const file = `providers: { own: { baseUrl: https://a.example/v1 } }\nx-m: &m { plan: [{ provider: own }] }\nmodels:\n${many}`
+  t.equal(build(file).models.size, 250)
+  t.match(mistakesOf('models: { a: { <<: 5, plan: [] } }'), [/MODELS_FILE: .*[Mm]erge/])
+  t.match(
+    mistakesOf('y-usual: 1\nmodels: { a: { plan: [{ provider: openai }] } }').join(),
+    /y-usual is not a setting/,
+  )
+})
+
+t.test('an address in the models file that would be 404 for every request is a mistake', async (t) => {
+  const at = (url: string) =>
+    mistakesOf(`providers: { own: { baseUrl: ${url} } }\nmodels: { a: { plan: [{ provider: own }] } }`)
+  t.match(at('https://a.example/v1/chat/completions'), [/providers\.own\.baseUrl ends with an endpoint/])
+  t.match(at('https://api.openai.com'), [
+    /providers\.own\.baseUrl has no path: write https:\/\/api\.openai\.com\/v1$/,
+  ])
+  t.same(at('https://a.example'), [])
+})
+
 t.test('a model has its own times, where it names none its provider has, else the settings', async (t) => {
   const catalog = build(`
 providers:

@@ -68,6 +68,7 @@ t.test('without any setting the gateway has every default of its contract', asyn
     passthrough: [],
     wsRoutes: [],
     proxySecrets: [],
+    warnings: [],
     extraCertificates: [],
     providers: [],
   })
@@ -185,29 +186,178 @@ t.test('CORS_ALLOWLIST lets nobody in by accident', async (t) => {
   for (const wide of ['https://*.com', 'https://*.co.uk', 'https://*.localhost', 'http://*.0.0.1']) {
     refuses(t, origin(wide), /whole registry/)
   }
-  for (const host of ['vercel.app', 'netlify.app', 'pages.dev', 'github.io', 'herokuapp.com', 'web.app']) {
-    refuses(t, origin(`https://*.${host}`), new RegExp(`everyone hosted on ${host}`))
-  }
-  for (const bad of [
-    'app.example.com',
-    'https://a.example/',
-    'https://a.example/x',
-    'null',
-    'https://a*.example.com',
-  ]) {
-    refuses(t, origin(bad), /must be an origin/)
-  }
-  for (const bad of [
-    'https://a.*.example.com',
-    'https://*',
-    'https://u:p@a.example',
-    'https://*.*.example.com',
-  ]) {
-    refuses(t, origin(bad), /must be an origin/)
-  }
+  for (const [bad, words] of [
+    ['app.example.com', /begins with its scheme: put https:\/\/ before it$/],
+    ['https://a.example/', /without a final slash/],
+    ['https://a.example/x', /no path/],
+    ['null', /"null" is what every sandboxed page/],
+    ['https://my-*.com', /whole registry/],
+    ['https://a.*.example.com', /"\*" in the first label/],
+    ['https://*', /"\*" in the first label/],
+    ['https://u:p@a.example', /must be an origin/],
+    ['https://*.*.example.com', /one "\*" at most/],
+    ['https://a*b*.example.com', /one "\*" at most/],
+    ['https://a.example:*', /a port is a number/],
+  ] as const)
+    refuses(t, origin(bad), words)
   refuses(t, origin('https://a.example:99999'), /port from 1/)
   refuses(t, origin('https://ok.example,https://a.example?x'), /^CORS_ALLOWLIST entry 2 /)
   t.same(mistakesOf(origin('https://*.my-team.vercel.app')), [])
+})
+
+t.test('where anybody can have a name, the operator is told who may call', async (t) => {
+  const warningsOf = (entry: string) => readSettings({ CORS_ALLOWLIST: entry }).warnings
+  const r0 = readSettings({ CORS_ALLOWLIST: 'https://my-app.vercel.app,https://*.vercel.app' })
+  t.same(r0.corsAllowlist, ['https://my-app.vercel.app', 'https://*.vercel.app'])
+  t.match(r0.warnings, [/^CORS_ALLOWLIST entry 2 lets in the pages of everyone hosted on vercel\.app/])
+  for (const host of ['netlify.app', 'pages.dev', 'github.io', 'herokuapp.com', 'web.app'])
+    t.match(warningsOf(`https://*.${host}`), [new RegExp(`everyone hosted on ${host}`)])
+  t.match(warningsOf('https://my-app-*.vercel.app'), [/a name on vercel\.app that begins with "my-app-"/])
+  t.match(warningsOf('https://*-team.vercel.app'), [/that ends with "-team"/])
+  t.same(warningsOf('https://app-*.example.com,https://*.my-team.vercel.app'), [])
+  const literal = readSettings({ CORS_ALLOWLIST: 'https://<your-vercel-app>.vercel.app,https://a.example' })
+  t.same(literal.corsAllowlist, ['https://a.example'])
+  t.match(literal.warnings, [/entry 1 is still a placeholder: it lets nobody in/])
+})
+
+t.test('an address that would be 404 for every request is mended and told, or told alone', async (t) => {
+  const at = (name: string, url: string) => {
+    const { providers, warnings } = readSettings({ [`${name}_API_KEY`]: 'sk-1', [`${name}_BASE_URL`]: url })
+    const [provider] = providers
+    return [`${provider?.origin}${provider?.basePath}`, ...warnings]
+  }
+  for (const [name, url, read, ...words] of [
+    [
+      'OPENAI',
+      'https://api.openai.com',
+      'https://api.openai.com/v1',
+      /^OPENAI_BASE_URL has no path: it is read as/,
+    ],
+    ['OPENAI', 'https://api.openai.com/', 'https://api.openai.com/v1', /has no path/],
+    ['OPENAI', 'https://api.groq.com', 'https://api.groq.com/openai/v1', /has no path/],
+    ['OPENAI', 'https://a.example/v1/chat/completions', 'https://a.example/v1', /ends with an endpoint/],
+    ['OPENAI', 'https://a.example/v1/Chat/Completions/', 'https://a.example/v1', /ends with an endpoint/],
+    ['OPENAI', 'https://a.example/x/v1/audio/speech', 'https://a.example/x/v1', /ends with an endpoint/],
+    [
+      'OPENAI',
+      'https://api.openai.com/chat/completions',
+      'https://api.openai.com/v1',
+      /ends with an endpoint/,
+    ],
+    [
+      'OPENAI',
+      'https://a.example/chat/completions',
+      'https://a.example',
+      /endpoint.*most services are at .*\/v1$/,
+    ],
+    ['OPENAI', 'https://a.example', 'https://a.example', /^OPENAI_BASE_URL has no path: .*most services/],
+    ['OPENROUTER', 'https://openrouter.ai', 'https://openrouter.ai/api/v1', /has no path/],
+    [
+      'OPENROUTER',
+      'https://openrouter.ai/v1',
+      'https://openrouter.ai/v1',
+      /that is https:\/\/openrouter\.ai\/api\/v1$/,
+    ],
+    [
+      'GEMINI',
+      'https://generativelanguage.googleapis.com/v1beta',
+      'https://generativelanguage.googleapis.com/v1beta',
+      /v1beta\/openai$/,
+    ],
+    ['DEEPSEEK', 'https://api.deepseek.com', 'https://api.deepseek.com/v1', /has no path/],
+    ['DEEPSEEK', 'https://api.deepseek.com/beta', 'https://api.deepseek.com/beta'],
+    ['ANTHROPIC', 'https://api.anthropic.com', 'https://api.anthropic.com/v1'],
+    ['ANTHROPIC', 'https://proxy.example', 'https://proxy.example/v1'],
+    [
+      'ANTHROPIC',
+      'https://api.anthropic.com/v1/messages',
+      'https://api.anthropic.com/v1',
+      /ends with an endpoint/,
+    ],
+    ['OPENAI', 'https://a.example/api/v1', 'https://a.example/api/v1'],
+  ] as const) {
+    const [found, ...warnings] = at(name, url)
+    t.equal(found, read, url)
+    t.equal(warnings.length, words.length, `${url}: ${warnings}`)
+    t.match(warnings, words)
+  }
+})
+
+t.test('what Kubernetes says of a service of our name is no setting', async (t) => {
+  const service = {
+    API_GATEWAY_PORT: 'tcp://10.43.0.5:8088',
+    API_GATEWAY_SERVICE_HOST: '10.43.0.5',
+    API_GATEWAY_SERVICE_PORT: '8088',
+    API_GATEWAY_PORT_8088_TCP: 'tcp://10.43.0.5:8088',
+    API_GATEWAY_PORT_8088_TCP_ADDR: '10.43.0.5',
+    REDIS_PORT: 'tcp://10.43.0.6:6379',
+    REDIS_SERVICE_HOST: '10.43.0.6',
+  }
+  t.equal(readSettings(service).port, 8088)
+  t.equal(readSettings({ ...service, PORT: '9000' }).port, 9000)
+  refuses(t, { API_GATEWAY_PORT: 'http://10.43.0.5:8088' }, /^API_GATEWAY_PORT must/)
+  refuses(t, { PORT: 'tcp://10.43.0.5:8088' }, /^PORT must/)
+})
+
+t.test('a value with the quotes or the comment of its line means what Compose makes of it', async (t) => {
+  const settings = readSettings({
+    PORT: '9000   # internal',
+    ADMIN_FIRST: '"aB3dEfGhIjKlMnOpQr#StUvWx"',
+    LOG_LEVEL: "'warn' # it's enough",
+    HOST: '""',
+  })
+  t.match(settings, {
+    port: 9000,
+    adminFirst: 'aB3dEfGhIjKlMnOpQr#StUvWx',
+    logLevel: 'warn',
+    host: '0.0.0.0',
+  })
+  refuses(t, { ADMIN_FIRST: '# 0123456789abcdef0123' }, /no HTTP header can carry/)
+})
+
+t.test('a number or word that was meant is said', async (t) => {
+  for (const [name, text, words] of [
+    ['PORT', '8088/tcp', /: write 8088$/],
+    ['PORT', '８０８８', /: write 8088$/],
+    ['CONNECT_TIMEOUT_MS', '30s', /: write 30000$/],
+    ['IDLE_TIMEOUT_MS', '1.5m', /: write 90000$/],
+    ['SSE_HEARTBEAT_MS', '30s', /: write 30000$/],
+    ['MAX_JSON_BYTES', '64MB', /: write 67108864$/],
+    ['IDEMPOTENCY_BYTES_PER_TOKEN', '1GiB', /: write 1073741824$/],
+    ['RATE_LIMIT_PER_MINUTE', '1_000', /: write 1000$/],
+    ['RATE_LIMIT_PER_MINUTE', '1,000', /: write 1000$/],
+    ['RATE_LIMIT_PER_DAY', '1e3', /: write 1000$/],
+    ['RATE_LIMIT_PER_DAY', 'many', /to 1000000000$/],
+    ['LOG_LEVEL', 'WARNING', /: write warn$/],
+    ['LOG_LEVEL', 'inf', /did you mean "info"/],
+    ['DEMO_PROVIDER', 'true', /: write on$/],
+    ['DB_DIR', '~/data', /without "~" and "\$"$/],
+    ['LOG_DIR', '$HOME/logs', /without "~" and "\$"$/],
+    ['MODELS_FILE', '# models.yaml', /without "~"/],
+  ] as const)
+    refuses(t, { [name]: text }, words)
+})
+
+t.test('a URL with a raw password says which character is written how', async (t) => {
+  const redis = (rest: string) => ({ REDIS_URL: `redis://${rest}` })
+  refuses(t, redis(':p/s@host:6379'), /^REDIS_URL is wrong: in its password write "\/" as %2F;/)
+  refuses(t, redis('user:p@s/?@host'), /write "\/" as %2F, "\?" as %3F, "@" as %40/)
+  refuses(t, redis(':50%@host'), /write "%" as %25/)
+  t.equal(readSettings(redis(':p#s?s@host')).redis?.password, 'p#s?s', 'what is clear is read')
+  t.equal(readSettings(redis(':p%2Fs%40@host')).redis?.password, 'p/s@')
+  const postgres = (rest: string) => ({ REDIS_URL: 'redis://a', DATABASE_URL: `postgres://${rest}` })
+  refuses(t, postgres('u:p#s@host/db'), /^DATABASE_URL is wrong: in its password write "#" as %23$/)
+  refuses(t, postgres('u:12/3@host/db'), /write "\/" as %2F$/)
+  refuses(t, postgres('u:12?3@host/db'), /write "\?" as %3F$/)
+  refuses(t, postgres('u:50%@host/db'), /write "%" as %25$/)
+  refuses(t, postgres('u:p@host:port/db'), /must look like postgres:/)
+  for (const right of ['u:p%2F@host/db', 'u@host/db?options=a@b', 'u:p@%2Fvar%2Frun/db', 'host/db?user=a@b'])
+    t.same(mistakesOf(postgres(right)), [], right)
+  refuses(
+    t,
+    { HTTPS_PROXY: 'http://u:p#s@proxy:3128' },
+    /^HTTPS_PROXY must look like .*: in its password write "#" as %23$/,
+  )
 })
 
 t.test('PASSTHROUGH_PATHS never opens what is paid for', async (t) => {

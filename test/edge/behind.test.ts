@@ -32,7 +32,7 @@ const [CLIENT, OTHER] = ['127.0.0.2', '127.0.0.3']
 
 for (const server of WEB_SERVERS) {
   const reason = await whyNotHere(server)
-  await t.test(`behind ${server.name}, as its page has it`, { skip: reason ?? false }, (t) =>
+  await t.test(`behind ${server.name}, as the manual has it`, { skip: reason ?? false }, (t) =>
     testBehind(t, server),
   )
 }

@@ -91,6 +91,44 @@ for (const compose of composes) {
     },
   )
 
+  t.test(
+    `${compose.join(' ')} reads the gateway's own file: the same gateway, and nobody reaches it from outside`,
+    async (t) => {
+      const folder = await clone(t)
+      fillIn(folder, { ...settingsOf(AUTHORITY), EDGE_TRUSTED_PROXIES: '203.0.113.0/24' }, '.env.example')
+      const { services } = await render(compose, folder, 'docker-compose.gateway.yml')
+      t.same(Object.keys(services).sort(), ['api-gateway', 'prepare'])
+      const { 'api-gateway': inProduction } = (await render(compose, folder, FILE)).services
+      const { 'api-gateway': alone, prepare } = services
+      for (const option of [
+        'image',
+        'container_name',
+        'init',
+        'mem_limit',
+        'pids_limit',
+        'stop_grace_period',
+        'tmpfs',
+      ])
+        t.same(alone?.[option], inProduction?.[option], option)
+      for (const service of [alone, prepare])
+        t.match(service, { read_only: true, cap_drop: ['ALL'], security_opt: ['no-new-privileges:true'] })
+      t.match(JSON.stringify(alone?.ports), '127.0.0.1')
+      t.match(alone?.environment?.TRUSTED_PROXIES, /^198\.18\.6\.0\/24,203\.0\.113\.0\/24,$/)
+      t.equal((await prepareWith(folder, prepare, ['gateway'])).code, 0, 'it needs no e-mail')
+    },
+  )
+
+  t.test(`${compose.join(' ')} gives a second stack names of its own`, async (t) => {
+    const folder = await clone(t)
+    const profiles = { COMPOSE_PROFILES: 'scale,monitoring', REDIS_URL: 'redis://redis:6379' }
+    fillIn(folder, { ...settingsOf(AUTHORITY), ...profiles, STACK_NAME: 'staging' }, '.env.example')
+    const { services } = await render(compose, folder, FILE, ['scale', 'monitoring'])
+    const named = Object.entries(services).filter(([name]) => name !== 'prepare')
+    t.ok(named.length >= 7)
+    for (const [name, { container_name: container }] of named) t.match(container, /-staging(-\d)?$/, name)
+    t.equal(services.prepare?.image, 'api-gateway:staging')
+  })
+
   t.test(`${compose.join(' ')} adds replicas and Redis with the profile "scale" in .env alone`, async (t) => {
     const folder = await clone(t)
     const scale = { COMPOSE_PROFILES: 'scale', REDIS_URL: 'redis://redis:6379' }
@@ -111,6 +149,25 @@ for (const compose of composes) {
     t.equal(services['api-gateway-2']?.environment?.REDIS_URL, scale.REDIS_URL)
     t.match(services.redis?.command?.join(' '), '--appendonly yes')
     checkHardened(t, services)
+  })
+
+  t.test(`${compose.join(' ')} adds Prometheus and Grafana with the profile "monitoring"`, async (t) => {
+    const folder = await clone(t)
+    fillIn(folder, { ...settingsOf(AUTHORITY), COMPOSE_PROFILES: 'monitoring' }, '.env.example')
+    const { services, networks } = await render(compose, folder, FILE, ['monitoring'])
+    const names = ['api-gateway', 'certificates', 'grafana', 'haproxy', 'prepare', 'prometheus', 'traefik']
+    t.same(Object.keys(services).sort(), names)
+    checkHardened(t, services)
+    checkMonitoring(t, services)
+    t.match(networks['monitoring-network'], { internal: true }, 'Grafana has no way out')
+    const both = { COMPOSE_PROFILES: 'scale,monitoring', REDIS_URL: 'redis://redis:6379' }
+    fillIn(folder, both)
+    const all = (await render(compose, folder, FILE, ['scale', 'monitoring'])).services
+    t.same(Object.keys(all).sort(), [...names, 'api-gateway-2', 'api-gateway-3', 'redis'].sort())
+    for (const name of ['api-gateway', 'api-gateway-2', 'api-gateway-3']) {
+      t.match(all[name]?.environment, { METRICS_KEY_FILE: '/run/monitoring/metrics-key' }, name)
+      t.match(JSON.stringify(all[name]?.volumes), /\/run\/monitoring(:ro|","read_only":true)/, name)
+    }
   })
 
   t.test(`${compose.join(' ')} reads the development file: one gateway, on localhost alone`, async (t) => {
@@ -158,8 +215,8 @@ const startTraefik = (folder: string, service: Service | undefined) =>
   })
 
 /** What the container "prepare" says, without its rights. */
-const prepareWith = (folder: string, service: Service | undefined) =>
-  run('sh', ['-c', 'mkdir -p src/db src/logs letsencrypt && sh scripts/prepare-folders.sh'], {
+const prepareWith = (folder: string, service: Service | undefined, flags: readonly string[] = []) =>
+  run('sh', ['-c', `mkdir -p src/db src/logs letsencrypt && sh scripts/prepare-folders.sh ${flags}`], {
     cwd: folder,
     env: { ...service?.environment, PATH: standIn(folder, 'chown') },
   })
@@ -185,6 +242,18 @@ function checkGateway(t: Test, { 'api-gateway': gateway }: Rendered['services'])
     DOMAIN1: 'api.example.test',
   })
   t.equal(gateway?.init, true)
+}
+
+function checkMonitoring(t: Test, { prometheus, grafana, traefik }: Rendered['services']): void {
+  t.match(prometheus?.image, /^prom\/prometheus:v3\.\d+\.\d+(@|$)/)
+  t.match(prometheus?.command?.join(' '), '--storage.tsdb.retention.time=30d')
+  t.match(prometheus?.command?.join(' '), '--storage.tsdb.retention.size=2GB')
+  t.match(grafana?.image, /^grafana\/grafana:\d+\.\d+\.\d+(@|$)/)
+  const settings = { GF_AUTH_ANONYMOUS_ENABLED: 'false', GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION: 'true' }
+  t.match(grafana?.environment, settings)
+  for (const service of [prometheus, grafana]) t.equal(service?.user, '1000:1000')
+  t.notMatch(JSON.stringify(grafana?.networks), 'traefik-network', 'whoever is there may say who a client is')
+  t.match(JSON.stringify(traefik?.networks), 'monitoring-network')
 }
 
 function checkCertificates(t: Test, { certificates }: Rendered['services']): void {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { connect, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
 import { bearer } from '../support/client.ts'
-import { type Ask, boardQuestions, hurriedAlerts, seriesOf } from '../support/prometheus.ts'
+import { boardQuestions, hurriedAlerts, type Series, seriesOf } from '../support/prometheus.ts'
 import { ALL_NAMES, DASHBOARD, DOMAINS, untilHealthy } from './support/deployment.ts'
 import { type Edge, inspect, openEdge, untilCertified, untilServing } from './support/edge.ts'
 import { CLIENT_ADDRESSES, EDGE_ADDRESS, whyNoEngine, whyNoImages } from './support/engine.ts'
@@ -16,24 +16,23 @@ if (reason !== undefined) t.plan(0, reason)
 else await t.test('monitoring in the box', testMonitoring)
 
 /** From a container of the edge's network, since no port is published. */
-const query: Ask = async (expression) => {
+async function query(expression: string): Promise<readonly Series[] | undefined> {
   const url = `http://prometheus:9090/api/v1/query?query=${encodeURIComponent(expression)}`
   const { code, stdout } = await run('docker', ['exec', 'api-gateway-prod', 'curl', '-sS', url])
   return code === 0 ? seriesOf(stdout) : undefined
 }
 
-const firing = async (name: string) =>
-  (await query(`ALERTS{alertname="${name}",alertstate="firing"}`))?.map(({ metric }) => metric)
+async function firing(name: string) {
+  return (await query(`ALERTS{alertname="${name}",alertstate="firing"}`))?.map(({ metric }) => metric)
+}
 
-const untilFiring = (name: string, count = 1) =>
-  poll(
-    `${name} to fire`,
-    async () => {
-      const found = await firing(name)
-      return (found?.length ?? 0) >= count ? found : undefined
-    },
-    { everyMs: 1000 },
-  )
+function untilFiring(name: string, count = 1) {
+  const ask = async () => {
+    const found = await firing(name)
+    return (found?.length ?? 0) >= count ? found : undefined
+  }
+  return poll(`${name} to fire`, ask, { everyMs: 1000 })
+}
 
 async function testMonitoring(t: Test) {
   const settings = { COMPOSE_PROFILES: 'monitoring', EDGE_CONNECTIONS: '40' }
@@ -158,11 +157,12 @@ async function hasData(t: Test, edge: Edge, token: string) {
 }
 
 /** A connection over TLS that asks for nothing. */
-const openIdle = ({ authority }: Edge): Promise<TLSSocket> =>
-  new Promise((resolve, reject) => {
+function openIdle({ authority }: Edge): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
     const [servername = ''] = DOMAINS
     const [localAddress = ''] = CLIENT_ADDRESSES
     const options = { host: EDGE_ADDRESS, port: 443, servername, ca: authority.root, localAddress }
     const socket = connect(options, () => resolve(socket))
     socket.on('error', reject)
   })
+}

@@ -1,6 +1,6 @@
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { chmodSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -57,17 +57,66 @@ t.test('a server that is ready passes, before anything is installed in the clone
   t.same(await check(t), { code: 0, lines: [] })
 })
 
+t.test(
+  "behind something else names may point there, and certificates of one's own need no e-mail",
+  async (t) => {
+    const elsewhere = { records: { [DOMAINS[2] ?? '']: ['198.51.100.7'] } }
+    t.same(await check(t, { ...elsewhere, settings: { EDGE_DNS_CHECK: 'off' } }), { code: 0, lines: [] })
+    t.same(await check(t, { ...elsewhere, settings: { ACME_CHALLENGE: 'off', ACME_EMAIL: '' } }), {
+      code: 0,
+      lines: [],
+    })
+  },
+)
+
 t.test('each finding is one line with its cure, and the exit is 1', async (t) => {
   const table: [string, Server, RegExp][] = [
     ['no .env', { change: (folder) => chmodSync(join(folder, '.env'), 0o644) }, /chmod 600 \.env/],
-    ['a name is missing', { settings: { DOMAIN4: '' } }, /DOMAIN4 is empty: set it/],
+    ['no name at all', { settings: { DOMAIN1: '' } }, /DOMAIN1 is empty: set it/],
     ['a name is a URL', { settings: { DOMAIN4: 'https://x.example.test' } }, /DOMAIN4 is no hostname/],
     ['no e-mail', { settings: { ACME_EMAIL: '' } }, /ACME_EMAIL is no e-mail address/],
     ['the example e-mail', { settings: { ACME_EMAIL: 'a@example.com' } }, /ACME_EMAIL is an example/],
     [
-      'the old variable',
-      { settings: { ACME_EMAIL: '', LETSENCRYPT_EMAIL: 'a@b.test' } },
-      /call it ACME_EMAIL/,
+      'the older name, with an example',
+      { settings: { ACME_EMAIL: '', LETSENCRYPT_EMAIL: 'a@example.com' } },
+      /LETSENCRYPT_EMAIL is an example/,
+    ],
+    [
+      'a number with its unit',
+      { settings: { IDLE_TIMEOUT_MS: '30s' } },
+      /IDLE_TIMEOUT_MS is no .*write 30000/,
+    ],
+    [
+      'a name that is none',
+      { settings: { OPENAI_KEY: 'sk-1' } },
+      /line \d+, OPENAI_KEY: .*did you mean OPENAI_API_KEY/,
+    ],
+    [
+      'what Composes read differently',
+      { settings: { ADMIN_FIRST: 'abc$def' } },
+      /line \d+, ADMIN_FIRST: .*single quotes/,
+    ],
+    ['an odd challenge', { settings: { ACME_CHALLENGE: 'dns' } }, /ACME_CHALLENGE is tls, http or off/],
+    [
+      'a front that is no range',
+      { settings: { EDGE_TRUSTED_PROXIES: '203.0.113.0/24,cloudflare' } },
+      /EDGE_TRUSTED_PROXIES: cloudflare is no address and no range/,
+    ],
+    [
+      'a front that is everybody',
+      { settings: { EDGE_TRUSTED_PROXIES: '0.0.0.0/0' } },
+      /EDGE_TRUSTED_PROXIES: 0\.0\.0\.0\/0/,
+    ],
+    ['a stack that Docker takes for none', { settings: { STACK_NAME: 'Staging 2' } }, /STACK_NAME is part/],
+    [
+      'a certificate without its key',
+      {
+        change: (folder) => {
+          mkdirSync(join(folder, 'edge/certificates'))
+          writeFileSync(join(folder, 'edge/certificates/own.crt'), 'x')
+        },
+      },
+      /own\.crt has no own\.key beside it/,
     ],
     ['an odd authority', { settings: { ACME_CA_SERVER: 'staging' } }, /ACME_CA_SERVER is no directory/],
     ['replicas without Redis', { settings: { COMPOSE_PROFILES: 'scale' } }, /REDIS_URL=redis/],
@@ -140,6 +189,41 @@ t.test('each finding is one line with its cure, and the exit is 1', async (t) =>
 
 const openKeys = (folder: string) =>
   writeFileSync(join(folder, 'letsencrypt/acme.json'), '{}', { mode: 0o644 })
+
+t.test(
+  'an .env in the manner of older guides passes: its comments, its e-mail, one name five times',
+  async (t) => {
+    const names = { DOMAIN2: '', DOMAIN3: `${DOMAINS[0]}   # alternative`, DOMAIN4: '"third.example.test"' }
+    const settings = {
+      ...names,
+      DOMAIN1: `${DOMAINS[0]}   # primary`,
+      DOMAIN5: DOMAINS[0]?.toUpperCase() ?? '',
+      ACME_EMAIL: '',
+      LETSENCRYPT_EMAIL: 'admin@gateway.test   # Email for certificate notifications',
+      PORT: '8088                          # Internal container port',
+      ADMIN_FIRST: 'aB3dEfGhIjKlMnOpQr#StUvWx         # Master token for admin operations',
+    }
+    t.same(await check(t, { settings }), { code: 0, lines: [] })
+  },
+)
+
+t.test('it says what Compose reads, and from which file', async (t) => {
+  const folder = await clone(t)
+  fillIn(
+    folder,
+    { ...(await right()), COMPOSE_PROFILES: 'scale', REDIS_URL: 'redis://redis:6379' },
+    '.env.example',
+  )
+  const said = await run(process.execPath, ['scripts/preflight.js', '--address', ADDRESS], {
+    cwd: folder,
+    env: { ...VERSIONS, DOMAIN1: 'other.example.test' },
+  })
+  t.match(
+    said.stdout,
+    /^- Compose 2\.40\.3 reads \d+ settings from \.env: api\.example\.test, .*; profiles scale; without -f it reads docker-compose\.yml/m,
+  )
+  t.match(said.stdout, /^- this shell has other values of DOMAIN1, and Compose takes those/m)
+})
 
 t.test('a port that another program has is named, unless it is the edge itself', async (t) => {
   const other = createServer().listen(0, '127.0.0.1')
@@ -217,6 +301,6 @@ t.test('without an .env everything that is missing is said at once', async (t) =
     env: { ...VERSIONS, TRAEFIK_RUNNING: 'not to look at real ports' },
   })
   t.equal(code, 1)
-  t.match(stdout, /\.env is missing or unreadable: cp \.env\.example \.env/)
+  t.match(stdout, /\.env is missing: cp \.env\.example \.env/)
   t.equal((await run(process.execPath, ['scripts/preflight.js', '--wrong'], { cwd: folder })).code, 2)
 })

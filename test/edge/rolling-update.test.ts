@@ -1,4 +1,7 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
+import { temporaryFolder } from '../support/gateway.ts'
 import { clone, fillIn } from './support/deployment.ts'
 import { run } from './support/shell.ts'
 
@@ -7,7 +10,7 @@ t.test('with one gateway alone a rolling update touches nothing and says why in 
   // Whatever it wants of Compose fails at once and says nothing.
   const update = (env: Record<string, string> = {}) =>
     run('sh', ['scripts/rolling-update.sh'], { cwd: folder, env: { COMPOSE: 'false', ...env } })
-  const refusal = /^COMPOSE_PROFILES=scale is not in \.env: .*"up -d --build"\n$/
+  const refusal = /^COMPOSE_PROFILES=scale is not in \.env: .*scripts\/upgrade\.sh\n$/
   for (const profiles of ['', 'other', 'scaled']) {
     fillIn(folder, { COMPOSE_PROFILES: profiles }, '.env.example')
     const { code, stdout, stderr } = await update()
@@ -21,4 +24,20 @@ t.test('with one gateway alone a rolling update touches nothing and says why in 
     t.equal((await update()).stderr, '', profiles)
     t.match((await update({ COMPOSE_PROFILES: '' })).stderr, refusal, 'the shell has the last word')
   }
+})
+
+t.test('the gateways of a second stack are found by its name', async (t) => {
+  const folder = await clone(t)
+  const bin = temporaryFolder(t, 'gw-bin-')
+  for (const program of ['docker', 'sleep']) writeFileSync(join(bin, program), '#!/bin/sh\n', { mode: 0o755 })
+  fillIn(folder, { COMPOSE_PROFILES: 'scale', STACK_NAME: '"staging"   # beside production' }, '.env.example')
+  const env = { COMPOSE: 'true', PATH: `${bin}:${process.env.PATH}` }
+  const update = (more: Record<string, string> = {}) =>
+    run('sh', ['scripts/rolling-update.sh'], { cwd: folder, env: { ...env, ...more } })
+  t.match(
+    (await update()).stdout,
+    /^api-gateway-staging is.*\napi-gateway-staging-2 is.*\napi-gateway-staging-3 is/,
+  )
+  t.match((await update({ STACK_NAME: 'other' })).stdout, /^api-gateway-other is/)
+  t.match((await update({ STACK_NAME: '' })).stdout, /^api-gateway-prod is/)
 })

@@ -1,6 +1,8 @@
 import { once } from 'node:events'
 import { connect as connectHttp2 } from 'node:http2'
-import { connect } from 'node:tls'
+import { connect as connectPlain } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { connect, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
 import { healthy } from '../support/answers.ts'
 import { bearer } from '../support/client.ts'
@@ -15,6 +17,8 @@ import { holdConnections } from './support/hostile.ts'
 import { poll } from './support/shell.ts'
 
 const [PROXY, SECOND_PROXY, STRANGER] = ['198.18.5.31', '198.18.5.32', '198.18.5.33']
+/** It hands TLS on as it is. */
+const FORWARDER = '198.18.5.34'
 const MOST = 8
 const PORT = 8443
 const [FIRST = ''] = DOMAINS
@@ -34,10 +38,15 @@ interface Scene {
 async function testProxies(t: Test) {
   const settings = {
     EDGE_TRUSTED_PROXIES: `${PROXY}/32, 203.0.113.0/24,2001:db8:1::/48,${SECOND_PROXY}`,
+    EDGE_PROXY_PROTOCOL: FORWARDER,
     EDGE_CONNECTIONS_PER_ADDRESS: String(MOST),
     DASHBOARD_ALLOWLIST: '192.0.2.7',
   }
-  const front = await startFront(t, { net: 10, clients: [PROXY, SECOND_PROXY, STRANGER], settings })
+  const front = await startFront(t, {
+    net: 10,
+    clients: [PROXY, SECOND_PROXY, STRANGER, FORWARDER],
+    settings,
+  })
   const provider = await startProvider(t)
   const gateway = await startGateway(t, {
     modelsFile: modelsFile(t, { providers: { main: provider.url }, models: { m: 'main' } }),
@@ -72,6 +81,10 @@ async function testProxies(t: Test) {
       t.equal(await holdConnections(t, { ...where, localAddress: PROXY, count: many }), many)
       t.ok((await holdConnections(t, { ...where, localAddress: STRANGER, count: many })) <= MOST)
     },
+  )
+
+  await t.test('who came is what the PROXY protocol says, of those who may speak it', (t) =>
+    testForwarded(t, scene),
   )
 
   await t.test('requests under way are counted for each client behind a proxy', (t) => testCounting(t, scene))
@@ -136,4 +149,32 @@ async function testCounting(t: Test, { front, provider, token }: Scene) {
   const [served] = await once(open('192.0.2.51'), 'response')
   t.equal(served[':status'], 200, 'another client is not')
   for (const stream of held) stream.close()
+}
+
+/** A connection that begins with who comes; undefined where it is ended. */
+async function forward(front: Front, from: string, client: string) {
+  const under = connectPlain({ host: front.address, port: PORT, localAddress: from })
+  under.on('error', () => undefined)
+  await once(under, 'connect')
+  under.write(`PROXY TCP4 ${client} 198.18.10.2 51234 443\r\n`)
+  const socket = connect({ socket: under, servername: FIRST, ca: front.root })
+  return new Promise<TLSSocket | undefined>((done) => {
+    socket.once('secureConnect', () => done(socket)).once('error', () => done(undefined))
+    socket.once('close', () => done(undefined))
+  })
+}
+
+async function testForwarded(t: Test, { front, gateway, token }: Scene) {
+  const socket = await forward(front, FORWARDER, '192.0.2.77')
+  const head = `GET /v1/token HTTP/1.1\r\nHost: ${FIRST}\r\nAuthorization: Bearer ${token}\r\n`
+  socket?.write(`${head}X-Request-Id: forwarded\r\nX-Forwarded-For: 192.0.2.66\r\nConnection: close\r\n\r\n`)
+  t.match(socket ? await text(socket) : '', /^HTTP\/1\.1 200/)
+  const line = await gateway.waitForLine((each) => [each.requestId, each.id].includes('forwarded'))
+  t.equal(line.address, '192.0.2.77')
+  t.equal(await forward(front, STRANGER, '192.0.2.77'), undefined, 'a stranger may not')
+  const all = await Promise.all(
+    Array.from({ length: MOST * 2 }, () => forward(front, FORWARDER, '192.0.2.78')),
+  )
+  t.equal(all.filter(Boolean).length, MOST, 'each client has as many connections as any')
+  for (const each of all) each?.destroy()
 }

@@ -276,6 +276,8 @@ t.test('an origin is allowed exactly, a wildcard stands for one label', async (t
     'https://*.example.app',
     'http://localhost:3000',
     'https://*.p.app:8443',
+    'https://my-app-*.v.app',
+    'https://*-team.v.app',
   ]
   const yes = [
     'https://app.example.com',
@@ -284,6 +286,8 @@ t.test('an origin is allowed exactly, a wildcard stands for one label', async (t
     'https://A-1.EXAMPLE.app',
     'http://localhost:3000',
     'https://x.p.app:8443',
+    'https://my-app-git-main.v.app',
+    'https://x-team.v.app',
   ]
   const no = [
     'null',
@@ -305,6 +309,12 @@ t.test('an origin is allowed exactly, a wildcard stands for one label', async (t
     'https://app.example.com/',
     'https://x.p.app',
     'https://*.example.app',
+    'https://my-app-.v.app',
+    'https://my-app.v.app',
+    'https://my-app-.evil.v.app',
+    'https://my-app-evil.io/x.v.app',
+    'https://evil.my-app-x.v.app',
+    'https://-team.v.app',
     'https://é.example.app',
   ]
   for (const origin of yes) t.equal(isAllowedOrigin(origin, list), true, origin)

@@ -21,6 +21,7 @@ import { controlled } from '../support/stream-behaviours.ts'
 import type { Owner } from '../support/waiting.ts'
 
 const SCRIPTS = join(import.meta.dirname, '..', '..', 'scripts')
+const BESIDE = ['.env', 'models.yaml', 'edge/dashboard-users', 'edge/certificates/own.key']
 const CHAT = '/v1/chat/completions'
 
 /** A command in its shell script, as an operator calls it; `NODE` of the tests comes first in the PATH. */
@@ -147,6 +148,8 @@ t.test('settings, the files they name, certificates and the password come back t
   mkdirSync(join(cwd, 'letsencrypt'))
   mkdirSync(join(cwd, 'edge'))
   writeFileSync(join(cwd, 'edge', 'dashboard-users'), 'admin:$2b$10$hash\n')
+  mkdirSync(join(cwd, 'edge', 'certificates'))
+  writeFileSync(join(cwd, 'edge', 'certificates', 'own.key'), 'a key of the operator')
   const acme = join(cwd, 'letsencrypt', 'acme.json')
   // As Traefik does: over the file as it stands, in pieces.
   const rewriting = startProcess(t, {
@@ -177,7 +180,7 @@ t.test('settings, the files they name, certificates and the password come back t
   mkdirSync(join(fresh, 'src', 'db'), { recursive: true })
   const { code, stdout, stderr } = await restore(t, fresh, join(cwd, 'backups', last))
   t.equal(code, 0, stderr)
-  for (const path of ['.env', 'models.yaml', 'edge/dashboard-users', 'src/db/tokens.json']) {
+  for (const path of [...BESIDE, 'src/db/tokens.json']) {
     t.equal(readFileSync(join(fresh, path), 'utf8'), readFileSync(join(cwd, path), 'utf8'), path)
     t.equal(statSync(join(fresh, path)).mode & 0o777, 0o600, path)
   }

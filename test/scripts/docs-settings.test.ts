@@ -34,10 +34,7 @@ function askedByTheGateway(): Set<string> {
 
 /** Set by our own scripts and the image, not by operators. */
 const OWN = new Set([
-  'DOCKER_VERSION',
-  'COMPOSE_VERSION',
-  'TRAEFIK_RUNNING',
-  'CERTIFICATE_RETRY_SECONDS',
+  ...['DOCKER_VERSION', 'COMPOSE_VERSION', 'TRAEFIK_RUNNING', 'CERTIFICATE_RETRY_SECONDS'],
   'EDGE_CERTIFICATES',
   'HANDED_OVER_BY',
 ])

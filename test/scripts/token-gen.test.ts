@@ -19,6 +19,7 @@ import {
 import { openAdminDoor } from '../../src/admin/door.ts'
 import { hashSecret } from '../../src/auth/client.ts'
 import { openStores } from '../../src/stores/open.ts'
+import { usageOf } from '../contract/token-store.ts'
 
 const SCRIPT = join(import.meta.dirname, '..', '..', 'scripts', 'token-gen.js')
 const SECRET = /^gw-[A-Za-z0-9_-]{43}\n$/
@@ -148,7 +149,10 @@ t.test('secrets are rotated, tokens turned off and on, and the list shows it', a
   test.match(await run(dbDir, ['--disable', id]), { code: 0, stdout: `${id}\n`, stderr: /is now disabled/ })
   test.type((await tokens.find(hashSecret(next.stdout.trim())))?.disabledAt, 'number')
   const listed = await run(dbDir, ['--list'])
-  test.match(listed.stdout, /testuser +- +10000 +10000 +- +3 +10\.0\.0\.0\/8,2001:db8::\/32 +disabled/)
+  test.match(
+    listed.stdout,
+    /testuser +- +10000 +10000 +\S+Z +- +- +3 +10\.0\.0\.0\/8,2001:db8::\/32 +disabled/,
+  )
   test.match(JSON.parse((await run(dbDir, ['--list', '--json'])).stdout), [
     {
       id,
@@ -206,7 +210,8 @@ t.test('amounts, names, dates, models and limits are taken as written or refused
   test.equal(readCredits('9000000000.000000'), 9e15)
   test.equal(readCredits('0.000001'), 1)
   test.equal(readExpiry('12h', now), now + 43_200_000)
-  test.equal(readExpiry('2028-02-29', now), Date.UTC(2028, 1, 29))
+  test.equal(readExpiry('2028-02-29', now), Date.UTC(2028, 2, 1) - 1, 'a day alone is good until it is over')
+  test.equal(readExpiry('2026-01-01', now), Date.UTC(2026, 0, 2) - 1, 'today, too')
   test.equal(readExpiry('2027-01-01T10:00', now), Date.UTC(2027, 0, 1, 10))
   test.equal(readExpiry('2027-01-01T10:00+02:00', now), Date.UTC(2027, 0, 1, 8))
   test.equal(readName('--name', 'é'.repeat(64)).length, 64)
@@ -317,3 +322,21 @@ t.test('the command works under an older Node by the one that came with npm ci',
   const lost = await run(dbDir, FIRST, older, join(alone, 'scripts', 'token-gen.js'))
   test.match(lost, { code: 1, stdout: '', stderr: /^This needs Node 24\.12 or later .*npm ci.*\n$/ })
 })
+
+t.test(
+  'the list tells when each token was made, ends and was used last, and a new one how long it is good',
+  async (test) => {
+    const dbDir = await folder(test)
+    const made = await run(dbDir, [...FIRST, '--expires', '2031-12-31'])
+    test.match(made.stderr, /shown this once; valid until 2031-12-31T23:59:59Z:\n$/)
+    const tokens = await openServer(test, dbDir)
+    const { id = '' } = (await tokens.find(hashSecret(made.stdout.trim()))) ?? {}
+    const hold = await tokens.hold({ accounts: [id], requestId: 'one', micros: 5, leastMicros: 5 })
+    await tokens.settle(hold?.id ?? 0, { ...usageOf(id, 5), at: Date.UTC(2026, 5, 1, 12, 30, 15, 77) })
+    const { stdout } = await run(dbDir, ['--list'])
+    test.match(stdout, /^ID +PREFIX +TYPE +USER +NAME +BALANCE +CREDITED +CREATED +EXPIRES +LAST_USED /)
+    test.match(stdout, / 20\S+T\S+Z +2031-12-31T23:59:59Z +2026-06-01T12:30:15Z .* valid$/m)
+    const [listed] = JSON.parse((await run(dbDir, ['--list', '--json'])).stdout)
+    test.match(listed, { expiresAt: '2031-12-31T23:59:59.999Z', lastUsedAt: '2026-06-01T12:30:15.077Z' })
+  },
+)

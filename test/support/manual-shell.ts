@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Test } from 'tap'
 import { temporaryFolder } from './gateway.ts'
@@ -21,7 +21,7 @@ export interface Clone {
 interface CloneOptions {
   /** What the reader's shell has beside PATH and HOME. */
   env?: Record<string, string>
-  /** `real`: the page's `npm i` and `pip install` ask the registries; else the packages of the tests are linked. */
+  /** `real`: the page's `npm ci`, `npm i` and `pip install` ask the registries; else the packages of the tests are linked. */
   packages?: 'linked' | 'real'
 }
 
@@ -38,15 +38,25 @@ export async function openClone(
     mkdirSync(dirname(join(clone, path)), { recursive: true })
     if (existsSync(join(ROOT, path))) cpSync(join(ROOT, path), join(clone, path))
   }
-  symlinkSync(join(ROOT, 'node_modules'), join(clone, 'node_modules'))
+  if (packages === 'linked') symlinkSync(join(ROOT, 'node_modules'), join(clone, 'node_modules'))
   t.teardown(() => endServer(join(folder, 'server.pid')))
   const port = await unusedPort()
   const own = { PORT: String(port), HOST: '127.0.0.1', CLONE: clone, FOLDER: folder }
   return {
     folder: clone,
     port,
-    env: { ...own, ...(packages === 'real' ? { REAL_PACKAGES: 'yes' } : {}), ...env },
+    env: { ...own, ...(packages === 'real' ? registryEnv() : {}), ...env },
   }
+}
+
+/** How this machine reaches the registries: through a proxy or a mirror, say, with an authority of its own. */
+export function registryEnv(): Record<string, string> {
+  const names =
+    /^(npm_config_.*|pip_.*|https?_proxy|no_proxy|node_extra_ca_certs|ssl_cert_.*|requests_ca_bundle)$/i
+  const found = Object.entries(process.env).flatMap(([name, value]) =>
+    value !== undefined && names.test(name) ? [[name, value]] : [],
+  )
+  return { REAL_PACKAGES: 'yes', ...Object.fromEntries(found) }
 }
 
 function endServer(file: string): void {
@@ -76,6 +86,8 @@ export async function runBlocks(
   blocks: readonly ManualBlock[],
 ): Promise<BlockOutcome[]> {
   const folder = join(dirname(clone.folder), `run-${blocks[0]?.page.replaceAll('/', '-')}`)
+  // What an earlier run has left would read as this one's.
+  rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   const script = join(folder, 'script.sh')
   const steps = blocks.map((block, index) => stepOf(block, join(folder, String(index)), clone.port))

@@ -11,7 +11,7 @@ export interface ManualBlock {
   language: string
   text: string
   /** Why the test of the manual does not run it, as an HTML comment of the page says. */
-  whyNot?: string
+  whyNot?: string | undefined
 }
 
 export const MANUAL_PAGES: readonly string[] = [
@@ -31,7 +31,7 @@ export function readBlocks(page: string, text = readFileSync(join(ROOT, page), '
   return Array.from(text.matchAll(BLOCK), (found) => {
     const [, why = whyNone, language = '', block = ''] = found
     const line = text.slice(0, found.index).split('\n').length + (found[1] === undefined ? 0 : 1)
-    return { page, line, language, text: block, ...(why === undefined ? {} : { whyNot: why }) }
+    return { page, line, language, text: block, whyNot: why }
   })
 }
 
@@ -43,7 +43,22 @@ export function readProgram({ text }: ManualBlock): { file: string; command: str
 
 /** The blocks of a page that a machine without Docker and domains can run. */
 export function blocksToRun(page: string): ManualBlock[] {
-  return readBlocks(page).filter(({ language, whyNot }) => RUN.includes(language) && whyNot === undefined)
+  return readBlocks(page).filter((block) => RUN.includes(block.language) && whyNotRun(block) === undefined)
+}
+
+/** What no comment need say of each block. */
+const NEEDS: readonly (readonly [RegExp, string])[] = [
+  [/\bdocker(-compose)?\b/, 'Docker: test/edge'],
+  [/\bsudo\b|\bsystemctl\b|\bjournalctl\b/, 'a machine of its own'],
+  [/\b(supervisorctl|pm2)\b/, 'a supervisor: test/journeys'],
+  [/\baws\b|\bkubectl\b/, 'an account of a cloud'],
+  [/\bexample\.com\b/, 'a name that leads to the gateway'],
+]
+
+/** Why the test of the manual leaves a block out; undefined: it runs it. */
+export function whyNotRun({ whyNot, text, language }: Pick<ManualBlock, 'whyNot' | 'text' | 'language'>) {
+  if (whyNot !== undefined || language !== 'bash') return whyNot
+  return NEEDS.find(([pattern]) => pattern.test(text))?.[1]
 }
 
 const RUN = ['bash', 'js', 'python']

@@ -1,5 +1,6 @@
-import { readBaseUrl } from '../base-url.ts'
+import { type BaseUrl, readBaseUrl } from '../base-url.ts'
 import { SettingsError } from '../mistakes.ts'
+import { usualPath, withoutEndpoint } from './address.ts'
 import type { ApiName, CatalogSettings, Provider } from './catalog.ts'
 import { formatPath, type ProviderEntry } from './models-schema.ts'
 import { KNOWN_PROVIDERS } from './providers.ts'
@@ -33,12 +34,22 @@ export function addProviders(
     const key = readProviderKey(path, entry, { settings, mistakes })
     const insecure = entry.allowInsecure ? 'allowed' : 'add "allowInsecure: true"'
     const url = readBaseUrl(entry.baseUrl ?? '', { insecure })
-    if ('mistake' in url && !known) mistakes.push(`${path}.baseUrl ${url.mistake}`)
+    const mistake = 'mistake' in url ? url.mistake : findPathMistake(url)
+    if (mistake !== undefined && !known) mistakes.push(`${path}.baseUrl ${mistake}`)
     const dialects: readonly ApiName[] = [entry.dialect ?? 'openai']
     const { origin, basePath } = 'mistake' in url ? { origin: '', basePath: '' } : url
     const { usageOption = true, timeouts } = entry
     providers.set(name, { name, origin, basePath, key, dialects, usageOption, timeouts })
   }
+}
+
+/** Such an address would be 404 for every request. */
+function findPathMistake({ origin, basePath }: BaseUrl): string | undefined {
+  const path = withoutEndpoint(basePath)
+  const usual = usualPath(origin) ?? ''
+  if (path !== basePath)
+    return `ends with an endpoint, which each request adds: write ${origin}${path || usual}`
+  return path === '' && usual !== '' ? `has no path: write ${origin}${usual}` : undefined
 }
 
 function isTimeoutsAlone(entry: ProviderEntry): boolean {

@@ -19,6 +19,8 @@ export interface CatalogInput {
 }
 
 export const MAX_FILE_BYTES = 1_048_576
+/** Some hundred models may merge the same entry; aliases that multiply are far more. */
+const MOST_ALIASES = 300
 const DEFAULT_MAX_OUTPUT = 16_384
 const DEMO_MAX_OUTPUT = 1024
 
@@ -67,10 +69,15 @@ function loadYaml(): typeof import('yaml') {
 function parse(text: string, mistakes: string[]): unknown {
   try {
     const { parseDocument } = loadYaml()
-    const document = parseDocument(text, { schema: 'core', stringKeys: true, logLevel: 'error' })
+    const document = parseDocument(text, {
+      schema: 'core',
+      merge: true,
+      stringKeys: true,
+      logLevel: 'error',
+    })
     // The first alone: after one broken bracket every further line looks wrong.
     const broken = document.errors[0]
-    if (!broken) return document.toJS({ maxAliasCount: 100 })
+    if (!broken) return document.toJS({ maxAliasCount: MOST_ALIASES })
     mistakes.push(broken.message.split('\n')[0] ?? broken.code)
     return undefined
   } catch (error) {

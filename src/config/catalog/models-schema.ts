@@ -129,13 +129,24 @@ export function formatPath(keys: readonly string[]): string {
   return text.replace(/^\./, '') || 'the file'
 }
 
+/** `x-anything` is the operator's own, as in a compose file: a place for what is merged elsewhere (`<<: *usual`). */
+function isOwn(key: string): boolean {
+  return /^x-[\w-]*$/.test(key)
+}
+
+/** A model may be called so too: then it has what a model has. */
+function isTemplate(name: string, value: unknown): boolean {
+  return isOwn(name) && !(isRecord(value) && ('plan' in value || 'baseUrl' in value))
+}
+
 function readEntries(content: unknown, room: string): [name: string, value: unknown][] {
   if (!isRecord(content) || !Object.hasOwn(content, room)) return []
   const found: unknown = Reflect.get(content, room)
-  return isRecord(found) ? Object.entries(found) : []
+  const all = isRecord(found) ? Object.entries(found) : []
+  return room === 'wsRoutes' ? all : all.filter(([name, value]) => !isTemplate(name, value))
 }
 
-/** An object of these entries and no others. All its mistakes are named at once, for whoever wrote it by hand. */
+/** An object of these entries and no others but the operator's own. All its mistakes are named at once, for whoever wrote it by hand. */
 function strictObject<const T extends v.ObjectEntries>(entries: T) {
   const shape = v.object(entries)
   return v.pipe(
@@ -143,7 +154,7 @@ function strictObject<const T extends v.ObjectEntries>(entries: T) {
     v.rawCheck(({ dataset, addIssue }) => {
       if (!dataset.typed) return
       for (const [key, value] of Object.entries(dataset.value)) {
-        if (Object.hasOwn(entries, key)) continue
+        if (Object.hasOwn(entries, key) || isOwn(key)) continue
         const at = { type: 'object', origin: 'value', input: dataset.value, key, value } as const
         addIssue({ message: describeUnknown(key, Object.keys(entries)), path: [at] })
       }

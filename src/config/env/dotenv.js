@@ -25,7 +25,8 @@ export function readDotenv(path, env) {
     const mistake = values[name] === '' ? undefined : findStranger(name, { known, isSet, isNamed })
     return mistake === undefined ? [] : [`line ${lines.get(name)}, ${name}: ${mistake}`]
   })
-  return { values, mistakes: [...mistakes, ...strangers] }
+  const lineOf = (/** @type {string} */ mistake) => Number(/^line (\d+)/.exec(mistake)?.[1] ?? 0)
+  return { values, mistakes: [...mistakes, ...strangers].sort((a, b) => lineOf(a) - lineOf(b)) }
 }
 
 /** @param {string} path @returns {Uint8Array | { mistake: string } | undefined} */

@@ -12,7 +12,7 @@ const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/
 const REPLACED = /\$[A-Za-z_{$]/
 /** More than this in a line is an error of `docker run --env-file`. */
 const MOST_LINE_BYTES = 65_535
-const BY_FILE = 'or put it into a file and name that with <NAME>_FILE'
+const BY_FILE = 'or, if it is a secret, have <NAME>_FILE name a file that holds it'
 
 /**
  * Reads a `.env` file in the one way that Compose 1 (python-dotenv), Compose 2 (compose-go), `docker run --env-file` and
@@ -129,7 +129,7 @@ function readValue(rest) {
   const text = trim(rest)
   if (/^["']/.test(text)) return readQuoted(text)
   const value = unwrap(text)
-  const way = /\$\{/.test(value) ? BY_FILE.slice(3) : "put it in single quotes, NAME='...'"
+  const way = /\$\{/.test(value) ? BY_FILE.slice(4) : "put it in single quotes, NAME='...'"
   if (/^#([ \t]|$)/.test(text))
     return { value, mistake: 'a comment behind "=" is its value for Compose: give it a line of its own' }
   if (COMMENT.exec(text)?.[0].endsWith('\t#'))
@@ -167,7 +167,7 @@ function readQuoted(text) {
       mistake: `" #" in a value begins a comment for some: write it without the blank, ${BY_FILE}`,
     }
   if (inner.includes('${'))
-    return { value, mistake: `Compose 1 replaces "\${...}" in any quotes: ${BY_FILE.slice(3)}` }
+    return { value, mistake: `Compose 1 replaces "\${...}" in any quotes: ${BY_FILE.slice(4)}` }
   if (quote === '"' && REPLACED.test(inner))
     return { value, mistake: 'Compose 2 replaces "$" in double quotes: use single ones' }
   return { value }

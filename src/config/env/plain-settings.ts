@@ -33,8 +33,10 @@ function oneOf<const T extends readonly string[]>(env: string, words: T) {
 function text(env: string, expects: string, pattern = /^/) {
   return v.pipe(v.string(), v.regex(pattern), v.metadata(origin([env], expects)))
 }
+/** Nobody replaces `~` and `$HOME` here, and what begins with "#" was a comment. */
+const PATH = /^[^~#$][^$]*$/
 function folder(env: string, fallback: string) {
-  return v.optional(text(env, 'a folder'), fallback)
+  return v.optional(text(env, 'a folder, without "~" and "$"', PATH), fallback)
 }
 
 const ADDRESS = 'an address or name to listen on, such as 0.0.0.0'
@@ -87,7 +89,7 @@ export const plainSettings = {
   /** The sockets that are open at once; on routes without a token they are counted by client address. */
   wsSocketsPerToken: whole(['WS_SOCKETS_PER_TOKEN'], 1, 1_000_000, 32),
   demo: v.optional(oneOf('DEMO_PROVIDER', ['auto', 'on', 'off']), 'auto'),
-  modelsFile: v.optional(text('MODELS_FILE', 'a file')),
+  modelsFile: v.optional(text('MODELS_FILE', 'a file, without "~" and "$"', PATH)),
   /** What stands before every key in Redis. */
   redisPrefix: v.optional(text('REDIS_PREFIX', SHORT_WORD, /^[A-Za-z0-9._-]{1,64}$/), 'gateway'),
   /** A replica without a sign of life for so long is dead. */

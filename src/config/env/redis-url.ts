@@ -1,4 +1,5 @@
 import { type Environment, readSecret } from './secrets.ts'
+import { describeRawPassword } from './url-password.ts'
 
 /** Where Redis is, and how to get in. */
 export interface RedisAddress {
@@ -28,7 +29,8 @@ export function readRedisUrl(env: Environment, mistakes: string[]): RedisAddress
   try {
     return parse(value)
   } catch (error) {
-    const reason = error instanceof Error ? error.message : 'it cannot be read'
+    const raw = describeRawPassword(value.replace(PROTOCOL, ''))
+    const reason = raw || (error instanceof Error ? error.message : 'it cannot be read')
     mistakes.push(`REDIS_URL is wrong: ${reason}; it must look like ${EXPECTS}`)
     return undefined
   }

@@ -1,21 +1,25 @@
 import { totalmem } from 'node:os'
 import * as v from 'valibot'
-import { readBaseUrl } from '../base-url.ts'
+import { readAddress } from '../catalog/address.ts'
 import type { Provider } from '../catalog/catalog.ts'
 import { readPassthrough } from '../catalog/passthrough.ts'
 import { KNOWN_PROVIDERS, type KnownProvider } from '../catalog/providers.ts'
 import { readWsRoute } from '../catalog/ws-routes.ts'
 import { SettingsError } from '../mistakes.ts'
+import { suggest } from '../suggest.ts'
+import { suggestNumber } from './hints.js'
 import {
   type ListReading,
+  type Remark,
   readForwardedHeader,
   readList,
-  readOrigin,
   readTrustedProxy,
 } from './network-lists.ts'
+import { readOrigin } from './origins.ts'
 import { plainSettings } from './plain-settings.ts'
 import { type RedisAddress, readRedisUrl } from './redis-url.ts'
 import { type Environment, readSecret, readText } from './secrets.ts'
+import { describeRawPassword, isCutShort } from './url-password.ts'
 import { type OutgoingProxies, readExtraCertificates, readOutgoingProxies } from './way-out.ts'
 
 /** With Redis there are other gateways: an edge that asks every 2 s has seen in this time that one leaves. */
@@ -58,6 +62,8 @@ const settingsSchema = v.object({
   extraCertificates: v.array(v.string()),
   /** The providers that have a key, in the order of preference. */
   providers: v.custom<readonly Provider[]>(isAny),
+  /** What the operator should know, though it is no mistake; none repeats a secret. */
+  warnings: v.array(v.string()),
   /** A secret by its variable's name, from `NAME` or `NAME_FILE`; throws SettingsError when that file fails. */
   readKey: v.custom<(name: string) => string | undefined>(isAny),
 })
@@ -68,8 +74,9 @@ export type Settings = v.InferOutput<typeof settingsSchema>
 /** Reads all settings, or throws one SettingsError that names every mistake in them and in the file that they are from. */
 export function readSettings(env: Environment, ofFile: readonly string[] = []): Settings {
   const mistakes = [...ofFile]
-  const list = <T>(name: string, readEntry: (entry: string) => T | { mistake: string }): T[] =>
-    keep(readList(name, readText(env, name), readEntry), mistakes)
+  const warnings: string[] = []
+  const list = <T extends string | object>(name: string, readEntry: (entry: string) => T | Remark<T>): T[] =>
+    keep(readList(name, readText(env, name), readEntry), { mistakes, warnings })
   const found = readPlain(env, mistakes)
   const shared = readShared(env, mistakes)
   const proxies = readOutgoingProxies(env, mistakes)
@@ -88,7 +95,8 @@ export function readSettings(env: Environment, ofFile: readonly string[] = []): 
     ...(proxies ? { proxyFor: proxies.proxyFor } : {}),
     proxySecrets: [...(proxies?.secrets ?? [])],
     extraCertificates: readExtraCertificates(env, mistakes),
-    providers: KNOWN_PROVIDERS.flatMap((known) => readProvider(env, known, mistakes)),
+    providers: KNOWN_PROVIDERS.flatMap((known) => readProvider(env, known, { mistakes, warnings })),
+    warnings,
     readKey: (name: string) => readKey(env, name),
   }
   if (mistakes.length > 0) throw new SettingsError(mistakes)
@@ -106,13 +114,26 @@ function readPlain(env: Environment, mistakes: string[]): Record<string, unknown
   const found: Record<string, unknown> = {}
   for (const [field, { wrapped }] of Object.entries(plainSettings)) {
     const { env: variables, expects } = v.getMetadata(wrapped)
-    const name = variables.find((variable) => readText(env, variable) !== undefined)
+    const name = variables.find((variable) => isSetting(variable, readText(env, variable)))
     if (name === undefined) continue
-    const value = readValue(wrapped.type, readText(env, name) ?? '')
-    if (!v.is(wrapped, value)) mistakes.push(`${name} must be ${expects}`)
+    const text = readText(env, name) ?? ''
+    const value = readValue(wrapped.type, text)
+    if (!v.is(wrapped, value)) {
+      const hint =
+        wrapped.type === 'picklist' ? suggestWord(text, wrapped.options) : suggestNumber(name, text)
+      mistakes.push(`${name} must be ${expects}${hint}`)
+    }
     found[field] = value
   }
   return found
+}
+
+/**
+ * Kubernetes and the links of Docker put `<NAME>_PORT=tcp://10.43.0.5:8088` into every container for a service of that
+ * name: it is no word of the operator's.
+ */
+function isSetting(name: string, text: string | undefined): boolean {
+  return text !== undefined && !(name.endsWith('_PORT') && /^(tcp|udp|sctp):\/\//.test(text))
 }
 
 function readValue(type: 'number' | 'string' | 'picklist', text: string): unknown {
@@ -120,8 +141,42 @@ function readValue(type: 'number' | 'string' | 'picklist', text: string): unknow
   return type === 'string' ? text : text.toLowerCase()
 }
 
-function keep<T>(reading: ListReading<T>, mistakes: string[]): T[] {
+/** Levels and switches as others write them. */
+const WORDS = {
+  ...{
+    warning: 'warn',
+    err: 'error',
+    critical: 'fatal',
+    information: 'info',
+    verbose: 'debug',
+    silly: 'trace',
+  },
+  ...{ true: 'on', yes: 'on', 1: 'on', enabled: 'on', false: 'off', no: 'off', 0: 'off', disabled: 'off' },
+}
+
+function suggestWord(text: string, words: readonly string[]): string {
+  const meant: string | undefined = Reflect.get(WORDS, text.toLowerCase())
+  return meant !== undefined && words.includes(meant)
+    ? `: write ${meant}`
+    : suggest(text.toLowerCase(), words)
+}
+
+function findDatabaseMistakes(url: string): string[] {
+  const rest = /^postgres(?:ql)?:\/\/(.+)/.exec(url)?.[1]
+  if (rest === undefined) return ['DATABASE_URL must begin with postgres://']
+  const isRead = URL.canParse(url) && !isCutShort(rest) && !/%(?![0-9a-f]{2})/i.test(rest)
+  const way = describeRawPassword(rest) || 'it must look like postgres://user:password@host:5432/database'
+  return isRead ? [] : [`DATABASE_URL is wrong: ${way}`]
+}
+
+interface Notes {
+  mistakes: string[]
+  warnings: string[]
+}
+
+function keep<T>(reading: ListReading<T>, { mistakes, warnings }: Notes): T[] {
   mistakes.push(...reading.mistakes)
+  warnings.push(...reading.warnings)
   return reading.values
 }
 
@@ -153,26 +208,23 @@ function readShared(env: Environment, mistakes: string[]): { redis?: RedisAddres
   const redis = readRedisUrl(env, mistakes)
   const { value: databaseUrl, mistake } = readSecret(env, 'DATABASE_URL')
   if (mistake) mistakes.push(mistake)
-  if (databaseUrl !== undefined && !/^postgres(ql)?:\/\/./.test(databaseUrl))
-    mistakes.push('DATABASE_URL must begin with postgres://')
+  if (databaseUrl !== undefined) mistakes.push(...findDatabaseMistakes(databaseUrl))
   if (databaseUrl !== undefined && redis === undefined)
     mistakes.push('DATABASE_URL is for several replicas: set REDIS_URL as well, or remove it')
   return { ...(redis === undefined ? {} : { redis }), ...(databaseUrl === undefined ? {} : { databaseUrl }) }
 }
 
-function readProvider(env: Environment, known: KnownProvider, mistakes: string[]): Provider[] {
+function readProvider(env: Environment, known: KnownProvider, { mistakes, warnings }: Notes): Provider[] {
   const { value: key, mistake } = readSecret(env, known.keyVariable)
   if (mistake) mistakes.push(mistake)
   if (key === undefined) return []
-  const url = readBaseUrl(readText(env, known.baseUrlVariable) ?? known.baseUrl, {
-    insecure: 'describe it in MODELS_FILE with "allowInsecure: true"',
-  })
-  if ('mistake' in url) {
-    mistakes.push(`${known.baseUrlVariable} ${url.mistake}`)
+  const address = readAddress(known, readText(env, known.baseUrlVariable) ?? known.baseUrl)
+  if ('mistake' in address) {
+    mistakes.push(`${known.baseUrlVariable} ${address.mistake}`)
     return []
   }
+  const { origin, basePath, warning } = address
+  if (warning) warnings.push(`${known.baseUrlVariable} ${warning}`)
   const { name, dialects, usageOption } = known
-  return [
-    { name, origin: url.origin, basePath: url.basePath || known.pathIfNone, key, dialects, usageOption },
-  ]
+  return [{ name, origin, basePath, key, dialects, usageOption }]
 }

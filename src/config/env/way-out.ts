@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { buildAddressCheck, isAddressBlock } from '../address-blocks.ts'
 import { readCode } from '../mistakes.ts'
 import { type Environment, readSecret, readText } from './secrets.ts'
+import { describeRawPassword } from './url-password.ts'
 
 /** A proxy as the operator named it. */
 export interface ProxyAddress {
@@ -61,7 +62,8 @@ function readProxy(env: Environment, name: string, mistakes: string[]) {
   if (isOurs && credentials !== undefined && url.pathname === '/' && url.search === '')
     return { address: addressOf(url, credentials), secrets: secretsOf(credentials) }
   const socks = /^socks/i.test(value) ? '; SOCKS is not spoken here' : ''
-  mistakes.push(`${name} ${EXPECTS}${socks}`)
+  const raw = describeRawPassword(value.replace(/^\w+:\/\//, ''))
+  mistakes.push(`${name} ${EXPECTS}${socks}${raw && `: ${raw}`}`)
   return undefined
 }
 

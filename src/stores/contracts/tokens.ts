@@ -59,6 +59,8 @@ export interface Tokens {
    */
   find(hash: string): Promise<Token | undefined>
   list(): Promise<readonly Token[]>
+  /** When the last request came that the token paid for, as far as this store knows. */
+  lastUsedAt(tokenId: string): Promise<number | undefined>
   /** Durable when it resolves. Throws `name_taken` when the user has a token of that name. */
   mint(token: NewToken): Promise<Token>
   /** The operator's own token: the same record at every start, under a new hash when the secret has changed. */

@@ -21,8 +21,8 @@ import type { Ledger } from './ledger.ts'
 const DRIFT_MS = 60_000
 /** How often keys of yesterday are looked for; while there are more than one look takes, it goes on at once. */
 const SWEEP_EVERY_MS = 60_000
-const SWEEP_ON_MS = 100
-const SWEPT_AT_ONCE = 200
+const SWEEP_ON_MS = 20
+const SWEPT_AT_ONCE = 32
 
 /** A key that runs, or whose end is not in the database yet. */
 interface Held {

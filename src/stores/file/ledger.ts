@@ -38,6 +38,7 @@ export class Ledger {
   readonly #db: Sqlite
   readonly #writes: Writes
   readonly #guests: ReturnType<typeof prepareGuestHolds>
+  readonly #lastUse: ReturnType<Sqlite['prepare']>
   readonly #commits: GroupCommit
   readonly #balances = new Balances()
   readonly #open = new Map<number, OpenHold>()
@@ -54,6 +55,7 @@ export class Ledger {
     this.#db = db
     try {
       this.#writes = prepareWrites(db, columns)
+      this.#lastUse = db.prepare('SELECT time FROM usage WHERE token_id = ? ORDER BY time DESC LIMIT 1')
       const charged = readCharged(db, this.#writes, tokens)
       for (const { id, creditedMicros } of tokens)
         this.#balances.open(id, creditedMicros, charged.get(id) ?? 0)
@@ -261,6 +263,12 @@ export class Ledger {
 
   isReady(): boolean {
     return !this.#isClosed && this.#commits.isReady()
+  }
+
+  /** When the last request of the account came that is on record. */
+  lastUsedAt(accountId: string): number | undefined {
+    const found = this.#isClosed ? undefined : this.#lastUse.get(accountId)
+    return found && Number(found.time)
   }
 
   /** What waits here. */

@@ -35,8 +35,8 @@ interface Parts {
 export interface FileStore {
   tokens: TokenStore
   idempotency: IdempotencyStore
-  days: DayCounts
   seats: FileSeats
+  days: DayCounts
 }
 
 /** Tokens in `tokens.json`, balances and usage in `usage.sqlite`, and nobody else in the folder. */
@@ -93,6 +93,7 @@ function buildStore({ registry, ledger, sizes, rollUp, lock, places }: Parts): T
   return {
     find: async (hash) => registry.byHash(hash),
     list: async () => registry.all(),
+    lastUsedAt: async (tokenId) => ledger.lastUsedAt(tokenId),
     mint: (token) => mint(token),
     putMaster: async (token) => {
       const before = findMaster()

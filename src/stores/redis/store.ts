@@ -155,6 +155,8 @@ function buildStore({ context, holds, replica, places, carrier, sizes, closeRest
   return {
     find: (hash) => records.find(hash),
     list: () => records.list(),
+    // The rows are in the database, which only a carrier has.
+    lastUsedAt: async () => undefined,
     mint: (token) => records.mint(token),
     putMaster: (token) => putMaster(records, token),
     master: () => records.master(),

@@ -11,6 +11,8 @@ import { runCopied } from './copied.ts'
 const KNOWN_MS = 500
 const MOST_KNOWN = 10_000
 const MOST_TRIES = 20
+/** So many tokens are read at once. */
+const PAGE = 500
 
 /** The tokens' records. */
 export class TokenRecords {
@@ -41,9 +43,18 @@ export class TokenRecords {
   }
 
   async list(): Promise<Token[]> {
-    const { link, keys } = this.#context
-    const texts = await link.read((client) => client.hvals(keys.tokens))
-    return texts.map(readToken).sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1))
+    const found = new Map<string, Token>()
+    let cursor = '0'
+    do {
+      // Page by page: nobody else waits for all of them. A token may come twice.
+      const [next, fields] = await this.#page(cursor)
+      for (let index = 1; index < fields.length; index += 2) {
+        const token = readToken(fields[index] ?? '')
+        found.set(token.id, token)
+      }
+      cursor = next
+    } while (cursor !== '0')
+    return [...found.values()].sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1))
   }
 
   async master(): Promise<Token | undefined> {
@@ -92,6 +103,11 @@ export class TokenRecords {
       if (answer === 'ok') return after
     }
     throw storeUnavailable('The token is changed by too many at once: try again')
+  }
+
+  #page(cursor: string): Promise<[cursor: string, fields: string[]]> {
+    const { link, keys } = this.#context
+    return link.read((client) => client.hscan(keys.tokens, cursor, 'COUNT', PAGE))
   }
 
   #textOf(id: string): Promise<string | null> {

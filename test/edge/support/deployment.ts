@@ -28,6 +28,8 @@ export interface DeploymentOptions {
   /** Added to the compose file, as its override. */
   override?: object
   settings?: Record<string, string>
+  /** Another project, for a stack beside the usual one. */
+  project?: string
 }
 
 /** The tracked files, as a clone would have them. */
@@ -63,8 +65,8 @@ export const settingsOf = (authority: string): Record<string, string> => ({
 })
 
 /** What a killed run may have left. */
-const sweep = (): Promise<string> =>
-  shell(`l=label=com.docker.compose.project=${PROJECT}
+const sweep = (project: string): Promise<string> =>
+  shell(`l=label=com.docker.compose.project=${project}
     docker ps -aq --filter $l | xargs -r docker rm -f
     docker network ls -q --filter $l | xargs -r docker network rm
     docker volume ls -q --filter $l | xargs -r docker volume rm`)
@@ -78,13 +80,14 @@ export async function openDeployment(t: Owner, options: DeploymentOptions = {}):
   const built = ['prepare', 'certificates', 'api-gateway', 'api-gateway-2', 'api-gateway-3']
   const services = image === undefined ? {} : Object.fromEntries(built.map((name) => [name, build]))
   writeFileSync(join(folder, 'build.json'), JSON.stringify({ services }))
-  writeFileSync(join(folder, 'override.json'), JSON.stringify(options.override ?? { services: {} }))
-  const files = '-f docker-compose.prod.yml -f build.json -f override.json'
+  writeFileSync(join(folder, 'override.json'), JSON.stringify(options.override ?? {}))
+  const files = `-f docker-compose.prod.yml -f build.json${options.override ? ' -f override.json' : ''}`
   const command = (options.compose ?? ['docker-compose']).join(' ')
-  const env = { COMPOSE: `${command} -p ${PROJECT} ${files}`, COMPOSE_PROJECT_NAME: PROJECT }
+  const { project = PROJECT } = options
+  const env = { COMPOSE: `${command} -p ${project} ${files}`, COMPOSE_PROJECT_NAME: project }
   const inside = (line: string) => shell(line, { cwd: folder, env: { ...env, DOCKER_BUILDKIT: '0' } })
   const compose = (line: string) => inside(`$COMPOSE ${line}`)
-  await sweep()
+  await sweep(project)
   t.teardown(() => compose('--profile scale --profile monitoring down -v --remove-orphans -t 10'))
   return { folder, compose, shell: inside, set: (values) => fillIn(folder, values) }
 }

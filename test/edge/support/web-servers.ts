@@ -13,17 +13,17 @@ export interface Places {
   certificate: { cert: string; key: string }
 }
 
-/** A web server in front of the gateway, by the whole file of its page in docs/. */
+/** A web server in front of the gateway, by the whole file of docs/behind.md. */
 export interface WebServer {
   name: 'nginx' | 'caddy'
   start(t: Owner, places: Places): Promise<void>
 }
 
-/** The one file of settings that a page shows. */
-function settingsOf(page: string, language: string): string {
-  const text = readFileSync(join(import.meta.dirname, `../../../docs/${page}.md`), 'utf8')
+/** The one file of this language that docs/behind.md shows. */
+function settingsIn(language: string): string {
+  const text = readFileSync(join(import.meta.dirname, '../../../docs/behind.md'), 'utf8')
   const [, block] = new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, 's').exec(text) ?? []
-  if (block === undefined) throw new Error(`docs/${page}.md shows no ${language}`)
+  if (block === undefined) throw new Error(`docs/behind.md shows no ${language}`)
   return block
 }
 
@@ -43,7 +43,7 @@ async function startNginx(
   mkdirSync(join(folder, 'temporary'))
   writeFileSync(join(folder, 'own.crt'), certificate.cert)
   writeFileSync(join(folder, 'own.key'), certificate.key)
-  const site = put(settingsOf('behind-nginx', 'nginx'), {
+  const site = put(settingsIn('nginx'), {
     '127.0.0.1:8088': `127.0.0.1:${gatewayPort}`,
     'listen 443 ssl': `listen 127.0.0.1:${httpsPort} ssl`,
     'listen 80;': `listen 127.0.0.1:${httpPort};`,
@@ -53,9 +53,9 @@ async function startNginx(
   writeFileSync(join(folder, 'site.conf'), site)
   const kinds = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
   const temporary = kinds.map((kind) => `  ${kind}_temp_path ${folder}/temporary/${kind};`).join('\n')
-  const main = `daemon off;\npid ${folder}/pid;\nerror_log stderr;\nevents {}\nhttp {\n  access_log off;\n${temporary}\n  include ${folder}/site.conf;\n}\n`
-  // Its workers are another user where root starts it.
-  writeFileSync(join(folder, 'nginx.conf'), process.getuid?.() === 0 ? `user root;\n${main}` : main)
+  // One process: what is killed leaves no workers.
+  const main = `daemon off;\nmaster_process off;\npid ${folder}/pid;\nerror_log stderr;\nevents {}\nhttp {\n  access_log off;\n${temporary}\n  include ${folder}/site.conf;\n}\n`
+  writeFileSync(join(folder, 'nginx.conf'), main)
   startProcess(t, { command: 'nginx', args: ['-c', join(folder, 'nginx.conf')], env: bareEnv(), cwd: folder })
 }
 
@@ -67,7 +67,7 @@ async function startCaddy(
   writeFileSync(join(folder, 'own.crt'), certificate.cert)
   writeFileSync(join(folder, 'own.key'), certificate.key)
   const names = 'api.example.com, api-2.example.com {'
-  const site = put(settingsOf('behind-caddy', 'caddyfile'), {
+  const site = put(settingsIn('caddyfile'), {
     '127.0.0.1:8088': `127.0.0.1:${gatewayPort}`,
     [names]: `${names}\n\tbind 127.0.0.1\n\ttls ${folder}/own.crt ${folder}/own.key`,
   })
@@ -88,5 +88,5 @@ export async function whyNotHere({ name }: WebServer): Promise<string | undefine
   const { code } = await run('sh', ['-c', `command -v ${name}`])
   return code === 0
     ? undefined
-    : `no ${name} here (apt-get install ${name}): docs/behind-${name}.md is not tried`
+    : `no ${name} here (apt-get install ${name}): its part of docs/behind.md is not tried`
 }

@@ -43,11 +43,11 @@ func New(_ context.Context, next http.Handler, config *Config, name string) (htt
 
 // ServeHTTP leaves WebSockets alone: their connection is taken over, and their clients read no body.
 func (e *errorReply) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
-	if len(req.Header["Upgrade"]) > 0 || e.except[nameOf(req.Host)] {
+	if len(req.Header["Upgrade"]) > 0 {
 		e.next.ServeHTTP(rw, req)
 		return
 	}
-	e.next.ServeHTTP(&answer{rw: rw, req: req}, req)
+	e.next.ServeHTTP(&answer{rw: rw, req: req, except: e.except}, req)
 }
 
 func nameOf(host string) string {
@@ -61,6 +61,7 @@ func nameOf(host string) string {
 type answer struct {
 	rw      http.ResponseWriter
 	req     *http.Request
+	except  map[string]bool
 	hasHead bool
 	// The edge's own: what Traefik wrote is dropped.
 	isReplaced bool
@@ -80,15 +81,18 @@ func (a *answer) WriteHeader(status int) {
 	}
 	a.hasHead = true
 	header := a.rw.Header()
-	known, isOwn := failures[status]
-	if isOwn && len(header["X-Request-Id"]) == 0 {
-		a.isReplaced = true
-		a.refuse(known)
-		return
+	if status >= 400 && len(header["X-Request-Id"]) == 0 && !a.except[nameOf(a.req.Host)] {
+		if known, isOwn := failures[status]; isOwn {
+			a.isReplaced = true
+			a.refuse(known)
+			return
+		}
 	}
-	a.isStream = len(header["Content-Length"]) == 0
 	a.rw.WriteHeader(status)
-	a.flush()
+	if len(header["Content-Length"]) == 0 {
+		a.isStream = true
+		a.flush()
+	}
 }
 
 func (a *answer) Write(bytes []byte) (int, error) {
@@ -98,15 +102,15 @@ func (a *answer) Write(bytes []byte) (int, error) {
 	if a.isReplaced {
 		return len(bytes), nil
 	}
+	if !a.isStream {
+		return a.rw.Write(bytes)
+	}
 	count, err := a.rw.Write(bytes)
 	a.flush()
 	return count, err
 }
 
 func (a *answer) flush() {
-	if !a.isStream {
-		return
-	}
 	if flusher, ok := a.rw.(http.Flusher); ok {
 		flusher.Flush()
 	}

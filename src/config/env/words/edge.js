@@ -26,7 +26,8 @@ export const edgeWords = [
         ]),
       ),
       ACME_EMAIL: {
-        means: 'Whom the certificate authority may write to.',
+        means:
+          'Whom the certificate authority may write to. `LETSENCRYPT_EMAIL` of older guides is read too.',
         expects: 'an e-mail address',
         unset: 'required, but with ACME_CHALLENGE=off',
         also: ['LETSENCRYPT_EMAIL'],
@@ -84,6 +85,12 @@ export const edgeWords = [
         means: 'Port outside, with an address if the server has several: 203.0.113.5:443.',
         expects: 'a port, or an address and a port',
         unset: '`443`',
+      },
+      EDGE_PROXY_PROTOCOL: {
+        means:
+          'What stands in front and hands TLS on as it is, with the PROXY protocol saying who came: an AWS network load balancer, nginx with `proxy_protocol on`, another HAProxy. All of its connections must begin so.',
+        expects: 'addresses or CIDR blocks with commas between',
+        unset: 'none',
       },
       STACK_NAME: {
         means:
