@@ -309,6 +309,20 @@ const olderNode = (): string | undefined => {
   return paths.find((path) => existsSync(path) && spawnSync(path, ['-e', probe]).status === 0)
 }
 
+t.test('a user is found by a name that is written in another way', async (test) => {
+  const dbDir = await folder(test)
+  const made = ['--userName', ' Jose\u0301  A', '--token', '10', '--json']
+  test.match(JSON.parse((await run(dbDir, made)).stdout), { user: 'Jos\u00e9 A' })
+  const topUp = await run(dbDir, ['--userName', 'Jose\u0301\u00a0A', '--add', '5'])
+  test.match(topUp, { code: 0, stdout: '15\n' })
+  const unseen = await run(dbDir, ['--userName', 'ann\u200d', '--token', '1'])
+  test.match(unseen, {
+    code: 2,
+    stdout: '',
+    stderr: /--userName must not hold U\+200D, which cannot be seen/,
+  })
+})
+
 t.test('the command works under an older Node by the one that came with npm ci', async (test) => {
   const older = olderNode()
   if (older === undefined) return test.comment('left out: no Node on the PATH is old enough')
