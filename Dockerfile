@@ -39,7 +39,8 @@ await import('/app/src/stores/redis/store.ts'); \
 setTimeout(() => process.kill(process.pid, 'SIGTERM'), 1000)" > /dev/null \
  && rm -rf /tmp/first
 EXPOSE 8088
+# The port as the gateway reads it: "docker run --env-file" leaves quotes and comments in it, Kubernetes sets it to tcp://...
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
-  CMD curl -fsS -o /dev/null "http://127.0.0.1:${PORT:-${API_GATEWAY_PORT:-8088}}/health"
+  CMD port=$(printf %s "${PORT:-$API_GATEWAY_PORT}" | sed "s/^[\"' ]*\([0-9]*\).*/\1/"); curl -fsS -o /dev/null "http://127.0.0.1:${port:-8088}/health"
 # The command of "npm start", without npm as a second process.
 CMD ["node", "--max-semi-space-size=16", "--initial-old-space-size=128", "--no-allocation-site-pretenuring", "src/server.js"]

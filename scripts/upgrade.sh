@@ -147,8 +147,6 @@ if [ -z "$name" ]; then
 fi
 next=$name-next
 image=$(field "$name" '{{.Config.Image}}')
-# An image's name, without its tag.
-repository=${image%:*}
 
 # What a killed run has left.
 if [ -n "$(field "$next" '{{.Id}}')" ] || grep -q 'for the moment: scripts/upgrade.sh' "$routes"; then
@@ -164,9 +162,9 @@ fi
 
 old=$(field "$name" '{{.Image}}')
 if [ "$*" = --rollback ]; then
-  new=$(field "$repository:previous" '{{.Id}}') || fail "there is no image $repository:previous to go back to"
+  new=$(field "$image-previous" '{{.Id}}') || fail "there is no image $image-previous to go back to"
   docker tag "$new" "$image"
-  say "going back to $repository:previous ($(short "$new"))"
+  say "going back to $image-previous ($(short "$new"))"
 else
   say 'building the image'
   $COMPOSE build api-gateway || {
@@ -175,8 +173,8 @@ else
   }
   new=$(field "$image" '{{.Id}}')
   commit=$(git rev-parse --short HEAD 2>/dev/null || date +%Y%m%d-%H%M%S)
-  docker tag "$new" "$repository:$commit"
-  say "built $repository:$commit ($(short "$new"))"
+  docker tag "$new" "$image-$commit"
+  say "built $image-$commit ($(short "$new"))"
 fi
 
 if [ "$replicas" = yes ]; then
@@ -193,7 +191,7 @@ elif can_hand_over; then
 else
   stop_and_start
 fi
-if [ "$old" != "$new" ]; then docker tag "$old" "$repository:previous"; fi
+if [ "$old" != "$new" ]; then docker tag "$old" "$image-previous"; fi
 # The same image in other containers; Traefik, HAProxy and Redis stay untouched.
 if [ -n "$($COMPOSE ps -q certificates 2>/dev/null)" ]; then
   $COMPOSE up -d --no-deps --no-build certificates >/dev/null 2>&1 || true

@@ -7,7 +7,7 @@ import { ask } from '../support/scene.ts'
 import { type Controlled, controlled } from '../support/stream-behaviours.ts'
 import { DOMAINS, untilHealthy } from './support/deployment.ts'
 import { type Edge, inspect, openEdge, untilCertified, untilServing } from './support/edge.ts'
-import { whyNoEngine } from './support/engine.ts'
+import { findComposes, whyNoEngine } from './support/engine.ts'
 import { startLoad } from './support/load.ts'
 import { poll, run } from './support/shell.ts'
 import { visitor } from './support/visitor.ts'
@@ -18,7 +18,13 @@ const IMAGE = 'api-gateway'
 
 const reason = await whyNoEngine()
 if (reason !== undefined) t.plan(0, reason)
-else await t.test('the one gateway on files is replaced under load', { timeout: 600_000 }, testUpgrade)
+else
+  for (const [index, compose] of (await findComposes()).entries())
+    await t.test(
+      `${compose.join(' ')}: the one gateway on files is replaced under load`,
+      { timeout: 600_000 },
+      (t) => testUpgrade(t, { compose, isFirst: index === 0 }),
+    )
 
 function imageOf(container: string): Promise<unknown> {
   return inspect(container, '.Image')
@@ -84,12 +90,12 @@ async function checkTidy(t: Test, { folder }: Edge): Promise<void> {
   t.notMatch(readFileSync(join(folder, 'edge/routes.yml'), 'utf8'), /for the moment/)
 }
 
-async function testUpgrade(t: Test) {
-  const edge = await openEdge(t)
+async function testUpgrade(t: Test, { compose, isFirst }: { compose: string[]; isFirst: boolean }) {
+  const edge = await openEdge(t, { compose })
   t.teardown(() =>
     run('sh', [
       '-c',
-      `docker rm -f ${NEXT}; docker rmi ${IMAGE}:previous ${IMAGE}:$(cd ${edge.folder} && git rev-parse --short HEAD)`,
+      `docker rm -f ${NEXT}; docker rmi ${IMAGE}:prod-previous ${IMAGE}:prod-$(cd ${edge.folder} && git rev-parse --short HEAD)`,
     ]),
   )
   await edge.shell(
@@ -120,9 +126,9 @@ async function testUpgrade(t: Test) {
       t.ok(sent > 400)
       t.same(failed, [])
       t.not(await imageOf(NAME), first)
-      t.equal(await idOf('previous'), first)
+      t.equal(await idOf('prod-previous'), first)
       const commit = (await edge.shell('git rev-parse --short HEAD')).trim()
-      t.equal(await idOf(commit), await imageOf(NAME), 'the image has the name of its commit')
+      t.equal(await idOf(`prod-${commit}`), await imageOf(NAME), 'the image has the name of its commit')
       await checkTidy(t, edge)
       await checkBooks(t, edge, token)
     },
@@ -138,6 +144,8 @@ async function testUpgrade(t: Test) {
     await checkTidy(t, edge)
   })
 
+  // What does not depend on how Compose replaces a container.
+  if (!isFirst) return
   await t.test('an image that does not start: the running service is not touched', async (t) => {
     const before = await inspect(NAME, '.Id')
     const server = join(edge.folder, 'src', 'process.ts')

@@ -1,14 +1,21 @@
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
-import { readDotenv } from './dotenv.js'
 
 /**
  * Adds what a `.env` file says to an environment that does not say it: an empty value counts as unset. No file: nothing.
  * What others would read in another way is left out, and told line by line.
  */
 export function loadEnvFile(path: string, env: Record<string, string | undefined>): string[] {
-  const file = readDotenv(path, env)
+  if (!existsSync(path)) return []
+  const file = loadReader().readDotenv(path, env)
   for (const [name, value] of Object.entries(file?.values ?? {})) if (!env[name]?.trim()) env[name] = value
   return file?.mistakes.map((mistake) => `${path} ${mistake}`) ?? []
+}
+
+/** The names of all settings come with their words: they are loaded for those alone who have such a file. */
+function loadReader(): typeof import('./dotenv.js') {
+  return createRequire(import.meta.url)('./dotenv.js')
 }
 
 /**
