@@ -22,7 +22,7 @@ for argument in "$@"; do
 done
 
 gateway=$(container api-gateway)
-if [ -z "$gateway" ]; then exec node "$tools/backup.js" "$@"; fi
+if [ -z "$gateway" ]; then exec_node backup "$@"; fi
 
 umask 077
 mkdir -p "$to"

@@ -32,7 +32,7 @@ if tar -xzOf "$file" backup.json 2>/dev/null | grep -q '"deployment": "compose"'
     docker image inspect "$image" >/dev/null 2>&1 || docker build -q -t "$image" "$(dirname "$tools")" >&2
   fi
 fi
-if [ -z "$image" ]; then exec node "$tools/restore.js" $check "$file"; fi
+if [ -z "$image" ]; then exec_node restore $check "$file"; fi
 
 running=$(docker ps -q --filter "label=com.docker.compose.project.working_dir=$folder")
 if [ -z "$check" ] && [ -n "$running" ]; then

@@ -8,7 +8,7 @@ profiles=${COMPOSE_PROFILES-$(sed -n "s/^COMPOSE_PROFILES=[\"' ]*\([A-Za-z0-9_,.
 case ",$profiles," in
   *,scale,*) ;;
   *)
-    echo 'COMPOSE_PROFILES=scale is not in .env: there is one gateway alone, and its update is "up -d --build"' >&2
+    echo 'COMPOSE_PROFILES=scale is not in .env: there is one gateway alone, and its update is scripts/upgrade.sh' >&2
     exit 1
     ;;
 esac
@@ -30,7 +30,7 @@ until_ready() {
   exit 1
 }
 
-$COMPOSE build api-gateway
+if [ "${BUILD:-yes}" = yes ]; then $COMPOSE build api-gateway; fi
 for replica in '' -2 -3; do
   $COMPOSE up -d --no-deps --force-recreate "api-gateway$replica"
   until_ready "$gateway$replica"

@@ -2,11 +2,13 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { clientAuth } from './auth/client.ts'
 import { scraperCheck } from './auth/scraper.ts'
 import type { Catalog } from './config/catalog/catalog.ts'
+import { readFileLimit } from './config/env/open-files.ts'
 import type { Settings } from './config/env/settings.ts'
 import { ENDPOINTS } from './dialects/endpoints.ts'
 import { type DrainLimits, drainApp } from './drain.ts'
 import { constrainGets, drain, guard, requestId } from './entrance/arrival.ts'
 import { cors, isAllowedOrigin } from './entrance/cors.ts'
+import { crowd } from './entrance/crowd.ts'
 import { errorReply } from './entrance/error-reply.ts'
 import { health } from './entrance/health.ts'
 import type { Shared } from './exchange/paid-call.ts'
@@ -23,7 +25,7 @@ import { serviceKind, serviceLookup } from './services/websocket-lookup.ts'
 import { serviceRoutes } from './services/websocket-services.ts'
 import { openGauges, openShared, openSocketsShared, operatorsName, watchTokens } from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
-import type { DayCounts, SharedCounts } from './stores/contracts/places.ts'
+import type { DayCounts, OwnCounts, SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
 import { createMetrics, type Gauges, type Metrics } from './telemetry/metrics.ts'
 import { metricsRoute } from './telemetry/metrics-route.ts'
@@ -36,6 +38,8 @@ export interface AppNeeds {
   idempotency: IdempotencyStore
   /** Limits that replicas share; undefined: there are none. */
   counts?: SharedCounts | undefined
+  /** Told how this app counts requests by itself. */
+  onCounts?: ((own: OwnCounts) => void) | undefined
   /** Where a process that is alone keeps what it counts in a day. */
   days?(): DayCounts | undefined
   /** The memory of Redis, where there is one. */
@@ -88,10 +92,11 @@ interface Opened {
 /** The map: what happens to a request, in this order. */
 async function hangDoors(
   app: FastifyInstance,
-  { settings, tokens, counts, days, catalog }: AppNeeds,
+  { settings, tokens, counts, onCounts, days, catalog }: AppNeeds,
   { metrics, shared, websocket, gauges }: Opened,
 ): Promise<void> {
   const { requestsPerMinute, requestsPerDay, ipv6PrefixBits } = settings
+  const rates = { perMinute: requestsPerMinute, perDay: requestsPerDay, counts, onCounts, days }
   const { hold, deadlines, upstreamHeaders } = shared
   const handedOn = {
     deadlines,
@@ -105,6 +110,7 @@ async function hangDoors(
   await app.register(requestId)
   await app.register(requestLine, { count: metrics.count }) // one log line each, when it is over
   await app.register(drain) // not while the gateway goes down
+  await app.register(crowd, { mostFiles: readFileLimit() }) // not with the last descriptors
   const isAllowed = (origin: string): boolean => isAllowedOrigin(origin, settings.corsAllowlist)
   const ofGets = [serviceLookup(catalog), handshakeCheck(isAllowed)]
   await app.register(guard, { ofGets }) // not what no client sends
@@ -125,7 +131,7 @@ async function hangDoors(
   })
   await app.register(async (known) => {
     await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
-    await known.register(rateLimit, { perMinute: requestsPerMinute, perDay: requestsPerDay, counts, days }) // not too often
+    await known.register(rateLimit, rates) // not too often
     await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(passthrough, handedOn)
     await known.register(serviceRoutes, { kind: 'token', shared: websocket, ipv6PrefixBits })

@@ -5,7 +5,7 @@ import { buildApp, type Gateway } from './app.ts'
 import { makeMaster, putMaster } from './auth/master.ts'
 import { isDemoOn } from './config/catalog/models-file.ts'
 import { openCatalog } from './config/catalog/source.ts'
-import { loadEnvFile, trustCertificates } from './config/env/env-file.ts'
+import { findNearNames, loadEnvFile, trustCertificates } from './config/env/env-file.ts'
 import { SecretFiles } from './config/env/secret-files.ts'
 import type { Settings } from './config/env/settings.ts'
 import { SettingsError } from './config/mistakes.ts'
@@ -13,9 +13,10 @@ import { openDemoProvider } from './demo.ts'
 import { codeOf } from './errors.ts'
 import { FollowedSecrets, keysOf, secretsOf } from './followed-secrets.ts'
 import type { Signals } from './signals.ts'
+import type { OwnCounts } from './stores/contracts/places.ts'
 import { openStores, StoreError, type StoreSettings, type Stores } from './stores/open.ts'
 import { type Log, openLog } from './telemetry/logger/logger.ts'
-import { showFirstSteps, warnOfOldNode } from './welcome.ts'
+import { showFirstSteps, warnOfFewFiles, warnOfOldNode } from './welcome.ts'
 
 /** Wrong settings or a store that cannot be trusted (sysexits.h EX_CONFIG): starting again will not help. */
 const EXIT_CONFIG = 78
@@ -130,9 +131,13 @@ export async function start(signals: Signals): Promise<void> {
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined
   const catalog = openCatalogOrFail(settings, demo?.provider, log)
   if (settings.adminFirst !== undefined) await putMaster(stores.tokens, settings.adminFirst)
+  let counts: OwnCounts | undefined
   const gateway = await buildApp({
     settings,
     ...stores,
+    onCounts: (own) => {
+      counts = own
+    },
     catalog: catalog.current,
     keyRefused: secrets.keyRefused,
     logger,
@@ -152,13 +157,9 @@ export async function start(signals: Signals): Promise<void> {
   const shownSecret = settings.adminFirst === undefined ? await makeMaster(stores.tokens) : undefined
   const { models } = catalog.current()
   const port = tellListening(log, gateway, { host: settings.host, models: models.size })
-  // The token command needs no server where there is Redis, and replicas may share the folder.
-  stores.folder?.onceOwned(() => {
-    // A moment after the first requests, which need no door; the token command waits for it.
-    setTimeout(() => {
-      door = openDoor(stores, settings, logger)
-      void stores.folder?.letIn()
-    }, DOOR_AFTER_MS)
+  onceOwned(stores, () => {
+    door = openDoor(stores, settings, logger)
+    void stores.folder?.letIn(counts)
   })
   if (shownSecret) showFirstSteps(shownSecret, port, models.keys().next().value ?? 'gpt-4o')
   listenToSignals(signals, { gateway, settings, stores, log, closeRest }, () => secrets.reload())
@@ -166,11 +167,24 @@ export async function start(signals: Signals): Promise<void> {
   process.send?.('ready')
 }
 
+/** The token command needs no server where there is Redis, and replicas may share the folder. */
+function onceOwned({ folder }: Stores, open: () => void): void {
+  // A moment after the first requests, which need no door; the token command waits for it.
+  folder?.onceOwned(() => setTimeout(open, DOOR_AFTER_MS))
+}
+
+/** In a container the lines of `.env` are variables like all others, so none of them refuses the start. */
+function warnOfNearNames({ logger }: Log): void {
+  for (const warning of findNearNames(process.env)) logger.warn({ warning }, 'a variable is no setting')
+}
+
 /** Says where the gateway listens, and returns the port. */
 function tellListening(log: Log, { app }: Gateway, facts: { host: string; models: number }): number {
   const { port } = app.server.address() as AddressInfo
   log.logger.info({ port, ...facts, node: process.versions.node }, 'listening')
   warnOfOldNode(log)
+  warnOfFewFiles(log)
+  setTimeout(warnOfNearNames, DOOR_AFTER_MS, log).unref()
   return port
 }
 

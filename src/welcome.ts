@@ -1,3 +1,4 @@
+import { FEW_FILES, readFileLimit } from './config/env/open-files.ts'
 import type { Log } from './telemetry/logger/logger.ts'
 
 /** Security fixes of October 2026: below these, a provider could attack the runtime's decoder. */
@@ -29,6 +30,14 @@ export function warnOfOldNode(log: Log): void {
       { node: process.versions.node, safe },
       'this Node.js lacks security fixes: use the safe one in production',
     )
+  }
+}
+
+/** A gateway that may hold few files is told from before they run out. */
+export function warnOfFewFiles(log: Log, limit = readFileLimit()): void {
+  if (limit !== undefined && limit < FEW_FILES) {
+    const way = `raise it to ${FEW_FILES} or more: ulimit -n, systemd LimitNOFILE=, Docker --ulimit nofile=`
+    log.logger.warn({ limit, way }, 'this process may open few files: clients beyond them are refused')
   }
 }
 

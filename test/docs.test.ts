@@ -89,7 +89,7 @@ const PICTURES = ['', 'mermaid']
 function checkSettings(text: string): void {
   const settings = read('docs/settings.md')
   for (const [, name = ''] of text.matchAll(/^([^=#\n]+)=/gm))
-    if (!settings.includes(`\`${name}\``)) throw new Error(`${name} is no setting`)
+    if (!settings.includes(`\`${name.replace(/_FILE$/, '')}\``)) throw new Error(`${name} is no setting`)
 }
 
 t.test('every paid endpoint is told of', async (t) => {

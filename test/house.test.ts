@@ -164,7 +164,11 @@ const WALLS: Walls = {
     why: 'what all requests of an app share is opened here, for the map: no store among it',
   },
   'drain.ts': { may: LEAVES, why: 'waiting for what runs needs nothing that runs' },
-  'welcome.ts': { may: LEAVES, types: ['telemetry/logger'], why: 'the first words need nothing that runs' },
+  'welcome.ts': {
+    may: [...CONFIG, ...LEAVES],
+    types: ['telemetry/logger'],
+    why: 'the first words need nothing that runs',
+  },
   'followed-secrets.ts': {
     may: ['auth', ...CONFIG, ...LEAVES],
     types: ['stores/open.ts', 'telemetry/logger'],

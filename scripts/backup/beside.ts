@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
-import { chmod, copyFile, mkdir, open, readFile, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, open, readFile, truncate, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { loadEnvFile } from '../../src/config/env/env-file.ts'
@@ -85,31 +85,39 @@ function isFile(path: string): boolean {
 }
 
 const APPENDED = 'appendonly.aof'
-/** A checksum of eight bytes behind this one ends each dump. */
+/** A checksum of eight bytes behind this one ends each dump, */
 const DUMP_END = 0xff
 const DUMP_TAIL_BYTES = 9
+/** ... and a mark of so many hex digits one that redis-cli has written to its standard output. */
+const MARK_BYTES = 40
 
 /**
  * Lays a dump of Redis (`redis-cli --rdb`) where its next start reads it: as the base of an append-only file to which nothing
  * was appended. A dump alone is not read where "appendonly" is on.
  */
 export async function layDump(dump: string, target: string): Promise<void> {
-  await refuseCutDump(dump)
+  const bytes = await measureDump(dump)
   const folder = join(target, STORE_FOLDER, 'redis', 'appendonlydir')
-  await copyInto(dump, join(folder, `${APPENDED}.1.base.rdb`))
+  const base = join(folder, `${APPENDED}.1.base.rdb`)
+  await copyInto(dump, base)
+  await truncate(base, bytes)
   const line = `file ${APPENDED}.1.base.rdb seq 1 type b\n`
   await writeFile(join(folder, `${APPENDED}.manifest`), line, { mode: 0o600, flag: 'wx' })
 }
 
-async function refuseCutDump(path: string): Promise<void> {
+/** How long it is without such a mark; throws when it is not whole. */
+async function measureDump(path: string): Promise<number> {
   const file = await open(path, 'r')
   try {
     const { size } = await file.stat()
-    const [head, tail] = [Buffer.alloc(5), Buffer.alloc(1)]
+    const [head, tail] = [Buffer.alloc(5), Buffer.alloc(DUMP_TAIL_BYTES + MARK_BYTES)]
     await file.read(head, 0, head.length, 0)
-    await file.read(tail, 0, 1, Math.max(0, size - DUMP_TAIL_BYTES))
-    if (head.toString('latin1') !== 'REDIS' || tail[0] !== DUMP_END)
+    await file.read(tail, 0, tail.length, Math.max(0, size - tail.length))
+    const isMarked = /^[0-9a-f]+$/.test(tail.toString('latin1', DUMP_TAIL_BYTES))
+    const end = isMarked ? tail[0] : tail[MARK_BYTES]
+    if (head.toString('latin1') !== 'REDIS' || end !== DUMP_END)
       throw new Failure(`"${path}" is no whole dump of Redis`)
+    return isMarked ? size - MARK_BYTES : size
   } finally {
     await file.close()
   }

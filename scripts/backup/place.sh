@@ -12,6 +12,17 @@ container() {
     --filter "label=com.docker.compose.service=$1" --filter label=com.docker.compose.oneoff=False 2>/dev/null | head -n 1
 }
 
+# exec_node NAME [flags]: the command of that name, by the Node of this machine.
+exec_node() {
+  name=$1
+  shift
+  if ! command -v node >/dev/null; then
+    echo "$name: there is no Node here, and no container of a gateway that was started in $folder" >&2
+    exit 1
+  fi
+  exec node "$tools/$name.js" "$@"
+}
+
 # in_container IMAGE [docker's flags] -- COMMAND: beside the others, with the folder and no network. Root, since the files
 # have several owners; it may look past them and give files away, and nothing else.
 in_container() {

@@ -28,7 +28,7 @@ function buildCommand(): Command {
 /** The files' sums first, the server's after them. */
 async function check(location: StoreLocation): Promise<Verdict> {
   const books = await readBooks(location)
-  // Redis has them all at one moment.
+  // Redis has each token's at one moment.
   return judge(books, location.redis === undefined ? await readLive(location.dbDir) : undefined)
 }
 

@@ -2,7 +2,7 @@ import type { CreateRateLimitOptions, FastifyRateLimitStoreCtor } from '@fastify
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type GatewayError, rateLimited } from '../errors.ts'
-import type { DayCounts, Places, SharedCounts } from '../stores/contracts/places.ts'
+import type { DayCounts, OwnCounts, Places, SharedCounts } from '../stores/contracts/places.ts'
 import type { Token } from '../stores/contracts/tokens.ts'
 import {
   DAY_MS,
@@ -11,6 +11,7 @@ import {
   monotonicMs,
   registerWindows,
   sharedWindows,
+  type WindowCount,
   Windows,
   windowStore,
 } from './windows.ts'
@@ -46,6 +47,8 @@ export interface RateOptions {
   now?: () => number
   /** Where they are set, all replicas count together, by the clock of their store. */
   counts?: SharedCounts | undefined
+  /** Told how this process counts by itself, for its successor. */
+  onCounts?: ((own: OwnCounts) => void) | undefined
   /** Where a process that is alone keeps its days. */
   days?: (() => DayCounts | undefined) | undefined
 }
@@ -128,22 +131,47 @@ function checkUncounted(windows: Windows, tokenId: string, perMinute: number): v
   if (current > limit) throw buildRefusal({ limit, resetMs, window: 'minute' })
 }
 
+function ownCountsOf(count: (id: string, lengthMs: number) => WindowCount, minutes: Windows): OwnCounts {
+  return {
+    count: (tokenId, window) => {
+      const { current, ttl } = count(tokenId, window === 'minute' ? MINUTE_MS : DAY_MS)
+      return { count: current, endsInMs: ttl }
+    },
+    minutes: () =>
+      Array.from(minutes.running(), ({ key, current, ttl }) => ({
+        tokenId: key,
+        count: current,
+        endsInMs: ttl,
+      })),
+  }
+}
+
 /** May they, now: so many requests per token in a minute and in a day (UTC). After `client-auth`. */
 export const rateLimit = fp<RateOptions>(
-  async (app, { perMinute, perDay, now = Date.now, counts, days: kept }) => {
+  async (app, { perMinute, perDay, now = Date.now, counts, onCounts, days: kept }) => {
     await registerWindows(app)
-    const shared = counts && sharedWindows(counts)
+    const ownMinutes = new Windows()
+    let isCarried = false
+    const countAlone = (id: string, lengthMs: number): WindowCount => {
+      if (!isCarried)
+        for (const { tokenId, count, endsInMs } of counts?.carried?.() ?? [])
+          ownMinutes.carry(tokenId, count, endsInMs)
+      isCarried = true
+      return lengthMs === MINUTE_MS ? ownMinutes.count(id, lengthMs) : ownDays.count(id)
+    }
+    onCounts?.(ownCountsOf(countAlone, ownMinutes))
+    const store = counts ? sharedWindows(counts, countAlone) : windowStore(countAlone)
     const minutes = openCheck(app, {
       timeWindow: MINUTE_MS,
       maxOf: (token) => token.requestsPerMinute ?? perMinute,
-      store: shared,
+      store,
     })
     const ownDays = new Days({ wallMs: now, monotonicMs }, kept)
     app.addHook('onClose', () => ownDays.keep())
     const days = openCheck(app, {
       timeWindow: DAY_MS,
       maxOf: (token) => token.requestsPerDay ?? perDay,
-      store: shared ?? windowStore((id) => ownDays.count(id)),
+      store,
     })
     /** Counts a request in both windows: the one that is nearest to its end. */
     const count = async (request: FastifyRequest): Promise<Count | undefined> => {

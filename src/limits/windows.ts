@@ -51,6 +51,20 @@ export class Windows {
     return { current: window.count, ttl: window.endsAt - at }
   }
 
+  /** What was counted elsewhere counts here. */
+  carry(key: string, count: number, endsInMs: number): void {
+    const before = this.#windows.get(key)
+    const endsAt = this.#now() + endsInMs
+    if (endsInMs > 0 && (before?.count ?? 0) < count) this.#windows.set(key, { count, endsAt })
+  }
+
+  /** The windows that run. */
+  *running(): Generator<WindowCount & { key: string }> {
+    const at = this.#now()
+    for (const [key, { count, endsAt }] of this.#windows)
+      if (endsAt > at) yield { key, current: count, ttl: endsAt - at }
+  }
+
   #open(key: string, at: number, lengthMs: number): Window {
     if (this.#windows.size >= this.#sweepAbove) this.#sweep(at)
     const window = { count: 0, endsAt: at + lengthMs }
@@ -83,12 +97,23 @@ export function windowStore(count: (key: string, lengthMs: number) => WindowCoun
   }
 }
 
-/** Windows that all replicas count in. A store that does not answer refuses the request: nobody passes uncounted. */
-export function sharedWindows(counts: SharedCounts): FastifyRateLimitStoreCtor {
+/**
+ * Windows that all replicas count in, until this process is `alone`. A store that does not answer refuses the request:
+ * nobody passes uncounted.
+ */
+export function sharedWindows(
+  counts: SharedCounts,
+  alone: (tokenId: string, lengthMs: number) => WindowCount,
+): FastifyRateLimitStoreCtor {
   return class SharedWindows implements FastifyRateLimitStore {
     incr(tokenId: string, answer: Parameters<FastifyRateLimitStore['incr']>[1], timeWindowMs: number): void {
-      counts.count(tokenId, timeWindowMs === MINUTE_MS ? 'minute' : 'day').then(
-        ({ count, endsInMs }) => answer(null, { current: count, ttl: endsInMs }),
+      const counting = counts.count(tokenId, timeWindowMs === MINUTE_MS ? 'minute' : 'day')
+      if (counting === undefined) return answer(null, alone(tokenId, timeWindowMs))
+      counting.then(
+        (counted) => {
+          if (counted === undefined) return answer(null, alone(tokenId, timeWindowMs))
+          answer(null, { current: counted.count, ttl: counted.endsInMs })
+        },
         (error: Error) => answer(error),
       )
     }
@@ -187,7 +212,8 @@ export class Days {
     if (this.#kept === undefined) return
     for (const [id, count] of this.#kept.read(today)) {
       const day = this.#days.get(id) ?? this.#open(id, today, endsAt)
-      if (day.number === today) day.count = Math.max(day.count, count)
+      // Where it came late, this server has counted by itself meanwhile.
+      if (day.number === today) day.count += count
     }
   }
 

@@ -3,6 +3,7 @@ import { Billed } from '../billing/bill.ts'
 import type { Provider } from '../config/catalog/catalog.ts'
 import { openaiResponses } from '../dialects/openai-responses.ts'
 import { insufficientQuota, upgradeRequired } from '../errors.ts'
+import { isExhausted, ownFault, readNetworkFailure } from '../routing/failover.ts'
 import { isModelAllowed, planSteps } from '../routing/plan.ts'
 import { headerRecord } from '../upstream/rules.ts'
 import type { Dialed, DialTarget } from '../upstream/websocket-dial.ts'
@@ -90,6 +91,8 @@ function openSession(
     targetOf: (provider) => buildTarget(request, provider, shared),
     refused: (provider, dialed) => {
       if (dialed.kind === 'refused' && dialed.refusal.status === 401) shared.keyRefused?.(provider)
+      const failure = dialed.kind === 'failed' ? readNetworkFailure(dialed.error) : undefined
+      if (failure && isExhausted(failure)) throw ownFault(failure)
       rests.set(provider, addRefusal(rests.get(provider), token.id, { dialed, now: shared.now() }))
     },
     leave() {

@@ -95,9 +95,11 @@ export function isModelMissing({ status, isPath }: Failure): boolean {
 }
 
 /** What the log says of a failure; `isNews`: of a path that a provider does not have, for the first time. */
-export function textOf({ kind }: Failure, isNews: boolean): string {
+export function textOf({ kind, reason }: Failure, isNews: boolean): string {
   if (isNews) return 'the provider has nothing at this path: correct its base URL, or do not ask it there'
-  return kind === 'own' ? 'the gateway could not send a request' : 'provider failed'
+  if (kind !== 'own') return 'provider failed'
+  const way = WAYS_OUT[reason]
+  return `the gateway could not send a request${way === undefined ? '' : `: ${way}`}`
 }
 
 const TIMEOUTS = new Set(['CONNECT_TIMEOUT', 'ANSWER_TIMEOUT', 'FIRST_BYTE_TIMEOUT', 'IDLE_TIMEOUT'])
@@ -123,6 +125,23 @@ const OWN_FAULTS = new Set([
   'EAI_SYSTEM',
   'BODY_MISMATCH',
 ])
+
+/** What the whole machine lacks, whoever is asked. */
+const EXHAUSTED = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS', 'EAI_MEMORY'])
+
+const WAYS_OUT: Readonly<Record<string, string>> = {
+  EMFILE:
+    'it may open no more files (raise "ulimit -n": LimitNOFILE= in systemd, --ulimit nofile= in Docker)',
+  ENFILE: 'this machine may open no more files (raise fs.file-max)',
+  ENOBUFS: 'this machine has no memory left for sockets (net.core.wmem_max, net.ipv4.tcp_mem)',
+  ENOMEM: 'this machine has no memory left',
+  EADDRNOTAVAIL: 'no port is left, or there is no way by this kind of address (net.ipv4.ip_local_port_range)',
+}
+
+/** Nobody else could be asked either. */
+export function isExhausted({ kind, reason }: Failure): boolean {
+  return kind === 'own' && EXHAUSTED.has(reason)
+}
 
 /**
  * Node's own say that what we called it with was wrong. A proxy that is away, or refuses what we ask, is ours as well; only
@@ -183,7 +202,7 @@ export function judgeFailures(
         : `No provider of "${name}" has it at /v1${endpoint}; ask for it at another endpoint, or for another model`
     return modelNotFound(text, { param: 'model' })
   }
-  if (last && failures.every(({ kind }) => kind === 'own')) return ownFault(last)
+  if (last && (isExhausted(last) || failures.every(({ kind }) => kind === 'own'))) return ownFault(last)
   if (last && neverAsked === 0 && failures.every(isRequestRefused)) {
     const text = `Every provider of "${name}" refused this request as it is, too long or with what none takes; change it`
     return invalidRequest(text)

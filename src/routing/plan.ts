@@ -3,7 +3,7 @@ import { isNameOf } from '../config/catalog/model-name.ts'
 import type { Dialect } from '../dialects/dialect.ts'
 import { type GatewayError, modelNotAllowed, modelNotFound } from '../errors.ts'
 import type { ProviderAddresses } from './addresses.ts'
-import { type Failure, isModelMissing, judgeFailures } from './failover.ts'
+import { type Failure, isExhausted, isModelMissing, judgeFailures } from './failover.ts'
 import type { Asker, ProviderHealth } from './health.ts'
 
 /** No rest is as long: who does not know the model is asked after all who rest. */
@@ -147,6 +147,8 @@ export class PlanWalk implements Asker {
   #failures: readonly Failure[] = []
   #asked: readonly Step[] = []
   #next = 0
+  /** This machine could ask nobody. */
+  #isExhausted = false
 
   constructor({ steps, endpoint, token }: Walk, shared: WalkShared) {
     this.token = token
@@ -157,6 +159,7 @@ export class PlanWalk implements Asker {
 
   /** The next step that does not rest; where all others do, the one whose rest ends first: nobody rests alone. */
   next(): Step | undefined {
+    if (this.#isExhausted) return undefined
     const now = this.#shared.now()
     this.askedAt = now
     while (this.#next < this.#steps.length) {
@@ -204,6 +207,7 @@ export class PlanWalk implements Asker {
     const { health, missingModels, providerFailed } = this.#shared
     if (failure.isAccount && failure.status === 401) this.#shared.keyRefused?.(step.provider)
     this.#failures = [...this.#failures, failure]
+    this.#isExhausted = isExhausted(failure)
     // It would rest for everybody else.
     if (failure.kind === 'own') return
     providerFailed(step.provider.name, failure.reason)

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { GuestCalls } from './contracts/guests.ts'
 import type { IdempotencyStore, KeyLimits } from './contracts/idempotency.ts'
-import type { DayCounts, SharedCounts } from './contracts/places.ts'
+import type { DayCounts, OwnCounts, SharedCounts } from './contracts/places.ts'
 import { StoreError, type Warn } from './contracts/store-error.ts'
 import type { TokenStore } from './contracts/token-store.ts'
 import type { KeepRows } from './file/old-rows.ts'
@@ -13,7 +13,7 @@ export interface Folder {
   /** Calls back as soon as this server has it: at once, or when the one before it has ended. */
   onceOwned(then: () => void): void
   /** Lets a successor work on its files from now on; their requests are counted in `counts`. */
-  letIn(counts?: SharedCounts): Promise<void>
+  letIn(counts?: OwnCounts): Promise<void>
   /** How many successors are there. */
   guests(): number
 }
@@ -30,7 +30,7 @@ export interface FileOptions {
 interface FileStores {
   tokens: TokenStore
   idempotency: IdempotencyStore
-  counts: undefined
+  counts: SharedCounts | undefined
   redisMemory: undefined
   days(): DayCounts | undefined
   folder: Folder
@@ -69,7 +69,7 @@ function ownFiles({ tokens, idempotency, days, seats }: FileStore, { dbDir, warn
   let host: Promise<Host> | undefined
   let guests = (): number => 0
   const folder = {
-    letIn: async (counts?: SharedCounts): Promise<void> => {
+    letIn: async (counts?: OwnCounts): Promise<void> => {
       if (counts) seats.countIn(counts)
       host ??= openHost({ dbDir, seats, warn })
       guests = (await host).guests
@@ -95,7 +95,7 @@ async function openAsGuest(options: FileOptions): Promise<FileStores> {
   const { openGuestStore } = await import('./guest/store.ts')
   let own: OwnedFiles | undefined
   let told: (() => void)[] = []
-  const { tokens, idempotency } = await openGuestStore<OwnedFiles>({
+  const { tokens, idempotency, counts } = await openGuestStore<OwnedFiles>({
     dbDir,
     warn,
     openOwn: async ({ name, things }) => {
@@ -122,5 +122,5 @@ async function openAsGuest(options: FileOptions): Promise<FileStores> {
     guests: () => own?.folder.guests() ?? 0,
   }
   const days = (): DayCounts | undefined => own?.days()
-  return { ...FILES, tokens, idempotency, days, folder, close: () => tokens.close() }
+  return { ...FILES, tokens, idempotency, counts, days, folder, close: () => tokens.close() }
 }

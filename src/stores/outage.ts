@@ -18,6 +18,11 @@ function setting(reason: string, way: string): OutageReason {
   return { reason, way, fault: 'setting' }
 }
 
+const CLOSED: OutageReason = {
+  reason: 'it closed the connection',
+  way: 'look at its log: it is going down, takes no more clients (maxclients), or wants TLS (then the URL must say so)',
+}
+
 /** What Node says of a network and of certificates. */
 const NETWORK: Known = {
   ENOTFOUND: setting(
@@ -29,14 +34,14 @@ const NETWORK: Known = {
     reason: 'the connection was refused: nothing listens there',
     way: 'start it, or check host and port in the URL',
   },
-  ETIMEDOUT: { reason: 'it gives no answer', way: 'look at it, at the network and at firewalls between' },
+  ETIMEDOUT: {
+    reason: 'it gives no answer',
+    way: 'look at it and at firewalls between; a port that speaks no TLS is silent too when the URL asks for TLS',
+  },
   EHOSTUNREACH: { reason: 'there is no way to its host', way: 'look at the network between' },
   ENETUNREACH: { reason: 'there is no way to its network', way: 'look at the network between' },
-  ECONNRESET: {
-    reason: 'it closed the connection',
-    way: 'look at its log; one that wants TLS closes those without it (then the URL must say so)',
-  },
-  EPIPE: { reason: 'it closed the connection', way: 'look at its log' },
+  ECONNRESET: CLOSED,
+  EPIPE: CLOSED,
   EMFILE: { reason: 'this process may open no more files', way: 'raise its limit (ulimit -n)' },
   ENFILE: { reason: 'this machine may open no more files', way: 'raise its limit (fs.file-max)' },
   CERT_HAS_EXPIRED: setting('its certificate has expired', 'renew it'),

@@ -8,7 +8,8 @@ type Client = typeof import('@prometheus-io/client')
 
 /** What grows: the store, its queues, the folders and their disks. */
 export interface Sizes {
-  store: StoreSizes
+  /** Undefined while the store cannot be asked. */
+  store: StoreSizes | undefined
   logBytes: number
   /** The disks below the folders; one that cannot be asked is left out. */
   disks: readonly Disk[]
@@ -26,7 +27,7 @@ export async function readSizes(
   ofStore: () => Promise<StoreSizes>,
 ): Promise<Sizes> {
   const [store, logBytes, ...disks] = await Promise.all([
-    ofStore(),
+    ofStore().catch(() => undefined),
     sizeOfFolder(logDir),
     readDisk('db', dbDir),
     readDisk('log', logDir),
@@ -51,14 +52,15 @@ async function readDisk(folder: Disk['folder'], path: string): Promise<Disk[]> {
 type Values = readonly { labels?: Record<string, string>; value: number | undefined }[]
 
 const GAUGES: readonly { name: string; help: string; label?: string; read(sizes: Sizes): Values }[] = [
-  one('gateway_tokens', 'Tokens in the store.', ({ store }) => store.tokens),
+  one('gateway_tokens', 'Tokens in the store.', ({ store }) => store?.tokens),
   {
     name: 'gateway_store_bytes',
     help: 'Files of DB_DIR.',
     label: 'file',
-    read: ({ store }) => Object.entries(store.files).map(([file, value]) => ({ labels: { file }, value })),
+    read: ({ store }) =>
+      Object.entries(store?.files ?? {}).map(([file, value]) => ({ labels: { file }, value })),
   },
-  one('gateway_answer_bytes', 'Answers kept for idempotency keys.', ({ store }) => store.answerBytes),
+  one('gateway_answer_bytes', 'Answers kept for idempotency keys.', ({ store }) => store?.answerBytes),
   one('gateway_log_bytes', 'Files of LOG_DIR.', ({ logBytes }) => logBytes),
   {
     name: 'gateway_disk_free_bytes',
@@ -72,33 +74,37 @@ const GAUGES: readonly { name: string; help: string; label?: string; read(sizes:
     label: 'folder',
     read: ({ disks }) => disks.map(({ folder, sizeBytes }) => ({ labels: { folder }, value: sizeBytes })),
   },
-  one('gateway_holds', 'Requests with credits set aside.', ({ store }) => store.holds.count),
+  one('gateway_holds', 'Requests with credits set aside.', ({ store }) => store?.holds.count),
   one('gateway_hold_oldest_seconds', 'How long the oldest of them has.', ({ store }) => {
-    return store.holds.oldestMs / 1000
+    return seconds(store?.holds.oldestMs)
   }),
   one('gateway_unsettled_bills', 'Bills that the store has not taken yet.', ({ store }) => {
-    return store.unsettled.count
+    return store?.unsettled.count
   }),
   one('gateway_unsettled_oldest_seconds', 'How long the oldest of them waits.', ({ store }) => {
-    return store.unsettled.oldestMs / 1000
+    return seconds(store?.unsettled.oldestMs)
   }),
   one('gateway_commit_queue', 'Changes that wait to be written to usage.sqlite.', ({ store }) => {
-    return store.commitQueue
+    return store?.commitQueue
   }),
   one('gateway_usage_rows_waiting', 'Usage rows in Redis that wait for their database.', ({ store }) => {
-    return store.usageRowsWaiting
+    return store?.usageRowsWaiting
   }),
   one('gateway_usage_rows_lost', 'Usage rows that Redis dropped: too many waited.', ({ store }) => {
-    return store.usageRowsLost
+    return store?.usageRowsLost
   }),
-  one('gateway_usage_rows', 'Usage rows that are not rolled up.', ({ store }) => store.usageRows),
+  one('gateway_usage_rows', 'Usage rows that are not rolled up.', ({ store }) => store?.usageRows),
   one('gateway_usage_oldest_seconds', 'The age of the oldest of them.', ({ store }) => {
-    return store.usageOldestMs === undefined ? undefined : store.usageOldestMs / 1000
+    return seconds(store?.usageOldestMs)
   }),
 ]
 
 function one(name: string, help: string, value: (sizes: Sizes) => number | undefined) {
   return { name, help, read: (sizes: Sizes): Values => [{ value: value(sizes) }] }
+}
+
+function seconds(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : ms / 1000
 }
 
 /** The gauges are made with their first value: one that is not there would read as zero. */

@@ -1,5 +1,6 @@
 import { connect, type OnReadOpts, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
+import { ownFaultBehind } from './own-fault.ts'
 import { tlsOptions, UpstreamError } from './rules.ts'
 import {
   type OutgoingProxy,
@@ -69,7 +70,7 @@ function watch(socket: Socket, { hungUp, closed }: SocketUse): void {
   socket
     .once('end', hungUp)
     .once('error', (error) => {
-      reason = error
+      reason = ownFaultBehind(error)
     })
     .once('close', () => closed(reason))
 }

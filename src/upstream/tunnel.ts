@@ -1,6 +1,7 @@
 import { request as secure } from 'node:https'
 import { isIP, type Socket } from 'node:net'
 import { request as plain } from '../node-http.ts'
+import { isExhausted, ownFaultBehind } from './own-fault.ts'
 import { MAX_HEAD_BYTES, tlsOptions, UpstreamError } from './rules.ts'
 
 /** A proxy between this gateway and the internet. */
@@ -90,6 +91,9 @@ export function openTunnel(
   return (why) => finish(isReached ? why : unreachable(why))
 }
 
-function unreachable(cause: Error) {
+function unreachable(error: Error) {
+  const cause = ownFaultBehind(error)
+  // It is not the proxy that has no more files.
+  if (isExhausted(cause)) return cause
   return new UpstreamError('PROXY_UNREACHABLE', 'The proxy could not be reached', { cause })
 }

@@ -4,6 +4,7 @@ import { request as secure } from 'node:https'
 import type { Socket } from 'node:net'
 import { request as plain } from '../node-http.ts'
 import { openThrough } from './open-socket.ts'
+import { ownFaultBehind } from './own-fault.ts'
 import {
   MAX_HEAD_BYTES,
   TLS_RULES,
@@ -76,7 +77,8 @@ export function dialWebsocket(target: DialTarget, rules: DialRules): Dial {
       patience.end()
       resolve(dialed)
     }
-    const fail = (error: Error): void => finish({ kind: 'failed', error: patience.ranOut() ?? error })
+    const fail = (error: Error): void =>
+      finish({ kind: 'failed', error: patience.ranOut() ?? ownFaultBehind(error) })
     request.once('error', fail)
     const hungUp = (): void =>
       fail(new UpstreamError('CLOSED_EARLY', 'The upstream hung up during the handshake'))

@@ -10,7 +10,7 @@ t.test('with one gateway alone a rolling update touches nothing and says why in 
   // Whatever it wants of Compose fails at once and says nothing.
   const update = (env: Record<string, string> = {}) =>
     run('sh', ['scripts/rolling-update.sh'], { cwd: folder, env: { COMPOSE: 'false', ...env } })
-  const refusal = /^COMPOSE_PROFILES=scale is not in \.env: .*"up -d --build"\n$/
+  const refusal = /^COMPOSE_PROFILES=scale is not in \.env: .*scripts\/upgrade\.sh\n$/
   for (const profiles of ['', 'other', 'scaled']) {
     fillIn(folder, { COMPOSE_PROFILES: profiles }, '.env.example')
     const { code, stdout, stderr } = await update()

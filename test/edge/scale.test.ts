@@ -1,18 +1,15 @@
-import { EventEmitter, once } from 'node:events'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { readSettings } from '../../src/config/env/settings.ts'
 import { bearer } from '../support/client.ts'
-import { ask } from '../support/scene.ts'
 import { DOMAINS, untilHealthy } from './support/deployment.ts'
-import { type Edge, openEdge, untilCertified, untilServing } from './support/edge.ts'
+import { openEdge, untilCertified, untilServing } from './support/edge.ts'
 import { whyNoEngine } from './support/engine.ts'
+import { startLoad } from './support/load.ts'
 import { output, run } from './support/shell.ts'
-import { busyVisitor } from './support/visitor.ts'
 
 const REDIS_URL = 'redis://redis:6379'
-const PER_SECOND = 40
 /** Answers before, during and after what is done to the replica: four seconds of them. */
 const SOME = 160
 const REPLICAS = ['api-gateway-prod', 'api-gateway-prod-2', 'api-gateway-prod-3']
@@ -115,31 +112,4 @@ async function keepInMemory(t: Test, folder: string): Promise<void> {
   mkdirSync(folder, { recursive: true })
   await output('mount', ['-t', 'tmpfs', '-o', 'size=256m', 'tmpfs', folder])
   t.teardown(() => run('umount', ['-l', folder]))
-}
-
-/** So many requests a second, none waiting for another, until the end. */
-function startLoad({ authority }: Edge, token: string) {
-  const guest = busyVisitor(authority.root)
-  const failed: string[] = []
-  const answers = new EventEmitter()
-  const flying: Promise<void>[] = []
-  const request = { method: 'POST', path: '/v1/chat/completions', headers: bearer(token), body: ask(false) }
-  const one = async (name: string) => {
-    const reply = await guest.ask(name, request).catch((error: Error) => ({ status: 0, text: error.message }))
-    if (reply.status !== 200) failed.push(`${reply.status} ${reply.text.slice(0, 200)}`)
-    answers.emit('one')
-  }
-  const answered = async (count: number) => {
-    for (let left = count; left > 0; left--) await once(answers, 'one')
-  }
-  const timer = setInterval(
-    () => flying.push(one(DOMAINS[flying.length % DOMAINS.length] ?? '')),
-    1000 / PER_SECOND,
-  )
-  const end = async () => {
-    clearInterval(timer)
-    await Promise.all(flying)
-    return { sent: flying.length, failed }
-  }
-  return { answered, end }
 }

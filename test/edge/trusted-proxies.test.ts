@@ -12,9 +12,10 @@ import { type FakeProvider, startProvider } from '../support/provider.ts'
 import { ask } from '../support/scene.ts'
 import { DASHBOARD, DOMAINS } from './support/deployment.ts'
 import { whyNoContainers } from './support/engine.ts'
-import { type Front, startFront } from './support/front.ts'
+import { type Front, makeOwnCertificate, placeCertificate, startFront } from './support/front.ts'
 import { holdConnections } from './support/hostile.ts'
-import { poll } from './support/shell.ts'
+import { poll, shell } from './support/shell.ts'
+import { visitorAs } from './support/visitor.ts'
 
 const [PROXY, SECOND_PROXY, STRANGER] = ['198.18.5.31', '198.18.5.32', '198.18.5.33']
 /** It hands TLS on as it is. */
@@ -88,6 +89,14 @@ async function testProxies(t: Test) {
   )
 
   await t.test('requests under way are counted for each client behind a proxy', (t) => testCounting(t, scene))
+
+  await t.test("a new certificate of one's own is taken while all goes on", async (t) => {
+    const renewed = await makeOwnCertificate([FIRST])
+    placeCertificate(front.folder, 'own', renewed)
+    await shell('chown 1000:1000 edge/certificates/* && touch edge/routes.yml', { cwd: front.folder })
+    const where = { root: renewed.cert, localAddress: STRANGER, host: front.address, port: PORT }
+    t.ok(await poll('the new one', () => visitorAs(where).certificate(FIRST)))
+  })
 }
 
 async function chat({ front, token }: Scene, from: string, forwarded: string, id = 'any') {

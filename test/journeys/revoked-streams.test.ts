@@ -64,3 +64,24 @@ for (const [name, path, model, event, ending] of FORMATS) {
     },
   )
 }
+
+t.test('a whole answer that is on its way is finished and paid for, also of a revoked token', async (t) => {
+  const secret = await mintToken(t, gateway, { user: 'waiter' })
+  const provider = controlled({ headers: { 'content-type': 'application/json' } })
+  providers.one.queue(provider)
+  const body = { model: 'gpt-x', messages: hello.messages }
+  const answering = post(gateway, CHAT, body, bearer(secret))
+  await provider.opened
+  const { stdout } = await runTokenGen(t, gateway.dbDir, ['--list', '--json'])
+  const tokens: { id: string; user: string }[] = JSON.parse(stdout)
+  const id = tokens.find(({ user }) => user === 'waiter')?.id ?? ''
+  t.match(await runTokenGen(t, gateway.dbDir, ['--revoke', id]), { code: 0 })
+  t.equal((await post(gateway, CHAT, body, bearer(secret))).status, 401)
+  const usage = { prompt_tokens: 3, completion_tokens: 4, total_tokens: 7 }
+  await provider.write(JSON.stringify({ choices: [{ index: 0, message: { content: 'done' } }], usage }))
+  await provider.end()
+  const { status, headers } = await answering
+  t.equal(status, 200)
+  const row = await waitForRow(gateway, String(headers['x-request-id']))
+  t.match(row, { status: 200, charged_micros: 7_000_000 })
+})

@@ -134,6 +134,22 @@ t.test('the successor is killed: the first one serves on, and gives back what it
   t.equal(seen.credited, seen.balance + seen.charged)
 })
 
+t.test('a token has its minute once, whichever of the two it asks, and goes on where it was', async (t) => {
+  const { first, next } = await openBoth(t)
+  const few = await mintToken(t, first, { user: 'few', perMinute: 8 })
+  const other = await mintToken(t, first, { user: 'other', perMinute: 3 })
+  const leftAt = async (gateway: TestGateway, token: string) =>
+    Number((await get(gateway, '/v1/token', bearer(token))).headers['x-ratelimit-remaining-requests'])
+  t.same([await leftAt(first, few), await leftAt(next, few), await leftAt(first, few)], [7, 6, 5])
+  t.same([await leftAt(first, other), await leftAt(first, other)], [2, 1])
+  // Once a second the successor is told of all minutes that run.
+  await sleep(1_500)
+  await first.kill9()
+  await next.waitForLine(isTakenOver)
+  t.same([await leftAt(next, few), await leftAt(next, few)], [4, 3])
+  t.same([await leftAt(next, other), (await get(next, '/v1/token', bearer(other))).status], [0, 429])
+})
+
 t.test('a server that hands nothing over is not taken over from', async (t) => {
   const { options } = await openScene(t)
   const older = await openStores({ dbDir: options.dbDir })

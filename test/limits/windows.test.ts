@@ -93,10 +93,10 @@ t.test('what was counted of today before is there, and nothing of another day', 
   )
   t.equal(days.count('a').current, 1, 'nobody has it yet')
   isThere = true
-  t.strictSame(days.count('a'), { current: 8, ttl: 23 * HOUR }, 'it is taken over')
+  t.strictSame(days.count('a'), { current: 9, ttl: 23 * HOUR }, 'it is added')
   t.equal(days.count('b').current, 1)
   days.keep()
-  t.strictSame(Object.fromEntries(stored.get(today) ?? []), { a: 8, b: 1 })
+  t.strictSame(Object.fromEntries(stored.get(today) ?? []), { a: 9, b: 1 })
   clocks.wall += 24 * HOUR
   clocks.elapsed += 24 * HOUR
   t.equal(days.count('a').current, 1)

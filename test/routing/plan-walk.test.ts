@@ -186,3 +186,22 @@ t.test('a fault of this machine rests nobody, however often', (t) => {
   t.same(scene.told, [])
   t.end()
 })
+
+t.test('when this machine can ask nobody, nobody else is asked', (t) => {
+  const scene = open('one', 'two')
+  for (const [reason, next] of [
+    ['EMFILE', undefined],
+    ['ENOBUFS', undefined],
+    ['EADDRNOTAVAIL', 'two'],
+    ['PROXY_UNREACHABLE', 'two'],
+  ] as const) {
+    const walk = scene.walk('a')
+    const step = walk.next()
+    if (!step) throw new Error('somebody is asked')
+    walk.asking(step)
+    walk.note(step, { ...failed(0), kind: 'own', reason })
+    t.equal(walk.next()?.provider.name, next, reason)
+    t.match(walk.verdict('m'), { statusCode: 503, code: 'gateway_busy' }, reason)
+  }
+  t.end()
+})

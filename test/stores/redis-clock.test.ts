@@ -27,8 +27,12 @@ async function open(test: Test) {
     await stores.close()
     client.disconnect()
   })
-  if (!stores.counts) throw new Error('there are no shared counts')
-  return { ...stores, counts: stores.counts, client, keys: buildKeys(redisPrefix) }
+  const count = async (tokenId: string, window: 'minute' | 'day') => {
+    const counted = await stores.counts?.count(tokenId, window)
+    if (counted === undefined) throw new Error('there are no shared counts')
+    return counted
+  }
+  return { ...stores, counts: { count }, client, keys: buildKeys(redisPrefix) }
 }
 
 t.test('windows that another clock began, two hours ahead, begin anew', async (t) => {

@@ -99,3 +99,37 @@ t.test('while PostgreSQL is down rows wait in Redis, up to a number; money is no
   test.same({ ...found }, { n: '40', charged: '120' })
   test.match(said.at(-1), 'usage rows are written again')
 })
+
+t.test('what is remembered of old entries is forgotten a little with each write', async (test) => {
+  const dbDir = await folder(test)
+  await (await openSqliteUsage(dbDir)).close()
+  const db = new DatabaseSync(join(dbDir, 'usage.sqlite'))
+  test.teardown(() => db.close())
+  db.exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+    INSERT INTO usage_keys SELECT 'old:' || i, i FROM n`)
+  const log = await openSqliteUsage(dbDir)
+  test.teardown(() => log.close())
+  const left: unknown[] = []
+  for (let index = 0; index < 4; index++) {
+    await log.write([{ key: `new:${index}`, chargedMicros: 1, row: usageOf('tok', 1) }])
+    left.push(db.prepare("SELECT count(*) AS n FROM usage_keys WHERE key LIKE 'old:%'").get()?.n)
+  }
+  test.same(left, [600, 200, 0, 0])
+})
+
+t.test('the replica that carries rows rolls old ones up, and says so', async (test) => {
+  const dbDir = await folder(test)
+  const log = await openSqliteUsage(dbDir)
+  const old = { ...usageOf('tok', 1), at: Date.now() - 500 * 86_400_000 }
+  await log.write(['a', 'b', 'c'].map((key) => ({ key, chargedMicros: 1, row: { ...old, requestId: key } })))
+  await log.close()
+  const said: object[] = []
+  const told = { usageDays: '30', tell: (fields: object) => said.push(fields) }
+  const stores = await openIn(test, { dbDir, redisPrefix: randomUUID(), ...told })
+  await spend([stores], 1)
+  await waitUntil(
+    async () => said,
+    ([first]) => first !== undefined,
+  )
+  test.match(said, [{ rows: 3, keptDays: 30 }])
+})

@@ -50,6 +50,8 @@ export interface GatewayOptions {
   logDir?: string
   /** Where it is started; an empty folder unless given. */
   cwd?: string
+  /** How many files and sockets it may open; wants `prlimit` (util-linux). */
+  mostFiles?: number
 }
 
 /** A folder of its own under the system's temporary one, removed with the test. */
@@ -113,7 +115,13 @@ function spawnGateway(t: Owner, options: GatewayOptions) {
     ...(options.modelsFile === undefined ? {} : { MODELS_FILE: options.modelsFile }),
     ...options.env,
   }
-  return { started: startProcess(t, { args: [SERVER], env, cwd }), dbDir, logDir, env }
+  const { mostFiles } = options
+  const limited = {
+    command: 'prlimit',
+    args: [`--nofile=${mostFiles}:${mostFiles}`, process.execPath, SERVER],
+  }
+  const program = mostFiles === undefined ? { args: [SERVER] } : limited
+  return { started: startProcess(t, { ...program, env, cwd }), dbDir, logDir, env }
 }
 
 async function stop(started: RunningProcess, signal: NodeJS.Signals) {

@@ -1,6 +1,6 @@
 import type { Accounts } from './accounts.ts'
 import type { IdempotencyStore, KeyedRequest } from './idempotency.ts'
-import type { Place, SharedCounts } from './places.ts'
+import type { MinuteCount, Place, TokenCount } from './places.ts'
 import type { StoreSizes } from './sizes.ts'
 import type { Tokens } from './tokens.ts'
 import type { UsageRow } from './usage-columns.ts'
@@ -27,8 +27,11 @@ export interface Belongings {
 export interface GuestCalls
   extends Tokens,
     Pick<Accounts, 'adjust' | 'credits' | 'hold' | 'raise' | 'settle'>,
-    IdempotencyStore,
-    SharedCounts {
+    IdempotencyStore {
+  /** Undefined: who asks is the server itself by now, and counts alone. */
+  count(tokenId: string, window: 'minute' | 'day'): Promise<TokenCount | undefined>
+  /** The minutes that run. */
+  minutes(): Promise<readonly MinuteCount[]>
   /** First of all, when the guest comes: what it does not name is given up. */
   adopt(belongings: Belongings): Promise<void>
   /** `mint`, whose answer was perhaps lost. */

@@ -15,8 +15,28 @@ export interface Places {
 
 /** Requests of a token in its running minute (from its first request on) and its day (UTC), over all replicas. */
 export interface SharedCounts {
-  /** Counts one more, and says how many there are now and how long the window lasts. Throws `store_unavailable`. */
-  count(tokenId: string, window: 'minute' | 'day'): Promise<{ count: number; endsInMs: number }>
+  /**
+   * Counts one more, and says how many there are now and how long the window lasts. Throws `store_unavailable`.
+   * Undefined: this process is alone by now, and counts by itself.
+   */
+  count(tokenId: string, window: 'minute' | 'day'): Promise<TokenCount | undefined> | undefined
+  /** The minutes that ran elsewhere when this process became alone. */
+  carried?(): readonly MinuteCount[]
+}
+
+export interface TokenCount {
+  count: number
+  endsInMs: number
+}
+
+export interface MinuteCount extends TokenCount {
+  tokenId: string
+}
+
+/** What a server counts for itself, and for its successors as long as it has the files. */
+export interface OwnCounts {
+  count(tokenId: string, window: 'minute' | 'day'): TokenCount
+  minutes(): readonly MinuteCount[]
 }
 
 /** What one server alone has counted today, for the next one. */

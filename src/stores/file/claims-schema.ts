@@ -12,6 +12,8 @@ CREATE TABLE IF NOT EXISTS claims (
 CREATE INDEX IF NOT EXISTS claims_by_age ON claims (at);
 CREATE INDEX IF NOT EXISTS claims_of_token ON claims (token_id, at);
 CREATE INDEX IF NOT EXISTS claims_with_answer ON claims (token_id, at) WHERE bytes > 0;
+CREATE INDEX IF NOT EXISTS claims_running ON claims (at) WHERE is_over = 0;
+CREATE INDEX IF NOT EXISTS claims_in_files ON claims (file) WHERE file IS NOT NULL;
 CREATE TABLE IF NOT EXISTS claim_sums (
   token_id TEXT PRIMARY KEY, keys INTEGER NOT NULL, bytes INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -36,7 +36,7 @@ export function prepareClaims(db: Sqlite, limits: KeyLimits) {
 function prepareReads(db: Sqlite) {
   const find = db.prepare('SELECT * FROM claims WHERE token_id = ? AND key_hash = ?')
   const claim = db.prepare('SELECT at, fingerprint FROM claims WHERE token_id = ? AND key_hash = ?')
-  const answered = db.prepare('SELECT file FROM claims WHERE bytes > 0')
+  const answered = db.prepare('SELECT file FROM claims WHERE file IS NOT NULL')
   return {
     find: ({ tokenId, keyHash }: HashedRequest): Row | undefined => readRow(find.get(tokenId, keyHash)),
     findClaim(tokenId: string, keyHash: Buffer): { at: number; bodyBytes: number } | undefined {

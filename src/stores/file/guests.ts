@@ -1,6 +1,6 @@
 import { storeUnavailable } from '../../errors.ts'
 import type { Belongings, GuestCalls, Seats } from '../contracts/guests.ts'
-import type { Place, SharedCounts } from '../contracts/places.ts'
+import type { OwnCounts, Place } from '../contracts/places.ts'
 import type { TokenStore } from '../contracts/token-store.ts'
 import type { Claims } from './claims.ts'
 import type { Ledger } from './ledger.ts'
@@ -13,7 +13,7 @@ export interface FileSeats extends Seats {
   /** This server was that guest until now: what it had is its own. */
   own(guest: string, belongings: Belongings): GuestCalls
   /** Where guests' requests are counted together with those of this server. */
-  countIn(counts: SharedCounts): void
+  countIn(counts: OwnCounts): void
 }
 
 interface Parts {
@@ -30,11 +30,13 @@ interface Seat {
   leaving?: NodeJS.Timeout | undefined
 }
 
+const ALONE: Counting = { count: async () => undefined, minutes: async () => [] }
+
 /** Guests of the folder: what they hold stands in the ledger under their names. */
 export function openSeats(parts: Parts): FileSeats {
   const { ledger } = parts
   const seats = new Map<string, Seat>()
-  let counts: SharedCounts | undefined
+  let counts: OwnCounts | undefined
   const seatOf = (guest: string): Seat => {
     const seat = seats.get(guest) ?? { claims: new Set(), places: new Map() }
     seats.set(guest, seat)
@@ -53,16 +55,19 @@ export function openSeats(parts: Parts): FileSeats {
     keepThings(parts, { guest, seat: seatOf(guest) }, belongings)
   // Their server has ended: they are about to come, or have ended as well.
   for (const [, guest] of ledger.guestHolds()) leave(guest)
-  const count: SharedCounts['count'] = async (tokenId, window) => {
-    if (counts === undefined) throw storeUnavailable('The requests of this token cannot be counted yet')
-    return counts.count(tokenId, window)
+  const counting: Counting = {
+    count: async (tokenId, window) => {
+      if (counts === undefined) throw storeUnavailable('The requests of this token cannot be counted yet')
+      return counts.count(tokenId, window)
+    },
+    minutes: async () => counts?.minutes() ?? [],
   }
   return {
     sit: (guest) => {
       const seat = seatOf(guest)
       clearTimeout(seat.leaving)
       seat.leaving = undefined
-      return callsOf(parts, { guest, seat, keep: async (belongings) => keep(guest, belongings), count })
+      return callsOf(parts, { guest, seat, keep: async (belongings) => keep(guest, belongings), counting })
     },
     leave,
     own: (guest, belongings) => {
@@ -71,7 +76,7 @@ export function openSeats(parts: Parts): FileSeats {
       keep(guest, belongings)
       ledger.own(guest)
       seats.delete(guest)
-      return callsOf(parts, { guest: undefined, seat, keep: async () => undefined, count })
+      return callsOf(parts, { guest: undefined, seat, keep: async () => undefined, counting: ALONE })
     },
     countIn: (own) => {
       counts = own
@@ -116,7 +121,10 @@ function keepThings(
   }
 }
 
-interface Sitting extends SharedCounts {
+type Counting = Pick<GuestCalls, 'count' | 'minutes'>
+
+interface Sitting {
+  counting: Counting
   /** Undefined: this server itself. */
   guest: string | undefined
   seat: Seat
@@ -124,7 +132,7 @@ interface Sitting extends SharedCounts {
 }
 
 function callsOf({ tokens, ledger, claims, places }: Parts, sitting: Sitting): GuestCalls {
-  const { guest, seat, keep, count } = sitting
+  const { guest, seat, keep, counting } = sitting
   return {
     find: tokens.find,
     list: tokens.list,
@@ -158,7 +166,7 @@ function callsOf({ tokens, ledger, claims, places }: Parts, sitting: Sitting): G
       places.leave(place)
     },
     adopt: keep,
-    count,
+    ...counting,
     isReady: async () => tokens.isReady(),
     sizes: tokens.sizes,
   }

@@ -1,6 +1,6 @@
 import { type Accounts, checkMicros } from '../contracts/accounts.ts'
 import type { IdempotencyStore } from '../contracts/idempotency.ts'
-import type { Places } from '../contracts/places.ts'
+import type { MinuteCount, Places, SharedCounts } from '../contracts/places.ts'
 import type { TokenStore } from '../contracts/token-store.ts'
 import type { Tokens } from '../contracts/tokens.ts'
 import { Asking, type AskingOptions, type Owned } from './asking.ts'
@@ -14,14 +14,9 @@ export interface OwnStore extends Owned {
 export interface GuestStore {
   tokens: TokenStore
   idempotency: IdempotencyStore
-  /** Requests are counted with those of the server that has the folder; undefined: this one has it. */
-  count: CountThere
+  /** Requests are counted with those of the server that has the folder, until this one has it. */
+  counts: SharedCounts
 }
-
-type CountThere = (
-  tokenId: string,
-  window: 'minute' | 'day',
-) => Promise<{ count: number; endsInMs: number }> | undefined
 
 /** A change of servers takes less; beyond it no requests are wanted. */
 const ALONE_MS = 3_000
@@ -41,9 +36,7 @@ export async function openGuestStore<O extends OwnStore>(options: AskingOptions<
     ...askPlaces(asking),
     ...watchOwner(asking),
   }
-  const count: CountThere = (tokenId, window) =>
-    asking.own ? undefined : asking.ask('count', [tokenId, window], nothing)
-  return { tokens, idempotency: askKeys(asking), count }
+  return { tokens, idempotency: askKeys(asking), counts: askCounts(asking) }
 }
 
 /** What is asked, and of whom. */
@@ -124,6 +117,26 @@ function askPlaces(asking: Asker): Places {
       return place
     },
     leave,
+  }
+}
+
+function askCounts(asking: Asker): SharedCounts {
+  let [minutes, heardAt]: [readonly MinuteCount[], number] = [[], 0]
+  const hear = (found: readonly MinuteCount[]): void => {
+    minutes = found
+    heardAt = performance.now()
+  }
+  // It may be killed without a word: what it said last counts.
+  const timer = setInterval(() => {
+    if (asking.own) clearInterval(timer)
+    else if (asking.aloneMs === 0) asking.ask('minutes', [], nothing).then(hear, nothing)
+  }, LOOK_EVERY_MS).unref()
+  return {
+    count: (tokenId, window) => (asking.own ? undefined : asking.ask('count', [tokenId, window], nothing)),
+    carried: () => {
+      const agoMs = performance.now() - heardAt
+      return minutes.map((one) => ({ ...one, endsInMs: one.endsInMs - agoMs }))
+    },
   }
 }
 

@@ -9,16 +9,27 @@ import { loadScripts } from './scripts.ts'
 
 const LONGEST_MS = 60_000
 
-/** All sums as they are at one moment, read in one step beside whatever runs. */
+/** So many tokens are read in one step: Redis serves nobody else meanwhile. */
+const PAGE = 500
+
+/** The sums of each token as they are at one moment, read beside whatever runs. */
 export async function readRedisBooks(address: RedisAddress, prefix: string): Promise<Books> {
   const client = buildClient(address)
   try {
     await connect(client)
     const keys = buildKeys(prefix)
-    const args = [keys.account(''), keys.holds('')]
-    const asked = client.eval(loadScripts().books.text, 2, keys.tokens, keys.replicas, ...args)
-    const found = await within(asked, LONGEST_MS)
-    const read = Array.isArray(found) ? found.map(readBook) : []
+    const { text } = loadScripts().books
+    // A token may come twice: its later sums count.
+    const found = new Map<string, ReturnType<typeof readBook>>()
+    let cursor = '0'
+    do {
+      const args = [keys.account(''), keys.holds(''), cursor, PAGE]
+      const asked = client.eval(text, 2, keys.tokens, keys.replicas, ...args)
+      const [next, page] = (await within(asked, LONGEST_MS)) as [string, unknown[][]]
+      for (const one of page.map(readBook)) found.set(one.book.tokenId, one)
+      cursor = next
+    } while (cursor !== '0')
+    const read = [...found.values()]
     return { books: read.map(({ book }) => book), faults: read.flatMap(({ faults }) => faults) }
   } finally {
     client.disconnect()

@@ -34,7 +34,8 @@ export async function openSqliteUsage(
 /** Through a connection of its own: whatever Kysely has begun on the other one is none of its transactions. */
 function openRollUpBeside(path: string, open: (db: Sqlite) => RollUp): RollUp {
   const db = openSqlite(path)
-  db.exec('PRAGMA busy_timeout = 20')
+  // A power cut may take the last of it, as a whole: then it is done again.
+  db.exec('PRAGMA busy_timeout = 20; PRAGMA synchronous = NORMAL')
   const rollUp = open(db)
   return {
     close: async () => {

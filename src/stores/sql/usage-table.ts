@@ -38,6 +38,8 @@ export type StartRollUp = ((times: Pick<RollUpTable, 'lastTime' | 'trust'>) => R
 /** Long after the last time that an entry could come again. */
 const ENTRY_MEMORY_MS = 7 * 86_400_000
 const SWEEP_EVERY_MS = 3_600_000
+/** More than come with one write, so that they do not add up, and few enough to hold nobody up. */
+const SWEPT_AT_ONCE = 400
 
 /** Opens the tables, made when missing; the same queries for SQLite and PostgreSQL. */
 export async function openTable(
@@ -48,19 +50,19 @@ export async function openTable(
   try {
     await createTables(db, columns)
     await putView(db, columns, view)
-    await sweep(db)
   } catch (error) {
     await db.destroy()
     throw error
   }
-  let sweptAt = Date.now()
+  let sweptAt = Number.NEGATIVE_INFINITY
   const rollUp = startRollUp?.(keepTime(db))
   return {
     write: async (entries) => {
       await db.transaction().execute((transaction) => insert(transaction, entries, columns))
       if (Date.now() - sweptAt < SWEEP_EVERY_MS) return
-      sweptAt = Date.now()
-      await sweep(db)
+      const count = await sweep(db)
+      // While there are more the next write goes on.
+      if (count < SWEPT_AT_ONCE) sweptAt = Date.now()
     },
     read: async (question) => {
       const stored = await select(db, question, columns)
@@ -156,11 +158,15 @@ function keepTime(db: Kysely<Tables>): Pick<RollUpTable, 'lastTime' | 'trust'> {
   }
 }
 
-function sweep(db: Kysely<Tables>) {
-  return db
-    .deleteFrom('usage_keys')
+/** Forgets some old entries, and says how many. */
+async function sweep(db: Kysely<Tables>): Promise<number> {
+  const old = db
+    .selectFrom('usage_keys')
+    .select('key')
     .where('at', '<', Date.now() - ENTRY_MEMORY_MS)
-    .execute()
+  const some = old.orderBy('at').limit(SWEPT_AT_ONCE)
+  const [result] = await db.deleteFrom('usage_keys').where('key', 'in', some).execute()
+  return Number(result?.numDeletedRows ?? 0)
 }
 
 async function insert(

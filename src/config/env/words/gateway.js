@@ -31,7 +31,7 @@ export const gatewayWords = [
       },
       STORE_TAKEOVER: {
         means:
-          'With `on` this server takes `DB_DIR` over from the one that has it, which drains and ends: an update without a refusal. `off`: a second server is refused.',
+          'With `on` this server works on the files of the one that has `DB_DIR`, and has them once that one has ended: an update without a refusal. `off`: a second server is refused.',
       },
       LOG_DIR: { means: 'Folder of the log files, made with mode 0700.' },
       LOG_LEVEL: { means: 'From which line on the log tells.' },
