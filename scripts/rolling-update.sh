@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 # As Compose reads it: the shell's own, else the line in .env.
-profiles=${COMPOSE_PROFILES-$(sed -n 's/^COMPOSE_PROFILES=//p' .env | tr -d "\"'[:space:]")}
+profiles=${COMPOSE_PROFILES-$(sed -n "s/^COMPOSE_PROFILES=[\"' ]*\([A-Za-z0-9_,.-]*\).*/\1/p" .env | tail -n 1)}
 case ",$profiles," in
   *,scale,*) ;;
   *)

@@ -89,13 +89,8 @@ export class FollowedSecrets {
   }
 
   #read(env = this.#files.env(), mistakes: readonly string[] = []): Settings {
-    const settings = readSettings(env, mistakes)
     // A models file names secrets of its own, at any time.
-    const readKey = (name: string): string | undefined => {
-      this.#files.follow(name)
-      return settings.readKey(name)
-    }
-    return { ...settings, readKey }
+    return { ...readSettings(env, mistakes), readKey: (name) => this.#files.read(name) }
   }
 
   #use(settings: Settings, names: readonly string[], users: SecretUsers): void {

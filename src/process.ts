@@ -5,7 +5,7 @@ import { buildApp, type Gateway } from './app.ts'
 import { makeMaster, putMaster } from './auth/master.ts'
 import { isDemoOn } from './config/catalog/models-file.ts'
 import { openCatalog } from './config/catalog/source.ts'
-import { loadEnvFile, trustCertificates } from './config/env/env-file.ts'
+import { findNearNames, loadEnvFile, trustCertificates } from './config/env/env-file.ts'
 import { SecretFiles } from './config/env/secret-files.ts'
 import type { Settings } from './config/env/settings.ts'
 import { SettingsError } from './config/mistakes.ts'
@@ -173,12 +173,18 @@ function onceOwned({ folder }: Stores, open: () => void): void {
   folder?.onceOwned(() => setTimeout(open, DOOR_AFTER_MS))
 }
 
+/** In a container the lines of `.env` are variables like all others, so none of them refuses the start. */
+function warnOfNearNames({ logger }: Log): void {
+  for (const warning of findNearNames(process.env)) logger.warn({ warning }, 'a variable is no setting')
+}
+
 /** Says where the gateway listens, and returns the port. */
 function tellListening(log: Log, { app }: Gateway, facts: { host: string; models: number }): number {
   const { port } = app.server.address() as AddressInfo
   log.logger.info({ port, ...facts, node: process.versions.node }, 'listening')
   warnOfOldNode(log)
   warnOfFewFiles(log)
+  setTimeout(warnOfNearNames, DOOR_AFTER_MS, log).unref()
   return port
 }
 

@@ -24,7 +24,7 @@ export function checkWithValibot(app: FastifyInstance): void {
 }
 
 /** Names the field and the rule, never the value: it may be a secret. */
-function describe({ type, expected, path }: v.BaseIssue<unknown>): FastifySchemaValidationError {
+function describe({ type, expected, path, message }: v.BaseIssue<unknown>): FastifySchemaValidationError {
   const keys = path ?? []
   return {
     keyword: type,
@@ -34,7 +34,10 @@ function describe({ type, expected, path }: v.BaseIssue<unknown>): FastifySchema
     message:
       keys.at(-1)?.origin === 'key'
         ? describeKey(expected)
-        : `must ${VERBS[type] ?? 'be'} ${expected ?? type}`,
+        : // A check says its rule in words of its own.
+          type === 'check'
+          ? message
+          : `must ${VERBS[type] ?? 'be'} ${expected ?? type}`,
   }
 }
 

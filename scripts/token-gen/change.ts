@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { TokenView } from '../../src/admin/token-schemas.ts'
 import { hashSecret, makeSecret, prefixOf } from '../../src/auth/client.ts'
 import { GatewayError } from '../../src/errors.ts'
+import { plainName } from '../../src/stores/contracts/names.ts'
 import { Failure, Misuse, NoAnswer } from '../command/failures.ts'
 import type { Tokens } from './door.ts'
 import { readChange, readCredits, readOverlap, readType } from './flags.ts'
@@ -80,11 +81,12 @@ export async function rotate(
 async function find(tokens: Tokens, wish: Which): Promise<string> {
   if (wish.id !== undefined) return wish.id
   const type = wish.type === undefined ? undefined : readType(wish.type)
+  const user = plainName(wish.userName ?? '')
   const matching = (await tokens.list()).filter(
     (token) =>
       token.revokedAt === undefined &&
-      token.user === wish.userName &&
-      (wish.name === undefined || token.name === wish.name) &&
+      plainName(token.user) === user &&
+      (wish.name === undefined || plainName(token.name) === plainName(wish.name)) &&
       (type === undefined || token.type === type),
   )
   const [only, ...more] = matching

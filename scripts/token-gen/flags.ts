@@ -1,4 +1,5 @@
 import { isAddressBlock } from '../../src/config/address-blocks.ts'
+import { misfitOf, plainName } from '../../src/stores/contracts/names.ts'
 import { Misuse } from '../command/failures.ts'
 
 const MICROS = 1_000_000
@@ -30,12 +31,13 @@ export function readChange(flag: string, text: string): number {
 
 /** A name for people: some characters that can be seen, and none that cannot. */
 export function readName(flag: string, text: string): string {
-  if (text.trim() === '') throw new Misuse(`${flag} must not be empty`)
-  if ([...text].length > MOST_CHARACTERS)
+  const name = plainName(text)
+  if (name === '') throw new Misuse(`${flag} must not be empty`)
+  if ([...name].length > MOST_CHARACTERS)
     throw new Misuse(`${flag} must be at most ${MOST_CHARACTERS} characters long`)
-  if (/[\p{Cc}\p{Zl}\p{Zp}\p{Cs}]/u.test(text))
-    throw new Misuse(`${flag} must not contain control characters`)
-  return text
+  const misfit = misfitOf(name)
+  if (misfit !== undefined) throw new Misuse(`${flag} must not hold ${misfit}`)
+  return name
 }
 
 export function readType(text: string): 'user' | 'admin' {
@@ -102,7 +104,9 @@ export function readModels(text: string): string[] {
 }
 
 function readModel(model: string): string {
-  if (/^[^\p{Cc}\p{Zl}\p{Zp}\p{Cs}]{1,128}$/u.test(model)) return model
+  const misfit = misfitOf(model)
+  if (misfit !== undefined) throw new Misuse(`--models must not hold ${misfit}`)
+  if (model !== '' && [...model].length <= 128) return model
   throw new Misuse('--models must be names such as gpt-4o,gpt-*')
 }
 

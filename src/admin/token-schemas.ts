@@ -1,4 +1,5 @@
 import * as v from 'valibot'
+import { misfitOf, plainName } from '../stores/contracts/names.ts'
 import { OPERATION_ID } from '../stores/contracts/token-changes.ts'
 
 function whole(minimum: number, maximum: number) {
@@ -11,10 +12,17 @@ function atMost<const T extends v.GenericSchema>(most: number, item: T) {
   return v.pipe(v.array(item), v.maxLength(most))
 }
 
-// No control characters, line separators or halves of a surrogate pair; at least one character to be seen.
-const VISIBLE = '(?=.*\\S)[^\\p{Cc}\\p{Zl}\\p{Zp}\\p{Cs}]'
+/** What people read: as it is compared, with nothing in it that cannot be seen. */
 function visible(most: number) {
-  return matching(new RegExp(`^${VISIBLE}{1,${most}}$`, 'u'))
+  return v.pipe(
+    v.string(),
+    v.transform(plainName),
+    v.check(
+      (name) => misfitOf(name) === undefined,
+      ({ input }) => `must not hold ${misfitOf(input)}`,
+    ),
+    v.check((name) => name !== '' && [...name].length <= most, `must have from 1 to ${most} characters`),
+  )
 }
 
 const limit = v.optional(whole(1, 1_000_000_000))

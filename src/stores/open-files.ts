@@ -32,6 +32,7 @@ interface FileStores {
   idempotency: IdempotencyStore
   counts: SharedCounts | undefined
   redisMemory: undefined
+  /** There as soon as this server has the folder. */
   days(): DayCounts | undefined
   folder: Folder
   close(): Promise<void>

@@ -91,6 +91,8 @@ const WRONG: readonly (readonly [string, object])[] = [
   ['a user of many lines', { user: 'a\r\nb' }],
   ['NUL in the name', { name: 'a\0' }],
   ['a C1 control character', { name: 'a\u009b31m' }],
+  ['a direction that is turned', { user: 'ann\u202egnp' }],
+  ['a name with what nobody sees', { name: 'ann\u200b' }],
   ['half a letter', { name: 'a\ud800' }],
   ['a long name', { name: 'x'.repeat(65) }],
   ['negative credits', { creditedMicros: -1 }],
@@ -111,6 +113,8 @@ t.test('whatever is wrong with a wish is refused, and nothing is made', async (t
     test.match([status >= 400 && status < 500, isDoor], [true, true], what)
     test.match(body, { error: { message: String, type: 'invalid_request_error', code: String } }, what)
   }
+  const unseen = await call(dbDir, 'POST', '/tokens', newToken(5, { name: 'ann\u200b' }))
+  test.match(unseen, { body: { error: { message: /name.*must not hold U\+200B, which cannot be seen/ } } })
   await call(dbDir, 'POST', '/tokens', newToken(5, { name: 'twice' }))
   const twin = await call(dbDir, 'POST', '/tokens', newToken(5, { name: 'twice' }))
   test.match(twin, { status: 409, isDoor: true, body: { error: { code: 'name_taken', param: null } } })

@@ -48,6 +48,20 @@ export function tokensContract(name: string, open: (test: Owner) => Promise<Open
     await test.rejects(store.mint(same), { code: 'name_taken' }, 'one secret is one token')
   })
 
+  t.test(`${name}: a name that is written in two ways is one`, async (test) => {
+    const { store } = await open(test)
+    const first = { user: 'Jose\u0301', name: '\u212b  caf\u00e9' }
+    const { user } = await store.mint(newToken(1, first))
+    test.equal(user, first.user, 'what was kept is not rewritten')
+    for (const twin of [
+      first,
+      { user: 'Jos\u00e9', name: 'A\u030a cafe\u0301' },
+      { user: ' Jos\u00e9\u00a0', name: '\u00c5\u3000caf\u00e9' },
+    ])
+      await test.rejects(store.mint(newToken(1, twin)), { code: 'name_taken' })
+    test.ok(await store.mint(newToken(1, { ...first, user: 'Jose' })))
+  })
+
   t.test(`${name}: a revoked token stays revoked after a restart, since the first time`, async (test) => {
     const opened = await open(test)
     const wish = newToken(10)

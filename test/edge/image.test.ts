@@ -1,6 +1,8 @@
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { stopAmidStream } from '../support/supervised.ts'
 import { clone, untilHealthy } from './support/deployment.ts'
 import { nodeImage, pinnedImage, whyNoEngine } from './support/engine.ts'
 import { output, run, shell } from './support/shell.ts'
@@ -59,6 +61,9 @@ async function testImage(t: Test) {
 
   await t.test('it starts from what the build has compiled, and its healthcheck knows the port', testStart)
 
+  await t.test('docker stop lets a running stream end, and the exit is 0', (t) => testStop(t, []))
+  await t.test('so it does where npm is the process that is told', (t) => testStop(t, ['npm', 'start']))
+
   await t.test('it is no larger than docs/production.md says', async (t) => {
     const guide = readFileSync(join(import.meta.dirname, '../../docs/production.md'), 'utf8')
     const [, mostMb = '', base = ''] = /image adds less than (\d+) MB to `([^`]+)`/.exec(guide) ?? []
@@ -84,6 +89,29 @@ async function testStart(t: Test) {
   const accepted = log.match(/V8 code cache for ESM file:\/\/\/app\/src\/\S+ was accepted/g) ?? []
   t.ok(accepted.length > 50, `${accepted.length} files of ours were compiled before`)
   t.notMatch(log, 'was rejected')
+}
+
+/** On the host's own network, where the test's provider is, and on its folders. */
+async function testStop(t: Test, command: readonly string[]) {
+  const name = `${TAG}-stop`
+  t.teardown(() => run('docker', ['rm', '-f', name]))
+  const stopped = await stopAmidStream(t, {
+    start: ({ PATH: _path, ...env }) => {
+      const flags = Object.entries({ ...env, HOME: '/tmp' }).flatMap(([key, value]) => [
+        '-e',
+        `${key}=${value}`,
+      ])
+      const user = `${process.getuid?.()}:${process.getgid?.()}`
+      const place = ['--network', 'host', '--user', user, '-v', `${tmpdir()}:${tmpdir()}`]
+      return output('docker', ['run', '-d', '--name', name, ...place, ...flags, TAG, ...command])
+    },
+    stop: async () => {
+      await output('docker', ['stop', '-t', '45', name])
+      return Number(await output('docker', ['inspect', '-f', '{{.State.ExitCode}}', name]))
+    },
+  })
+  t.match(stopped, { code: 0, cut: false, text: /one.*two.*DONE/s, left: [], held: 0, isExact: true })
+  t.ok([503, 'ECONNREFUSED', 'ECONNRESET'].includes(stopped.newcomer), `a newcomer: ${stopped.newcomer}`)
 }
 
 function inside(line: string, image = TAG): Promise<string> {

@@ -37,8 +37,16 @@ t.test(
 )
 
 t.test('what docker run makes of the same lines is the same gateway', async (t) => {
-  const env = { ADMIN_FIRST: ` '${MASTER}'   # master`, LOG_LEVEL: '"info"' }
+  const ofCluster = {
+    API_GATEWAY_PORT: 'tcp://10.43.0.5:8088',
+    REDIS_SERVICE_HOST: '10.43.0.6',
+    npm_config_x: 'y',
+  }
+  const env = { ...ofCluster, ADMIN_FIRST: ` '${MASTER}'   # master`, LOG_LEVEL: '"info"', RATE_LIMIT: '5' }
   const gateway = await startGateway(t, { env })
+  const { warning } = await gateway.waitForLine(({ msg }) => msg === 'a variable is no setting')
+  t.match(warning, /^RATE_LIMIT is no setting, did you mean RATE_LIMIT_PER_MINUTE/)
+  t.equal(gateway.lines().filter(({ msg }) => msg === 'a variable is no setting').length, 1)
   const { status } = await fetch(`${gateway.url}/metrics`, { headers: { authorization: `Bearer ${MASTER}` } })
   t.equal(status, 200)
 })

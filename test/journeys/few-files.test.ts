@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { bearer, post, rawRequest } from '../support/client.ts'
+import { withoutPrlimit } from '../support/descriptors.ts'
 import { mintToken, startGateway, type TestGateway } from '../support/gateway.ts'
 import { waitUntil } from '../support/journey.ts'
 import { modelsFile, providerKeys } from '../support/models.ts'
@@ -11,6 +12,7 @@ import { refused } from '../support/realtime.ts'
 t.setTimeout(60_000)
 const CHAT = '/v1/chat/completions'
 const FILES = 160
+const skip = withoutPrlimit()
 
 /** A gateway that may open few files, and two providers for its model. */
 async function openScene(test: Test, host = '127.0.0.1') {
@@ -39,13 +41,13 @@ async function crowd(test: Test, { port }: TestGateway, count: number): Promise<
   return sockets
 }
 
-t.test('a start that may open few files is told so, one that may open many is not', async (test) => {
+t.test('a start that may open few files is told so', { skip }, async (test) => {
   const { gateway } = await openScene(test)
   const line = await gateway.waitForLine(({ msg }) => /may open few files/.test(msg))
   test.match(line, { level: 'warn', limit: FILES, way: /ulimit -n, systemd LimitNOFILE=, Docker --ulimit/ })
 })
 
-t.test('clients beyond the limit are told 503 and come back; nobody is cut without a word', async (test) => {
+t.test('clients beyond the limit are told 503, and come back', { skip }, async (test) => {
   const { gateway, ask, token, one, two } = await openScene(test)
   test.equal((await ask()).status, 200)
   const sockets = await crowd(test, gateway, 2 * FILES)

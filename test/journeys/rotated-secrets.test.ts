@@ -7,6 +7,7 @@ import { bearer, get, openStream, post } from '../support/client.ts'
 import { mintToken, startGateway, temporaryFolder } from '../support/gateway.ts'
 import { waitUntil } from '../support/journey.ts'
 import { modelsFile, modelsText } from '../support/models.ts'
+import { startOutgoingProxy } from '../support/outgoing-proxy.ts'
 import { startProvider } from '../support/provider.ts'
 import { ask } from '../support/scene.ts'
 import { controlled } from '../support/stream-behaviours.ts'
@@ -226,4 +227,47 @@ t.test('another master token takes the place of the one before', async (test) =>
   test.equal(await statusOf(old), 401)
   await gateway.stop()
   for (const token of [old, fresh]) test.notMatch(gateway.stdout(), token)
+})
+
+t.test(
+  'a file that is broken while the models file changes keeps no model from being served',
+  async (test) => {
+    const { file, models, gateway, provider, keySent } = await openKeyed(test)
+    rmSync(file)
+    await gateway.waitForLine(({ msg }) => /secret refused/.test(msg))
+    const more = modelsText({
+      providers: { main: { baseUrl: provider.url, keyEnv: 'MAIN_KEY' } },
+      models: { m: 'main', another: 'main' },
+    })
+    writeFileSync(models, more)
+    await gateway.waitForLine(({ msg }) => /models file re-read/.test(msg))
+    test.equal(await keySent(), secret('first'))
+  },
+)
+
+t.test('a proxy is told the new password, on connections that begin then', async (test) => {
+  const provider = await startProvider(test)
+  const names = { 'models.example': provider.port }
+  const proxy = await startOutgoingProxy(test, {
+    names,
+    auth: { text: 'me:new-word-22', inUrl: 'me:new-word-22' },
+  })
+  const file = join(temporaryFolder(test), 'proxy')
+  writeFileSync(file, proxy.url.replace('new-word-22', 'old-word-11'))
+  const gateway = await startGateway(test, {
+    modelsFile: modelsFile(test, {
+      providers: { main: { baseUrl: 'http://models.example/v1', allowInsecure: true } },
+      models: { m: 'main' },
+    }),
+    env: { HTTP_PROXY_FILE: file, RATE_LIMIT_PER_MINUTE: '100000' },
+  })
+  const headers = bearer(await mintToken(test, gateway))
+  test.equal((await post(gateway, CHAT, ask(false), headers)).status, 503)
+  writeFileSync(file, proxy.url)
+  await waitUntil(
+    () => post(gateway, CHAT, ask(false), headers),
+    (reply) => reply.status === 200,
+  )
+  await gateway.stop()
+  test.notMatch(gateway.stdout(), /old-word-11|new-word-22/)
 })

@@ -231,6 +231,11 @@ t.test('amounts, names, dates, models and limits are taken as written or refused
     test.throws(() => readCredits(text), { message: /^--/ }, text)
   for (const text of ['', '   ', 'x'.repeat(65), 'a\nb', 'a\u001b[31m', 'a\u0000', 'a\ud800', 'a\u2028'])
     test.throws(() => readName('--name', text), { message: /^--/ })
+  test.throws(() => readName('--name', 'ann\u202egnp'), {
+    message: '--name must not hold U+202E, which turns the direction of a text',
+  })
+  test.throws(() => readModels('gpt\ufeff-4o,m'), { message: /^--models .*U\+FEFF/ })
+  test.equal(readName('--name', '\u00a0 Jose\u0301 \u3000 A. '), 'Jos\u00e9 A.')
   for (const text of [
     '',
     '0d',
@@ -303,6 +308,20 @@ const olderNode = (): string | undefined => {
   const paths = (process.env.PATH ?? '').split(':').map((path) => join(path, 'node'))
   return paths.find((path) => existsSync(path) && spawnSync(path, ['-e', probe]).status === 0)
 }
+
+t.test('a user is found by a name that is written in another way', async (test) => {
+  const dbDir = await folder(test)
+  const made = ['--userName', ' Jose\u0301  A', '--token', '10', '--json']
+  test.match(JSON.parse((await run(dbDir, made)).stdout), { user: 'Jos\u00e9 A' })
+  const topUp = await run(dbDir, ['--userName', 'Jose\u0301\u00a0A', '--add', '5'])
+  test.match(topUp, { code: 0, stdout: '15\n' })
+  const unseen = await run(dbDir, ['--userName', 'ann\u200d', '--token', '1'])
+  test.match(unseen, {
+    code: 2,
+    stdout: '',
+    stderr: /--userName must not hold U\+200D, which cannot be seen/,
+  })
+})
 
 t.test('the command works under an older Node by the one that came with npm ci', async (test) => {
   const older = olderNode()

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 
 /** How many descriptors a process holds: sockets, files and all. */
@@ -19,4 +20,9 @@ export function clientsOf({ port }: { port: number }): number {
     // Neither listening nor without an owner.
     return address.endsWith(local) && state !== '0A' && inode !== '0'
   }).length
+}
+
+/** What `skip` of a test takes: its limit is set by prlimit, which only Linux has. */
+export function withoutPrlimit(): string | false {
+  return spawnSync('prlimit', ['--version']).status === 0 ? false : 'needs prlimit (util-linux)'
 }

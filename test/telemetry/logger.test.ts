@@ -1,6 +1,6 @@
 import { appendFileSync, chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { PassThrough } from 'node:stream'
+import { PassThrough, Writable } from 'node:stream'
 import t from 'tap'
 import { invalidRequest } from '../../src/errors.ts'
 import { openBatch, openLog } from '../../src/telemetry/logger/logger.ts'
@@ -50,6 +50,23 @@ t.test('the same lines stand on stdout and in the file of the day, which has num
     { level: 'warn', msg: 'careful', reqId: 'r1' },
   ])
   t.equal(lines().length, 2)
+})
+
+t.test('a pipe that nobody reads holds no more than so much, and the files have all', async (t) => {
+  const dir = join(t.testdir(), 'logs')
+  const stream = new Writable({ write: () => undefined })
+  const log = openLog({ dir, level: 'info', stdout: stream })
+  const fields = Object.fromEntries(Array.from({ length: 30 }, (_, index) => [`f${index}`, 'x'.repeat(250)]))
+  const count = 4_000
+  for (let line = 0; line < count; line++) {
+    log.logger.info(fields, 'long')
+    if (line % 100 === 0) await log.flush()
+  }
+  t.ok(stream.writableLength < 18 * 1024 * 1024, `${stream.writableLength} bytes wait`)
+  await log.close()
+  const lines = logNames(dir).flatMap((name) => readLines(dir, name))
+  t.equal(lines.filter(({ msg }) => msg === 'long').length, count)
+  t.equal(lines.filter(({ msg }) => msg === 'stdout is not read, its lines are lost').length, 1)
 })
 
 t.test('flush resolves when the lines are in the file', async (t) => {

@@ -29,6 +29,22 @@ export function readDotenv(path, env) {
   return { values, mistakes: [...mistakes, ...strangers].sort((a, b) => lineOf(a) - lineOf(b)) }
 }
 
+/**
+ * Names of an environment that are nearly a setting's, in words that follow the name: Compose and `docker run --env-file`
+ * make every line of `.env` a variable, and others put theirs beside them, so these are no reason to refuse a start.
+ * @param {Readonly<Record<string, string | undefined>>} env
+ */
+export function findNearNames(env) {
+  const known = knownNames()
+  const isSet = (/** @type {string} */ name) => Boolean(env[name]?.trim())
+  const isNamed = (/** @type {string} */ name) =>
+    readModels('.env', unwrap(env.MODELS_FILE ?? '')).includes(name)
+  return Object.keys(env).flatMap((name) => {
+    const mistake = isSet(name) ? findStranger(name, { known, isSet, isNamed }) : undefined
+    return mistake === undefined ? [] : [`${name} ${mistake}`]
+  })
+}
+
 /** @param {string} path @returns {Uint8Array | { mistake: string } | undefined} */
 function readBytes(path) {
   try {

@@ -13,7 +13,12 @@ export function loadEnvFile(path: string, env: Record<string, string | undefined
   return file?.mistakes.map((mistake) => `${path} ${mistake}`) ?? []
 }
 
-/** The names of all settings come with their words: they are loaded for those alone who have such a file. */
+/** What of the environment is nearly a setting, and none. */
+export function findNearNames(env: Readonly<Record<string, string | undefined>>): string[] {
+  return loadReader().findNearNames(env)
+}
+
+/** The names of all settings come with their words: they are loaded after the start, or for who has such a file. */
 function loadReader(): typeof import('./dotenv.js') {
   return createRequire(import.meta.url)('./dotenv.js')
 }

@@ -20,6 +20,7 @@ const OTHER_WORDS = {
   LOGLEVEL: 'LOG_LEVEL',
   RATE_LIMIT: 'RATE_LIMIT_PER_MINUTE',
   TRUST_PROXY: 'TRUSTED_PROXIES',
+  TRUSTED_PROXY: 'TRUSTED_PROXIES',
 }
 
 /**
@@ -35,7 +36,7 @@ export function findMeant(name, known) {
   const base = asked.replace(/_FILE$/, '')
   if (base !== asked) {
     const meant = known.has(base) ? base : findMeant(base, known)
-    return meant === undefined || !known.has(`${meant}_FILE`) ? meant : `${meant}_FILE`
+    if (meant !== undefined) return known.has(`${meant}_FILE`) ? `${meant}_FILE` : meant
   }
   const names = [...known].filter((each) => !asked.startsWith(`${each}_`) && digits(each) === digits(asked))
   return names.find((each) => lacksWord(asked, each)) ?? names.find((each) => isTypo(asked, each))

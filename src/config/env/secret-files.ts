@@ -53,6 +53,19 @@ export class SecretFiles {
     return this.#inForce
   }
 
+  /**
+   * A secret by its name, which is followed from now on: as its file says at this moment, or where that fails as it said
+   * before. Throws a `SettingsError` when it never said anything.
+   */
+  read(name: string): string | undefined {
+    this.follow(name)
+    const { value, mistake } = readSecret(this.#given, name)
+    if (mistake === undefined) return value
+    const kept = this.#names.has(name) ? this.#inForce[name] : undefined
+    if (kept === undefined) throw new SettingsError([mistake])
+    return kept
+  }
+
   /** From now on this secret is followed too, where it stands in a file. */
   follow(name: string): void {
     if (this.#names.has(name) || readText(this.#given, `${name}_FILE`) === undefined) return

@@ -1,3 +1,4 @@
+import { nameKeyOf } from '../contracts/names.ts'
 import type { TokenRecord } from './token-record.ts'
 
 /** Token records by what they are looked up by. */
@@ -13,10 +14,6 @@ export interface TokenIndex {
   put(record: TokenRecord): void
 }
 
-function nameKey(user: string, name: string): string {
-  return `${user}\0${name}`
-}
-
 export function buildTokenIndex(records: readonly TokenRecord[]): TokenIndex {
   const ids = new Map<string, TokenRecord>()
   const hashes = new Map<string, string>()
@@ -30,13 +27,13 @@ export function buildTokenIndex(records: readonly TokenRecord[]): TokenIndex {
     ids.set(record.id, record)
     hashes.set(record.hash, record.id)
     for (const { hash } of record.previous ?? []) hashes.set(hash, record.id)
-    if (record.name !== '') names.set(nameKey(record.user, record.name), record.id)
+    if (record.name !== '') names.set(nameKeyOf(record), record.id)
   }
   for (const record of records) put(record)
   return {
     byId: (id) => ids.get(id),
     byHash: (hash) => ids.get(hashes.get(hash) ?? ''),
-    ownerOf: (user, name) => names.get(nameKey(user, name)),
+    ownerOf: (user, name) => names.get(nameKeyOf({ user, name })),
     all: () => [...ids.values()],
     size: () => ids.size,
     put,

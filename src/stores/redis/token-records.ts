@@ -1,5 +1,6 @@
 import { nameTaken, storeUnavailable } from '../../errors.ts'
 import { checkMicros } from '../contracts/accounts.ts'
+import { nameKeyOf } from '../contracts/names.ts'
 import { makeTokenId } from '../contracts/token-changes.ts'
 import { badFieldOf } from '../contracts/token-fields.ts'
 import type { NewToken, Token } from '../contracts/tokens.ts'
@@ -17,6 +18,7 @@ const PAGE = 500
 export class TokenRecords {
   readonly #context: Context
   readonly #known = new Map<string, { token: Token; until: number }>()
+  #areOldNamesPlain = false
 
   constructor(context: Context) {
     this.#context = context
@@ -67,12 +69,25 @@ export class TokenRecords {
     checkToken(token)
     const { link, scripts, keys } = this.#context
     const name = token.name === '' ? '' : nameKeyOf(token)
+    if (name !== '' && !this.#areOldNamesPlain) await this.#plainOldNames()
     const touched = [keys.tokens, keys.hashes, keys.names, keys.account(token.id), keys.meta]
     const args = [token.id, token.hash, name, JSON.stringify(token), creditedMicros, isMaster]
     const answer = await runCopied(link, scripts.mint, touched, args)
     if (answer === 'hash') throw nameTaken('There is a token with this secret already')
     if (answer === 'name') throw nameTaken(`"${token.user}" has a token named "${token.name}" already`)
     return token
+  }
+
+  /** Names of earlier releases stand as they were typed: the plain ones beside them keep them from being given twice. */
+  async #plainOldNames(): Promise<void> {
+    const { link, keys } = this.#context
+    const names = await link.read((client) => client.hgetall(keys.names))
+    for (const [typed, id] of Object.entries(names)) {
+      const [user, name]: string[] = JSON.parse(typed)
+      const plain = nameKeyOf({ user: user ?? '', name: name ?? '' })
+      if (names[plain] === undefined) await link.read((client) => client.hsetnx(keys.names, plain, id))
+    }
+    this.#areOldNamesPlain = true
   }
 
   /** Changes a record in one step, whoever else changes it; undefined when there is none. */
@@ -107,11 +122,6 @@ export class TokenRecords {
     const args = [before.id, text, JSON.stringify(after), ...hashChanges(before, after)]
     return runCopied(link, scripts.change, [keys.tokens, keys.hashes], args)
   }
-}
-
-/** A user's tokens have different names. */
-export function nameKeyOf({ user, name }: Token): string {
-  return JSON.stringify([user, name])
 }
 
 /** Every secret that finds the token. */

@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import type { RedisAddress } from '../../config/env/redis-url.ts'
 import type { Dump } from '../contracts/books.ts'
+import { nameKeyOf } from '../contracts/names.ts'
 import { StoreError } from '../contracts/store-error.ts'
 import { removeMarker, writeMarker } from '../redis-marker.ts'
 import { buildClient, type Client } from './client.ts'
 import { connect } from './establish.ts'
 import { buildKeys, type Keys } from './keys.ts'
-import { hashesOf, nameKeyOf } from './token-records.ts'
+import { hashesOf } from './token-records.ts'
 
 /** A replica that was heard of so lately may still live. */
 const QUIET_MS = 60_000

@@ -1,6 +1,7 @@
 import { format as formatText } from 'node:util'
 import type { FastifyBaseLogger } from 'fastify'
 import winston from 'winston'
+import Transport from 'winston-transport'
 import { buildLineWriter, buildRedactor, type Fields } from './lines.ts'
 import { DailyFiles } from './rotation.ts'
 
@@ -31,10 +32,25 @@ function ignore(): void {
   return undefined
 }
 
-/** The same lines on stdout; a closed pipe ends them, not the process. */
-function openStdout(stream: NodeJS.WritableStream): winston.transport {
-  stream.on('error', ignore)
-  return new winston.transports.Stream({ stream, eol: '\n' })
+/** The same lines on stdout. A pipe that is closed, or whose reader sleeps, ends them there, and nothing else. */
+class Stdout extends Transport {
+  readonly #stream: NodeJS.WritableStream
+  readonly #onFull: () => void
+  #isFull = false
+
+  constructor(stream: NodeJS.WritableStream, onFull: () => void) {
+    super()
+    this.#stream = stream.on('error', ignore)
+    this.#onFull = onFull
+  }
+
+  override log(record: Record<symbol, string>, done: () => void): void {
+    const wasFull = this.#isFull
+    this.#isFull = Number(Reflect.get(this.#stream, 'writableLength') ?? 0) > MOST_WAITING_BYTES
+    if (!this.#isFull) this.#stream.write(`${record[MESSAGE]}\n`)
+    else if (!wasFull) this.#onFull()
+    done()
+  }
 }
 
 function readStdout(choice: LogOptions['stdout']): NodeJS.WritableStream | undefined {
@@ -74,7 +90,14 @@ export function openLog({ dir, level, stdout, secrets = [], now = Date.now }: Lo
       ),
   })
   const stream = readStdout(stdout)
-  const sink = openWinston(stream ? [openStdout(stream), files] : [files])
+  const sink = openWinston(
+    stream
+      ? [
+          new Stdout(stream, () => batch.add(write('warn', 'stdout is not read, its lines are lost', []))),
+          files,
+        ]
+      : [files],
+  )
   let isClosed = false
   const batch = openBatch({
     write(text) {

@@ -1,0 +1,101 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { readDotenv } from '../../src/config/env/dotenv.js'
+import { findMeant } from '../../src/config/env/near-names.js'
+import { knownNames } from '../../src/config/env/words/words.js'
+
+const known = knownNames()
+
+t.test('a name that is nearly a setting is told with the setting', async (t) => {
+  for (const [name, meant] of [
+    ['OPENAI_KEY', 'OPENAI_API_KEY'],
+    ['RATE_LIMIT', 'RATE_LIMIT_PER_MINUTE'],
+    ['REDIS_URI', 'REDIS_URL'],
+    ['DATABASE_URI', 'DATABASE_URL'],
+    ['OPENAI_API_BASE', 'OPENAI_BASE_URL'],
+    ['OPENAI_URL', 'OPENAI_BASE_URL'],
+    ['DEEPSEEK_KEY', 'DEEPSEEK_API_KEY'],
+    ['FREE_OPENAI_API_KEY', 'FREE_OPENAI_KEY'],
+    ['openai_api_key', 'OPENAI_API_KEY'],
+    ['OPENAI-API-KEY', 'OPENAI_API_KEY'],
+    ['OPENAI_KEY_FILE', 'OPENAI_API_KEY_FILE'],
+    ['ADMIN_FRIST', 'ADMIN_FIRST'],
+    ['ACME_MAIL', 'ACME_EMAIL'],
+    ['TRUSTED_PROXY', 'TRUSTED_PROXIES'],
+    ['CORS_ORIGINS', 'CORS_ALLOWLIST'],
+    ['IDLE_TIMEOUT', 'IDLE_TIMEOUT_MS'],
+    ['MODEL_FILE', 'MODELS_FILE'],
+    ['GROK_API_KEY', 'XAI_API_KEY'],
+    ['LOG_LEVELS', 'LOG_LEVEL'],
+  ] as const)
+    t.equal(findMeant(name, known), meant, name)
+})
+
+t.test("other programs' names are left alone", async (t) => {
+  const others = [
+    ...['NODE_ENV', 'NODE_OPTIONS', 'PATH', 'HOME', 'HOSTNAME', 'LANG', 'TZ', 'USER', 'SHELL', 'PWD', 'TERM'],
+    ...['REDIS_HOST', 'REDIS_PORT', 'REDIS_PASSWORD', 'REDIS_PORT_6379_TCP', 'API_GATEWAY_SERVICE_PORT'],
+    ...['DB_HOST', 'DB_NAME', 'DB_USER', 'DB_PORT', 'DATABASE_NAME', 'POSTGRES_PASSWORD', 'POSTGRES_URL'],
+    ...[
+      'OPENAI_API_KEY_2',
+      'OPENAI_API_KEY_BACKUP',
+      'OPENAI2_API_KEY',
+      'ZAI_API_KEY',
+      'COHERE_API_KEY',
+      'BACKUP_API_KEY',
+    ],
+    ...[
+      'OPENAI_ORG_ID',
+      'OPENAI_PROJECT',
+      'JWT_SECRET',
+      'INTERNAL_API_KEY',
+      'NEXT_PUBLIC_API_URL',
+      'PAYMENT_SERVICE_URL',
+    ],
+    ...[
+      'LOG_FILE',
+      'LOG_FORMAT',
+      'AWS_REGION',
+      'DEBUG',
+      'PORTS',
+      'DOMAINS',
+      'COMPOSE_PROJECT_NAME',
+      'TMPDIR',
+      'MAIL_FROM',
+    ],
+    ...[
+      'GIT_PAGER',
+      'KUBERNETES_PORT',
+      'KUBERNETES_SERVICE_HOST',
+      'npm_config_cache',
+      'HTTPS_PROXY',
+      'SSL_CERT_FILE',
+    ],
+  ]
+  for (const name of others) t.equal(findMeant(name, known), undefined, name)
+})
+
+t.test(
+  'in .env it is a mistake, unless it is empty, the setting has a value, or the models file names it',
+  async (t) => {
+    const folder = t.testdir({ 'models.yaml': 'providers: { own: { keyEnv: OPENAI_KEY } }' })
+    const path = join(folder, '.env')
+    const mistakesOf = (text: string, env: Record<string, string> = {}) => {
+      writeFileSync(path, text)
+      return readDotenv(path, env)?.mistakes
+    }
+    t.match(mistakesOf('OPENAI_API_KEY=\n\nOPENAI_KEY=sk-1'), [
+      /^line 3, OPENAI_KEY: is no setting, did you mean OPENAI_API_KEY/,
+    ])
+    t.match(mistakesOf('DOMAIN6=a.example'), [
+      /^line 1, DOMAIN6: is no setting: the edge has DOMAIN1 to DOMAIN5/,
+    ])
+    t.match(mistakesOf('LOG_LEVEL_FILE=x'), [/^line 1, LOG_LEVEL_FILE: is no setting: no file is read/])
+    t.same(mistakesOf('OPENAI_KEY='), [])
+    t.same(mistakesOf('OPENAI_KEY=sk-1\nOPENAI_API_KEY=sk-2'), [])
+    t.same(mistakesOf('OPENAI_KEY=sk-1', { OPENAI_API_KEY: 'sk-2' }), [])
+    t.same(mistakesOf('OPENAI_KEY=sk-1\nMODELS_FILE=models.yaml'), [])
+    t.equal(readDotenv(join(folder, 'none'), {}), undefined)
+  },
+)
