@@ -23,7 +23,7 @@ import { realtimeRoute } from './realtime/route.ts'
 import { passthrough, planPassthrough } from './services/passthrough.ts'
 import { serviceKind, serviceLookup } from './services/websocket-lookup.ts'
 import { serviceRoutes } from './services/websocket-services.ts'
-import { openGauges, openShared, openSocketsShared, operatorsName, watchTokens } from './shared.ts'
+import { openGauges, openShared, openSocketsShared, watchTokens } from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
 import type { DayCounts, OwnCounts, SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
@@ -65,7 +65,7 @@ export interface Gateway {
 export async function buildApp(needs: AppNeeds): Promise<Gateway> {
   const { settings, catalog, logger } = needs
   const app = openServer(settings, logger, catalog)
-  const metrics = createMetrics((model) => operatorsName(catalog(), model))
+  const metrics = createMetrics(catalog)
   const shared = openShared(needs, metrics)
   const websocket = openSocketsShared(settings, shared)
   app.addHook('onClose', () => websocket.sockets.close())

@@ -2,8 +2,7 @@ import { type AccountList, readAccounts, writeAccounts } from '../contracts/acco
 import type { Mark } from '../contracts/guests.ts'
 import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
-import type { Ended } from './ended-holds.ts'
-import { MOST_REMEMBERED } from './ended-holds.ts'
+import { type Ended, MOST_REMEMBERED } from './balances.ts'
 
 /**
  * Whose hold it is, where it is a guest's, and how guests' holds ended: the server that has the folder after this one
