@@ -120,7 +120,7 @@ export class Ledger {
     // A guest lives on when this process dies: what it holds is known then.
     if (guest !== undefined)
       await this.#written(() => {
-        if (this.#open.has(id)) this.#guests.put(id, guest, accounts, { requestId, micros: granted })
+        if (this.#open.has(id)) this.#guests.put(id, guest, { accounts, requestId, micros: granted })
       })
     return { id, accounts, micros: granted, balanceMicros: this.#balances.leastMicros(accounts) }
   }
