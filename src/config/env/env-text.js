@@ -27,20 +27,24 @@ export function readEnvText(bytes, isOurs) {
   const lines = new Map()
   /** @type {EnvReading & { values: Record<string, string> }} */
   const reading = { values: Object.create(null), lines, mistakes: [] }
-  let isInside = false
-  for (const [index, line] of text.split(/\r?\n/).entries()) {
-    const entry = readLine(line)
+  const all = text.split(/\r?\n/)
+  let [isInside, last] = [false, -1]
+  for (const [index, line] of all.entries()) {
+    const entry = index > last ? readLine(line, isOurs) : undefined
     // After a quote that is not closed on its line, what may be its rest is not told of again.
     if (isInside && entry !== undefined && !('name' in entry)) continue
-    isInside = false
+    isInside &&= index <= last
     if (entry === undefined) continue
     const number = index + 1
     if (!('name' in entry)) reading.mistakes.push(`line ${number} ${entry.mistake}`)
     else {
-      isInside = entry.isOpen === true
-      const isTold = isInside || isOurs(entry.name)
-      const mistake = isTold ? (entry.mistake ?? findTwice(entry, reading)) : undefined
-      if (mistake !== undefined) reading.mistakes.push(`line ${number}, ${entry.name}: ${mistake}`)
+      isInside = entry.open !== undefined
+      if (entry.open !== undefined) last = findClosing(all, index, entry.open)
+      const isKnown = isOurs(entry.name)
+      const mistake = isInside || isKnown ? (entry.mistake ?? findTwice(entry, reading)) : undefined
+      // The rest of a secret of several lines may look like a name: only settings are named.
+      if (mistake !== undefined)
+        reading.mistakes.push(`line ${number}${isKnown ? `, ${entry.name}` : ''}: ${mistake}`)
       else reading.values[entry.name] = entry.value
       lines.set(entry.name, number)
     }
@@ -49,7 +53,18 @@ export function readEnvText(bytes, isOurs) {
 }
 
 /**
- * @typedef {{ name: string, value: string, mistake?: string, isOpen?: boolean }} Entry `mistake`: why the readers differ
+ * Where a quote is closed that is open at the end of its line: that line itself, where no later one does it.
+ * @param {readonly string[]} all @param {number} index @param {string} quote
+ */
+function findClosing(all, index, quote) {
+  const at = all.findIndex((line, each) => each > index && line.includes(quote))
+  const behind = all[at]?.slice((all[at]?.indexOf(quote) ?? 0) + 1)
+  return behind !== undefined && /^[ \t]*(#.*)?$/.test(behind) ? at : index
+}
+
+/**
+ * @typedef {{ name: string, value: string, mistake?: string, open?: string }} Entry `mistake`: why the readers differ;
+ * `open`: the quote that is not closed on the line
  */
 
 /** @param {Entry} entry @param {EnvReading} reading */
@@ -84,8 +99,8 @@ function findBrokenLine(bytes) {
   return lines.findIndex(isBroken) + 1
 }
 
-/** @param {string} whole @returns {Entry | { mistake: string } | undefined} */
-function readLine(whole) {
+/** @param {string} whole @param {(name: string) => boolean} isOurs @returns {Entry | { mistake: string } | undefined} */
+function readLine(whole, isOurs) {
   const line = whole.replace(/^[ \t]+/, '')
   if (line === '' || line.startsWith('#')) return undefined
   const odd = findInvisible(line)
@@ -94,15 +109,20 @@ function readLine(whole) {
     return { mistake: `is longer than 64 KiB: shorten it, ${BY_FILE}` }
   const at = line.indexOf('=')
   const name = at < 0 ? line : line.slice(0, at)
-  if (at < 0 || !NAME.test(name)) return { mistake: nameMistake(name, at >= 0) }
+  if (at < 0 || !NAME.test(name)) return { mistake: nameMistake(name, at >= 0, isOurs) }
   return { name, ...readValue(line.slice(at + 1)) }
 }
 
-/** @param {string} text before the first "=", or the whole line @param {boolean} isAssigned */
-function nameMistake(text, isAssigned) {
+/**
+ * @param {string} text before the first "=", or the whole line @param {boolean} isAssigned
+ * @param {(name: string) => boolean} isOurs
+ */
+function nameMistake(text, isAssigned, isOurs) {
   if (/^export[ \t]/.test(text))
     return 'begins with "export", which "docker run --env-file" refuses: leave that out'
-  const [, name] = /^["']?([A-Za-z_][A-Za-z0-9_]*)["']?[ \t]*(?::|$)/.exec(text) ?? []
+  const [, found] = /^["']?([A-Za-z_][A-Za-z0-9_]*)["']?[ \t]*(?::|$)/.exec(text) ?? []
+  // A key that was pasted onto a line of its own looks like a name, and is not told.
+  const name = found === undefined || isOurs(found) ? found : 'NAME'
   if (name !== undefined && text.includes(':')) return `has a colon for Compose 2 alone: write ${name}=value`
   if (name !== undefined && isAssigned)
     return `has a blank or quotes before its "=", which not everybody takes: write ${name}=value`
@@ -124,7 +144,7 @@ export function findInvisible(text) {
 
 const COMMENT = /[ \t]+#/
 
-/** @param {string} rest what stands after "=" @returns {{ value: string, mistake?: string, isOpen?: boolean }} */
+/** @param {string} rest what stands after "=" @returns {{ value: string, mistake?: string, open?: string }} */
 function readValue(rest) {
   const text = trim(rest)
   if (/^["']/.test(text)) return readQuoted(text)
@@ -140,7 +160,7 @@ function readValue(rest) {
   return { value }
 }
 
-/** @param {string} text @returns {{ value: string, mistake?: string, isOpen?: boolean }} */
+/** @param {string} text @returns {{ value: string, mistake?: string, open?: string }} */
 function readQuoted(text) {
   const quote = text.charAt(0)
   const end = text.indexOf(quote, 1)
@@ -149,7 +169,7 @@ function readQuoted(text) {
     return {
       value,
       mistake: `its quote is not closed on its line: close it, remove it, ${BY_FILE}`,
-      isOpen: true,
+      open: quote,
     }
   const inner = text.slice(1, end)
   if (inner.includes('\\'))
