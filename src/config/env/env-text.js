@@ -101,16 +101,21 @@ function findBrokenLine(bytes) {
 
 /** @param {string} whole @param {(name: string) => boolean} isOurs @returns {Entry | { mistake: string } | undefined} */
 function readLine(whole, isOurs) {
+  // A line of blanks that do not break, as they come with pasted text, is empty for all readers.
   const line = whole.replace(/^[ \t]+/, '')
-  if (line === '' || line.startsWith('#')) return undefined
-  const odd = findInvisible(line)
+  if (/^[\p{Zs}\t]*$/u.test(line) || line.startsWith('#')) return undefined
+  const at = line.indexOf('=')
+  const name = at < 0 ? line : line.slice(0, at)
+  const odd = findInvisible(name)
   if (odd !== undefined) return { mistake: `holds ${odd}: type the line anew` }
   if (Buffer.byteLength(whole) > MOST_LINE_BYTES)
     return { mistake: `is longer than 64 KiB: shorten it, ${BY_FILE}` }
-  const at = line.indexOf('=')
-  const name = at < 0 ? line : line.slice(0, at)
   if (at < 0 || !NAME.test(name)) return { mistake: nameMistake(name, at >= 0, isOurs) }
-  return { name, ...readValue(line.slice(at + 1)) }
+  const reading = readValue(line.slice(at + 1))
+  const hidden = findInvisible(reading.value, line.indexOf(reading.value, at))
+  return hidden === undefined
+    ? { name, ...reading }
+    : { name, ...reading, mistake: `it holds ${hidden}: type the line anew` }
 }
 
 /**
@@ -120,6 +125,8 @@ function readLine(whole, isOurs) {
 function nameMistake(text, isAssigned, isOurs) {
   if (/^export[ \t]/.test(text))
     return 'begins with "export", which "docker run --env-file" refuses: leave that out'
+  const [word] = /^(?:set[xX]?(?=[ \t])|SET(?=[ \t])|declare -x|\$env:)/.exec(text) ?? []
+  if (word !== undefined) return `begins with "${word}", which is a word of a shell: leave that out`
   const [, found] = /^["']?([A-Za-z_][A-Za-z0-9_]*)["']?[ \t]*(?::|$)/.exec(text) ?? []
   // A key that was pasted onto a line of its own looks like a name, and is not told.
   const name = found === undefined || isOurs(found) ? found : 'NAME'
@@ -134,29 +141,34 @@ function nameMistake(text, isAssigned, isOurs) {
 /** Characters that are there and do not show, and blanks that are none: pasted ones, as a rule. */
 const INVISIBLE = /[\p{Cf}\p{Cc}\p{Zl}\p{Zp}\u115F\u1160\u3164\uFFA0]|(?![ \t])\p{Zs}/u
 
-/** The first character that nobody sees, in words; undefined: there is none. @param {string} text */
-export function findInvisible(text) {
+/**
+ * The first character that nobody sees, in words; undefined: there is none.
+ * @param {string} text @param {number} [before] so many characters stand before it on the line
+ */
+export function findInvisible(text, before = 0) {
   const found = INVISIBLE.exec(text.replaceAll('\t', ' '))
   if (found === null) return undefined
   const code = (found[0].codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0')
-  return `a character that cannot be seen (U+${code}, at place ${found.index + 1})`
+  return `a character that cannot be seen (U+${code}, at place ${before + found.index + 1})`
 }
 
 const COMMENT = /[ \t]+#/
+const COMMAND = 'no reader runs a command: write what "$(...)" prints'
 
 /** @param {string} rest what stands after "=" @returns {{ value: string, mistake?: string, open?: string }} */
 function readValue(rest) {
   const text = trim(rest)
   if (/^["']/.test(text)) return readQuoted(text)
   const value = unwrap(text)
+  if (value.startsWith('$(')) return { value, mistake: COMMAND }
   const way = /\$\{/.test(value) ? BY_FILE.slice(4) : "put it in single quotes, NAME='...'"
   if (/^#([ \t]|$)/.test(text))
     return { value, mistake: 'a comment behind "=" is its value for Compose: give it a line of its own' }
   if (COMMENT.exec(text)?.[0].endsWith('\t#'))
     return { value, mistake: 'a tab before "#" begins no comment for Compose 2: put a blank there' }
   if (REPLACED.test(value)) return { value, mistake: `Compose replaces what begins with "$": ${way}` }
-  if (/^`.*`$/.test(value))
-    return { value, mistake: 'backticks are part of the value for Compose: remove them' }
+  if (/^[`“”„‟‘’‚‛«»]/.test(value))
+    return { value, mistake: 'backticks and typographic quotes are part of the value: remove them' }
   return { value }
 }
 
@@ -172,6 +184,8 @@ function readQuoted(text) {
       open: quote,
     }
   const inner = text.slice(1, end)
+  if (inner !== inner.trim())
+    return { value, mistake: 'blanks inside the quotes are part of it for Compose: remove them' }
   if (inner.includes('\\'))
     return { value, mistake: 'a backslash in quotes has many readings: write it without quotes' }
   if (!/^[ \t]*(#.*)?$/.test(text.slice(end + 1)))
@@ -186,6 +200,7 @@ function readQuoted(text) {
       value,
       mistake: `" #" in a value begins a comment for some: write it without the blank, ${BY_FILE}`,
     }
+  if (inner.startsWith('$(')) return { value, mistake: COMMAND }
   if (inner.includes('${'))
     return { value, mistake: `Compose 1 replaces "\${...}" in any quotes: ${BY_FILE.slice(4)}` }
   if (quote === '"' && REPLACED.test(inner))
