@@ -1,5 +1,7 @@
 // @ts-check
 // Plain JavaScript without dependencies: it runs before "npm ci", and on servers with an old Node.
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { checkEdge } from './preflight/edge.js'
 import { checkMachine, composeVersion, notes } from './preflight/machine.js'
@@ -23,6 +25,8 @@ const options = /** @type {const} */ ({
 async function main() {
   const { address, resolver, help } = parseArgs({ options }).values
   if (help) return process.stdout.write(USAGE)
+  // As the other commands: this folder where it has a .env, else the project's.
+  if (!existsSync('.env')) process.chdir(fileURLToPath(new URL('..', import.meta.url)))
   const { settings, findings } = readSettings('.env')
   const known = edgeAddresses(settings)
   const addresses = address ?? (known.length > 0 ? known : findAddresses())

@@ -6,6 +6,8 @@ import { readSettings, type Settings } from '../../src/config/env/settings.ts'
 const ROOT = join(import.meta.dirname, '..', '..')
 const NAMES = ['DB_DIR', 'REDIS_URL', 'REDIS_URL_FILE', 'REDIS_PREFIX']
 const CERTIFICATES = 'NODE_EXTRA_CA_CERTS'
+/** Looked for once, before a `.env` adds its `DB_DIR` to the environment, which would be taken for one of the call. */
+const FOLDER = findFolder()
 
 /** Where the tokens are. */
 export type StoreLocation = Pick<Settings, 'dbDir' | 'redis' | 'redisPrefix' | 'databaseUrl'>
@@ -27,6 +29,10 @@ export function readLocation(...more: string[]): StoreLocation {
 
 /** The folder that the server is started in, as far as a command can tell. */
 export function startFolder(): string {
+  return FOLDER
+}
+
+function findFolder(): string {
   const isHere = process.env.DB_DIR || ['.env', 'src/db'].some((path) => existsSync(path))
   return isHere ? process.cwd() : ROOT
 }

@@ -304,3 +304,19 @@ t.test('without an .env everything that is missing is said at once', async (t) =
   t.match(stdout, /\.env is missing: cp \.env\.example \.env/)
   t.equal((await run(process.execPath, ['scripts/preflight.js', '--wrong'], { cwd: folder })).code, 2)
 })
+
+t.test("called elsewhere it looks at the project's .env, and at one that is there first", async (t) => {
+  const folder = await clone(t)
+  fillIn(folder, { ...(await right()), DOMAIN2: 'no_name' }, '.env.example')
+  const cwd = temporaryFolder(t, 'gw-elsewhere-')
+  const call = () =>
+    run(process.execPath, [join(folder, 'scripts/preflight.js'), '--address', ADDRESS], {
+      cwd,
+      env: { ...VERSIONS, TRAEFIK_RUNNING: 'not to look at real ports' },
+    })
+  const { stdout } = await call()
+  t.match(stdout, /DOMAIN2 is no hostname/)
+  t.notMatch(stdout, /\.env is missing/)
+  writeFileSync(join(cwd, '.env'), 'DOMAIN3=no_name\n')
+  t.match((await call()).stdout, /DOMAIN1 is empty.*\n(.*\n)*.*DOMAIN3 is no hostname/)
+})
