@@ -27,6 +27,8 @@ t.test('a name that is nearly a setting is told with the setting', async (t) => 
     ['IDLE_TIMEOUT', 'IDLE_TIMEOUT_MS'],
     ['MODEL_FILE', 'MODELS_FILE'],
     ['GROK_API_KEY', 'XAI_API_KEY'],
+    ['CLAUDE_KEY', 'ANTHROPIC_API_KEY'],
+    ['RATE_LIMIT_PER_MIN', 'RATE_LIMIT_PER_MINUTE'],
     ['LOG_LEVELS', 'LOG_LEVEL'],
   ] as const)
     t.equal(findMeant(name, known), meant, name)
