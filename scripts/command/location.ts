@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { loadEnvFile, trustCertificates } from '../../src/config/env/env-file.ts'
+import { isTrustedByNode, loadEnvFile, trustCertificates } from '../../src/config/env/env-file.ts'
+import { unwrap } from '../../src/config/env/env-text.js'
 import { readSettings, type Settings } from '../../src/config/env/settings.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
@@ -18,7 +19,7 @@ export type StoreLocation = Pick<Settings, 'dbDir' | 'redis' | 'redisPrefix' | '
  */
 export function readLocation(...more: string[]): StoreLocation {
   const folder = startFolder()
-  const isKnownToNode = Boolean(process.env[CERTIFICATES])
+  const isKnownToNode = isTrustedByNode(process.env)
   const ofFile = loadEnvFile(join(folder, '.env'), process.env)
   const asked = Object.fromEntries([...NAMES, ...more].map((name) => [name, process.env[name]]))
   const { dbDir, redis, redisPrefix, databaseUrl } = readSettings(asked, ofFile)
@@ -39,6 +40,6 @@ function findFolder(): string {
 
 /** The server that is started in this folder trusts them, so its store may need them. */
 function trustFileOf(folder: string): void {
-  const path = process.env[CERTIFICATES]
+  const path = unwrap(process.env[CERTIFICATES] ?? '')
   if (path) trustCertificates(readSettings({ [CERTIFICATES]: resolve(folder, path) }).extraCertificates)
 }

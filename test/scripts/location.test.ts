@@ -46,6 +46,8 @@ t.test('a command trusts for Redis whom the server trusts, also by .env', async 
     'true',
     'by Node itself',
   )
+  for (const spelt of ['"authority.pem"', 'authority.pem # ours'])
+    t.equal((await trusts(REDIS, { NODE_EXTRA_CA_CERTS: spelt })).stdout.trim(), 'true', spelt)
 })
 
 t.test(

@@ -19,8 +19,8 @@ export interface CatalogInput {
 }
 
 export const MAX_FILE_BYTES = 1_048_576
-/** Some hundred models may merge the same entry; aliases that multiply are far more. */
-const MOST_ALIASES = 300
+/** Some thousand models may merge the same entry; aliases that multiply are soon more. */
+const MOST_ALIASES = 10_000
 const DEFAULT_MAX_OUTPUT = 16_384
 const DEMO_MAX_OUTPUT = 1024
 
