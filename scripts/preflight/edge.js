@@ -21,10 +21,18 @@ export function checkEdge(settings, folder) {
 }
 
 /** @param {Settings} settings */
-function checkStack({ STACK_NAME: name = '' }) {
-  return /^[a-z0-9_.-]*$/.test(name)
-    ? []
-    : [`STACK_NAME is part of names of containers and images: small letters, digits and dashes, not ${name}`]
+function checkStack({ STACK_NAME: name = '', COMPOSE_PROFILES: profiles = '' }) {
+  const findings = []
+  if (!/^[a-z0-9_.-]*$/.test(name))
+    findings.push(
+      `STACK_NAME is part of names of containers and images: small letters, digits and dashes, not ${name}`,
+    )
+  // To Compose 1 a blank is part of the name, to Compose 2 it is none.
+  if (/\s/.test(profiles.trim()))
+    findings.push(
+      `COMPOSE_PROFILES holds blanks, which Composes read differently: COMPOSE_PROFILES=${profiles.replace(/\s+/g, '')}`,
+    )
+  return findings
 }
 
 /** @param {Settings} settings */
@@ -96,11 +104,13 @@ function checkRanges(settings) {
 /** @param {string} text @param {number} leastBits */
 function isRange(text, leastBits) {
   const [address = '', bits, ...rest] = text.split('/')
+  // Neither Traefik nor HAProxy knows the name of an interface.
+  if (address.includes('%')) return false
   if (bits === undefined) return isIP(address) !== 0
   try {
     new BlockList().addSubnet(
       address,
-      /^\d+$/.test(bits) ? Number(bits) : -1,
+      /^(0|[1-9]\d*)$/.test(bits) ? Number(bits) : -1,
       isIP(address) === 6 ? 'ipv6' : 'ipv4',
     )
     return rest.length === 0 && Number(bits) >= leastBits
