@@ -1,10 +1,11 @@
 import { once } from 'node:events'
 import { statSync } from 'node:fs'
-import { connect } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { lockFolder } from '../../src/stores/backup.ts'
 import { openStores, readBooks, type Stores } from '../../src/stores/open.ts'
 import { accountsContract } from '../contract/accounts.ts'
 import { answerMarksContract } from '../contract/answer-marks.ts'
@@ -148,4 +149,17 @@ t.test("the socket is its owner's alone, and who speaks another version is told 
   await once(stranger, 'close')
   const guest = await openServer(test, dbDir)
   test.same(await guest.tokens.list(), [], 'and others are served on')
+})
+
+t.test('a successor says so where the server before it answers nobody', async (test) => {
+  const dbDir = await folder(test)
+  await (await openStores({ dbDir })).close()
+  const lock = lockFolder(dbDir)
+  const deaf = createServer(() => undefined)
+  await once(deaf.listen(join(dbDir, 'guests.sock')), 'listening')
+  test.teardown(() => {
+    deaf.close()
+    lock.release()
+  })
+  await test.rejects(openStores({ dbDir, takeOver: true }), { reason: 'locked', message: /does not answer/ })
 })
