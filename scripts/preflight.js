@@ -3,10 +3,10 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { checkEdge } from './preflight/edge.js'
+import { checkEdge, edgeAddresses } from './preflight/edge.js'
 import { checkMachine, composeVersion, notes } from './preflight/machine.js'
 import { checkNames, checkPorts, findAddresses } from './preflight/network.js'
-import { checkSettings, describeReading, edgeAddresses, readSettings } from './preflight/settings.js'
+import { checkSettings, describeReading, readSettings } from './preflight/settings.js'
 
 const USAGE = `Checks a server before the first "docker-compose -f docker-compose.prod.yml up -d".
 One line for each finding, with its cure. Exit code 0: nothing found, 1: something found, 2: misused.

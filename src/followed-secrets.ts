@@ -44,8 +44,10 @@ export class FollowedSecrets {
   /** Follows the files until `close`. */
   watch(users: SecretUsers): void {
     this.#users = users
+    const { extraCertificates } = this.#now
     this.#files.watch({
-      read: (env) => this.#read(env),
+      // Certificates count as they were at the start: their file may be gone by now, and no secret's change fails for it.
+      read: (env) => ({ ...this.#read({ ...env, NODE_EXTRA_CA_CERTS: undefined }), extraCertificates }),
       onChange: (settings, names) => this.#use(settings, names, users),
       onMistake: (name, mistake) =>
         users.log.logger.error(

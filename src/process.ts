@@ -106,6 +106,16 @@ async function openStoresOrFail(settings: StoreSettings & Settings): Promise<Sto
   }
 }
 
+async function putMasterOrFail({ tokens, close }: Stores, secret: string): Promise<void> {
+  try {
+    await putMaster(tokens, secret)
+  } catch (error) {
+    if (codeOf(error) !== 'name_taken') throw error
+    await close()
+    fail('ADMIN_FIRST is the secret of another token already: make one with "openssl rand -hex 32"')
+  }
+}
+
 /** It opens before the stores: what they find wrong while they open is told as well. */
 function openLogFor(settings: Settings): Log {
   const log = openLog({ dir: settings.logDir, level: settings.logLevel })
@@ -130,7 +140,7 @@ export async function start(signals: Signals): Promise<void> {
   signals.start()
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined
   const catalog = openCatalogOrFail(settings, demo?.provider, log)
-  if (settings.adminFirst !== undefined) await putMaster(stores.tokens, settings.adminFirst)
+  if (settings.adminFirst !== undefined) await putMasterOrFail(stores, settings.adminFirst)
   let counts: OwnCounts | undefined
   const gateway = await buildApp({
     settings,

@@ -8,8 +8,8 @@ const GO_MS = 2
 const PAUSE_MS = 25
 const [LEAST_ROWS, FIRST_ROWS, MOST_ROWS] = [8, 32, 512]
 const LOOK_EVERY_MS = 3_600_000
-/** The first look comes when the start is over. */
-const FIRST_LOOK_MS = 2_000
+/** No moment is busier than a start, when all who were sent away come back. */
+const FIRST_LOOK_MS = 60_000
 const DAY_MS = 86_400_000
 /** A clock that is further ahead of what is known than this must say so for a day before rows are rolled up by it. */
 const MOST_AHEAD_MS = 7 * DAY_MS
@@ -150,8 +150,10 @@ class TrustedClock {
     const seen = { at: this.#now(), steadyMs: this.#steadyMs() }
     this.#last ??= { at: (await table.lastTime()) ?? seen.at, steadyMs: seen.steadyMs }
     if (isAhead(seen, this.#last)) {
+      this.#doubted ??= await this.#readDoubt(seen)
       if (this.#doubted === undefined || isAhead(seen, this.#doubted)) {
         this.#doubted = seen
+        await table.doubt(seen.at)
         const days = Math.round((seen.at - this.#last.at) / DAY_MS)
         warn(
           { days },
@@ -164,6 +166,13 @@ class TrustedClock {
     this.#doubted = undefined
     await table.trust(seen.at)
     return seen.at
+  }
+
+  /** A server that is started anew each night has its day too: what one before it doubted goes on. */
+  async #readDoubt(seen: Seen): Promise<Seen | undefined> {
+    const at = (await this.#options.table.doubted()) ?? Number.POSITIVE_INFINITY
+    const agoMs = seen.at - at
+    return agoMs < 0 || agoMs > MOST_AHEAD_MS ? undefined : { at, steadyMs: seen.steadyMs - agoMs }
   }
 }
 

@@ -48,6 +48,16 @@ t.test('every mistake in the settings is named at once, before anything is opene
   t.throws(() => readFileSync(join(dbDir, 'tokens.json')), { code: 'ENOENT' })
 })
 
+t.test("a master token that is a client's already is refused in words", async (test) => {
+  const gateway = await startGateway(test)
+  const { dbDir } = gateway
+  const ADMIN_FIRST = await mintToken(test, gateway)
+  await gateway.stop()
+  const { code, stderr } = await failGateway(test, { dbDir, env: { ADMIN_FIRST } })
+  test.equal(code, 78)
+  test.match(stderr, /^ADMIN_FIRST is the secret of another token already: make one with .*\n$/)
+})
+
 t.test('a damaged store is named with a way out, and is left as it is', async (t) => {
   const { options } = await openScene(t)
   const gateway = await startGateway(t, options)

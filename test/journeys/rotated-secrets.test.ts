@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { chat } from '../support/answers.ts'
 import { status } from '../support/behaviour.ts'
+import { authorityFile, makeCertificates } from '../support/certificates.ts'
 import { bearer, get, openStream, post } from '../support/client.ts'
 import { mintToken, startGateway, temporaryFolder } from '../support/gateway.ts'
 import { waitUntil } from '../support/journey.ts'
@@ -121,6 +122,22 @@ t.test('a file that is empty, unreadable or no key changes nothing, and the log 
   writeFileSync(file, secret('second'))
   await becomes('second')
   test.notMatch(gateway.stdout(), 'two words of which')
+})
+
+t.test('no other file that is gone by now keeps a key from being replaced', async (test) => {
+  const others = temporaryFolder(test)
+  const [authority, metrics] = [authorityFile(others, await makeCertificates()), join(others, 'metrics')]
+  writeFileSync(metrics, secret('metrics'))
+  const { file, gateway, becomes } = await openKeyed(test, {
+    NODE_EXTRA_CA_CERTS: authority,
+    METRICS_KEY_FILE: metrics,
+  })
+  rmSync(authority)
+  rmSync(metrics)
+  writeFileSync(file, secret('second'))
+  await becomes('second')
+  const refused = gateway.lines().filter(({ msg }) => /secret refused/.test(msg))
+  test.same([...new Set(refused.map(({ variable }) => variable))], ['METRICS_KEY_FILE'])
 })
 
 t.test('a provider that rests for its key is asked at once when it has another one', async (test) => {

@@ -1,7 +1,11 @@
+import { once } from 'node:events'
+import { statSync } from 'node:fs'
+import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { lockFolder } from '../../src/stores/backup.ts'
 import { openStores, readBooks, type Stores } from '../../src/stores/open.ts'
 import { accountsContract } from '../contract/accounts.ts'
 import { answerMarksContract } from '../contract/answer-marks.ts'
@@ -12,7 +16,7 @@ import { sharedAccountsContract } from '../contract/shared-accounts.ts'
 import { tokenHistories } from '../contract/token-histories.ts'
 import { newToken } from '../contract/token-store.ts'
 import { tokensContract } from '../contract/tokens.ts'
-import { crashedCopy, folder, type Owner } from './folders.ts'
+import { askOf, crashedCopy, folder, type Owner } from './folders.ts'
 
 t.setTimeout(120_000)
 
@@ -127,3 +131,62 @@ t.test(
     test.ok(tookMs < 500, `${tookMs} ms`)
   },
 )
+
+t.test("the socket is its owner's alone, and who speaks another version is told so", async (test) => {
+  const dbDir = await folder(test)
+  await openServer(test, dbDir)
+  const path = join(dbDir, 'guests.sock')
+  test.equal(statSync(path).mode & 0o777, 0o600)
+  const socket = connect(path)
+  socket.write('[99,"somebody"]\n')
+  const [answer] = await once(socket, 'data')
+  test.match(String(answer), /refused.*version 1, not 99/)
+  await once(socket, 'close')
+  const stranger = connect(path)
+  stranger.on('error', () => undefined)
+  stranger.write('[1,"somebody"]\n[1,"constructor",[]]\n')
+  stranger.resume()
+  await once(stranger, 'close')
+  const guest = await openServer(test, dbDir)
+  test.same(await guest.tokens.list(), [], 'and others are served on')
+})
+
+t.test('a guest whose old connection ends after its next one began is there', async (test) => {
+  const dbDir = await folder(test)
+  const { tokens } = await openServer(test, dbDir)
+  const { id } = await tokens.mint(newToken(1_000))
+  const come = async (): Promise<Socket> => {
+    const socket = connect(join(dbDir, 'guests.sock'))
+    test.teardown(() => socket.destroy())
+    socket.write('[1,"the guest"]\n')
+    await once(socket, 'data')
+    return socket
+  }
+  const old = await come()
+  old.write(`${JSON.stringify([1, 'hold', [askOf(id, 100)]])}\n`)
+  const [answer] = await once(old, 'data')
+  const [, hold] = JSON.parse(String(answer))
+  const next = await come()
+  const belongings = { holds: [{ id: hold.id }], claims: [], places: [] }
+  next.write(`${JSON.stringify([2, 'adopt', [belongings]])}\n`)
+  await once(next, 'data')
+  old.destroy()
+  await sleep(5_500)
+  test.equal((await tokens.credits(id)).heldMicros, 100, 'and has what it held')
+  next.destroy()
+  await sleep(5_500)
+  test.equal((await tokens.credits(id)).heldMicros, 0, 'until it is gone for good')
+})
+
+t.test('a successor says so where the server before it answers nobody', async (test) => {
+  const dbDir = await folder(test)
+  await (await openStores({ dbDir })).close()
+  const lock = lockFolder(dbDir)
+  const deaf = createServer(() => undefined)
+  await once(deaf.listen(join(dbDir, 'guests.sock')), 'listening')
+  test.teardown(() => {
+    deaf.close()
+    lock.release()
+  })
+  await test.rejects(openStores({ dbDir, takeOver: true }), { reason: 'locked', message: /does not answer/ })
+})

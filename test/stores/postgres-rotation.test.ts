@@ -86,6 +86,18 @@ t.test('a database that moved is written where it is now', async (test) => {
   test.same([await rowsOf(first), await rowsOf(second)], [1, 2])
 })
 
+t.test('large answers are kept in a database that was empty when it became ours', async (test) => {
+  const [first, second] = [await startPostgres(test), await startPostgres(test)]
+  const { database } = databaseAt(first.url)
+  const answers = openPostgresAnswers(database, LIMITS)
+  test.teardown(() => answers.close())
+  const before = (await answers.keep('t', Buffer.from('before'))) ?? ''
+  database.url = second.url
+  test.equal(await answers.read(before), undefined, 'gone, and nobody is told to ask again')
+  const after = await answers.keep('t', Buffer.from('after'))
+  test.equal(String(await answers.read(after ?? '')), 'after')
+})
+
 t.test('what PostgreSQL refuses is told in words and with a way out', async (test) => {
   const postgres = await startPostgres(test)
   const reasonAt = async (url: string): Promise<string> => {

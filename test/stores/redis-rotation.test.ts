@@ -133,6 +133,44 @@ t.test('a copy of the data takes over on another host; a Redis without them does
   await pays(test, stores)
 })
 
+t.test('a copy that may evict balances does not take over until it keeps all', async (test) => {
+  const first = await startRedis(test)
+  const { stores, said, renew } = await open(test, urlOf(first))
+  const ofFirst = ['--replicaof', '127.0.0.1', String(first.port)]
+  const second = await startRedis(test, [
+    ...ofFirst,
+    '--maxmemory',
+    '100mb',
+    '--maxmemory-policy',
+    'allkeys-lru',
+  ])
+  const eye = await admin(test, second)
+  while (!/master_link_status:up/.test(await eye.info('replication'))) await wait(20)
+  await eye.replicaof('NO', 'ONE')
+  renew(urlOf(second))
+  await said(/the connection from before stays/, /throw balances away/)
+  await pays(test, stores)
+  await eye.config('SET', 'maxmemory-policy', 'noeviction')
+  await said(/^Redis is used as REDIS_URL says now/)
+  await pays(test, stores)
+})
+
+t.test(
+  'nothing is written into the Redis of another deployment that the URL names by mistake',
+  async (test) => {
+    const [first, second] = [await startRedis(test), await startRedis(test)]
+    const { stores, said, renew } = await open(test, urlOf(first))
+    await open(test, urlOf(second))
+    const eye = await admin(test, second)
+    const replicas = () => eye.zcard('{gateway}:replicas')
+    test.equal(await replicas(), 1)
+    renew(urlOf(second))
+    await said(/the connection from before stays/, /empty, or another one/)
+    await pays(test, stores)
+    test.equal(await replicas(), 1, 'its own alone')
+  },
+)
+
 t.test('a change of hundreds of requests a second loses none and charges none twice', async (test) => {
   const redis = await startRedis(test, ['--requirepass', 'old-password-1'])
   const { stores, said, renew } = await open(test, urlOf(redis, 'old-password-1'))

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
+import '../support/early-look.ts'
 import { type Period, periodOf, planSpans, type RollUpTable } from '../../src/stores/contracts/roll-up.ts'
 import { NO_ROW, USAGE_COLUMNS } from '../../src/stores/contracts/usage-columns.ts'
 import type { UsageLog } from '../../src/stores/contracts/usage-log.ts'
@@ -118,7 +119,8 @@ t.test('an older release that opens the folder sums the same rows: no credit com
 function openTable(t: Owner, dbDir: string) {
   const db = openSqlite(join(dbDir, 'usage.sqlite'))
   t.teardown(() => db.isOpen && db.close())
-  const times = { lastTime: async () => undefined, trust: async () => undefined }
+  const nothing = async () => undefined
+  const times = { lastTime: nothing, doubted: nothing, trust: nothing, doubt: nothing }
   return { db, table: openSqliteRollUp({ db, columns: USAGE_COLUMNS, ...times }) }
 }
 
@@ -290,6 +292,7 @@ const postgres = () => {
 function oneOldRow() {
   const seen: number[] = []
   let last: number | undefined = NOW
+  let doubted: number | undefined
   const table: RollUpTable = {
     nextToken: async (after) => (after === '' ? 'tok' : undefined),
     oldest: async (_id, span) => {
@@ -298,8 +301,13 @@ function oneOldRow() {
     },
     rollUp: async () => 0,
     lastTime: async () => last,
+    doubted: async () => doubted,
     trust: async (time) => {
       last = time
+      doubted = undefined
+    },
+    doubt: async (time) => {
+      doubted = time
     },
   }
   return { table, seen, last: () => last }
@@ -330,3 +338,29 @@ t.test('a clock that was set a year ahead makes no row old', async (t) => {
   t.equal(last(), NOW + DAY_MS)
   t.equal(NO_ROW.at, 0)
 })
+
+t.test(
+  'after a long stop the clock is believed once it has been so for a day, however often the server is started',
+  async (t) => {
+    const { table, seen, last } = oneOldRow()
+    const warned: object[] = []
+    const look = async (now: number, until: () => boolean): Promise<void> => {
+      const rollUp = openRollUp({
+        ...{ keptDays: 400, table, mayGoOn: () => true, tell: () => undefined },
+        now: () => now,
+        steadyMs: () => 0,
+        warn: (fields) => warned.push(fields),
+      })
+      await waitUntil(async () => until(), Boolean)
+      await rollUp.close()
+    }
+    await look(NOW + 9 * DAY_MS, () => warned.length === 1)
+    t.same([seen, last()], [[], NOW])
+    await look(NOW + 10 * DAY_MS, () => seen.length > 0)
+    t.equal(last(), NOW + 10 * DAY_MS)
+    t.equal(warned.length, 1, 'and told once')
+    await look(NOW + 30 * DAY_MS, () => warned.length === 2)
+    await look(NOW + 60 * DAY_MS, () => warned.length === 3)
+    t.equal(last(), NOW + 10 * DAY_MS, 'another jump is another doubt')
+  },
+)

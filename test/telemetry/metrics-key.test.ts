@@ -84,6 +84,17 @@ t.test('another key in the file counts at once', async (t) => {
   t.match(await scrape('the-next-key-of-it'), 'gateway_ready 1')
   t.equal((await get(gateway, '/metrics', bearer(KEY))).status, 401)
   writeFileSync(file, KEY)
+  await scrape()
+})
+
+t.test('half of a key opens nothing, and the key from before goes on', async (t) => {
+  const half = KEY.slice(0, 8)
+  writeFileSync(file, half)
+  t.equal((await get(gateway, '/metrics', bearer(half))).status, 401)
+  t.match(await scrape(), 'gateway_ready 1')
+  const { mistake } = await gateway.waitForLine(({ variable }) => variable === 'METRICS_KEY_FILE')
+  t.match(mistake, 'METRICS_KEY must have at least 16 characters')
+  writeFileSync(file, KEY)
 })
 
 t.test('while no store answers, the key still opens them: that is when they are wanted', async (t) => {

@@ -1,5 +1,7 @@
 // @ts-check
-// Plain JavaScript without dependencies, as env-text.js beside it.
+// Plain JavaScript without packages, as env-text.js beside it.
+
+import { countEdits } from '../edits.js'
 
 /** What others call it, where no likeness of letters tells. @type {Readonly<Record<string, string>>} */
 const OTHER_WORDS = {
@@ -68,20 +70,6 @@ function isTypo(asked, name) {
   const [first = '', ...rest] = name.split('_')
   if (first.length < 4 && asked.endsWith(`_${rest.join('_')}`)) return false
   return countEdits(asked, name) <= most
-}
-
-/** @param {string} from @param {string} to */
-function countEdits(from, to) {
-  let row = Array.from({ length: to.length + 1 }, (_, index) => index)
-  for (const [i, letter] of [...from].entries()) {
-    const next = [i + 1]
-    for (let j = 0; j < to.length; j += 1) {
-      const changed = (row[j] ?? 0) + (letter === to[j] ? 0 : 1)
-      next.push(Math.min(changed, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row[to.length] ?? 0
 }
 
 /**

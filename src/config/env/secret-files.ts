@@ -7,6 +7,7 @@ import { type Environment, readSecret, readText } from './secrets.ts'
 export const SECRETS: readonly string[] = [
   ...KNOWN_PROVIDERS.map(({ keyVariable }) => keyVariable),
   'ADMIN_FIRST',
+  'METRICS_KEY',
   'REDIS_URL',
   'DATABASE_URL',
   'HTTPS_PROXY',

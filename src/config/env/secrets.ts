@@ -12,6 +12,8 @@ export interface SecretReading {
 }
 
 const MAX_SECRET_BYTES = 65_536
+/** Of a secret that somebody chose for this gateway. */
+export const LEAST_CHARACTERS = 16
 
 /** A variable's text as it is meant (`unwrap`); an empty one counts as unset, as Compose passes those on. */
 export function readText(env: Environment, name: string): string | undefined {

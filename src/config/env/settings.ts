@@ -18,7 +18,7 @@ import {
 import { readOrigin } from './origins.ts'
 import { plainSettings } from './plain-settings.ts'
 import { type RedisAddress, readRedisUrl } from './redis-url.ts'
-import { type Environment, readSecret, readText } from './secrets.ts'
+import { type Environment, LEAST_CHARACTERS, readSecret, readText } from './secrets.ts'
 import { describeRawPassword, isCutShort } from './url-password.ts'
 import { type OutgoingProxies, readExtraCertificates, readOutgoingProxies } from './way-out.ts'
 
@@ -191,7 +191,8 @@ function readAdminFirst(env: Environment, mistakes: string[]): string | undefine
   if (mistake) mistakes.push(mistake)
   if (value === undefined) return undefined
   const way = 'make one with "openssl rand -hex 32", or leave it empty and one is made for you'
-  if (value.length < 16) mistakes.push(`ADMIN_FIRST must have at least 16 characters: ${way}`)
+  if (value.length < LEAST_CHARACTERS)
+    mistakes.push(`ADMIN_FIRST must have at least ${LEAST_CHARACTERS} characters: ${way}`)
   if (/^((your|change)[_-]|changeme)/i.test(value))
     mistakes.push(`ADMIN_FIRST is still a placeholder: ${way}`)
   return value
@@ -201,7 +202,8 @@ function readAdminFirst(env: Environment, mistakes: string[]): string | undefine
 function checkMetricsKey(env: Environment, mistakes: string[]): void {
   const { value, mistake } = readSecret(env, 'METRICS_KEY')
   if (mistake) mistakes.push(mistake)
-  if (value !== undefined && value.length < 16) mistakes.push('METRICS_KEY must have at least 16 characters')
+  if (value !== undefined && value.length < LEAST_CHARACTERS)
+    mistakes.push(`METRICS_KEY must have at least ${LEAST_CHARACTERS} characters`)
 }
 
 function readShared(env: Environment, mistakes: string[]): { redis?: RedisAddress; databaseUrl?: string } {

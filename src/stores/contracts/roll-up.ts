@@ -56,8 +56,19 @@ export function keptBy({ unit }: Span): readonly string[] {
   return unit === 'month' ? [`${PREFIXES.month}%`] : ROLLED_UP
 }
 
+/** What is known of the clock, beyond the end of a process. */
+export interface ClockNotes {
+  /** The latest time that was trusted, or of which there is a sign; undefined: of none. */
+  lastTime(): Promise<number | undefined>
+  /** The first time that was not trusted since; undefined: all were. */
+  doubted(): Promise<number | undefined>
+  /** Whatever was doubted before is no longer. */
+  trust(time: number): Promise<void>
+  doubt(time: number): Promise<void>
+}
+
 /** The usage rows of a database, to be rolled up some at a time. */
-export interface RollUpTable {
+export interface RollUpTable extends ClockNotes {
   /** The next of the tokens that have rows, in the order of their ids. */
   nextToken(after: string): Promise<string | undefined>
   /** The time of the token's first row that the span does not leave as it is. */
@@ -67,7 +78,4 @@ export interface RollUpTable {
    * many there were. Before the period's own rows it leaves what `span` leaves.
    */
   rollUp(slice: { tokenId: string; span: Span; period: Period; most: number }): Promise<number>
-  /** The latest time that was trusted, or of which there is a sign; undefined: of none. */
-  lastTime(): Promise<number | undefined>
-  trust(time: number): Promise<void>
 }

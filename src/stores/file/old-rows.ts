@@ -8,6 +8,7 @@ import type { LedgerFile } from './ledger-file.ts'
 export type KeepRows = Pick<RollUpOptions, 'keptDays' | 'tell' | 'warn'> | undefined
 
 const CLOCK = 'clockAt'
+const DOUBTED = 'clockDoubtedAt'
 /** The request id of what further accounts have paid of requests that are rolled up. */
 const ROLLED_UP = 'rolled up'
 
@@ -17,16 +18,20 @@ export function openLedgerRollUp({ db, columns }: LedgerFile, ledger: Ledger, ke
   const read = db.prepare('SELECT value FROM meta WHERE key = ?')
   const latest = db.prepare('SELECT time FROM usage ORDER BY rowid DESC LIMIT 1')
   const write = db.prepare('INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value')
+  const drop = db.prepare('DELETE FROM meta WHERE key = ?')
+  const numberOf = (found: unknown): number | undefined => (found === undefined ? undefined : Number(found))
   const table = openSqliteRollUp({
     db,
     columns,
     also: prepareShared(db),
-    lastTime: async () => {
-      const found = read.get(CLOCK)?.value ?? latest.get()?.time
-      return found === undefined ? undefined : Number(found)
-    },
+    lastTime: async () => numberOf(read.get(CLOCK)?.value ?? latest.get()?.time),
+    doubted: async () => numberOf(read.get(DOUBTED)?.value),
     trust: async (time) => {
       write.run(CLOCK, String(time))
+      drop.run(DOUBTED)
+    },
+    doubt: async (time) => {
+      write.run(DOUBTED, String(time))
     },
   })
   return openRollUp({ ...keep, table, mayGoOn: () => ledger.isReady() })

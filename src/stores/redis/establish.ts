@@ -10,6 +10,7 @@ import { describeRefusal, isRefused } from './refusals.ts'
 import type { Scripts } from './scripts.ts'
 
 const START_MS = 10_000
+export const OTHER_STORE = 'this Redis no longer holds the store: it is empty or another one'
 
 /** Connects, and finds or makes the store; throws a `StoreError` with the way out. Returns the store's id. */
 export async function establish(client: Client, keys: Keys, dbDir: string): Promise<string> {
@@ -85,6 +86,12 @@ export async function teach(client: Client, scripts: Scripts): Promise<void> {
   const servers = client instanceof Cluster ? client.nodes('master') : [client]
   const texts = Object.values(scripts).map(({ text }) => text)
   await Promise.all(servers.flatMap((server) => texts.map((text) => server.script('LOAD', text))))
+}
+
+/** Throws when what answers there may not take the place of this store's Redis; nothing is written to find that out. */
+export async function refuseOther(client: Client, { meta }: Keys, storeId: string): Promise<void> {
+  if ((await client.hget(meta, 'storeId')) !== storeId) throw new Error(OTHER_STORE)
+  await refuseEviction(client)
 }
 
 /** A Redis that throws keys away when it is full would throw away balances. */

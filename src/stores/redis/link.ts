@@ -34,6 +34,8 @@ export interface LinkOptions {
   deadlineMs: number
   /** Proves that Redis takes writes and is the right one; throws when it is not. */
   probe(ask: Link['run'], client: Client): Promise<void>
+  /** Before a client of another address is probed: throws when what it reaches must not be used, and writes nothing there. */
+  inspect?(client: Client): Promise<void>
   /** Redis answers again after it did not. */
   onBack(): void
   warn?: Warn
@@ -113,10 +115,12 @@ export class RedisLink implements Link {
   use(client: Client): void {
     this.#next?.close()
     if (this.#isClosed) return
-    const { probe, deadlineMs, warn = () => undefined } = this.#options
+    const { probe, inspect = async () => undefined, deadlineMs, warn = () => undefined } = this.#options
     this.#next = new NextClient(client, {
-      probe: () =>
-        probe((script, keys, args) => within(evaluate(client, script, keys, args), deadlineMs), client),
+      probe: async () => {
+        await within(inspect(client), deadlineMs)
+        await probe((script, keys, args) => within(evaluate(client, script, keys, args), deadlineMs), client)
+      },
       proven: () => this.#swap(client),
       failed: (error) => this.#refused(error),
       outage: new Outage(warn, NEXT),

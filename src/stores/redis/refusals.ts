@@ -83,6 +83,14 @@ const REFUSALS: readonly (readonly [RegExp, OutageReason])[] = [
     },
   ],
   [
+    /may evict balances/,
+    {
+      reason: 'it may throw balances away when its memory is full',
+      way: 'set its maxmemory-policy to noeviction',
+      fault: 'setting',
+    },
+  ],
+  [
     /gave no answer in/,
     { reason: 'it gives no answer in time', way: 'look at its load and at the network between' },
   ],

@@ -5,6 +5,7 @@ import type { Warn } from '../contracts/store-error.ts'
 import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Holds } from './accounts.ts'
 import { type Context, type End, endHold } from './context.ts'
+import { OTHER_STORE } from './establish.ts'
 import type { Retries } from './link.ts'
 import { UNSETTLED, type Unsettled } from './unsettled.ts'
 
@@ -43,7 +44,7 @@ export function openReplica(options: ReplicaOptions): Replica {
   const beat = async (ask: Context['link']['run']): Promise<void> => {
     const answer = await ask(scripts.beat, [keys.meta, keys.replicas], [owner, deadAfterMs])
     const [found, rowsLost, ...silent] = Array.isArray(answer) ? answer.map(String) : []
-    if (found !== storeId) throw new Error('this Redis no longer holds the store: it is empty or another one')
+    if (found !== storeId) throw new Error(OTHER_STORE)
     dead = silent.filter((name) => name !== owner)
     options.onBeat(Number(rowsLost))
   }

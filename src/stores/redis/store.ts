@@ -13,7 +13,7 @@ import { adjust, Holds, readCredits } from './accounts.ts'
 import { openClaims } from './claims.ts'
 import { buildClient } from './client.ts'
 import type { Context } from './context.ts'
-import { establish, refusedAtStart, renewLog, teach } from './establish.ts'
+import { establish, refusedAtStart, refuseOther, renewLog, teach } from './establish.ts'
 import { buildKeys } from './keys.ts'
 import { RedisLink, Retries } from './link.ts'
 import { openMemoryWatch, type RedisMemory } from './memory-watch.ts'
@@ -73,6 +73,7 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
         await replica.beat(ask)
         void renewLog(asked, keys).catch(() => undefined)
       },
+      inspect: (next) => refuseOther(next, keys, storeId),
       onBack: () => replica.back(),
       warn,
       onRefused,

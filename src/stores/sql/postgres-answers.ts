@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type pg from 'pg'
-import { asError } from '../../errors.ts'
+import { asError, codeOf } from '../../errors.ts'
 import { KEY_MEMORY_MS, type KeyLimits, type LargeAnswers } from '../contracts/idempotency.ts'
 import type { Database } from './database.ts'
 import { PostgresPool } from './postgres-pool.ts'
@@ -18,6 +18,9 @@ const FORGOTTEN_AT_ONCE = 500
 const MARGIN_MS = 3_600_000
 /** There is one writer at a time, whatever the replica: only then are the sums right. */
 const LOCK = `SELECT pg_advisory_xact_lock(hashtext('gateway.idempotency_answers'))`
+
+/** SQLSTATE undefined_table. */
+const NO_TABLE = '42P01'
 
 const TABLES = `
 CREATE TABLE IF NOT EXISTS idempotency_answers (
@@ -48,12 +51,17 @@ export function openPostgresAnswers(database: Database, limits: Limits): LargeAn
   })
   let [running, restsUntil] = [0, 0]
   let hasTables: Promise<unknown> | undefined
+  let madeAt = database.url
   const ready = (): Promise<unknown> => {
+    // A database that moved may be a new one.
+    if (madeAt !== database.url) hasTables = undefined
+    madeAt = database.url
     hasTables ??= transact(pool, (client) => client.query(TABLES))
-    hasTables.catch(() => {
-      hasTables = undefined
+    const made = hasTables
+    made.catch(() => {
+      if (hasTables === made) hasTables = undefined
     })
-    return hasTables
+    return made
   }
   const timer = setInterval(() => void forget(pool).catch(() => undefined), FORGET_EVERY_MS).unref()
   return {
@@ -63,7 +71,8 @@ export function openPostgresAnswers(database: Database, limits: Limits): LargeAn
       try {
         await ready()
         return await transact(pool, (client) => keep(client, { tokenId, answer, limits }))
-      } catch {
+      } catch (error) {
+        if (codeOf(error) === NO_TABLE) hasTables = undefined
         restsUntil = performance.now() + PAUSE_MS
         return undefined
       } finally {
@@ -71,8 +80,13 @@ export function openPostgresAnswers(database: Database, limits: Limits): LargeAn
       }
     },
     read: async (id) => {
-      const { rows } = await onConnection(pool, (client) => client.query(READ, [id]))
-      const answer: unknown = rows[0]?.answer
+      const answer = await onConnection(pool, (client) => client.query(READ, [id])).then(
+        ({ rows }): unknown => rows[0]?.answer,
+        (error) => {
+          // Where nothing was ever kept nothing can be read later either.
+          if (codeOf(error) !== NO_TABLE) throw error
+        },
+      )
       return Buffer.isBuffer(answer) ? answer : undefined
     },
     close: async () => {

@@ -1,16 +1,16 @@
 import { asError } from '../../errors.ts'
-import { keptBy, type RollUpTable, type Span } from '../contracts/roll-up.ts'
+import { type ClockNotes, keptBy, type RollUpTable, type Span } from '../contracts/roll-up.ts'
 import type { UsageColumn } from '../contracts/usage-columns.ts'
 import type { PostgresPool } from './postgres-pool.ts'
 import { postgresSum, sumStatement } from './roll-up-sql.ts'
 
-export interface PostgresRollUp extends Pick<RollUpTable, 'lastTime' | 'trust'> {
+export interface PostgresRollUp extends ClockNotes {
   pool: PostgresPool
   columns: readonly UsageColumn[]
 }
 
 /** Each slice is one statement, so that it is done or not: two replicas at once make two rows of a period at worst. */
-export function openPostgresRollUp({ pool, columns, lastTime, trust }: PostgresRollUp): RollUpTable {
+export function openPostgresRollUp({ pool, columns, ...clock }: PostgresRollUp): RollUpTable {
   const { names, values, groups } = sumStatement(columns, postgresSum)
   const due = `FROM usage WHERE token_id = $1 AND time >= $2 AND time < $3
     AND NOT request_id LIKE ANY ($4::text[]) ORDER BY time LIMIT`
@@ -22,8 +22,7 @@ export function openPostgresRollUp({ pool, columns, lastTime, trust }: PostgresR
       (SELECT * FROM gone UNION ALL SELECT * FROM own) AS all_rows GROUP BY ${groups})
     SELECT count(*) AS count FROM gone`
   return {
-    lastTime,
-    trust,
+    ...clock,
     nextToken: async (after) => {
       const text = 'SELECT token_id FROM usage WHERE token_id > $1 ORDER BY token_id LIMIT 1'
       const [found] = await ask(pool, text, [after])

@@ -1,15 +1,12 @@
-import { keptBy, type RollUpTable, type Span } from '../contracts/roll-up.ts'
+import { type ClockNotes, keptBy, type RollUpTable, type Span } from '../contracts/roll-up.ts'
 import type { UsageColumn } from '../contracts/usage-columns.ts'
 import { sqliteSum, sumStatement } from './roll-up-sql.ts'
 import { prepareTransaction, type Sqlite } from './sqlite.ts'
 
-/** Where a database keeps the latest time that it trusts. */
-type Trusted = Pick<RollUpTable, 'lastTime' | 'trust'>
-
 /** What else knows of the rows that are about to be rolled up; runs in their transaction. */
 export type AlsoRolledUp = (requestIds: readonly string[]) => void
 
-export interface SqliteRollUp extends Trusted {
+export interface SqliteRollUp extends ClockNotes {
   db: Sqlite
   columns: readonly UsageColumn[]
   also?: AlsoRolledUp
@@ -18,7 +15,7 @@ export interface SqliteRollUp extends Trusted {
 const BY_IDS = 'rowid IN (SELECT value FROM json_each(?))'
 
 /** All in statements of a millisecond or so, each found by the index of tokens. */
-export function openSqliteRollUp({ db, columns, also, lastTime, trust }: SqliteRollUp): RollUpTable {
+export function openSqliteRollUp({ db, columns, also, ...clock }: SqliteRollUp): RollUpTable {
   const { names, values, groups } = sumStatement(columns, sqliteSum)
   const next = db.prepare('SELECT token_id FROM usage WHERE token_id > ? ORDER BY token_id LIMIT 1')
   const first = db.prepare(`SELECT time FROM usage WHERE token_id = ? AND time >= ? AND time < ?
@@ -33,8 +30,7 @@ export function openSqliteRollUp({ db, columns, also, lastTime, trust }: SqliteR
   const drop = db.prepare(`DELETE FROM usage WHERE ${BY_IDS}`)
   const transact = prepareTransaction(db)
   return {
-    lastTime,
-    trust,
+    ...clock,
     nextToken: async (after) => {
       const found = next.get(after)
       return found && String(found.token_id)

@@ -1,5 +1,5 @@
 import { type Dialect, Kysely, sql, type Transaction } from 'kysely'
-import type { RollUpTable } from '../contracts/roll-up.ts'
+import type { ClockNotes } from '../contracts/roll-up.ts'
 import {
   emptyValue,
   FIRST_COLUMNS,
@@ -33,7 +33,7 @@ interface TableKind {
 }
 
 /** Begins to roll old rows up; undefined: they stay. */
-export type StartRollUp = ((times: Pick<RollUpTable, 'lastTime' | 'trust'>) => RollUp) | undefined
+export type StartRollUp = ((clock: ClockNotes) => RollUp) | undefined
 
 /** Long after the last time that an entry could come again. */
 const ENTRY_MEMORY_MS = 7 * 86_400_000
@@ -137,24 +137,32 @@ function addColumn(db: Kysely<Tables>, column: UsageColumn): Promise<void> {
 }
 
 const CLOCK = 'clockAt'
+const DOUBTED = 'clockDoubtedAt'
 
-/** The latest time that is trusted, else that of the last entry. */
-function keepTime(db: Kysely<Tables>): Pick<RollUpTable, 'lastTime' | 'trust'> {
+/** The latest time that is trusted is else that of the last entry. */
+function keepTime(db: Kysely<Tables>): ClockNotes {
+  const read = async (key: string): Promise<string | undefined> =>
+    (await db.selectFrom('usage_meta').select('value').where('key', '=', key).execute())[0]?.value
+  const write = async (key: string, time: number): Promise<void> => {
+    const value = String(time)
+    await db
+      .insertInto('usage_meta')
+      .values({ key, value })
+      .onConflict((conflict) => conflict.column('key').doUpdateSet({ value }))
+      .execute()
+  }
+  const numberOf = (found: unknown): number | undefined => (found === undefined ? undefined : Number(found))
   return {
     lastTime: async () => {
-      const [own] = await db.selectFrom('usage_meta').select('value').where('key', '=', CLOCK).execute()
       const keys = db.selectFrom('usage_keys').select('at').orderBy('at', 'desc').limit(1)
-      const last = own?.value ?? (await keys.execute())[0]?.at
-      return last === undefined ? undefined : Number(last)
+      return numberOf((await read(CLOCK)) ?? (await keys.execute())[0]?.at)
     },
+    doubted: async () => numberOf(await read(DOUBTED)),
     trust: async (time) => {
-      const value = String(time)
-      await db
-        .insertInto('usage_meta')
-        .values({ key: CLOCK, value })
-        .onConflict((conflict) => conflict.column('key').doUpdateSet({ value }))
-        .execute()
+      await write(CLOCK, time)
+      await db.deleteFrom('usage_meta').where('key', '=', DOUBTED).execute()
     },
+    doubt: (time) => write(DOUBTED, time),
   }
 }
 
