@@ -25,7 +25,7 @@ case "$*" in
 esac
 [ -f .env ] || fail 'there is no .env here: see docs/production.md'
 # As Compose reads it: the shell's own, else the line in .env.
-profiles=${COMPOSE_PROFILES-$(sed -n 's/^COMPOSE_PROFILES=//p' .env | tr -d "\"'[:space:]")}
+profiles=${COMPOSE_PROFILES-$(sed -n "s/^COMPOSE_PROFILES=[\"' ]*\([A-Za-z0-9_,.-]*\).*/\1/p" .env | tail -n 1)}
 if [ -z "${COMPOSE:-}" ]; then
   COMPOSE=docker-compose
   # Compose 1 cannot replace containers of newer Docker engines.
