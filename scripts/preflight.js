@@ -1,10 +1,12 @@
 // @ts-check
 // Plain JavaScript without dependencies: it runs before "npm ci", and on servers with an old Node.
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { checkEdge } from './preflight/edge.js'
+import { checkEdge, edgeAddresses } from './preflight/edge.js'
 import { checkMachine, composeVersion, notes } from './preflight/machine.js'
 import { checkNames, checkPorts, findAddresses } from './preflight/network.js'
-import { checkSettings, describeReading, edgeAddresses, readSettings } from './preflight/settings.js'
+import { checkSettings, describeReading, readSettings } from './preflight/settings.js'
 
 const USAGE = `Checks a server before the first "docker-compose -f docker-compose.prod.yml up -d".
 One line for each finding, with its cure. Exit code 0: nothing found, 1: something found, 2: misused.
@@ -23,6 +25,8 @@ const options = /** @type {const} */ ({
 async function main() {
   const { address, resolver, help } = parseArgs({ options }).values
   if (help) return process.stdout.write(USAGE)
+  // As the other commands: this folder where it has a .env, else the project's.
+  if (!existsSync('.env')) process.chdir(fileURLToPath(new URL('..', import.meta.url)))
   const { settings, findings } = readSettings('.env')
   const known = edgeAddresses(settings)
   const addresses = address ?? (known.length > 0 ? known : findAddresses())

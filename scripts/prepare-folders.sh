@@ -49,6 +49,14 @@ if [ -d "$monitoring" ]; then
   case ",${COMPOSE_PROFILES:-}," in
     *,scale,*) gateways="$gateways, \"api-gateway-2:8088\", \"api-gateway-3:8088\"" ;;
   esac
+  # The operator's own METRICS_KEY opens the same door; taken out of .env it opens nothing any more.
+  if [ -n "${METRICS_KEY:-}" ]; then
+    touch "$monitoring/key-is-given"
+    (umask 077 && printf %s "$METRICS_KEY" >"$monitoring/metrics-key.new")
+    mv "$monitoring/metrics-key.new" "$monitoring/metrics-key"
+  elif [ -e "$monitoring/key-is-given" ]; then
+    rm -f "$monitoring/metrics-key" "$monitoring/key-is-given"
+  fi
   keep_secret "$monitoring/metrics-key"
   echo "[{ \"targets\": [$gateways] }]" >"$monitoring/gateways.new"
   mv "$monitoring/gateways.new" "$monitoring/gateways.json"

@@ -25,7 +25,7 @@ case "$*" in
 esac
 [ -f .env ] || fail 'there is no .env here: see docs/production.md'
 # As Compose reads it: the shell's own, else the line in .env.
-profiles=${COMPOSE_PROFILES-$(sed -n 's/^COMPOSE_PROFILES=//p' .env | tr -d "\"'[:space:]")}
+profiles=${COMPOSE_PROFILES-$(sed -n "s/^COMPOSE_PROFILES=[\"' ]*\([A-Za-z0-9_,.-]*\).*/\1/p" .env | tail -n 1)}
 if [ -z "${COMPOSE:-}" ]; then
   COMPOSE=docker-compose
   # Compose 1 cannot replace containers of newer Docker engines.
@@ -145,6 +145,12 @@ if [ -z "$name" ]; then
   $COMPOSE up -d --build
   exit
 fi
+# Of this file it would have no port, and the web server in front nobody to ask.
+case "$(field "$name" '{{index .Config.Labels "com.docker.compose.project.config_files"}}')" in
+  *docker-compose.gateway.yml*)
+    fail "$name is of docker-compose.gateway.yml: docker-compose -f docker-compose.gateway.yml up -d --build"
+    ;;
+esac
 next=$name-next
 image=$(field "$name" '{{.Config.Image}}')
 

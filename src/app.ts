@@ -20,10 +20,10 @@ import { modelRoutes } from './limits/models.ts'
 import { inFlightLimit, rateLimit } from './limits/requests.ts'
 import { responsesRoute } from './realtime/responses-route.ts'
 import { realtimeRoute } from './realtime/route.ts'
-import { passthrough, planPassthrough } from './services/passthrough.ts'
+import { type PassthroughOptions, passthrough, planPassthrough } from './services/passthrough.ts'
 import { serviceKind, serviceLookup } from './services/websocket-lookup.ts'
 import { serviceRoutes } from './services/websocket-services.ts'
-import { openGauges, openShared, openSocketsShared, operatorsName, watchTokens } from './shared.ts'
+import { openGauges, openShared, openSocketsShared, watchTokens } from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
 import type { DayCounts, OwnCounts, SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
@@ -65,7 +65,7 @@ export interface Gateway {
 export async function buildApp(needs: AppNeeds): Promise<Gateway> {
   const { settings, catalog, logger } = needs
   const app = openServer(settings, logger, catalog)
-  const metrics = createMetrics((model) => operatorsName(catalog(), model))
+  const metrics = createMetrics(catalog)
   const shared = openShared(needs, metrics)
   const websocket = openSocketsShared(settings, shared)
   app.addHook('onClose', () => websocket.sockets.close())
@@ -89,6 +89,16 @@ interface Opened {
   gauges: Gauges
 }
 
+/** What is handed on to services, and how. */
+function planServices(
+  settings: Settings,
+  catalog: () => Catalog,
+  { deadlines, upstreamHeaders }: Shared,
+): PassthroughOptions {
+  const routes = planPassthrough(settings, catalog)
+  return { deadlines, upstreamHeaders, routes, timeouts: settings, proxyFor: settings.proxyFor }
+}
+
 /** The map: what happens to a request, in this order. */
 async function hangDoors(
   app: FastifyInstance,
@@ -97,14 +107,7 @@ async function hangDoors(
 ): Promise<void> {
   const { requestsPerMinute, requestsPerDay, ipv6PrefixBits } = settings
   const rates = { perMinute: requestsPerMinute, perDay: requestsPerDay, counts, onCounts, days }
-  const { hold, deadlines, upstreamHeaders } = shared
-  const handedOn = {
-    deadlines,
-    upstreamHeaders,
-    routes: planPassthrough(settings, catalog),
-    timeouts: settings,
-    proxyFor: settings.proxyFor,
-  }
+  const { hold } = shared
 
   await app.register(errorReply)
   await app.register(requestId)
@@ -133,7 +136,7 @@ async function hangDoors(
     await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
     await known.register(rateLimit, rates) // not too often
     await known.register(inFlightLimit, { tokens }) // not too many at once
-    await known.register(passthrough, handedOn)
+    await known.register(passthrough, planServices(settings, catalog, shared))
     await known.register(serviceRoutes, { kind: 'token', shared: websocket, ipv6PrefixBits })
     await known.register(
       async (v1) => {

@@ -8,9 +8,8 @@ import Fastify, {
 import { buildAddressCheck } from './config/address-blocks.ts'
 import type { Catalog } from './config/catalog/catalog.ts'
 import type { Settings } from './config/env/settings.ts'
-import { makeRequestId, readAddress } from './entrance/arrival.ts'
+import { makeRequestId, readAddresses } from './entrance/arrival.ts'
 import { clientErrorHandler, frameworkErrors, refuseTunnel } from './entrance/error-reply.ts'
-import { keepClientAlone } from './entrance/forwarded-for.ts'
 import { watchClients } from './entrance/half-closed.ts'
 import { createHearingResponse, gatherChunks } from './entrance/incoming-body.ts'
 import { codeOf, invalidRequest, upstreamTimeout } from './errors.ts'
@@ -53,16 +52,12 @@ export function openServer(
   catalog: () => Catalog,
 ): FastifyInstance {
   const isTrusted = buildAddressCheck(settings.trustedProxies)
-  const readUrl = readAddress(() => [...settings.passthrough, ...catalog().wsRoutes])
+  const isOperators = () => [...settings.passthrough, ...catalog().wsRoutes]
   const app = Fastify({
     loggerInstance: logger,
     logController: quietRequests,
     genReqId: makeRequestId(),
-    // The first that is called of a request, be it a handshake.
-    rewriteUrl(raw) {
-      keepClientAlone(raw, isTrusted)
-      return readUrl(raw)
-    },
+    rewriteUrl: readAddresses(isOperators, isTrusted),
     trustProxy: settings.trustedProxies.length > 0 ? (address = '') => isTrusted(address) : false,
     exposeHeadRoutes: false,
     schemaController,

@@ -5,7 +5,7 @@ import { buildApp, type Gateway } from './app.ts'
 import { makeMaster, putMaster } from './auth/master.ts'
 import { isDemoOn } from './config/catalog/models-file.ts'
 import { openCatalog } from './config/catalog/source.ts'
-import { findNearNames, loadEnvFile, trustCertificates } from './config/env/env-file.ts'
+import { findNearNames, isTrustedByNode, loadEnvFile, trustCertificates } from './config/env/env-file.ts'
 import { SecretFiles } from './config/env/secret-files.ts'
 import type { Settings } from './config/env/settings.ts'
 import { SettingsError } from './config/mistakes.ts'
@@ -36,7 +36,7 @@ function fail(text: string, code = EXIT_CONFIG): never {
 
 function readEnvironment(): FollowedSecrets {
   try {
-    const isKnownToNode = Boolean(process.env.NODE_EXTRA_CA_CERTS)
+    const isKnownToNode = isTrustedByNode(process.env)
     const ofFile = loadEnvFile('.env', process.env)
     const secrets = new FollowedSecrets(new SecretFiles(process.env), ofFile)
     if (!isKnownToNode) trustCertificates(secrets.settings().extraCertificates)

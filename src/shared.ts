@@ -1,7 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { isStillUsable } from './auth/client.ts'
 import { holdCredits, refuseUncovered } from './billing/hold.ts'
-import type { Catalog } from './config/catalog/catalog.ts'
 import type { Settings } from './config/env/settings.ts'
 import { Deadlines } from './deadlines.ts'
 import { createUpstreamHeaders } from './dialects/headers.ts'
@@ -86,13 +85,6 @@ export function openSocketsShared(settings: Settings, shared: Shared): RealtimeS
 /** Ends the streams of tokens that are revoked or expire; the caller ends it by what is returned. */
 export function watchTokens({ tokens, live, wallMs }: Shared): () => void {
   return watchSecrets(live, (secretHash) => isStillUsable(tokens, secretHash, wallMs()))
-}
-
-/** How the operator calls a model that a client has named: listed, by a pattern, `*` for all else; empty: it is not served. */
-export function operatorsName({ find, models, patterns }: Catalog, model: string): string {
-  const name = find(model)?.name
-  if (name === undefined) return ''
-  return models.has(name) || patterns.some((pattern) => pattern.name === name) ? name : '*'
 }
 
 /** What is so at this moment. */

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
-import { edgeAddresses, hostnames } from '../preflight/settings.js'
+import { edgeAddresses } from '../preflight/edge.js'
+import { hostnames } from '../preflight/settings.js'
 
 /** What docker-compose.prod.yml hands on. */
 export interface Settings {

@@ -1,9 +1,9 @@
 // @ts-check
 import { statSync } from 'node:fs'
-import { isIP } from 'node:net'
 import { readDotenv } from '../../src/config/env/dotenv.js'
 import { suggestNumber } from '../../src/config/env/hints.js'
 import { knownNames } from '../../src/config/env/words/words.js'
+import { connections } from './edge.js'
 
 /** @typedef {Record<string, string>} Settings */
 
@@ -11,22 +11,18 @@ const OTHERS = 0o077
 const NAMES = ['DOMAIN1', 'DOMAIN2', 'DOMAIN3', 'DOMAIN4', 'DOMAIN5']
 /** The stop_grace_period of docker-compose.prod.yml, without the 5 s that the gateway takes for its last bills. */
 const MOST_DRAIN_MS = 40_000
+const SUCCESSOR_DELAY_MS = 5_000
 /** What edge/routes.yml gives a whole request, without the minute that it is longer. */
 const MOST_TOTAL_MS = 1_200_000
 const HOSTNAME = /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])$/
+
+/** @param {string} text */
+export const isHostname = (text) => HOSTNAME.test(text.toLowerCase())
 
 /** The hostnames and the dashboard's, each once, without those that are none. @param {Settings} settings */
 export function hostnames(settings) {
   const all = [...NAMES.map((name) => settings[name] ?? ''), `traefik.${settings.DOMAIN1 ?? ''}`]
   return [...new Set(all.map((name) => name.toLowerCase()))].filter((name) => HOSTNAME.test(name))
-}
-
-/** The server's public addresses, as far as its operator has named them. @param {Settings} settings */
-export function edgeAddresses({ EDGE_ADDRESSES: list = '' }) {
-  return list
-    .split(',')
-    .map((text) => text.trim())
-    .filter(Boolean)
 }
 
 /**
@@ -55,36 +51,30 @@ export function checkSettings(settings) {
     ...checkDrain(settings),
     ...checkTotal(settings),
     ...checkNumbers(settings),
-    ...checkCertificates(settings),
     ...checkConnections(settings),
   ]
 }
 
 /** @param {Settings} settings */
 function checkDomains(settings) {
-  const wrong = NAMES.filter((name) => settings[name] && !HOSTNAME.test(settings[name].toLowerCase())).map(
+  const wrong = NAMES.filter((name) => settings[name] && !isHostname(settings[name])).map(
     (name) => `${name} is no hostname: letters, digits, dots and dashes alone, as in api.example.com`,
   )
   return settings.DOMAIN1 ? wrong : ['DOMAIN1 is empty: set it in .env', ...wrong]
 }
 
 /** @param {Settings} settings */
-function checkAuthority({ ACME_EMAIL, LETSENCRYPT_EMAIL, ACME_CHALLENGE, ACME_CA_SERVER: server = '' }) {
+function checkAuthority({ ACME_EMAIL, LETSENCRYPT_EMAIL, ACME_CHALLENGE }) {
   // All certificates are the operator's own.
   if (ACME_CHALLENGE === 'off') return []
   const [name, email] =
     ACME_EMAIL || !LETSENCRYPT_EMAIL
       ? ['ACME_EMAIL', ACME_EMAIL ?? '']
       : ['LETSENCRYPT_EMAIL', LETSENCRYPT_EMAIL]
-  const findings = []
-  if (!/^[^@\s]+@[^@\s]+\.[^@\s]+$/.test(email)) findings.push(`${name} is no e-mail address: set it in .env`)
-  else if (/@example\.(com|org|net)$/.test(email))
-    findings.push(`${name} is an example, which Let's Encrypt refuses: set your own in .env`)
-  if (server && !/^https:\/\/[^/]+\/.+/.test(server))
-    findings.push(
-      'ACME_CA_SERVER is no directory URL: https://acme-staging-v02.api.letsencrypt.org/directory, or empty',
-    )
-  return findings
+  if (!/^[^@\s]+@[^@\s]+\.[^@\s]+$/.test(email)) return [`${name} is no e-mail address: set it in .env`]
+  if (/@example\.(com|org|net)$/.test(email))
+    return [`${name} is an example, which Let's Encrypt refuses: set your own in .env`]
+  return []
 }
 
 /** Numbers that the gateway would refuse, which would then start again and again. @param {Settings} settings */
@@ -137,10 +127,14 @@ function checkMaster({ ADMIN_FIRST: master = '' }) {
 
 /** @param {Settings} settings */
 function checkDrain({ DRAIN_DELAY_MS: delay, DRAIN_TIMEOUT_MS: timeout, REDIS_URL: redis }) {
-  const sumMs = Number(delay || (redis ? 5000 : 0)) + Number(timeout || 25_000)
+  // In an update the gateway serves on for so long, since its successor is there.
+  const delayMs = redis
+    ? Number(delay || SUCCESSOR_DELAY_MS)
+    : Math.max(SUCCESSOR_DELAY_MS, Number(delay || 0))
+  const sumMs = delayMs + Number(timeout || 25_000)
   return sumMs > MOST_DRAIN_MS
     ? [
-        `DRAIN_DELAY_MS and DRAIN_TIMEOUT_MS are ${sumMs} together, and Docker ends the gateway after 45 s: make them ${MOST_DRAIN_MS} at most`,
+        `DRAIN_DELAY_MS (${SUCCESSOR_DELAY_MS} while a successor is there) and DRAIN_TIMEOUT_MS are ${sumMs} together, and Docker ends the gateway after 45 s: make them ${MOST_DRAIN_MS} at most`,
       ]
     : []
 }
@@ -154,37 +148,24 @@ function checkTotal({ TOTAL_TIMEOUT_MS: totalMs }) {
     : []
 }
 
-/** @param {Settings} settings */
-function checkCertificates(settings) {
-  const findings = edgeAddresses(settings)
-    .filter((address) => isIP(address) === 0)
-    .map((address) => `EDGE_ADDRESSES: ${address} is no IP address: set it in .env, such as 203.0.113.5`)
-  const { EDGE_DNS_CHECK: check = '' } = settings
-  if (!['', 'on', 'off'].includes(check)) findings.push(`EDGE_DNS_CHECK is on or off, not ${check}`)
-  return findings
-}
-
 /** Traefik's, with a request in it; and with an upload over HTTP/2 that nobody reads. */
 const CONNECTION_BYTES = 100_000
 const UNREAD_UPLOAD_BYTES = 1_300_000
-/** The values that docker-compose.prod.yml has. */
-const DEFAULTS = { EDGE_CONNECTIONS: '4096', EDGE_CONNECTIONS_PER_ADDRESS: '512', TRAEFIK_MEMORY: '1g' }
+/** What docker-compose.prod.yml has. */
+const TRAEFIK_MEMORY = '1g'
 
 /** @param {Settings} settings */
 function checkConnections(settings) {
-  const read = (/** @type {keyof typeof DEFAULTS} */ name) => settings[name] || DEFAULTS[name]
-  const wrong = /** @type {const} */ (['EDGE_CONNECTIONS', 'EDGE_CONNECTIONS_PER_ADDRESS'])
-    .filter((name) => !/^[1-9]\d*$/.test(read(name)))
-    .map((name) => `${name} is no number of connections: set it in .env, or leave it empty`)
-  if (wrong.length > 0) return wrong
-  const [all, one] = [Number(read('EDGE_CONNECTIONS')), Number(read('EDGE_CONNECTIONS_PER_ADDRESS'))]
+  const { EDGE_CONNECTIONS: all, EDGE_CONNECTIONS_PER_ADDRESS: one } = connections(settings)
+  // Reported as what they are (edge.js).
+  if (!(all > 0 && one > 0)) return []
   const findings = []
   if (one > all / 2)
     findings.push(
       `EDGE_CONNECTIONS_PER_ADDRESS is ${one}, more than half of EDGE_CONNECTIONS (${all}): one client could hurt all others`,
     )
   const least = Math.max(all * CONNECTION_BYTES, one * UNREAD_UPLOAD_BYTES)
-  if (least > readBytes(read('TRAEFIK_MEMORY')))
+  if (least > readBytes(settings.TRAEFIK_MEMORY || TRAEFIK_MEMORY))
     findings.push(
       `TRAEFIK_MEMORY is too little for EDGE_CONNECTIONS=${all} and EDGE_CONNECTIONS_PER_ADDRESS=${one}: make it ${Math.ceil(least / 1024 ** 2)}m`,
     )

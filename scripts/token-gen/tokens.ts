@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { openTokenWork } from '../../src/admin/token-work.ts'
+import { hasStore } from '../../src/stores/backup.ts'
 import { openStores, StoreError, type Stores } from '../../src/stores/open.ts'
 import { Failure } from '../command/failures.ts'
 import type { StoreLocation } from '../command/location.ts'
@@ -32,6 +33,7 @@ export async function withTokens<T>(
 
 /** Undefined while another process has the store. */
 async function tokensOfStore(location: StoreLocation): Promise<Tokens | undefined> {
+  const isNew = location.redis === undefined && !hasStore(location.dbDir)
   let stores: Stores
   try {
     stores = await openStores({ ...location, role: 'command' })
@@ -39,5 +41,10 @@ async function tokensOfStore(location: StoreLocation): Promise<Tokens | undefine
     if (error instanceof StoreError && error.reason === 'locked') return undefined
     throw error instanceof StoreError ? new Failure(error.message) : error
   }
+  // A folder of another project has a .env as well: a server elsewhere would not know the token.
+  if (isNew)
+    process.stderr.write(
+      `No store was in "${location.dbDir}", one is made: for a server that has another DB_DIR call this in its folder\n`,
+    )
   return { ...openTokenWork(stores.tokens), close: () => stores.close() }
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import type { AddressCheck } from '../config/address-blocks.ts'
 import { isBelow } from '../config/public-paths.ts'
 import { findAddress, RIGHT_URLS } from '../dialects/addresses.ts'
 import { dialectOfHeaders, dialectOfUrl } from '../dialects/headers.ts'
@@ -12,6 +13,7 @@ import {
   headersTooLarge,
   invalidRequest,
 } from '../errors.ts'
+import { keepClientAlone } from './forwarded-for.ts'
 
 const SAFE_ID = /^[A-Za-z0-9._:-]{1,128}$/
 
@@ -26,12 +28,20 @@ export function makeRequestId(): (request: Pick<IncomingMessage, 'headers'>) => 
   }
 }
 
-/** Fastify's `rewriteUrl`: the URL that a client means, before anybody routes, guards or limits it. */
-export function readAddress(
+/**
+ * Fastify's `rewriteUrl`, the first that is called of a request, be it a handshake: the URL that a client means, and the
+ * address that is the client's, before anybody routes, guards or limits it.
+ */
+export function readAddresses(
   operators: () => readonly { prefix: string }[],
-): (raw: Pick<IncomingMessage, 'url'>) => string {
+  isTrusted: AddressCheck,
+): (raw: IncomingMessage) => string {
   const isTaken = (path: string): boolean => operators().some(({ prefix }) => isBelow(path, prefix))
-  return ({ url = '' }) => (RIGHT_URLS.has(url) ? url : findAddress(url, isTaken))
+  return (raw) => {
+    const { headers, url = '' } = raw
+    if (headers['x-forwarded-for'] !== undefined) keepClientAlone(raw, isTrusted)
+    return RIGHT_URLS.has(url) ? url : findAddress(url, isTaken)
+  }
 }
 
 /** Where a client looks for the id besides, by what its headers or its URL say that it speaks. */
@@ -59,9 +69,13 @@ export interface Drain {
   readonly isDraining: boolean
   announce(): void
   begin(): void
+  /** Asked of each request until the gateway goes down: why it is sent away, if it is. */
+  sendAway(refusalOf: RefusalOf): void
   /** Resolves when no request is in flight. */
   idle(): Promise<void>
 }
+
+type RefusalOf = (request: FastifyRequest) => GatewayError | undefined
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -69,9 +83,15 @@ declare module 'fastify' {
   }
 }
 
+function restarting(): GatewayError {
+  return gatewayRestarting('The gateway is restarting. Try again in a moment.')
+}
+
 function openDrain() {
   let isLeaving = false
   let isDraining = false
+  // Nearly every request of nearly every gateway finds none.
+  let refusalOf: RefusalOf | undefined
   let inFlight = 0
   let waiting: (() => void)[] = []
   return {
@@ -87,6 +107,13 @@ function openDrain() {
     begin() {
       isLeaving = true
       isDraining = true
+      refusalOf = restarting
+    },
+    sendAway(asked: RefusalOf) {
+      if (!isDraining) refusalOf = asked
+    },
+    get refusalOf() {
+      return refusalOf
     },
     idle: () => new Promise<void>((resolve) => (inFlight === 0 ? resolve() : waiting.push(resolve))),
     enter() {
@@ -101,7 +128,7 @@ function openDrain() {
   }
 }
 
-/** Registered first: whoever comes while the gateway goes down is sent to another one. */
+/** Registered first: whoever comes while the gateway goes down, or can serve no more, is sent to another one. */
 export const drain = fp(
   async (app) => {
     const state = openDrain()
@@ -109,9 +136,9 @@ export const drain = fp(
     app.addHook('onRequest', (request, reply, done) => {
       state.enter()
       reply.raw.once('close', state.leave)
-      if (!state.isDraining || request.routeOptions.url === '/health') return done()
-      reply.header('connection', 'close')
-      done(gatewayRestarting('The gateway is restarting. Try again in a moment.'))
+      const refusal = request.routeOptions.url === '/health' ? undefined : state.refusalOf?.(request)
+      if (refusal !== undefined) reply.header('connection', 'close')
+      done(refusal)
     })
   },
   { name: 'drain' },

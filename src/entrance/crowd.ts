@@ -22,7 +22,7 @@ export interface CrowdOptions {
 
 /**
  * A connection that takes one of the last descriptors is told 503, by the answer to its request: at the limit itself the
- * system would close it without a word, and nothing that runs could ask a provider any more.
+ * system would close it without a word, and nothing that runs could ask a provider any more. After `drain`.
  */
 export const crowd = fp<CrowdOptions>(
   async (app, { mostFiles }) => {
@@ -31,11 +31,15 @@ export const crowd = fp<CrowdOptions>(
     const last = mostFiles - spared
     const veryLast = mostFiles - Math.floor(spared / 2)
     const late = new WeakSet<Socket>()
+    let isCrowded = false
     let toldAt = Number.NEGATIVE_INFINITY
     app.server.on('connection', (socket: Socket) => {
       // The lowest number that is free is always the one taken.
       const descriptor = descriptorOf(socket)
       if (descriptor < last) return
+      if (!isCrowded)
+        app.drain.sendAway(({ raw }) => (late.has(raw.socket) ? gatewayBusy(TOO_MANY) : undefined))
+      isCrowded = true
       late.add(socket)
       socket.setTimeout(PATIENCE_MS)
       // Nobody who waits may take these: what runs needs them.
@@ -46,14 +50,8 @@ export const crowd = fp<CrowdOptions>(
       const text = 'nearly all file descriptors are taken: new connections are answered 503'
       app.log.error({ limit: mostFiles, way: WAY_OUT }, text)
     })
-    app.addHook('onRequest', (request, reply, done) => {
-      // Nobody was ever late: nearly every request of nearly every gateway.
-      if (toldAt < 0 || !late.has(request.raw.socket) || request.routeOptions.url === '/health') return done()
-      reply.header('connection', 'close')
-      done(gatewayBusy(TOO_MANY))
-    })
   },
-  { name: 'crowd' },
+  { name: 'crowd', dependencies: ['drain'] },
 )
 
 function descriptorOf(socket: Socket): number {

@@ -131,6 +131,20 @@ function checkUncounted(windows: Windows, tokenId: string, perMinute: number): v
   if (current > limit) throw buildRefusal({ limit, resetMs, window: 'minute' })
 }
 
+/** How this process counts while it is alone: on from what it was told before. */
+function openOwnCounts(days: Days, counts: SharedCounts | undefined) {
+  const minutes = new Windows()
+  let isCarried = false
+  const countAlone = (id: string, lengthMs: number): WindowCount => {
+    if (!isCarried)
+      for (const { tokenId, count, endsInMs } of counts?.carried?.() ?? [])
+        minutes.carry(tokenId, count, endsInMs)
+    isCarried = true
+    return lengthMs === MINUTE_MS ? minutes.count(id, lengthMs) : days.count(id)
+  }
+  return { countAlone, own: ownCountsOf(countAlone, minutes) }
+}
+
 function ownCountsOf(count: (id: string, lengthMs: number) => WindowCount, minutes: Windows): OwnCounts {
   return {
     count: (tokenId, window) => {
@@ -150,24 +164,16 @@ function ownCountsOf(count: (id: string, lengthMs: number) => WindowCount, minut
 export const rateLimit = fp<RateOptions>(
   async (app, { perMinute, perDay, now = Date.now, counts, onCounts, days: kept }) => {
     await registerWindows(app)
-    const ownMinutes = new Windows()
-    let isCarried = false
-    const countAlone = (id: string, lengthMs: number): WindowCount => {
-      if (!isCarried)
-        for (const { tokenId, count, endsInMs } of counts?.carried?.() ?? [])
-          ownMinutes.carry(tokenId, count, endsInMs)
-      isCarried = true
-      return lengthMs === MINUTE_MS ? ownMinutes.count(id, lengthMs) : ownDays.count(id)
-    }
-    onCounts?.(ownCountsOf(countAlone, ownMinutes))
+    const ownDays = new Days({ wallMs: now, monotonicMs }, kept)
+    app.addHook('onClose', () => ownDays.keep())
+    const { countAlone, own } = openOwnCounts(ownDays, counts)
+    onCounts?.(own)
     const store = counts ? sharedWindows(counts, countAlone) : windowStore(countAlone)
     const minutes = openCheck(app, {
       timeWindow: MINUTE_MS,
       maxOf: (token) => token.requestsPerMinute ?? perMinute,
       store,
     })
-    const ownDays = new Days({ wallMs: now, monotonicMs }, kept)
-    app.addHook('onClose', () => ownDays.keep())
     const days = openCheck(app, {
       timeWindow: DAY_MS,
       maxOf: (token) => token.requestsPerDay ?? perDay,

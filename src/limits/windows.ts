@@ -203,7 +203,7 @@ export class Days {
       const day = this.#days.get(id)
       if (day?.number === today) counts.set(id, day.count)
     }
-    if (this.#kept?.write(today, counts) === true) this.#unkept = new Set()
+    if (counts.size === 0 || this.#kept?.write(today, counts) === true) this.#unkept = new Set()
   }
 
   /** What the server before this one has counted of the day that runs. */

@@ -7,15 +7,11 @@ import { KNOWN_PROVIDERS } from '../config/catalog/providers.ts'
  */
 export class ProviderAddresses {
   /** Other settings are other objects. */
-  readonly #proven = new WeakSet<Provider>()
+  readonly proven = new WeakSet<Provider>()
   readonly #told = new WeakMap<Provider, Set<string>>()
 
-  answered(provider: Provider): void {
-    if (!this.#proven.has(provider)) this.#proven.add(provider)
-  }
-
   isProven(provider: Provider): boolean {
-    return this.#proven.has(provider) || isBuiltIn(provider)
+    return this.proven.has(provider) || isBuiltIn(provider)
   }
 
   /** Whether the operator was not told of this path before. */

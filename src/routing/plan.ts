@@ -181,7 +181,8 @@ export class PlanWalk implements Asker {
   }
 
   succeeded(step: Step): void {
-    this.#shared.addresses.answered(step.provider)
+    const { proven } = this.#shared.addresses
+    if (!proven.has(step.provider)) proven.add(step.provider)
     this.#shared.health.succeeded(step.key, this)
     this.#shared.missingModels.succeeded(this.#nameOf(step), this)
   }

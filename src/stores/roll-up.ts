@@ -8,8 +8,8 @@ const GO_MS = 2
 const PAUSE_MS = 25
 const [LEAST_ROWS, FIRST_ROWS, MOST_ROWS] = [8, 32, 512]
 const LOOK_EVERY_MS = 3_600_000
-/** The first look comes when the start is over. */
-const FIRST_LOOK_MS = 2_000
+/** No moment is busier than a start, when all who were sent away come back. */
+const FIRST_LOOK_MS = 60_000
 const DAY_MS = 86_400_000
 /** A clock that is further ahead of what is known than this must say so for a day before rows are rolled up by it. */
 const MOST_AHEAD_MS = 7 * DAY_MS

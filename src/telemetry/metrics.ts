@@ -1,4 +1,6 @@
 import type { Registry } from '@prometheus-io/client'
+import type { Catalog } from '../config/catalog/catalog.ts'
+import { operatorsName } from '../config/catalog/model-name.ts'
 import type { RequestLine } from './request-line.ts'
 import { createSizeGauges, type Sizes } from './size-gauges.ts'
 
@@ -183,10 +185,10 @@ function setMemoryGauges({ Gauge }: Client, registry: Registry, read: () => Now)
 }
 
 /**
- * Counts from the start on; the package itself is loaded after the first answer, which it would delay. `nameOf`: how the
- * operator calls a model that a client has named; empty: not at all.
+ * Counts from the start on; the package itself is loaded after the first answer, which it would delay. The catalog says
+ * how the operator calls a model that a client has named.
  */
-export function createMetrics(nameOf: (model: string) => string): Metrics {
+export function createMetrics(catalog: () => Catalog): Metrics {
   const sums = openSums()
   const early: { line: RequestLine; model: string }[] = []
   let gauges: Now = NOTHING_YET
@@ -215,7 +217,7 @@ export function createMetrics(nameOf: (model: string) => string): Metrics {
   return {
     count(line) {
       const { route, method, status, provider } = line
-      const model = line.model === undefined ? '' : nameOf(line.model)
+      const model = line.model === undefined ? '' : operatorsName(catalog(), line.model)
       sums.requests.add(`${route}\0${method}\0${status}`, 1)
       if (model !== '') sums.models.add(`${provider ?? ''}\0${model}\0${status}`, 1)
       if (provider !== undefined) countUsage(sums, provider, line)

@@ -304,9 +304,10 @@ t.test('each mistake of a models file comes with its path and a way out', async 
     [`providers: { demo: { baseUrl: https://x.example } }\n${inModel('')}`, /needs another name/],
     ['#'.repeat(1_048_577), /larger than 1 MiB/],
     [
-      'a: &a [1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c]',
+      `a0: &a0 [1]\n${Array.from({ length: 6 }, (_, i) => `a${i + 1}: &a${i + 1} [${`*a${i},`.repeat(9)}]`).join('\n')}`,
       /alias/,
     ],
+    [Buffer.from('\uFEFFmodels: {}', 'utf16le').toString('utf8'), /^MODELS_FILE is UTF-16.*save it as UTF-8/],
     ['['.repeat(50_000), /MODELS_FILE: /],
   ]
   for (const [text, pattern] of table) {
@@ -341,9 +342,10 @@ models:
   t.equal(catalog.models.get('b')?.maxOutput, 9, 'its own words win')
   t.equal(catalog.models.get('b')?.plan[0]?.timeouts?.idleMs, 7)
   t.same(catalog.models.get('b')?.price, catalog.models.get('a')?.price)
-  const many = Array.from({ length: 250 }, (_, index) => `  m${index}: *m`).join('\n')
+  const many = Array.from({ length: 2000 }, (_, index) => `  m${index}: *m`).join('\n')
   const file = `providers: { own: { baseUrl: https://a.example/v1 } }\nx-m: &m { plan: [{ provider: own }] }\nmodels:\n${many}`
-  t.equal(build(file).models.size, 250)
+  t.equal(build(file).models.size, 2000)
+  t.match(mistakesOf('models: { x-usual: { maxOutput: 5 } }'), [/models must name at least one entry/])
   t.match(mistakesOf('models: { a: { <<: 5, plan: [] } }'), [/MODELS_FILE: .*[Mm]erge/])
   t.match(
     mistakesOf('y-usual: 1\nmodels: { a: { plan: [{ provider: openai }] } }').join(),

@@ -30,6 +30,24 @@ t.test('all mistakes are told at once, and what follows an open quote is not tol
   t.equal(values.HOST, 'a')
 })
 
+t.test('a secret that looks like a name is not told, wherever a paste has put it', async (t) => {
+  for (const file of [
+    'OPENAI_API_KEY=\ngsk_abc123def\nPORT=1',
+    'gsk_abc123def',
+    '"gsk_abc123def" =',
+    'gsk_abc123def: x',
+    'gsk_abc123def="',
+    'ADMIN_FIRST="abc\ngsk_abc123def=\nabcdef="\nPORT=1',
+    'THEIR_KEY="MIIabc\nabcdef==\nabcdef="\nPORT=1',
+    "THEIR_KEY='MIIabc\nLOG_LEVEL=abc$def\nabcdef\n' # end\nPORT=1",
+  ]) {
+    const { values, mistakes } = read(file)
+    t.equal(mistakes.length, 1, file)
+    t.notMatch(mistakes[0], /abc|def|MII/)
+    t.equal(values.PORT, file.endsWith('PORT=1') ? '1' : undefined, file)
+  }
+})
+
 t.test('a value of another program may be spelt as that program likes it', async (t) => {
   const file =
     'THEIR_JSON=\'{"a": "b # c"}\'\nTHEIR_PATH=$HOME/x\nTHEIR_TEXT="a\\nb"\nTHEIR_PATH=again\nPORT=1\n'

@@ -210,7 +210,15 @@ t.test('where anybody can have a name, the operator is told who may call', async
   const r0 = readSettings({ CORS_ALLOWLIST: 'https://my-app.vercel.app,https://*.vercel.app' })
   t.same(r0.corsAllowlist, ['https://my-app.vercel.app', 'https://*.vercel.app'])
   t.match(r0.warnings, [/^CORS_ALLOWLIST entry 2 lets in the pages of everyone hosted on vercel\.app/])
-  for (const host of ['netlify.app', 'pages.dev', 'github.io', 'herokuapp.com', 'web.app'])
+  for (const host of [
+    'netlify.app',
+    'pages.dev',
+    'github.io',
+    'herokuapp.com',
+    'web.app',
+    'lovable.app',
+    'a.run.app',
+  ])
     t.match(warningsOf(`https://*.${host}`), [new RegExp(`everyone hosted on ${host}`)])
   t.match(warningsOf('https://my-app-*.vercel.app'), [/a name on vercel\.app that begins with "my-app-"/])
   t.match(warningsOf('https://*-team.vercel.app'), [/that ends with "-team"/])

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { readDotenv } from '../../src/config/env/dotenv.js'
+import { findNearNames, readDotenv } from '../../src/config/env/dotenv.js'
 import { findMeant } from '../../src/config/env/near-names.js'
 import { knownNames } from '../../src/config/env/words/words.js'
 
@@ -27,6 +27,8 @@ t.test('a name that is nearly a setting is told with the setting', async (t) => 
     ['IDLE_TIMEOUT', 'IDLE_TIMEOUT_MS'],
     ['MODEL_FILE', 'MODELS_FILE'],
     ['GROK_API_KEY', 'XAI_API_KEY'],
+    ['CLAUDE_KEY', 'ANTHROPIC_API_KEY'],
+    ['RATE_LIMIT_PER_MIN', 'RATE_LIMIT_PER_MINUTE'],
     ['LOG_LEVELS', 'LOG_LEVEL'],
   ] as const)
     t.equal(findMeant(name, known), meant, name)
@@ -99,3 +101,25 @@ t.test(
     t.equal(readDotenv(join(folder, 'none'), {}), undefined)
   },
 )
+
+t.test('a key that the models file names is read as strictly as a setting', async (t) => {
+  for (const models of [
+    'providers: { own: { keyEnv: OWN_KEY } }',
+    '{"providers":{"own":{"keyEnv":"OWN_KEY"}}}',
+  ]) {
+    const folder = t.testdir({ 'models.yaml': models })
+    const path = join(folder, '.env')
+    const read = (line: string) => {
+      writeFileSync(path, `${line}\nMODELS_FILE=models.yaml\nOTHER_KEY=abc$def\n`)
+      return readDotenv(path, {})
+    }
+    t.match(read('OWN_KEY=abc$def')?.mistakes, [/^line 1, OWN_KEY: Compose replaces/])
+    t.match(read('OWN_KEY="abc')?.mistakes, [/^line 1, OWN_KEY: its quote is not closed/])
+    t.same(read('OWN_KEY=abc')?.mistakes, [])
+  }
+})
+
+t.test('what Kubernetes says of a service is near to no setting', async (t) => {
+  t.same(findNearNames({ API_PORT: 'tcp://10.43.0.5:80' }), [])
+  t.match(findNearNames({ API_PORT: '8088' }), [/^API_PORT is no setting/])
+})

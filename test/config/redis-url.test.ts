@@ -41,6 +41,11 @@ t.test('each form of REDIS_URL is understood', async (t) => {
   })
 })
 
+t.test('blanks and other alphabets are told as what a URL wants', async (t) => {
+  for (const password of ['planted blank', 'pl\u00e4nted'])
+    t.match(read(`redis://me:${password}@a`), /^REDIS_URL holds .*percent-encode them/)
+})
+
 t.test('a wrong one is refused in words that do not repeat it', async (t) => {
   const wrong = [
     'localhost',

@@ -148,7 +148,12 @@ t.test('each finding is one line with its cure, and the exit is 1', async (t) =>
     [
       'a drain longer than Docker waits',
       { settings: { DRAIN_DELAY_MS: '5001', DRAIN_TIMEOUT_MS: '35000' } },
-      /DRAIN_DELAY_MS and DRAIN_TIMEOUT_MS are 40001 together.*make them 40000 at most/,
+      /DRAIN_DELAY_MS .*and DRAIN_TIMEOUT_MS are 40001 together.*make them 40000 at most/,
+    ],
+    [
+      'a drain longer than Docker waits in an update',
+      { settings: { DRAIN_DELAY_MS: '', DRAIN_TIMEOUT_MS: '35001' } },
+      /DRAIN_DELAY_MS \(5000 while a successor is there\) and DRAIN_TIMEOUT_MS are 40001 together/,
     ],
     [
       'a request longer than the edge waits',
@@ -303,4 +308,20 @@ t.test('without an .env everything that is missing is said at once', async (t) =
   t.equal(code, 1)
   t.match(stdout, /\.env is missing: cp \.env\.example \.env/)
   t.equal((await run(process.execPath, ['scripts/preflight.js', '--wrong'], { cwd: folder })).code, 2)
+})
+
+t.test("called elsewhere it looks at the project's .env, and at one that is there first", async (t) => {
+  const folder = await clone(t)
+  fillIn(folder, { ...(await right()), DOMAIN2: 'no_name' }, '.env.example')
+  const cwd = temporaryFolder(t, 'gw-elsewhere-')
+  const call = () =>
+    run(process.execPath, [join(folder, 'scripts/preflight.js'), '--address', ADDRESS], {
+      cwd,
+      env: { ...VERSIONS, TRAEFIK_RUNNING: 'not to look at real ports' },
+    })
+  const { stdout } = await call()
+  t.match(stdout, /DOMAIN2 is no hostname/)
+  t.notMatch(stdout, /\.env is missing/)
+  writeFileSync(join(cwd, '.env'), 'DOMAIN3=no_name\n')
+  t.match((await call()).stdout, /DOMAIN1 is empty.*\n(.*\n)*.*DOMAIN3 is no hostname/)
 })

@@ -41,3 +41,32 @@ t.test('the gateways of a second stack are found by its name', async (t) => {
   t.match((await update({ STACK_NAME: 'other' })).stdout, /^api-gateway-other is/)
   t.match((await update({ STACK_NAME: '' })).stdout, /^api-gateway-prod is/)
 })
+
+/** Says of each container what an engine would on which three gateways run. */
+const ENGINE = `#!/bin/sh
+case "$*" in
+  *-next) exit 1 ;;
+  *State.Running*) echo true ;;
+  *.Name*) echo /api-gateway-prod ;;
+  *) echo an-answer ;;
+esac
+`
+
+t.test('with replicas an update goes through all of them, however Compose is told so', async (t) => {
+  const folder = await clone(t)
+  const bin = temporaryFolder(t, 'gw-bin-')
+  writeFileSync(join(bin, 'docker'), ENGINE, { mode: 0o755 })
+  writeFileSync(join(bin, 'sleep'), '#!/bin/sh\n', { mode: 0o755 })
+  const env = { COMPOSE: 'echo', PATH: `${bin}:${process.env.PATH}` }
+  for (const profiles of [
+    'scale',
+    '"monitoring,scale"',
+    'scale   # three gateways',
+    'monitoring,scale # both',
+  ]) {
+    fillIn(folder, { COMPOSE_PROFILES: profiles }, '.env.example')
+    const { code, stdout, stderr } = await run('sh', ['scripts/upgrade.sh'], { cwd: folder, env })
+    t.equal(code, 0, `${profiles}: ${stderr}`)
+    t.match(stdout, /prod is updated.*prod-2 is updated.*prod-3 is updated/s, profiles)
+  }
+})

@@ -18,6 +18,8 @@ import { poll, shell } from './support/shell.ts'
 import { visitorAs } from './support/visitor.ts'
 
 const [PROXY, SECOND_PROXY, STRANGER] = ['198.18.5.31', '198.18.5.32', '198.18.5.33']
+/** As many as a large network that passes requests on: a line of HAProxy's configuration holds 64 words. */
+const MANY = Array.from({ length: 150 }, (_, index) => `100.64.${index}.0/24`)
 /** It hands TLS on as it is. */
 const FORWARDER = '198.18.5.34'
 const MOST = 8
@@ -38,8 +40,8 @@ interface Scene {
 
 async function testProxies(t: Test) {
   const settings = {
-    EDGE_TRUSTED_PROXIES: `${PROXY}/32, 203.0.113.0/24,2001:db8:1::/48,${SECOND_PROXY}`,
-    EDGE_PROXY_PROTOCOL: FORWARDER,
+    EDGE_TRUSTED_PROXIES: `${PROXY}/32, 203.0.113.0/24,2001:db8:1::/48,${MANY},${SECOND_PROXY}`,
+    EDGE_PROXY_PROTOCOL: `${MANY}, ${FORWARDER}`,
     EDGE_CONNECTIONS_PER_ADDRESS: String(MOST),
     DASHBOARD_ALLOWLIST: '192.0.2.7',
   }

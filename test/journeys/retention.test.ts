@@ -42,7 +42,8 @@ t.test(
     await oldStore(dbDir)
     const before = query(dbDir, SUMS)
     const left = () => Number(query(dbDir, "SELECT count(*) AS n FROM usage WHERE request_id LIKE 'r%'").n)
-    const env = { USAGE_DAYS: '30' }
+    const soon = `--import=${join(import.meta.dirname, '..', 'support', 'early-look.ts')}`
+    const env = { USAGE_DAYS: '30', NODE_OPTIONS: soon }
     for (let round = 0; round < 3; round++) {
       const at = left()
       const gateway = await startGateway(t, { dbDir, env })

@@ -134,6 +134,28 @@ t.test('the successor is killed: the first one serves on, and gives back what it
   t.equal(seen.credited, seen.balance + seen.charged)
 })
 
+t.test(
+  'the first one hangs: the successor refuses in time, and what came too late is given back',
+  async (t) => {
+    const { first, next, token } = await openBoth(t)
+    first.signal('SIGSTOP')
+    const from = performance.now()
+    const replies = await Promise.all(
+      Array.from({ length: 5 }, () => post(next, CHAT, ask(false), bearer(token))),
+    )
+    t.same(new Set(replies.map(({ status }) => status)), new Set([503]))
+    t.ok(performance.now() - from < 9_000)
+    t.equal((await get(next, '/ready')).status, 503, 'an edge that asks sees it')
+    first.signal('SIGCONT')
+    for (const until = Date.now() + 10_000; Date.now() < until; await sleep(100))
+      if ((await get(next, '/ready')).status === 200) break
+    t.equal((await post(next, CHAT, ask(false), bearer(token))).status, 200)
+    const seen = await credits(next, token)
+    t.equal(seen.held, 0)
+    t.equal(seen.credited, seen.balance + seen.charged)
+  },
+)
+
 t.test('a token has its minute once, whichever of the two it asks, and goes on where it was', async (t) => {
   const { first, next } = await openBoth(t)
   const few = await mintToken(t, first, { user: 'few', perMinute: 8 })

@@ -62,6 +62,16 @@ t.test('without it nobody is spoken to', async (t) => {
   t.equal(providers.good.requests.length, 0)
 })
 
+t.test('an authority is trusted in the quotes that docker run --env-file leaves as well', async (t) => {
+  const { gateway, token } = await startJourney(t, {
+    providers: ['good'],
+    servers: { good: servers.good },
+    models: { good: models.good },
+    env: { NODE_EXTRA_CA_CERTS: `"${authorityFile(temporaryFolder(t), certificates)}"` },
+  })
+  t.match(await post(gateway, CHAT, { model: 'good' }, bearer(token)), { status: 200 })
+})
+
 t.test('a redirect is followed nowhere, least of all to plain HTTP', async (t) => {
   const elsewhere = await startProvider(t)
   const { gateway, providers, token } = await startJourney(t, {

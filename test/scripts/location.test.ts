@@ -1,4 +1,5 @@
-import { writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
@@ -6,6 +7,7 @@ import { authorityFile, makeCertificates } from '../support/certificates.ts'
 import { temporaryFolder } from '../support/gateway.ts'
 import { bareEnv, runProcess } from '../support/process.ts'
 
+const ROOT = join(import.meta.dirname, '../..')
 const LOCATION = pathToFileURL(join(import.meta.dirname, '../../scripts/command/location.ts'))
 const certificates = await makeCertificates()
 const REDIS = 'REDIS_URL=rediss://redis.internal'
@@ -44,6 +46,8 @@ t.test('a command trusts for Redis whom the server trusts, also by .env', async 
     'true',
     'by Node itself',
   )
+  for (const spelt of ['"authority.pem"', 'authority.pem # ours'])
+    t.equal((await trusts(REDIS, { NODE_EXTRA_CA_CERTS: spelt })).stdout.trim(), 'true', spelt)
 })
 
 t.test(
@@ -54,3 +58,24 @@ t.test(
     t.equal((await trusts(missing)).code, 0)
   },
 )
+
+t.test('a backup that is called elsewhere holds the .env of the project, which names DB_DIR', async (t) => {
+  const project = temporaryFolder(t, 'gw-project-')
+  for (const name of ['scripts', 'src', 'package.json'])
+    cpSync(join(ROOT, name), join(project, name), {
+      recursive: true,
+      filter: (path) => !/src\/(db|logs)$/.test(path),
+    })
+  symlinkSync(join(ROOT, 'node_modules'), join(project, 'node_modules'))
+  mkdirSync(join(project, 'data'))
+  writeFileSync(join(project, '.env'), 'DB_DIR=data\nRATE_LIMIT_PER_MINUTE=77\n')
+  const cwd = temporaryFolder(t, 'gw-elsewhere-')
+  const call = (...args: string[]) =>
+    runProcess(t, { args: [join(project, 'scripts', args[0] ?? ''), ...args.slice(1)], cwd, env: bareEnv() })
+  t.equal((await call('token-gen.js', '--userName', 'ann', '--token', '5')).code, 0)
+  t.ok(readdirSync(join(project, 'data')).includes('tokens.json'), 'its DB_DIR is below the project')
+  const { code, stdout, stderr } = await call('backup.js', '--to', 'shelf')
+  t.equal(code, 0, stderr)
+  const names = execFileSync('tar', ['tzf', stdout.trim()], { cwd, encoding: 'utf8' })
+  t.match(names, /^\.env$/m)
+})

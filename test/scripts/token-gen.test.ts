@@ -354,3 +354,11 @@ t.test(
     test.match(listed, { expiresAt: '2031-12-31T23:59:59.999Z', lastUsedAt: '2026-06-01T12:30:15.077Z' })
   },
 )
+
+t.test('where no store was, it says where one is made: the server may have another folder', async (test) => {
+  const dbDir = await folder(test)
+  const first = await run(dbDir, FIRST)
+  test.match(first.stdout, SECRET)
+  test.match(first.stderr, `No store was in "${dbDir}", one is made`)
+  test.notMatch((await run(dbDir, FIRST)).stderr, /No store was/)
+})

@@ -1,7 +1,11 @@
+import { once } from 'node:events'
+import { statSync } from 'node:fs'
+import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { lockFolder } from '../../src/stores/backup.ts'
 import { openStores, readBooks, type Stores } from '../../src/stores/open.ts'
 import { accountsContract } from '../contract/accounts.ts'
 import { answerMarksContract } from '../contract/answer-marks.ts'
@@ -10,9 +14,9 @@ import { placesContract } from '../contract/places.ts'
 import { raisedHoldsContract } from '../contract/raised-holds.ts'
 import { sharedAccountsContract } from '../contract/shared-accounts.ts'
 import { tokenHistories } from '../contract/token-histories.ts'
-import { newToken } from '../contract/token-store.ts'
+import { newToken, usageOf } from '../contract/token-store.ts'
 import { tokensContract } from '../contract/tokens.ts'
-import { crashedCopy, folder, type Owner } from './folders.ts'
+import { askOf, crashedCopy, folder, type Owner } from './folders.ts'
 
 t.setTimeout(120_000)
 
@@ -127,3 +131,102 @@ t.test(
     test.ok(tookMs < 500, `${tookMs} ms`)
   },
 )
+
+t.test("the socket is its owner's alone, and who speaks another version is told so", async (test) => {
+  const dbDir = await folder(test)
+  await openServer(test, dbDir)
+  const path = join(dbDir, 'guests.sock')
+  test.equal(statSync(path).mode & 0o777, 0o600)
+  const socket = connect(path)
+  socket.write('[99,"somebody"]\n')
+  const [answer] = await once(socket, 'data')
+  test.match(String(answer), /refused.*version 1, not 99/)
+  await once(socket, 'close')
+  const stranger = connect(path)
+  stranger.on('error', () => undefined)
+  stranger.write('[1,"somebody"]\n[1,"constructor",[]]\n')
+  stranger.resume()
+  await once(stranger, 'close')
+  const guest = await openServer(test, dbDir)
+  test.same(await guest.tokens.list(), [], 'and others are served on')
+})
+
+t.test('a guest whose old connection ends after its next one began is there', async (test) => {
+  const dbDir = await folder(test)
+  const { tokens } = await openServer(test, dbDir)
+  const { id } = await tokens.mint(newToken(1_000))
+  const come = async (): Promise<Socket> => {
+    const socket = connect(join(dbDir, 'guests.sock'))
+    test.teardown(() => socket.destroy())
+    socket.write('[1,"the guest"]\n')
+    await once(socket, 'data')
+    return socket
+  }
+  const old = await come()
+  old.write(`${JSON.stringify([1, 'hold', [askOf(id, 100)]])}\n`)
+  const [answer] = await once(old, 'data')
+  const [, hold] = JSON.parse(String(answer))
+  const next = await come()
+  const belongings = { holds: [{ id: hold.id }], claims: [], places: [] }
+  next.write(`${JSON.stringify([2, 'adopt', [belongings]])}\n`)
+  await once(next, 'data')
+  old.destroy()
+  await sleep(5_500)
+  test.equal((await tokens.credits(id)).heldMicros, 100, 'and has what it held')
+  next.destroy()
+  await sleep(5_500)
+  test.equal((await tokens.credits(id)).heldMicros, 0, 'until it is gone for good')
+})
+
+t.test('a key that a guest runs is its own until it is here again, or given up', async (test) => {
+  const dbDir = await folder(test)
+  const { tokens, ...owner } = await openServer(test, dbDir)
+  const { id } = await tokens.mint(newToken(1_000))
+  const come = async () => {
+    const socket = connect(join(dbDir, 'guests.sock'))
+    test.teardown(() => socket.destroy())
+    const ask = async (...line: unknown[]): Promise<unknown[]> => {
+      socket.write(`${JSON.stringify(line)}\n`)
+      return JSON.parse(String((await once(socket, 'data'))[0]))
+    }
+    await ask(1, 'the guest')
+    return ask
+  }
+  const keyed = (key: string, requestId: string) => ({
+    ...{ tokenId: id, key, requestId, fingerprint: 'a', bodyBytes: 1, at: Date.now() },
+  })
+  const first = await come()
+  const begin = async (key: string) => {
+    const request = keyed(key, `req_${key}`)
+    const [, claim] = await first(1, 'claim', [request])
+    const [, hold] = await first(2, 'hold', [{ ...askOf(id, 10), requestId: request.requestId }])
+    return { request, claim, hold }
+  }
+  const [lost, kept] = [await begin('lost'), await begin('kept')]
+  test.match([lost.claim, kept.claim], [{ state: 'claimed' }, { state: 'claimed' }])
+  await owner.close()
+  const next = await openServer(test, dbDir)
+  const claim = (key: string) => next.idempotency.claim(keyed(key, 'another'))
+  test.match([await claim('lost'), await claim('kept')], [{ state: 'running' }, { state: 'running' }])
+  const second = await come()
+  const { id: claimId } = Object(kept.claim)
+  const mine = { holds: [{ id: Object(kept.hold).id }], claims: [{ id: claimId, request: kept.request }] }
+  await second(3, 'adopt', [{ ...mine, places: [] }])
+  test.match([await claim('kept'), await claim('lost')], [{ state: 'running' }, { state: 'claimed' }])
+  await second(4, 'settle', [Object(kept.hold).id, usageOf(id, 10)])
+  await second(5, 'finish', [claimId])
+  test.match(await claim('kept'), { state: 'answered', requestId: 'req_kept' })
+})
+
+t.test('a successor says so where the server before it answers nobody', async (test) => {
+  const dbDir = await folder(test)
+  await (await openStores({ dbDir })).close()
+  const lock = lockFolder(dbDir)
+  const deaf = createServer(() => undefined)
+  await once(deaf.listen(join(dbDir, 'guests.sock')), 'listening')
+  test.teardown(() => {
+    deaf.close()
+    lock.release()
+  })
+  await test.rejects(openStores({ dbDir, takeOver: true }), { reason: 'locked', message: /does not answer/ })
+})

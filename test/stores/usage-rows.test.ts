@@ -14,6 +14,7 @@ import { waitUntil } from '../support/journey.ts'
 import { startPostgres } from '../support/postgres.ts'
 import { startRedis } from '../support/redis.ts'
 import { folder, type Owner } from './folders.ts'
+import '../support/early-look.ts'
 
 t.setTimeout(120_000)
 const [redis, postgres] = [await startRedis(t), await startPostgres(t)]

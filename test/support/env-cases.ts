@@ -62,6 +62,16 @@ export const ENV_CASES: readonly EnvCase[] = [
     file: 'ADMIN_FIRST=a$1$\nDB_DIR="a$.b"',
     means: { ADMIN_FIRST: 'a$1$', DB_DIR: 'a$.b' },
   },
+  {
+    what: 'what cannot be seen in a comment and in an empty line',
+    file: 'PORT=1 # \u{1F468}\u200D\u{1F469}, a\u00A0b\n\u00A0\n \u3000\nHOST="a" #\u00A0b',
+    means: { PORT: '1', HOST: 'a' },
+  },
+  {
+    what: "what cannot be seen in another program's value",
+    file: 'MOTTO=a\u00A0b \u{1F468}\u200D\u{1F469}\nPORT=1',
+    means: { MOTTO: 'a\u00A0b \u{1F468}\u200D\u{1F469}', PORT: '1' },
+  },
   { what: 'a name that begins with a digit', file: '1PORT=9000', means: { '1PORT': '9000' } },
   // What does not.
   { what: 'UTF-16, little end first', file: utf16('PORT=9000\n'), refused: /^is UTF-16.*UTF-8/ },
@@ -133,6 +143,22 @@ export const ENV_CASES: readonly EnvCase[] = [
   },
   { what: 'a comment right behind =', file: 'PORT=# one', refused: /comment behind "="/, isAgreed: true },
   { what: 'backticks', file: 'ADMIN_FIRST=`abc`', refused: /backticks/, isAgreed: true },
+  { what: 'blanks inside quotes', file: 'ADMIN_FIRST=" abc "', refused: /blanks inside the quotes/ },
+  {
+    what: 'typographic quotes',
+    file: 'ADMIN_FIRST=\u201Cabc\u201D',
+    refused: /typographic quotes/,
+    isAgreed: true,
+  },
+  { what: 'a command', file: 'ADMIN_FIRST=$(abc -d)', refused: /no reader runs a command/, isAgreed: true },
+  {
+    what: 'a command in quotes',
+    file: 'ADMIN_FIRST="$(abc -d)"',
+    refused: /no reader runs a command/,
+    isAgreed: true,
+  },
+  { what: 'set', file: 'set PORT=9000', refused: /^line 1 begins with "set"/ },
+  { what: '$env:', file: '$env:PORT="9000"', refused: /^line 1 begins with "\$env:"/ },
   {
     what: 'two values',
     file: 'PORT=1\nHOST=a\nPORT=2',
@@ -148,8 +174,23 @@ export const ENV_CASES: readonly EnvCase[] = [
   {
     what: 'a zero-width blank',
     file: 'ADMIN_FIRST=abc\u200Bdef',
-    refused: /^line 1 holds .*U\+200B, at place 16/,
+    refused: /^line 1, ADMIN_FIRST: it holds .*U\+200B, at place 16/,
     isAgreed: true,
+  },
+  {
+    what: 'a byte-order mark in a value',
+    file: 'ADMIN_FIRST=\uFEFFabcdef',
+    refused: /^line 1, ADMIN_FIRST: it holds .*U\+FEFF, at place 13/,
+  },
+  {
+    what: 'a blank that does not break at the end',
+    file: 'PORT=9000\u00A0 # one\nHOST=a\u00A0',
+    means: { PORT: '9000', HOST: 'a' },
+  },
+  {
+    what: 'a blank that does not break before a quote',
+    file: 'PORT=\u00A0"abc',
+    refused: /U\+00A0, at place 6/,
   },
   {
     what: 'a blank that does not break',

@@ -159,7 +159,8 @@ t.test('more than 20 MB go into several files, none lost, none larger', async (t
 
 for (const damage of ['', '{"files":[', 'null', '{"keep":1}']) {
   t.test(`an audit file holding ${JSON.stringify(damage)} is rebuilt`, async (t) => {
-    const dir = t.testdir({ '.server-audit.json': damage, 'server.2020-01-01.1.log': 'old\n' })
+    const old = `server.${dayOf(START - 7 * DAY_MS)}.1.log`
+    const dir = t.testdir({ '.server-audit.json': damage, [old]: 'old\n' })
     const log = openLog({ dir, level: 'info', stdout: false })
     log.logger.info('well')
     await log.close()
@@ -169,6 +170,43 @@ for (const damage of ['', '{"files":[', 'null', '{"keep":1}']) {
     })
   })
 }
+
+t.test('a clock that is set a year ahead takes no log away but as days pass', async (t) => {
+  const names = Array.from({ length: 7 }, (_, ago) => `server.${dayOf(START - ago * DAY_MS)}.1.log`).reverse()
+  const dir = t.testdir(Object.fromEntries(names.map((name) => [name, '{}\n'])))
+  let now = START
+  const log = openLog({ dir, level: 'info', stdout: false, now: () => now })
+  const write = async () => {
+    log.logger.info('a line')
+    await log.flush()
+    return logNames(dir)
+  }
+  t.strictSame(await write(), names)
+  now += 365 * DAY_MS
+  const ahead = `server.${dayOf(now)}.1.log`
+  t.strictSame(await write(), [...names.slice(1), ahead], 'one day more, one day less')
+  now += DAY_MS
+  t.strictSame((await write()).slice(0, -2), names.slice(2), 'so with the next day')
+  now = START + DAY_MS
+  t.strictSame((await write()).slice(0, 5), names.slice(2), 'set right again, nothing is lost')
+  now += 5 * DAY_MS
+  const kept = await write()
+  t.strictSame(kept.slice(0, 2), [names.at(-1), `server.${dayOf(START + DAY_MS)}.1.log`], 'and old days go')
+  await log.close()
+})
+
+t.test('a log that was not written for long goes as new days come', async (t) => {
+  const dir = t.testdir({ 'server.2020-01-01.1.log': 'old\n', 'server.2020-01-01.2.log': 'old\n' })
+  let now = START
+  const log = openLog({ dir, level: 'info', stdout: false, now: () => now })
+  for (let day = 1; day <= 7; day++) {
+    log.logger.info('a line')
+    await log.flush()
+    t.equal(logNames(dir).length, day < 7 ? day + 2 : 7)
+    now += DAY_MS
+  }
+  await log.close()
+})
 
 t.test('a deleted directory is made again and written to', async (t) => {
   const dir = join(t.testdir(), 'logs')

@@ -211,6 +211,13 @@ export function renamed(
   return { ...model, plan }
 }
 
+/** How the operator calls a model that a client has named: listed, by a pattern, `*` for all else; empty: it is not served. */
+export function operatorsName({ find, models, patterns }: Catalog, model: string): string {
+  const name = find(model)?.name
+  if (name === undefined) return ''
+  return models.has(name) || patterns.some((pattern) => pattern.name === name) ? name : '*'
+}
+
 export function withoutDate(name: string): string {
   return name.replace(DATE, '')
 }

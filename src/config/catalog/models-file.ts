@@ -19,8 +19,8 @@ export interface CatalogInput {
 }
 
 export const MAX_FILE_BYTES = 1_048_576
-/** Some hundred models may merge the same entry; aliases that multiply are far more. */
-const MOST_ALIASES = 300
+/** Some thousand models may merge the same entry; aliases that multiply are soon more. */
+const MOST_ALIASES = 10_000
 const DEFAULT_MAX_OUTPUT = 16_384
 const DEMO_MAX_OUTPUT = 1024
 
@@ -52,6 +52,11 @@ export function isDemoOn(settings: CatalogSettings, text?: string): boolean {
 function readFile(text: string, mistakes: string[]): ModelsFile | undefined {
   if (Buffer.byteLength(text) > MAX_FILE_BYTES) {
     mistakes.push('MODELS_FILE is larger than 1 MiB: keep only the models you serve')
+    return undefined
+  }
+  // As ">" of an old PowerShell writes it.
+  if (/^\uFFFD{2}|\0/.test(text)) {
+    mistakes.push('MODELS_FILE is UTF-16 or no text at all: save it as UTF-8')
     return undefined
   }
   const found: string[] = []

@@ -80,7 +80,10 @@ const fileSchema = strictObject({
   wsRoutes: v.optional(entries),
   models: v.pipe(
     entries,
-    v.check((models) => Object.keys(models).length > 0, AT_LEAST_ONE),
+    v.check(
+      (models) => Object.entries(models).some(([name, value]) => !isTemplate(name, value)),
+      AT_LEAST_ONE,
+    ),
   ),
 })
 

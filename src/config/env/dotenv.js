@@ -17,7 +17,9 @@ export function readDotenv(path, env) {
   if (bytes === undefined) return undefined
   if ('mistake' in bytes) return { values: {}, mistakes: [bytes.mistake] }
   const known = knownNames()
-  const { values, lines, mistakes } = readEnvText(bytes, (name) => known.has(name))
+  const { MODELS_FILE: models } = readEnvText(bytes, (name) => known.has(name)).values
+  const isKey = buildIsKey(readModels(path, unwrap(env.MODELS_FILE ?? '') || models))
+  const { values, lines, mistakes } = readEnvText(bytes, (name) => known.has(name) || isKey(name))
   const valueFor = (/** @type {string} */ name) => unwrap(env[name] ?? '') || values[name]
   const isSet = (/** @type {string} */ name) => Boolean(valueFor(name))
   const isNamed = (/** @type {string} */ name) => readModels(path, valueFor('MODELS_FILE')).includes(name)
@@ -40,9 +42,15 @@ export function findNearNames(env) {
   const isNamed = (/** @type {string} */ name) =>
     readModels('.env', unwrap(env.MODELS_FILE ?? '')).includes(name)
   return Object.keys(env).flatMap((name) => {
-    const mistake = isSet(name) ? findStranger(name, { known, isSet, isNamed }) : undefined
+    const mistake =
+      isSet(name) && !isLink(env[name]) ? findStranger(name, { known, isSet, isNamed }) : undefined
     return mistake === undefined ? [] : [`${name} ${mistake}`]
   })
+}
+
+/** What Kubernetes and the links of Docker put into every container: no word of the operator's. @param {string} [text] */
+function isLink(text) {
+  return /^(tcp|udp|sctp):\/\//.test(text ?? '')
 }
 
 /** @param {string} path @returns {Uint8Array | { mistake: string } | undefined} */
@@ -56,6 +64,12 @@ function readBytes(path) {
     // Docker makes a folder of a mount whose file is not there.
     return { mistake: isFolder ? 'is a folder: remove it, or put a file there' : `cannot be read (${code})` }
   }
+}
+
+/** Whether a name is that of a key in the models file: it is a setting as others are. @param {string} models */
+function buildIsKey(models) {
+  const named = new Set([...models.matchAll(/\bkeyEnv["']?\s*:\s*["']?(\w+)/g)].map(([, name]) => name))
+  return (/** @type {string} */ name) => named.has(name)
 }
 
 /** A models file may name keys as it likes; one that cannot be read names none. @param {string} envPath @param {string} [path] */

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
+import { unwrap } from './env-text.js'
 
 /**
  * Adds what a `.env` file says to an environment that does not say it: an empty value counts as unset. No file: nothing.
@@ -21,6 +22,16 @@ export function findNearNames(env: Readonly<Record<string, string | undefined>>)
 /** The names of all settings come with their words: they are loaded after the start, or for who has such a file. */
 function loadReader(): typeof import('./dotenv.js') {
   return createRequire(import.meta.url)('./dotenv.js')
+}
+
+/**
+ * Whether Node has read `NODE_EXTRA_CA_CERTS` itself; to be asked before a `.env` file is read. In the quotes that
+ * `docker run --env-file` hands on, or with a comment, Node finds no such file.
+ */
+export function isTrustedByNode({
+  NODE_EXTRA_CA_CERTS: path = '',
+}: Record<string, string | undefined>): boolean {
+  return path !== '' && unwrap(path) === path
 }
 
 /**

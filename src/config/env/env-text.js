@@ -27,20 +27,24 @@ export function readEnvText(bytes, isOurs) {
   const lines = new Map()
   /** @type {EnvReading & { values: Record<string, string> }} */
   const reading = { values: Object.create(null), lines, mistakes: [] }
-  let isInside = false
-  for (const [index, line] of text.split(/\r?\n/).entries()) {
-    const entry = readLine(line)
+  const all = text.split(/\r?\n/)
+  let [isInside, last] = [false, -1]
+  for (const [index, line] of all.entries()) {
+    const entry = index > last ? readLine(line, isOurs) : undefined
     // After a quote that is not closed on its line, what may be its rest is not told of again.
     if (isInside && entry !== undefined && !('name' in entry)) continue
-    isInside = false
+    isInside &&= index <= last
     if (entry === undefined) continue
     const number = index + 1
     if (!('name' in entry)) reading.mistakes.push(`line ${number} ${entry.mistake}`)
     else {
-      isInside = entry.isOpen === true
-      const isTold = isInside || isOurs(entry.name)
-      const mistake = isTold ? (entry.mistake ?? findTwice(entry, reading)) : undefined
-      if (mistake !== undefined) reading.mistakes.push(`line ${number}, ${entry.name}: ${mistake}`)
+      isInside = entry.open !== undefined
+      if (entry.open !== undefined) last = findClosing(all, index, entry.open)
+      const isKnown = isOurs(entry.name)
+      const mistake = isInside || isKnown ? (entry.mistake ?? findTwice(entry, reading)) : undefined
+      // The rest of a secret of several lines may look like a name: only settings are named.
+      if (mistake !== undefined)
+        reading.mistakes.push(`line ${number}${isKnown ? `, ${entry.name}` : ''}: ${mistake}`)
       else reading.values[entry.name] = entry.value
       lines.set(entry.name, number)
     }
@@ -49,7 +53,18 @@ export function readEnvText(bytes, isOurs) {
 }
 
 /**
- * @typedef {{ name: string, value: string, mistake?: string, isOpen?: boolean }} Entry `mistake`: why the readers differ
+ * Where a quote is closed that is open at the end of its line: that line itself, where no later one does it.
+ * @param {readonly string[]} all @param {number} index @param {string} quote
+ */
+function findClosing(all, index, quote) {
+  const at = all.findIndex((line, each) => each > index && line.includes(quote))
+  const behind = all[at]?.slice((all[at]?.indexOf(quote) ?? 0) + 1)
+  return behind !== undefined && /^[ \t]*(#.*)?$/.test(behind) ? at : index
+}
+
+/**
+ * @typedef {{ name: string, value: string, mistake?: string, open?: string }} Entry `mistake`: why the readers differ;
+ * `open`: the quote that is not closed on the line
  */
 
 /** @param {Entry} entry @param {EnvReading} reading */
@@ -84,25 +99,38 @@ function findBrokenLine(bytes) {
   return lines.findIndex(isBroken) + 1
 }
 
-/** @param {string} whole @returns {Entry | { mistake: string } | undefined} */
-function readLine(whole) {
+/** @param {string} whole @param {(name: string) => boolean} isOurs @returns {Entry | { mistake: string } | undefined} */
+function readLine(whole, isOurs) {
+  // A line of blanks that do not break, as they come with pasted text, is empty for all readers.
   const line = whole.replace(/^[ \t]+/, '')
-  if (line === '' || line.startsWith('#')) return undefined
-  const odd = findInvisible(line)
+  if (/^[\p{Zs}\t]*$/u.test(line) || line.startsWith('#')) return undefined
+  const at = line.indexOf('=')
+  const name = at < 0 ? line : line.slice(0, at)
+  const odd = findInvisible(name)
   if (odd !== undefined) return { mistake: `holds ${odd}: type the line anew` }
   if (Buffer.byteLength(whole) > MOST_LINE_BYTES)
     return { mistake: `is longer than 64 KiB: shorten it, ${BY_FILE}` }
-  const at = line.indexOf('=')
-  const name = at < 0 ? line : line.slice(0, at)
-  if (at < 0 || !NAME.test(name)) return { mistake: nameMistake(name, at >= 0) }
-  return { name, ...readValue(line.slice(at + 1)) }
+  if (at < 0 || !NAME.test(name)) return { mistake: nameMistake(name, at >= 0, isOurs) }
+  const reading = readValue(line.slice(at + 1))
+  const said = withoutComment(line.slice(at + 1))
+  const hidden = findInvisible(said, line.indexOf(said, at))
+  return hidden === undefined
+    ? { name, ...reading }
+    : { name, ...reading, mistake: `it holds ${hidden}: type the line anew` }
 }
 
-/** @param {string} text before the first "=", or the whole line @param {boolean} isAssigned */
-function nameMistake(text, isAssigned) {
+/**
+ * @param {string} text before the first "=", or the whole line @param {boolean} isAssigned
+ * @param {(name: string) => boolean} isOurs
+ */
+function nameMistake(text, isAssigned, isOurs) {
   if (/^export[ \t]/.test(text))
     return 'begins with "export", which "docker run --env-file" refuses: leave that out'
-  const [, name] = /^["']?([A-Za-z_][A-Za-z0-9_]*)["']?[ \t]*(?::|$)/.exec(text) ?? []
+  const [word] = /^(?:set[xX]?(?=[ \t])|SET(?=[ \t])|declare -x|\$env:)/.exec(text) ?? []
+  if (word !== undefined) return `begins with "${word}", which is a word of a shell: leave that out`
+  const [, found] = /^["']?([A-Za-z_][A-Za-z0-9_]*)["']?[ \t]*(?::|$)/.exec(text) ?? []
+  // A key that was pasted onto a line of its own looks like a name, and is not told.
+  const name = found === undefined || isOurs(found) ? found : 'NAME'
   if (name !== undefined && text.includes(':')) return `has a colon for Compose 2 alone: write ${name}=value`
   if (name !== undefined && isAssigned)
     return `has a blank or quotes before its "=", which not everybody takes: write ${name}=value`
@@ -114,33 +142,38 @@ function nameMistake(text, isAssigned) {
 /** Characters that are there and do not show, and blanks that are none: pasted ones, as a rule. */
 const INVISIBLE = /[\p{Cf}\p{Cc}\p{Zl}\p{Zp}\u115F\u1160\u3164\uFFA0]|(?![ \t])\p{Zs}/u
 
-/** The first character that nobody sees, in words; undefined: there is none. @param {string} text */
-export function findInvisible(text) {
+/**
+ * The first character that nobody sees, in words; undefined: there is none.
+ * @param {string} text @param {number} [before] so many characters stand before it on the line
+ */
+export function findInvisible(text, before = 0) {
   const found = INVISIBLE.exec(text.replaceAll('\t', ' '))
   if (found === null) return undefined
   const code = (found[0].codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0')
-  return `a character that cannot be seen (U+${code}, at place ${found.index + 1})`
+  return `a character that cannot be seen (U+${code}, at place ${before + found.index + 1})`
 }
 
 const COMMENT = /[ \t]+#/
+const COMMAND = 'no reader runs a command: write what "$(...)" prints'
 
-/** @param {string} rest what stands after "=" @returns {{ value: string, mistake?: string, isOpen?: boolean }} */
+/** @param {string} rest what stands after "=" @returns {{ value: string, mistake?: string, open?: string }} */
 function readValue(rest) {
   const text = trim(rest)
   if (/^["']/.test(text)) return readQuoted(text)
   const value = unwrap(text)
+  if (value.startsWith('$(')) return { value, mistake: COMMAND }
   const way = /\$\{/.test(value) ? BY_FILE.slice(4) : "put it in single quotes, NAME='...'"
   if (/^#([ \t]|$)/.test(text))
     return { value, mistake: 'a comment behind "=" is its value for Compose: give it a line of its own' }
   if (COMMENT.exec(text)?.[0].endsWith('\t#'))
     return { value, mistake: 'a tab before "#" begins no comment for Compose 2: put a blank there' }
   if (REPLACED.test(value)) return { value, mistake: `Compose replaces what begins with "$": ${way}` }
-  if (/^`.*`$/.test(value))
-    return { value, mistake: 'backticks are part of the value for Compose: remove them' }
+  if (/^[`“”„‟‘’‚‛«»]/.test(value))
+    return { value, mistake: 'backticks and typographic quotes are part of the value: remove them' }
   return { value }
 }
 
-/** @param {string} text @returns {{ value: string, mistake?: string, isOpen?: boolean }} */
+/** @param {string} text @returns {{ value: string, mistake?: string, open?: string }} */
 function readQuoted(text) {
   const quote = text.charAt(0)
   const end = text.indexOf(quote, 1)
@@ -149,9 +182,11 @@ function readQuoted(text) {
     return {
       value,
       mistake: `its quote is not closed on its line: close it, remove it, ${BY_FILE}`,
-      isOpen: true,
+      open: quote,
     }
   const inner = text.slice(1, end)
+  if (inner !== inner.trim())
+    return { value, mistake: 'blanks inside the quotes are part of it for Compose: remove them' }
   if (inner.includes('\\'))
     return { value, mistake: 'a backslash in quotes has many readings: write it without quotes' }
   if (!/^[ \t]*(#.*)?$/.test(text.slice(end + 1)))
@@ -166,11 +201,20 @@ function readQuoted(text) {
       value,
       mistake: `" #" in a value begins a comment for some: write it without the blank, ${BY_FILE}`,
     }
+  if (inner.startsWith('$(')) return { value, mistake: COMMAND }
   if (inner.includes('${'))
     return { value, mistake: `Compose 1 replaces "\${...}" in any quotes: ${BY_FILE.slice(4)}` }
   if (quote === '"' && REPLACED.test(inner))
     return { value, mistake: 'Compose 2 replaces "$" in double quotes: use single ones' }
   return { value }
+}
+
+/** What is the value's of that, without blanks at its end, which all readers take off. @param {string} rest */
+function withoutComment(rest) {
+  const text = trim(rest)
+  const [quoted] = /^(["']).*?\1/.exec(text) ?? []
+  const at = text.search(COMMENT)
+  return (quoted ?? (at < 0 ? text : text.slice(0, at))).replace(/\p{Zs}+$/u, '')
 }
 
 /** @param {string} text */
@@ -188,5 +232,5 @@ export function unwrap(raw) {
   const [quoted, , inner] = /^(["'])(.*?)\1[ \t]*(?:#.*)?$/.exec(text) ?? []
   if (quoted !== undefined && inner !== undefined) return inner.trim()
   const at = text.search(COMMENT)
-  return at < 0 ? text : text.slice(0, at)
+  return at < 0 ? text : text.slice(0, at).trimEnd()
 }

@@ -1,5 +1,7 @@
 // @ts-check
-// Plain JavaScript without dependencies, as env-text.js beside it.
+// Plain JavaScript without packages, as env-text.js beside it.
+
+import { countEdits } from '../edits.js'
 
 /** What others call it, where no likeness of letters tells. @type {Readonly<Record<string, string>>} */
 const OTHER_WORDS = {
@@ -8,6 +10,8 @@ const OTHER_WORDS = {
   MASTER_TOKEN: 'ADMIN_FIRST',
   MASTER_KEY: 'ADMIN_FIRST',
   ALLOWED_ORIGINS: 'CORS_ALLOWLIST',
+  ADMIN_FIRST_TOKEN: 'ADMIN_FIRST',
+  CLAUDE_KEY: 'ANTHROPIC_API_KEY',
   CLAUDE_API_KEY: 'ANTHROPIC_API_KEY',
   CORS_ALLOWED_ORIGINS: 'CORS_ALLOWLIST',
   CORS_ORIGIN: 'CORS_ALLOWLIST',
@@ -15,10 +19,12 @@ const OTHER_WORDS = {
   CORS_WHITELIST: 'CORS_ALLOWLIST',
   DOMAIN: 'DOMAIN1',
   FREE_OPENAI_API_KEY: 'FREE_OPENAI_KEY',
+  GOOGLE_GENERATIVE_AI_API_KEY: 'GEMINI_API_KEY',
   GOOGLE_API_KEY: 'GEMINI_API_KEY',
   GROK_API_KEY: 'XAI_API_KEY',
   LOGLEVEL: 'LOG_LEVEL',
   RATE_LIMIT: 'RATE_LIMIT_PER_MINUTE',
+  RATE_LIMIT_PER_MIN: 'RATE_LIMIT_PER_MINUTE',
   TRUST_PROXY: 'TRUSTED_PROXIES',
   TRUSTED_PROXY: 'TRUSTED_PROXIES',
 }
@@ -64,20 +70,6 @@ function isTypo(asked, name) {
   const [first = '', ...rest] = name.split('_')
   if (first.length < 4 && asked.endsWith(`_${rest.join('_')}`)) return false
   return countEdits(asked, name) <= most
-}
-
-/** @param {string} from @param {string} to */
-function countEdits(from, to) {
-  let row = Array.from({ length: to.length + 1 }, (_, index) => index)
-  for (const [i, letter] of [...from].entries()) {
-    const next = [i + 1]
-    for (let j = 0; j < to.length; j += 1) {
-      const changed = (row[j] ?? 0) + (letter === to[j] ? 0 : 1)
-      next.push(Math.min(changed, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row[to.length] ?? 0
 }
 
 /**

@@ -49,7 +49,7 @@ function describeWrong(entry: string): string {
 
 /** Suffixes under which anyone can have a name within a minute. */
 const SHARED_HOSTING = new Set(
-  `vercel.app netlify.app pages.dev github.io herokuapp.com web.app onrender.com fly.dev workers.dev gitlab.io firebaseapp.com azurewebsites.net cloudfront.net surge.sh railway.app amplifyapp.com run.app ngrok.io ngrok.app ngrok-free.app deno.dev`.split(
+  `vercel.app netlify.app pages.dev github.io herokuapp.com web.app onrender.com fly.dev workers.dev gitlab.io firebaseapp.com azurewebsites.net cloudfront.net surge.sh railway.app amplifyapp.com run.app a.run.app up.railway.app lovable.app replit.app replit.dev repl.co trycloudflare.com azurestaticapps.net appspot.com s3.amazonaws.com blob.core.windows.net web.core.windows.net r2.dev hf.space streamlit.app glitch.me codesandbox.io csb.app webcontainer.io stackblitz.io github.dev app.github.dev gitpod.io framer.app framer.website webflow.io bolt.host base44.app v0.app vusercontent.net wixsite.com myshopify.com blogspot.com wordpress.com deta.app koyeb.app northflank.app ondigitalocean.app digitaloceanspaces.com storage.googleapis.com loca.lt duckdns.org mooo.com yee.pw run.place eu.org ngrok.io ngrok.app ngrok-free.app deno.dev`.split(
     /\s+/,
   ),
 )

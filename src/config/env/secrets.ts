@@ -41,8 +41,11 @@ export function readSecret(env: Environment, name: string): SecretReading {
 
 function checked(name: string, value: string | undefined): SecretReading {
   if (value === undefined || /^[\x21-\x7e]+$/.test(value)) return { value, mistake: undefined }
-  const odd = findInvisible(value) ?? 'blanks, line breaks or letters that no HTTP header can carry'
-  return wrong(`${name} holds ${odd}: paste it again`)
+  const hidden = findInvisible(value)
+  if (hidden !== undefined) return wrong(`${name} holds ${hidden}: paste it again`)
+  if (/_(URL|PROXY)(_FILE)?$/.test(name))
+    return wrong(`${name} holds blanks or letters that no URL has: percent-encode them, a blank as %20`)
+  return wrong(`${name} holds blanks, line breaks or letters that no HTTP header can carry: paste it again`)
 }
 
 function wrong(mistake: string): SecretReading {

@@ -1,9 +1,8 @@
-import { type AccountList, readAccounts, writeAccounts } from '../contracts/accounts.ts'
+import { type AccountList, type HoldRequest, readAccounts, writeAccounts } from '../contracts/accounts.ts'
 import type { Mark } from '../contracts/guests.ts'
 import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
-import type { Ended } from './ended-holds.ts'
-import { MOST_REMEMBERED } from './ended-holds.ts'
+import { type Ended, MOST_REMEMBERED } from './balances.ts'
 
 /**
  * Whose hold it is, where it is a guest's, and how guests' holds ended: the server that has the folder after this one
@@ -36,8 +35,12 @@ export function prepareGuestHolds(db: Sqlite) {
   const prune = db.prepare('DELETE FROM guest_ends WHERE hold_id <= ?')
   let ends = 0
   return {
-    put: (id: number, guest: string, accounts: AccountList, ask: { requestId: string; micros: number }) => {
-      hold.run(id, writeAccounts(accounts), ask.requestId, ask.micros, Date.now())
+    put: (
+      id: number,
+      guest: string,
+      { accounts, requestId, micros }: Omit<HoldRequest, 'leastMicros'>,
+    ): void => {
+      hold.run(id, writeAccounts(accounts), requestId, micros, Date.now())
       put.run(id, guest)
     },
     /** It is no guest's any more. */

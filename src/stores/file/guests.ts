@@ -27,6 +27,8 @@ interface Parts {
 interface Seat {
   claims: Set<string>
   places: Map<string, Place>
+  /** Its connections: the end of an old one may be heard of after the beginning of the next. */
+  links: number
   leaving?: NodeJS.Timeout | undefined
 }
 
@@ -38,7 +40,7 @@ export function openSeats(parts: Parts): FileSeats {
   const seats = new Map<string, Seat>()
   let counts: OwnCounts | undefined
   const seatOf = (guest: string): Seat => {
-    const seat = seats.get(guest) ?? { claims: new Set(), places: new Map() }
+    const seat = seats.get(guest) ?? { claims: new Set(), places: new Map(), links: 0 }
     seats.set(guest, seat)
     return seat
   }
@@ -49,12 +51,14 @@ export function openSeats(parts: Parts): FileSeats {
   }
   const leave = (guest: string): void => {
     const seat = seatOf(guest)
-    seat.leaving ??= setTimeout(giveUp, BACK_WITHIN_MS, guest).unref()
+    seat.links = Math.max(0, seat.links - 1)
+    if (seat.links === 0) seat.leaving ??= setTimeout(giveUp, BACK_WITHIN_MS, guest).unref()
   }
   const keep = (guest: string, belongings: Belongings): void =>
     keepThings(parts, { guest, seat: seatOf(guest) }, belongings)
   // Their server has ended: they are about to come, or have ended as well.
   for (const [, guest] of ledger.guestHolds()) leave(guest)
+  for (const { id, guest } of parts.claims.ofGuests) seatOf(guest).claims.add(id)
   const counting: Counting = {
     count: async (tokenId, window) => {
       if (counts === undefined) throw storeUnavailable('The requests of this token cannot be counted yet')
@@ -65,6 +69,7 @@ export function openSeats(parts: Parts): FileSeats {
   return {
     sit: (guest) => {
       const seat = seatOf(guest)
+      seat.links += 1
       clearTimeout(seat.leaving)
       seat.leaving = undefined
       return callsOf(parts, { guest, seat, keep: async (belongings) => keep(guest, belongings), counting })

@@ -13,14 +13,12 @@ import {
 import { type StoreSizes, waitingOf } from '../contracts/sizes.ts'
 import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
-import { Balances } from './balances.ts'
-import { EndedHolds } from './ended-holds.ts'
+import { Balances, EndedHolds, listGuestHolds, type OpenHold, openHold } from './balances.ts'
 import { prepareGuestHolds, readGuestHolds } from './guest-holds.ts'
 import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError } from './ledger-file.ts'
 import type { GroupCommit, Write, Writes } from './ledger-writes.ts'
 import { openGroupCommit, prepareWrites } from './ledger-writes.ts'
-import { listGuestHolds, type OpenHold, openHold } from './open-hold.ts'
 import { readCharged } from './recovery.ts'
 import type { TokenRecord } from './token-record.ts'
 
@@ -122,7 +120,7 @@ export class Ledger {
     // A guest lives on when this process dies: what it holds is known then.
     if (guest !== undefined)
       await this.#written(() => {
-        if (this.#open.has(id)) this.#guests.put(id, guest, accounts, { requestId, micros: granted })
+        if (this.#open.has(id)) this.#guests.put(id, guest, { accounts, requestId, micros: granted })
       })
     return { id, accounts, micros: granted, balanceMicros: this.#balances.leastMicros(accounts) }
   }

@@ -19,7 +19,10 @@ export interface LinkOptions {
   onLost(): void
 }
 
-/** Throws when nobody listens, and a `StoreError` when who does speaks another version. */
+/** A server that lives says welcome at once; one that hangs has its socket, and answers nobody. */
+const WELCOME_MS = 5_000
+
+/** Throws when nobody listens, and a `StoreError` when who does speaks another version or does not answer. */
 export async function openLink({ dbDir, guest, onLine, onLost }: LinkOptions): Promise<Link> {
   const socketPath = openSocketPath(dbDir, GUESTS_SOCKET)
   if (socketPath === undefined) throw new Error('DB_DIR is too long a path for a socket')
@@ -50,7 +53,13 @@ export async function openLink({ dbDir, guest, onLine, onLost }: LinkOptions): P
 
 function greet(socket: Socket, { guest, onLine }: Pick<LinkOptions, 'guest' | 'onLine'>): Promise<void> {
   return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      const reason =
+        'the server that has DB_DIR does not answer: it hangs, or waits for its disk; end it first'
+      reject(new StoreError('locked', reason))
+    }, WELCOME_MS)
     let take = ([word, text]: unknown[]): void => {
+      clearTimeout(timer)
       if (word === 'welcome') {
         take = onLine
         return resolve()
@@ -59,7 +68,10 @@ function greet(socket: Socket, { guest, onLine }: Pick<LinkOptions, 'guest' | 'o
       reject(new StoreError('locked', reason))
     }
     socket.on('error', reject)
-    socket.once('close', () => reject(new Error('that server has ended')))
+    socket.once('close', () => {
+      clearTimeout(timer)
+      reject(new Error('that server has ended'))
+    })
     onLines(socket, (line) => take(line))
     socket.write(writeLine([WIRE_VERSION, guest]))
   })

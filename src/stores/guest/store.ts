@@ -21,6 +21,8 @@ export interface GuestStore {
 /** A change of servers takes less; beyond it no requests are wanted. */
 const ALONE_MS = 3_000
 const LOOK_EVERY_MS = 1_000
+/** An owner that has not said for so long how it is hangs. */
+const SILENT_MS = 4_000
 /** An answer to be kept is left out while so much waits to be taken. */
 const MOST_UNSENT_BYTES = 32 * 1024 * 1024
 
@@ -173,21 +175,25 @@ function askKeys(asking: Asker): IdempotencyStore {
 
 /** Whether requests are wanted is what the owner says. */
 function watchOwner(asking: Asker): Pick<TokenStore, 'isReady' | 'sizes' | 'close'> {
-  let isOwnerReady = true
+  let [isOwnerReady, answeredAt, isLooking] = [true, performance.now(), false]
   const look = (): void => {
-    if (asking.own || asking.aloneMs > 0) return
-    asking.ask('isReady', [], nothing).then(
-      (isReady) => {
-        isOwnerReady = isReady
-      },
-      () => {
-        isOwnerReady = false
-      },
-    )
+    if (asking.own || asking.aloneMs > 0 || isLooking) return
+    isLooking = true
+    const answered = (isReady: boolean): void => {
+      ;[isOwnerReady, answeredAt] = [isReady, performance.now()]
+    }
+    asking
+      .ask('isReady', [], answered)
+      .then(answered, nothing)
+      .finally(() => {
+        isLooking = false
+      })
   }
   const timer = setInterval(look, LOOK_EVERY_MS).unref()
   return {
-    isReady: () => asking.own?.tokens.isReady() ?? (isOwnerReady && asking.aloneMs < ALONE_MS),
+    isReady: () =>
+      asking.own?.tokens.isReady() ??
+      (isOwnerReady && asking.aloneMs < ALONE_MS && performance.now() - answeredAt < SILENT_MS),
     sizes: () => asking.own?.tokens.sizes() ?? asking.ask('sizes', [], nothing),
     close: async () => {
       clearInterval(timer)

@@ -90,14 +90,8 @@ export function openLog({ dir, level, stdout, secrets = [], now = Date.now }: Lo
       ),
   })
   const stream = readStdout(stdout)
-  const sink = openWinston(
-    stream
-      ? [
-          new Stdout(stream, () => batch.add(write('warn', 'stdout is not read, its lines are lost', []))),
-          files,
-        ]
-      : [files],
-  )
+  const tellFull = () => batch.add(write('warn', 'stdout is not read, its lines are lost', []))
+  const sink = openWinston(stream ? [new Stdout(stream, tellFull), files] : [files])
   let isClosed = false
   const batch = openBatch({
     write(text) {
