@@ -3,8 +3,9 @@
 # serves: no request fails.
 set -eu
 cd "$(dirname "$0")/.."
+. scripts/command/env.sh
 # As Compose reads it: the shell's own, else the line in .env.
-profiles=${COMPOSE_PROFILES-$(sed -n "s/^COMPOSE_PROFILES=[\"' ]*\([A-Za-z0-9_,.-]*\).*/\1/p" .env | tail -n 1)}
+profiles=${COMPOSE_PROFILES-$(setting COMPOSE_PROFILES)}
 case ",$profiles," in
   *,scale,*) ;;
   *)
@@ -12,7 +13,7 @@ case ",$profiles," in
     exit 1
     ;;
 esac
-stack=${STACK_NAME-$(sed -n "s/^STACK_NAME=[\"']*\([A-Za-z0-9_.-]*\).*/\1/p" .env)}
+stack=${STACK_NAME-$(setting STACK_NAME)}
 gateway=api-gateway-${stack:-prod}
 if [ -z "${COMPOSE:-}" ]; then
   COMPOSE=docker-compose

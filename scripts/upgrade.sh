@@ -9,6 +9,7 @@
 # nothing. Killed in the middle, it is run again. With COMPOSE_PROFILES=scale it hands over to rolling-update.sh.
 set -eu
 cd "$(dirname "$0")/.."
+. scripts/command/env.sh
 
 say() { printf '%s upgrade: %s\n' "$(date +%T)" "$*"; }
 fail() {
@@ -25,7 +26,7 @@ case "$*" in
 esac
 [ -f .env ] || fail 'there is no .env here: see docs/production.md'
 # As Compose reads it: the shell's own, else the line in .env.
-profiles=${COMPOSE_PROFILES-$(sed -n "s/^COMPOSE_PROFILES=[\"' ]*\([A-Za-z0-9_,.-]*\).*/\1/p" .env | tail -n 1)}
+profiles=${COMPOSE_PROFILES-$(setting COMPOSE_PROFILES)}
 if [ -z "${COMPOSE:-}" ]; then
   COMPOSE=docker-compose
   # Compose 1 cannot replace containers of newer Docker engines.

@@ -42,6 +42,24 @@ t.test('the gateways of a second stack are found by its name', async (t) => {
   t.match((await update({ STACK_NAME: '' })).stdout, /^api-gateway-prod is/)
 })
 
+t.test('the scripts read a line of .env as Compose does, however it is written', async (t) => {
+  const folder = await clone(t)
+  const bin = temporaryFolder(t, 'gw-bin-')
+  for (const program of ['docker', 'sleep']) writeFileSync(join(bin, program), '#!/bin/sh\n', { mode: 0o755 })
+  const env = { COMPOSE: 'true', PATH: `${bin}:${process.env.PATH}` }
+  for (const lines of [
+    '\uFEFFSTACK_NAME=staging\r\nCOMPOSE_PROFILES=scale\r\n',
+    '\uFEFFCOMPOSE_PROFILES=scale\nSTACK_NAME= staging\n',
+    '  STACK_NAME=staging\n\tCOMPOSE_PROFILES=\tscale\n',
+    'STACK_NAME=\nCOMPOSE_PROFILES=scale\nSTACK_NAME=staging',
+    'STACK_NAME=\'staging\' # ours\nCOMPOSE_PROFILES= "scale"\n',
+  ]) {
+    writeFileSync(join(folder, '.env'), lines)
+    const { stdout, stderr } = await run('sh', ['scripts/rolling-update.sh'], { cwd: folder, env })
+    t.match(stdout, /^api-gateway-staging is.*\napi-gateway-staging-2 is/, JSON.stringify(lines) + stderr)
+  }
+})
+
 /** Says of each container what an engine would on which three gateways run. */
 const ENGINE = `#!/bin/sh
 case "$*" in

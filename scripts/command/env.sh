@@ -1,0 +1,7 @@
+# Read by the shell scripts: what a line of .env says to them is what it says to Compose.
+
+# setting NAME: its last line, without a byte-order mark, blanks, quotes and a comment; nothing where there is none.
+setting() {
+  mark=$(printf '\357\273\277')
+  LC_ALL=C sed -n "1s/^$mark//; s/^[[:blank:]]*$1=[[:blank:]]*[\"']\{0,1\}\([A-Za-z0-9_,.-]*\).*/\1/p" .env | tail -n 1
+}
