@@ -307,6 +307,7 @@ t.test('each mistake of a models file comes with its path and a way out', async 
       `a0: &a0 [1]\n${Array.from({ length: 6 }, (_, i) => `a${i + 1}: &a${i + 1} [${`*a${i},`.repeat(9)}]`).join('\n')}`,
       /alias/,
     ],
+    [Buffer.from('\uFEFFmodels: {}', 'utf16le').toString('utf8'), /^MODELS_FILE is UTF-16.*save it as UTF-8/],
     ['['.repeat(50_000), /MODELS_FILE: /],
   ]
   for (const [text, pattern] of table) {

@@ -1,8 +1,9 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import t from 'tap'
 import { parse } from 'yaml'
-import { unwrap } from '../../src/config/env/env-text.js'
+import { readEnvText, unwrap } from '../../src/config/env/env-text.js'
 import { ENV_CASES, type EnvCase } from '../support/env-cases.ts'
 import { temporaryFolder } from '../support/gateway.ts'
 import { findComposes } from './support/engine.ts'
@@ -99,3 +100,77 @@ for (const each of readers.length < 2 ? [] : ENV_CASES)
       areOne('inserted')
     t.equal(isOne, each.isAgreed ?? false, JSON.stringify(said).slice(0, 2000))
   })
+
+const PIECES = [
+  ...[
+    'a',
+    'B3',
+    'x y',
+    ' ',
+    '  ',
+    '\t',
+    '#',
+    ' #',
+    ' # c',
+    '"',
+    "'",
+    '$',
+    '$$',
+    `\${A}`,
+    '$1',
+    '$A',
+    '$(',
+    '{',
+    '}',
+  ],
+  ...[
+    '=',
+    ':',
+    '\\',
+    '\\n',
+    '\\"',
+    '`',
+    '!',
+    '%20',
+    '&',
+    ';',
+    '/',
+    '~',
+    '@',
+    ',',
+    '.',
+    '"a"',
+    "'b'",
+    '#"',
+    '"#',
+  ],
+  ...["it's", "''", '""', 'export ', '\u00E9', '\u65E5', '\u{1F600}', '\u0301', '\u00A0', '\u200B', '\uFEFF'],
+]
+const pieces = fc.array(fc.constantFrom(...PIECES), { minLength: 1, maxLength: 6 }).map((all) => all.join(''))
+const written = fc.oneof(
+  pieces,
+  pieces.map((text) => `"${text}"`),
+  pieces.map((text) => `'${text}'`),
+  pieces.map((text) => ` ${text} # note`),
+)
+
+t.test('of lines at random, those that the gateway takes mean the same to all', async (t) => {
+  if (readers.length < 2) return
+  const means: Values = {}
+  let file = ''
+  for (const [index, text] of fc.sample(written, { numRuns: 600, seed: 14 }).entries()) {
+    const line = `N${index}=${text}`
+    const { values, mistakes } = readEnvText(Buffer.from(line), () => true)
+    if (mistakes.length > 0) continue
+    file += `${line}\n`
+    Object.assign(means, values)
+  }
+  t.ok(Object.keys(means).length > 100, `${Object.keys(means).length} lines`)
+  const folder = temporaryFolder(t, 'gw-env-')
+  write(folder, { what: 'lines at random', file, means })
+  for (const [name, read] of readers) {
+    const reading = asTheGateway(await read(folder))
+    t.same(reading?.filled, means, name)
+    if (reading?.inserted !== undefined) t.same(reading.inserted, means, `${name} inserts`)
+  }
+})

@@ -149,7 +149,12 @@ t.test('each finding is one line with its cure, and the exit is 1', async (t) =>
     [
       'a drain longer than Docker waits',
       { settings: { DRAIN_DELAY_MS: '5001', DRAIN_TIMEOUT_MS: '35000' } },
-      /DRAIN_DELAY_MS and DRAIN_TIMEOUT_MS are 40001 together.*make them 40000 at most/,
+      /DRAIN_DELAY_MS .*and DRAIN_TIMEOUT_MS are 40001 together.*make them 40000 at most/,
+    ],
+    [
+      'a drain longer than Docker waits in an update',
+      { settings: { DRAIN_DELAY_MS: '', DRAIN_TIMEOUT_MS: '35001' } },
+      /DRAIN_DELAY_MS \(5000 while a successor is there\) and DRAIN_TIMEOUT_MS are 40001 together/,
     ],
     [
       'a request longer than the edge waits',

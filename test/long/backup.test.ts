@@ -2,9 +2,12 @@ import { spawnSync } from 'node:child_process'
 import {
   cpSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  realpathSync,
+  renameSync,
   statSync,
   symlinkSync,
   truncateSync,
@@ -231,4 +234,27 @@ t.test('where there is no store it says so, and wrong flags are exit code 2', as
   writeFileSync(join(cwd, '.env'), '')
   t.match(await backUp(t, cwd), { code: 1, stderr: /holds no store/ })
   t.match(await backUp(t, cwd, '--keep', '0'), { code: 2 })
+})
+
+t.test('what links lead to is restored where it lies, and the links stay', async (t) => {
+  const { cwd, dbDir, gateway, start } = await openDeployment(t)
+  const token = await mintToken(t, gateway)
+  await gateway.stop()
+  const elsewhere = temporaryFolder(t)
+  for (const [path, name] of [
+    [dbDir, 'db'],
+    [join(cwd, '.env'), 'settings'],
+  ] as const) {
+    renameSync(path, join(elsewhere, name))
+    symlinkSync(join(elsewhere, name), path)
+  }
+  const file = (await backUp(t, cwd)).stdout.trim()
+  const { code, stdout, stderr } = await restore(t, cwd, file)
+  t.equal(code, 0, stderr)
+  t.ok(lstatSync(dbDir).isSymbolicLink())
+  t.ok(lstatSync(join(cwd, '.env')).isSymbolicLink())
+  t.ok(stdout.includes(`Set aside: ${join(realpathSync(elsewhere), 'db.before-')}`), stdout)
+  t.ok(readdirSync(join(elsewhere, 'db')).includes('tokens.json'))
+  t.match(readFileSync(join(elsewhere, 'settings'), 'utf8'), /^MODELS_FILE=/)
+  t.equal((await creditsOf(await start(), token)).held, 0)
 })

@@ -178,6 +178,21 @@ export const ENV_CASES: readonly EnvCase[] = [
     isAgreed: true,
   },
   {
+    what: 'a byte-order mark in a value',
+    file: 'ADMIN_FIRST=\uFEFFabcdef',
+    refused: /^line 1, ADMIN_FIRST: it holds .*U\+FEFF, at place 13/,
+  },
+  {
+    what: 'a blank that does not break at the end',
+    file: 'PORT=9000\u00A0 # one\nHOST=a\u00A0',
+    means: { PORT: '9000', HOST: 'a' },
+  },
+  {
+    what: 'a blank that does not break before a quote',
+    file: 'PORT=\u00A0"abc',
+    refused: /U\+00A0, at place 6/,
+  },
+  {
     what: 'a blank that does not break',
     file: 'ADMIN_FIRST=abc\u00A0def',
     refused: /U\+00A0/,

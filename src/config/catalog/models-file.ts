@@ -54,6 +54,11 @@ function readFile(text: string, mistakes: string[]): ModelsFile | undefined {
     mistakes.push('MODELS_FILE is larger than 1 MiB: keep only the models you serve')
     return undefined
   }
+  // As ">" of an old PowerShell writes it.
+  if (/^\uFFFD{2}|\0/.test(text)) {
+    mistakes.push('MODELS_FILE is UTF-16 or no text at all: save it as UTF-8')
+    return undefined
+  }
   const found: string[] = []
   const content = parse(text.replace(/^\uFEFF/, ''), found)
   const file = content === undefined ? undefined : readShape(content, found)

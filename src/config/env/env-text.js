@@ -112,7 +112,8 @@ function readLine(whole, isOurs) {
     return { mistake: `is longer than 64 KiB: shorten it, ${BY_FILE}` }
   if (at < 0 || !NAME.test(name)) return { mistake: nameMistake(name, at >= 0, isOurs) }
   const reading = readValue(line.slice(at + 1))
-  const hidden = findInvisible(reading.value, line.indexOf(reading.value, at))
+  const said = withoutComment(line.slice(at + 1))
+  const hidden = findInvisible(said, line.indexOf(said, at))
   return hidden === undefined
     ? { name, ...reading }
     : { name, ...reading, mistake: `it holds ${hidden}: type the line anew` }
@@ -208,6 +209,14 @@ function readQuoted(text) {
   return { value }
 }
 
+/** What is the value's of that, without blanks at its end, which all readers take off. @param {string} rest */
+function withoutComment(rest) {
+  const text = trim(rest)
+  const [quoted] = /^(["']).*?\1/.exec(text) ?? []
+  const at = text.search(COMMENT)
+  return (quoted ?? (at < 0 ? text : text.slice(0, at))).replace(/\p{Zs}+$/u, '')
+}
+
 /** @param {string} text */
 function trim(text) {
   return text.replace(/^[ \t]+|[ \t]+$/g, '')
@@ -223,5 +232,5 @@ export function unwrap(raw) {
   const [quoted, , inner] = /^(["'])(.*?)\1[ \t]*(?:#.*)?$/.exec(text) ?? []
   if (quoted !== undefined && inner !== undefined) return inner.trim()
   const at = text.search(COMMENT)
-  return at < 0 ? text : text.slice(0, at)
+  return at < 0 ? text : text.slice(0, at).trimEnd()
 }
