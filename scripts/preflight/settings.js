@@ -60,7 +60,11 @@ function checkDomains(settings) {
   const wrong = NAMES.filter((name) => settings[name] && !isHostname(settings[name])).map(
     (name) => `${name} is no hostname: letters, digits, dots and dashes alone, as in api.example.com`,
   )
-  return settings.DOMAIN1 ? wrong : ['DOMAIN1 is empty: set it in .env', ...wrong]
+  const dashboard = `traefik.${settings.DOMAIN1}`.toLowerCase()
+  const taken = NAMES.filter((name) => settings[name]?.toLowerCase() === dashboard).map(
+    (name) => `${name} is ${dashboard}, which is the dashboard's: take another name, or leave it empty`,
+  )
+  return [...(settings.DOMAIN1 ? [] : ['DOMAIN1 is empty: set it in .env']), ...wrong, ...taken]
 }
 
 /** @param {Settings} settings */

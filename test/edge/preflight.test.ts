@@ -74,6 +74,7 @@ t.test('each finding is one line with its cure, and the exit is 1', async (t) =>
     ['no .env', { change: (folder) => chmodSync(join(folder, '.env'), 0o644) }, /chmod 600 \.env/],
     ['no name at all', { settings: { DOMAIN1: '' } }, /DOMAIN1 is empty: set it/],
     ['a name is a URL', { settings: { DOMAIN4: 'https://x.example.test' } }, /DOMAIN4 is no hostname/],
+    ["a name is the dashboard's", { settings: { DOMAIN3: DASHBOARD } }, /DOMAIN3 is .* the dashboard's/],
     ['no e-mail', { settings: { ACME_EMAIL: '' } }, /ACME_EMAIL is no e-mail address/],
     ['the example e-mail', { settings: { ACME_EMAIL: 'a@example.com' } }, /ACME_EMAIL is an example/],
     [
