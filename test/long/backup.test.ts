@@ -110,12 +110,19 @@ t.test(
     const unpacked = join(scratch, 'unpacked')
     mkdirSync(unpacked)
     spawnSync('tar', ['-xzf', file, '-C', unpacked])
-    const isRefused = async (name: string, change: (folder: string) => void, ...packing: string[]) => {
+    const repack = (name: string, change: (folder: string) => void, ...packing: string[]): string => {
       const folder = join(scratch, name)
       cpSync(unpacked, folder, { recursive: true })
       change(folder)
       const packed = join(scratch, `${name}.tar.gz`)
-      spawnSync('tar', ['-czPf', packed, ...packing, '.env', 'backup.json', 'src'], { cwd: folder })
+      const all = [...packing, '.env', 'backup.json', 'named-files', 'src']
+      spawnSync('tar', ['-czPf', packed, ...all], { cwd: folder })
+      return packed
+    }
+    const asItWas = repack('as-it-was', () => undefined)
+    t.equal((await restore(t, cwd, '--check', asItWas)).code, 0, 'what others pack alike is taken')
+    const isRefused = async (name: string, change: (folder: string) => void, ...packing: string[]) => {
+      const packed = repack(name, change, ...packing)
       for (const flags of [['--check'], []]) {
         const { code, stderr } = await restore(t, cwd, ...flags, packed)
         t.equal(code, 1, name)
@@ -127,6 +134,12 @@ t.test(
     await isRefused('one-more', (folder) => writeFileSync(join(folder, 'src', 'db', 'more.json'), 'x'))
     await isRefused('a-way-out', (folder) => writeFileSync(join(folder, '..', 'evil'), 'x'), '../evil')
     await isRefused('a-link', (folder) => symlinkSync('/etc/hostname', join(folder, 'src', 'db', 'link')))
+    await isRefused('a-setting-that-leads-out', (folder) => {
+      const path = join(folder, 'backup.json')
+      const manifest = JSON.parse(readFileSync(path, 'utf8'))
+      const named = [{ setting: '../.env', path: '/elsewhere/settings' }]
+      writeFileSync(path, JSON.stringify({ ...manifest, named }))
+    })
     const cut = join(scratch, 'cut.tar.gz')
     cpSync(file, cut)
     truncateSync(cut, Math.floor(statSync(file).size / 2))
