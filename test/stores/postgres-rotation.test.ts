@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
+import { setTimeout as wait } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { Database } from '../../src/stores/sql/database.ts'
 import { openPostgresAnswers } from '../../src/stores/sql/postgres-answers.ts'
+import { PostgresPool } from '../../src/stores/sql/postgres-pool.ts'
 import { openPostgresUsage } from '../../src/stores/sql/postgres-usage.ts'
 import { usageOf } from '../contract/token-store.ts'
 import { startPostgres, type TestPostgres } from '../support/postgres.ts'
@@ -96,6 +98,26 @@ t.test('large answers are kept in a database that was empty when it became ours'
   test.equal(await answers.read(before), undefined, 'gone, and nobody is told to ask again')
   const after = await answers.keep('t', Buffer.from('after'))
   test.equal(String(await answers.read(after ?? '')), 'after')
+})
+
+t.test('a connection that is ended while it is used ends nothing else', async (test) => {
+  const postgres = await startPostgres(test)
+  const pool = new PostgresPool(new Database(postgres.url), {})
+  test.teardown(() => pool.end())
+  for (const text of ['SELECT pg_sleep(10)', 'SELECT 1']) {
+    const client = await pool.connect()
+    const { rows } = await client.query('SELECT pg_backend_pid() AS pid')
+    const isLong = text !== 'SELECT 1'
+    const running = isLong ? test.rejects(client.query(text)) : undefined
+    await postgres.query(`SELECT pg_terminate_backend(${rows[0].pid})`)
+    await running
+    await wait(200)
+    if (!isLong) await test.rejects(client.query(text))
+    client.release(true)
+  }
+  const client = await pool.connect()
+  test.match(await client.query('SELECT 1 AS one'), { rows: [{ one: 1 }] })
+  client.release()
 })
 
 t.test('what PostgreSQL refuses is told in words and with a way out', async (test) => {

@@ -53,6 +53,8 @@ export class PostgresPool {
     })
     // A connection that dies while it is idle: the next query opens another.
     pool.on('error', () => undefined)
+    // One that dies while it is used: its query fails, or the next one. Unheard, the event would end the whole process.
+    pool.on('connect', (client) => client.on('error', () => undefined))
     return pool
   }
 }
