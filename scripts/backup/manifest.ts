@@ -36,13 +36,14 @@ export interface Manifest {
 
 const PART = '[A-Za-z0-9_][A-Za-z0-9._-]*'
 const REDIS = 'redis/appendonlydir/appendonly\\.aof\\.(1\\.base\\.rdb|manifest)'
+const NAMED = new RegExp(`^${NAMED_FOLDER}/[A-Z][A-Z0-9_]*$`)
 /** Everything that a backup may hold. */
 const EXPECTED = [
   new RegExp(`^${STORE_FOLDER}/((replica-\\d+/)?(answers/)?${PART}|${REDIS})$`),
   /^letsencrypt\/acme\.json$/,
   /^edge\/(dashboard-users|certificates\/[\w-][\w.-]*\.(crt|key))$/,
   /^\.env$/,
-  new RegExp(`^${NAMED_FOLDER}/[A-Z][A-Z0-9_]*$`),
+  NAMED,
 ]
 const FOLDERS = new RegExp(
   `^(src|letsencrypt|edge|edge/certificates|${NAMED_FOLDER}|${STORE_FOLDER}(/replica-\\d+)?(/answers|/redis|/redis/appendonlydir)?)$`,
@@ -72,6 +73,9 @@ export async function readManifest(folder: string): Promise<Manifest> {
   const manifest: Manifest = JSON.parse(await readFile(join(folder, MANIFEST), 'utf8'))
   if (manifest.version !== 1) throw new Failure(`it is of a newer version (${manifest.version})`)
   const found = new Map((await packedFiles(folder)).map((file) => [file.path, file]))
+  // A setting that is none would lead out of the folder.
+  const odd = manifest.named.find(({ setting }) => !NAMED.test(`${NAMED_FOLDER}/${setting}`))
+  if (odd !== undefined) throw new Failure(`"${odd.setting}" names no file of it`)
   for (const { path, sha256 } of manifest.files) {
     const file = found.get(path)
     if (file === undefined) throw new Failure(`"${path}" is not in it, though it was packed`)

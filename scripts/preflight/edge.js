@@ -16,6 +16,7 @@ export function checkEdge(settings, folder) {
     ...checkRanges(settings),
     ...checkAddresses(settings),
     ...checkConnections(settings),
+    ...checkMetricsKey(settings),
     ...checkOwnCertificates(folder),
   ]
 }
@@ -84,6 +85,13 @@ function checkConnections(settings) {
   return COUNTED.filter((name) => Number.isNaN(read[name])).map(
     (name) => `${name} is no number of connections: set it in .env, or leave it empty`,
   )
+}
+
+/** The gateways would not start with it. @param {Settings} settings */
+function checkMetricsKey({ METRICS_KEY: key }) {
+  return !key || key.length >= 16
+    ? []
+    : ['METRICS_KEY is too short: openssl rand -hex 32, or leave it empty and one is made']
 }
 
 /** @param {Settings} settings */

@@ -11,6 +11,7 @@ const OTHERS = 0o077
 const NAMES = ['DOMAIN1', 'DOMAIN2', 'DOMAIN3', 'DOMAIN4', 'DOMAIN5']
 /** The stop_grace_period of docker-compose.prod.yml, without the 5 s that the gateway takes for its last bills. */
 const MOST_DRAIN_MS = 40_000
+const SUCCESSOR_DELAY_MS = 5_000
 /** What edge/routes.yml gives a whole request, without the minute that it is longer. */
 const MOST_TOTAL_MS = 1_200_000
 const HOSTNAME = /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])$/
@@ -59,7 +60,11 @@ function checkDomains(settings) {
   const wrong = NAMES.filter((name) => settings[name] && !isHostname(settings[name])).map(
     (name) => `${name} is no hostname: letters, digits, dots and dashes alone, as in api.example.com`,
   )
-  return settings.DOMAIN1 ? wrong : ['DOMAIN1 is empty: set it in .env', ...wrong]
+  const dashboard = `traefik.${settings.DOMAIN1}`.toLowerCase()
+  const taken = NAMES.filter((name) => settings[name]?.toLowerCase() === dashboard).map(
+    (name) => `${name} is ${dashboard}, which is the dashboard's: take another name, or leave it empty`,
+  )
+  return [...(settings.DOMAIN1 ? [] : ['DOMAIN1 is empty: set it in .env']), ...wrong, ...taken]
 }
 
 /** @param {Settings} settings */
@@ -126,10 +131,14 @@ function checkMaster({ ADMIN_FIRST: master = '' }) {
 
 /** @param {Settings} settings */
 function checkDrain({ DRAIN_DELAY_MS: delay, DRAIN_TIMEOUT_MS: timeout, REDIS_URL: redis }) {
-  const sumMs = Number(delay || (redis ? 5000 : 0)) + Number(timeout || 25_000)
+  // In an update the gateway serves on for so long, since its successor is there.
+  const delayMs = redis
+    ? Number(delay || SUCCESSOR_DELAY_MS)
+    : Math.max(SUCCESSOR_DELAY_MS, Number(delay || 0))
+  const sumMs = delayMs + Number(timeout || 25_000)
   return sumMs > MOST_DRAIN_MS
     ? [
-        `DRAIN_DELAY_MS and DRAIN_TIMEOUT_MS are ${sumMs} together, and Docker ends the gateway after 45 s: make them ${MOST_DRAIN_MS} at most`,
+        `DRAIN_DELAY_MS (${SUCCESSOR_DELAY_MS} while a successor is there) and DRAIN_TIMEOUT_MS are ${sumMs} together, and Docker ends the gateway after 45 s: make them ${MOST_DRAIN_MS} at most`,
       ]
     : []
 }

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { chmod, chown, copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { chmod, chown, copyFile, mkdir, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import { loadEnvFile } from '../../src/config/env/env-file.ts'
 import { codeOf } from '../../src/errors.ts'
@@ -27,7 +27,7 @@ const LOCK = 'lock.sqlite'
 /** Puts an unpacked backup where the server looks for it. Nothing is deleted: what is there gets another name. */
 export async function putInPlace(unpacked: Unpacked, where: Where): Promise<Placed> {
   const { home } = where
-  const dbDir = resolve(home, folderOfStore(unpacked.folder, home))
+  const dbDir = await followed(resolve(home, folderOfStore(unpacked.folder, home)))
   const owner = where.owner ?? (await ownerOf(existsSync(dbDir) ? dbDir : home))
   const stamp = `before-${new Date().toISOString().replaceAll(/[:.]/g, '-')}`
   const move = new Move(stamp, owner)
@@ -51,6 +51,11 @@ export async function putInPlace(unpacked: Unpacked, where: Where): Promise<Plac
     fresh?.release()
     lock?.release()
   }
+}
+
+/** Where a link leads to there are the files: on a disk of their own, say. */
+function followed(path: string): Promise<string> {
+  return existsSync(path) ? realpath(path) : Promise.resolve(path)
 }
 
 /** What is not ours by root's hand would be out of the server's reach. */
@@ -115,7 +120,8 @@ class Move {
   }
 
   /** On the disk when it resolves, and readable by its owner alone. */
-  async put(from: string, to: string, owner = this.#owner): Promise<void> {
+  async put(from: string, path: string, owner = this.#owner): Promise<void> {
+    const to = await followed(path)
     if (existsSync(to)) this.aside.push(await this.#rename(to, `${to}.${this.#stamp}`))
     await makeFolder(dirname(to), owner)
     this.#undo.push(() => rm(to, { force: true }))

@@ -18,7 +18,7 @@ function setting(reason: string, way: string): OutageReason {
   return { reason, way, fault: 'setting' }
 }
 
-const CLOSED: OutageReason = {
+export const CLOSED: OutageReason = {
   reason: 'it closed the connection',
   way: 'look at its log: it is going down, takes no more clients (maxclients), or wants TLS (then the URL must say so)',
 }

@@ -30,9 +30,11 @@ const UPLOAD_MIB = 64
 const SILENCE_MS = 65_000
 const [CLIENT, OTHER] = ['127.0.0.2', '127.0.0.3']
 
+// Side by side: each of them is silent for a minute.
+t.jobs = WEB_SERVERS.length
 for (const server of WEB_SERVERS) {
   const reason = await whyNotHere(server)
-  await t.test(`behind ${server.name}, as the manual has it`, { skip: reason ?? false }, (t) =>
+  void t.test(`behind ${server.name}, as the manual has it`, { skip: reason ?? false, buffered: true }, (t) =>
     testBehind(t, server),
   )
 }

@@ -74,6 +74,7 @@ t.test('each finding is one line with its cure, and the exit is 1', async (t) =>
     ['no .env', { change: (folder) => chmodSync(join(folder, '.env'), 0o644) }, /chmod 600 \.env/],
     ['no name at all', { settings: { DOMAIN1: '' } }, /DOMAIN1 is empty: set it/],
     ['a name is a URL', { settings: { DOMAIN4: 'https://x.example.test' } }, /DOMAIN4 is no hostname/],
+    ["a name is the dashboard's", { settings: { DOMAIN3: DASHBOARD } }, /DOMAIN3 is .* the dashboard's/],
     ['no e-mail', { settings: { ACME_EMAIL: '' } }, /ACME_EMAIL is no e-mail address/],
     ['the example e-mail', { settings: { ACME_EMAIL: 'a@example.com' } }, /ACME_EMAIL is an example/],
     [
@@ -148,7 +149,12 @@ t.test('each finding is one line with its cure, and the exit is 1', async (t) =>
     [
       'a drain longer than Docker waits',
       { settings: { DRAIN_DELAY_MS: '5001', DRAIN_TIMEOUT_MS: '35000' } },
-      /DRAIN_DELAY_MS and DRAIN_TIMEOUT_MS are 40001 together.*make them 40000 at most/,
+      /DRAIN_DELAY_MS .*and DRAIN_TIMEOUT_MS are 40001 together.*make them 40000 at most/,
+    ],
+    [
+      'a drain longer than Docker waits in an update',
+      { settings: { DRAIN_DELAY_MS: '', DRAIN_TIMEOUT_MS: '35001' } },
+      /DRAIN_DELAY_MS \(5000 while a successor is there\) and DRAIN_TIMEOUT_MS are 40001 together/,
     ],
     [
       'a request longer than the edge waits',

@@ -57,6 +57,7 @@ for (const compose of composes) {
       [{ EDGE_TRUSTED_PROXIES: 'fe80::1%eth0' }, /^✗ EDGE_TRUSTED_PROXIES: fe80::1%eth0 is no address/],
       [{ EDGE_TRUSTED_PROXIES: '203.0.113.0/024' }, /^✗ EDGE_TRUSTED_PROXIES: 203\.0\.113\.0\/024 is no/],
       [{ COMPOSE_PROFILES: 'scale, monitoring' }, /^✗ COMPOSE_PROFILES holds .*=scale,monitoring\n/],
+      [{ METRICS_KEY: 'short' }, /^✗ METRICS_KEY is too short: openssl rand/],
       [{ EDGE_CONNECTIONS: 'many' }, /^✗ EDGE_CONNECTIONS is no number of connections/],
       [{ EDGE_CONNECTIONS_PER_ADDRESS: '0' }, /^✗ EDGE_CONNECTIONS_PER_ADDRESS is no number/],
       [{ EDGE_DNS_CHECK: 'no' }, /^✗ EDGE_DNS_CHECK is on or off, not no/],

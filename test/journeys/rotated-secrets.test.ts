@@ -231,7 +231,12 @@ t.test('another master token takes the place of the one before', async (test) =>
   const path = join(temporaryFolder(test), 'admin')
   const [old, fresh] = ['an-old-master-token-01', 'a-new-master-token-02']
   writeFileSync(path, old)
-  const gateway = await startGateway(test, { env: { ADMIN_FIRST: '', ADMIN_FIRST_FILE: path } })
+  const { gateway, provider } = await openKeyed(test, { ADMIN_FIRST: '', ADMIN_FIRST_FILE: path })
+  const stream = controlled()
+  provider.queue(stream)
+  const opening = openStream(gateway, { method: 'POST', path: CHAT, body: ask(true), headers: bearer(old) })
+  await stream.write('data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n')
+  const open = await opening
   const statusOf = async (token: string) => (await get(gateway, '/v1/models', bearer(token))).status
   test.equal(await statusOf(old), 200)
   writeFileSync(path, 'short')
@@ -242,6 +247,16 @@ t.test('another master token takes the place of the one before', async (test) =>
     (seen) => seen === 200,
   )
   test.equal(await statusOf(old), 401)
+  test.match(
+    (await open.rest()).text,
+    'Your token is no longer valid',
+    'its streams end, as after a revocation',
+  )
+  const { credits } = await waitUntil(
+    async () => (await get(gateway, '/v1/token', bearer(fresh))).json(),
+    (seen) => seen.credits.held === 0,
+  )
+  test.ok(credits.charged > 0, 'and what was sent is paid for')
   await gateway.stop()
   for (const token of [old, fresh]) test.notMatch(gateway.stdout(), token)
 })

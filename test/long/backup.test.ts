@@ -2,9 +2,12 @@ import { spawnSync } from 'node:child_process'
 import {
   cpSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  realpathSync,
+  renameSync,
   statSync,
   symlinkSync,
   truncateSync,
@@ -107,12 +110,19 @@ t.test(
     const unpacked = join(scratch, 'unpacked')
     mkdirSync(unpacked)
     spawnSync('tar', ['-xzf', file, '-C', unpacked])
-    const isRefused = async (name: string, change: (folder: string) => void, ...packing: string[]) => {
+    const repack = (name: string, change: (folder: string) => void, ...packing: string[]): string => {
       const folder = join(scratch, name)
       cpSync(unpacked, folder, { recursive: true })
       change(folder)
       const packed = join(scratch, `${name}.tar.gz`)
-      spawnSync('tar', ['-czPf', packed, ...packing, '.env', 'backup.json', 'src'], { cwd: folder })
+      const all = [...packing, '.env', 'backup.json', 'named-files', 'src']
+      spawnSync('tar', ['-czPf', packed, ...all], { cwd: folder })
+      return packed
+    }
+    const asItWas = repack('as-it-was', () => undefined)
+    t.equal((await restore(t, cwd, '--check', asItWas)).code, 0, 'what others pack alike is taken')
+    const isRefused = async (name: string, change: (folder: string) => void, ...packing: string[]) => {
+      const packed = repack(name, change, ...packing)
       for (const flags of [['--check'], []]) {
         const { code, stderr } = await restore(t, cwd, ...flags, packed)
         t.equal(code, 1, name)
@@ -124,6 +134,12 @@ t.test(
     await isRefused('one-more', (folder) => writeFileSync(join(folder, 'src', 'db', 'more.json'), 'x'))
     await isRefused('a-way-out', (folder) => writeFileSync(join(folder, '..', 'evil'), 'x'), '../evil')
     await isRefused('a-link', (folder) => symlinkSync('/etc/hostname', join(folder, 'src', 'db', 'link')))
+    await isRefused('a-setting-that-leads-out', (folder) => {
+      const path = join(folder, 'backup.json')
+      const manifest = JSON.parse(readFileSync(path, 'utf8'))
+      const named = [{ setting: '../.env', path: '/elsewhere/settings' }]
+      writeFileSync(path, JSON.stringify({ ...manifest, named }))
+    })
     const cut = join(scratch, 'cut.tar.gz')
     cpSync(file, cut)
     truncateSync(cut, Math.floor(statSync(file).size / 2))
@@ -231,4 +247,27 @@ t.test('where there is no store it says so, and wrong flags are exit code 2', as
   writeFileSync(join(cwd, '.env'), '')
   t.match(await backUp(t, cwd), { code: 1, stderr: /holds no store/ })
   t.match(await backUp(t, cwd, '--keep', '0'), { code: 2 })
+})
+
+t.test('what links lead to is restored where it lies, and the links stay', async (t) => {
+  const { cwd, dbDir, gateway, start } = await openDeployment(t)
+  const token = await mintToken(t, gateway)
+  await gateway.stop()
+  const elsewhere = temporaryFolder(t)
+  for (const [path, name] of [
+    [dbDir, 'db'],
+    [join(cwd, '.env'), 'settings'],
+  ] as const) {
+    renameSync(path, join(elsewhere, name))
+    symlinkSync(join(elsewhere, name), path)
+  }
+  const file = (await backUp(t, cwd)).stdout.trim()
+  const { code, stdout, stderr } = await restore(t, cwd, file)
+  t.equal(code, 0, stderr)
+  t.ok(lstatSync(dbDir).isSymbolicLink())
+  t.ok(lstatSync(join(cwd, '.env')).isSymbolicLink())
+  t.ok(stdout.includes(`Set aside: ${join(realpathSync(elsewhere), 'db.before-')}`), stdout)
+  t.ok(readdirSync(join(elsewhere, 'db')).includes('tokens.json'))
+  t.match(readFileSync(join(elsewhere, 'settings'), 'utf8'), /^MODELS_FILE=/)
+  t.equal((await creditsOf(await start(), token)).held, 0)
 })

@@ -14,7 +14,7 @@ import { placesContract } from '../contract/places.ts'
 import { raisedHoldsContract } from '../contract/raised-holds.ts'
 import { sharedAccountsContract } from '../contract/shared-accounts.ts'
 import { tokenHistories } from '../contract/token-histories.ts'
-import { newToken } from '../contract/token-store.ts'
+import { newToken, usageOf } from '../contract/token-store.ts'
 import { tokensContract } from '../contract/tokens.ts'
 import { askOf, crashedCopy, folder, type Owner } from './folders.ts'
 
@@ -176,6 +176,46 @@ t.test('a guest whose old connection ends after its next one began is there', as
   next.destroy()
   await sleep(5_500)
   test.equal((await tokens.credits(id)).heldMicros, 0, 'until it is gone for good')
+})
+
+t.test('a key that a guest runs is its own until it is here again, or given up', async (test) => {
+  const dbDir = await folder(test)
+  const { tokens, ...owner } = await openServer(test, dbDir)
+  const { id } = await tokens.mint(newToken(1_000))
+  const come = async () => {
+    const socket = connect(join(dbDir, 'guests.sock'))
+    test.teardown(() => socket.destroy())
+    const ask = async (...line: unknown[]): Promise<unknown[]> => {
+      socket.write(`${JSON.stringify(line)}\n`)
+      return JSON.parse(String((await once(socket, 'data'))[0]))
+    }
+    await ask(1, 'the guest')
+    return ask
+  }
+  const keyed = (key: string, requestId: string) => ({
+    ...{ tokenId: id, key, requestId, fingerprint: 'a', bodyBytes: 1, at: Date.now() },
+  })
+  const first = await come()
+  const begin = async (key: string) => {
+    const request = keyed(key, `req_${key}`)
+    const [, claim] = await first(1, 'claim', [request])
+    const [, hold] = await first(2, 'hold', [{ ...askOf(id, 10), requestId: request.requestId }])
+    return { request, claim, hold }
+  }
+  const [lost, kept] = [await begin('lost'), await begin('kept')]
+  test.match([lost.claim, kept.claim], [{ state: 'claimed' }, { state: 'claimed' }])
+  await owner.close()
+  const next = await openServer(test, dbDir)
+  const claim = (key: string) => next.idempotency.claim(keyed(key, 'another'))
+  test.match([await claim('lost'), await claim('kept')], [{ state: 'running' }, { state: 'running' }])
+  const second = await come()
+  const { id: claimId } = Object(kept.claim)
+  const mine = { holds: [{ id: Object(kept.hold).id }], claims: [{ id: claimId, request: kept.request }] }
+  await second(3, 'adopt', [{ ...mine, places: [] }])
+  test.match([await claim('kept'), await claim('lost')], [{ state: 'running' }, { state: 'claimed' }])
+  await second(4, 'settle', [Object(kept.hold).id, usageOf(id, 10)])
+  await second(5, 'finish', [claimId])
+  test.match(await claim('kept'), { state: 'answered', requestId: 'req_kept' })
 })
 
 t.test('a successor says so where the server before it answers nobody', async (test) => {

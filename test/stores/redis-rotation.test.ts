@@ -1,8 +1,11 @@
+import { once } from 'node:events'
+import { createServer } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { readRedisUrl } from '../../src/config/env/redis-url.ts'
 import { openStores, type Stores } from '../../src/stores/open.ts'
+import { describeRefusal } from '../../src/stores/redis/refusals.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
 import { startRedis, type TestRedis } from '../support/redis.ts'
 import { createWaiting } from '../support/waiting.ts'
@@ -170,6 +173,19 @@ t.test(
     test.equal(await replicas(), 1, 'its own alone')
   },
 )
+
+t.test('a connection that ends with commands on their way has a reason too', async (test) => {
+  const server = createServer((socket) => socket.once('data', () => socket.end()))
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  test.teardown(() => server.close())
+  const address = server.address()
+  const port = typeof address === 'object' && address ? address.port : 0
+  const client = new Redis(port, '127.0.0.1', { enableReadyCheck: false, maxRetriesPerRequest: 0 })
+  client.on('error', () => undefined)
+  test.teardown(() => client.disconnect())
+  const error: unknown = await client.evalsha('0', 0).catch((cause: unknown) => cause)
+  test.match(describeRefusal(error), { reason: 'it closed the connection' })
+})
 
 t.test('a change of hundreds of requests a second loses none and charges none twice', async (test) => {
   const redis = await startRedis(test, ['--requirepass', 'old-password-1'])

@@ -1,3 +1,5 @@
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
 import { readRedisUrl } from '../../src/config/env/redis-url.ts'
 import type { TokenStore } from '../../src/stores/contracts/token-store.ts'
@@ -50,4 +52,32 @@ t.test('Redis: a bill that Redis does not take is told, with its file', async (t
   redis.signal('SIGCONT')
   await waitUntil(store.sizes, ({ unsettled }) => unsettled.count === 0)
   t.match(await store.sizes(), { tokens: 1, usageRowsLost: 0 })
+})
+
+t.test('files: rows of requests are counted on when all before them were rolled up', async (t) => {
+  const dbDir = temporaryFolder(t)
+  const { tokens: store, close } = await openStores({ dbDir })
+  t.teardown(close)
+  const { id } = await store.mint(newToken(1_000))
+  const pay = async (requestId: string, at = Date.now()) => {
+    const hold = await store.hold(ask(id, 10))
+    await store.settle(hold?.id ?? 0, { ...usageOf(id, 1), requestId, at })
+  }
+  const sizesNow = async () => {
+    const { usageRows, usageOldestMs = 0 } = await store.sizes()
+    return [usageRows, usageOldestMs > 60_000]
+  }
+  t.same(await sizesNow(), [0, false])
+  const db = new DatabaseSync(join(dbDir, 'usage.sqlite'), { timeout: 5_000 })
+  t.teardown(() => db.close())
+  const longAgo = Date.now() - 100 * 86_400_000
+  for (const name of ['month 2026-01', 'day 2026-02-01', 'day 2026-02-02']) await pay(name, longAgo)
+  // As they come to stand when they are rolled up; some are gone into others since.
+  db.exec('UPDATE usage SET rowid = rowid - 50')
+  t.same(await sizesNow(), [0, false], 'sums alone')
+  await pay('first of them', longAgo)
+  for (const name of ['a', 'b', 'c']) await pay(name)
+  t.same(await sizesNow(), [4, true])
+  db.exec("DELETE FROM usage WHERE request_id = 'first of them'")
+  t.same(await sizesNow(), [3, false])
 })

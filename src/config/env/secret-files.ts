@@ -28,6 +28,8 @@ export interface SecretFollower<T> {
 const LOOK_EVERY_MS = 500
 /** Whoever replaces secrets replaces several, and an editor truncates before it writes. */
 const REST_MS = 100
+/** What could not be read may be there again without a change that could be seen: this process had no descriptor left. */
+const AGAIN_MS = 2_000
 
 /**
  * The environment with the secrets of files in it, as they were read last; files that change are read again. They are
@@ -78,22 +80,24 @@ export class SecretFiles {
 
   /** Begins to look; until `close`. */
   watch<T>(follower: SecretFollower<T>): void {
-    this.#reread = () => this.#rereadFor(follower)
     let rest: NodeJS.Timeout | undefined
-    const look = (): void => {
-      rest ??= setTimeout(() => {
-        rest = undefined
-        this.#reread()
-      }, REST_MS).unref()
+    const look = (afterMs: number): void => {
+      clearTimeout(rest)
+      rest = setTimeout(() => this.#reread(), afterMs).unref()
+    }
+    const soon = (): void => look(REST_MS)
+    this.#reread = () => {
+      this.#rereadFor(follower)
+      if (this.#mistakes.size > 0) look(AGAIN_MS)
     }
     this.#watch = (name) => {
       const path = readText(this.#given, `${name}_FILE`) ?? ''
-      watchFile(path, { interval: LOOK_EVERY_MS, persistent: false }, look)
-      this.#looks.push(() => unwatchFile(path, look))
+      watchFile(path, { interval: LOOK_EVERY_MS, persistent: false }, soon)
+      this.#looks.push(() => unwatchFile(path, soon))
     }
     for (const name of this.#names) this.#watch(name)
     // A watch knows a file as of its own first look: what changed before would stay unseen.
-    if (this.#names.size > 0) look()
+    if (this.#names.size > 0) soon()
     this.#looks.push(() => clearTimeout(rest))
   }
 

@@ -26,6 +26,12 @@ export interface Row {
   kept: Kept | undefined
 }
 
+/** A key that a guest of an earlier server runs. */
+export interface GuestKey {
+  guest: string
+  request: HashedRequest
+}
+
 /** The statements on the table of keys; first ends what a dead process has left running. */
 export function prepareClaims(db: Sqlite, limits: KeyLimits) {
   addClaims(db)
@@ -37,7 +43,12 @@ function prepareReads(db: Sqlite) {
   const find = db.prepare('SELECT * FROM claims WHERE token_id = ? AND key_hash = ?')
   const claim = db.prepare('SELECT at, fingerprint FROM claims WHERE token_id = ? AND key_hash = ?')
   const answered = db.prepare('SELECT file FROM claims WHERE file IS NOT NULL')
+  // Few run, and many are kept.
+  const ofGuests = db.prepare(`SELECT claims.*, guest_holds.guest FROM claims INDEXED BY claims_running
+    CROSS JOIN holds ON holds.request_id = claims.request_id JOIN guest_holds ON hold_id = holds.id
+    WHERE is_over = 0`)
   return {
+    ofGuests: (): GuestKey[] => ofGuests.all().map(readGuestKey),
     find: ({ tokenId, keyHash }: HashedRequest): Row | undefined => readRow(find.get(tokenId, keyHash)),
     findClaim(tokenId: string, keyHash: Buffer): { at: number; bodyBytes: number } | undefined {
       const row = claim.get(tokenId, keyHash)
@@ -120,6 +131,14 @@ function readFingerprint(row: Record<string, unknown>): { fingerprint: string; b
   return { fingerprint, bodyBytes: bytes === undefined ? Number.POSITIVE_INFINITY : Number(bytes) }
 }
 
+/** Of the key itself its hash alone is known. */
+function readGuestKey(row: Record<string, unknown>): GuestKey {
+  const { guest, token_id: tokenId, key_hash: hash, request_id: requestId, at } = row
+  const keyHash = hash instanceof Uint8Array ? Buffer.from(hash) : Buffer.alloc(0)
+  const base = { tokenId: String(tokenId), key: '', requestId: String(requestId), at: Number(at) }
+  return { guest: String(guest), request: { ...base, ...readFingerprint(row), keyHash } }
+}
+
 function readRow(row: Record<string, unknown> | undefined): Row | undefined {
   if (row === undefined) return undefined
   const { request_id: requestId, at, status, headers, body, file, digest, bytes } = row
@@ -188,10 +207,14 @@ const BILLED = `SELECT 1 FROM usage WHERE usage.token_id = claims.token_id AND u
 /** Of a guest that lives, or will be billed. */
 const BEGUN = 'SELECT 1 FROM holds WHERE holds.request_id = claims.request_id AND holds.row IS NOT NULL'
 
-/** Nobody runs them any more: one that stands in the bills was answered, any other is free again. */
+/** Of a guest that lives, perhaps: it says so as soon as it is here. */
+const RUNNING = `SELECT 1 FROM holds JOIN guest_holds ON hold_id = holds.id
+  WHERE holds.request_id = claims.request_id`
+
+/** Nobody runs them any more: one that stands in the bills was answered, any other is free again. Guests' run on. */
 function endLeftKeys(db: Sqlite): void {
   prepareTransaction(db)(() => {
     db.exec(`UPDATE claims SET is_over = 1 WHERE is_over = 0 AND (EXISTS (${BILLED}) OR EXISTS (${BEGUN}))`)
-    db.exec('DELETE FROM claims WHERE is_over = 0')
+    db.exec(`DELETE FROM claims WHERE is_over = 0 AND NOT EXISTS (${RUNNING})`)
   })
 }

@@ -50,6 +50,8 @@ export interface ClaimsOptions {
 
 /** The keys of this server, and those of guests that were there before it. */
 export interface Claims extends IdempotencyStore {
+  /** What guests of an earlier server run: nobody else begins it until they are here, or given up. */
+  readonly ofGuests: readonly { id: string; guest: string }[]
   /** A guest goes on under the key that it claimed of another server. */
   keep(id: string, asked: KeyedRequest): void
   /** Nobody goes on under it: it is over when its request was charged, and free when it was not. */
@@ -70,12 +72,19 @@ class FileKeys implements Claims {
   /** How many keys each token has beyond those in the database. */
   readonly #unwritten = new Map<string, number>()
 
+  readonly ofGuests: Claims['ofGuests']
   readonly #startedAt = Date.now() - performance.now()
 
   constructor({ dbDir, db, ledger, limits }: ClaimsOptions) {
     this.#ledger = ledger
     this.#table = prepareClaims(db, limits)
     this.#files = openAnswerFiles(dbDir, this.#table.files())
+    this.ofGuests = this.#table.ofGuests().map(({ guest, request }) => {
+      const [id, own] = [randomUUID(), { request, name: request.keyHash.toString('base64') }]
+      this.#held.set(own.name, own)
+      this.#claims.set(id, own)
+      return { id, guest }
+    })
     this.#sweepIn(SWEEP_ON_MS)
   }
 
@@ -144,8 +153,10 @@ class FileKeys implements Claims {
     const keyHash = keyHashOf(asked.tokenId, asked.key)
     const own = { request: { ...asked, keyHash }, name: keyHash.toString('base64') }
     this.#claims.set(id, own)
+    const held = this.#held.get(own.name)
+    const isItsOwn = held?.request.requestId === asked.requestId && held.end === undefined
     // Who came first after the change of servers has it now.
-    if (!this.#held.has(own.name)) this.#held.set(own.name, own)
+    if (held === undefined || isItsOwn) this.#held.set(own.name, own)
     this.#write({ work: () => this.#table.putBack(own.request) })
   }
 

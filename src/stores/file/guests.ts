@@ -58,6 +58,7 @@ export function openSeats(parts: Parts): FileSeats {
     keepThings(parts, { guest, seat: seatOf(guest) }, belongings)
   // Their server has ended: they are about to come, or have ended as well.
   for (const [, guest] of ledger.guestHolds()) leave(guest)
+  for (const { id, guest } of parts.claims.ofGuests) seatOf(guest).claims.add(id)
   const counting: Counting = {
     count: async (tokenId, window) => {
       if (counts === undefined) throw storeUnavailable('The requests of this token cannot be counted yet')

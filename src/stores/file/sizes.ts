@@ -1,3 +1,4 @@
+import { ROLLED_UP } from '../contracts/roll-up.ts'
 import type { StoreSizes } from '../contracts/sizes.ts'
 import { sizeOfFiles } from '../folder.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
@@ -22,19 +23,48 @@ export interface SizedStore {
 /** What the store's folder holds and what waits in the process. */
 export function prepareSizes({ dbDir, db, ledger, tokens }: SizedStore): () => Promise<StoreSizes> {
   const answers = db.prepare(`SELECT bytes FROM claim_sums WHERE token_id = ''`)
-  // The rows of requests have the ids from 1 on, in the order in which they came: some may be rolled up between them.
-  const oldest = db.prepare('SELECT rowid, time FROM usage WHERE rowid > 0 ORDER BY rowid LIMIT 1')
   const latest = db.prepare('SELECT rowid FROM usage ORDER BY rowid DESC LIMIT 1')
+  const findFirst = prepareFirst(db)
   const ofLedger = (): Partial<StoreSizes> => {
-    const first = oldest.get()
+    const last = Number(latest.get()?.rowid ?? 0)
+    const first = findFirst(last)
     return {
       answerBytes: Number(answers.get()?.bytes ?? 0),
-      usageRows: first === undefined ? 0 : Number(latest.get()?.rowid) - Number(first.rowid) + 1,
-      usageOldestMs: first === undefined ? 0 : Math.max(0, Date.now() - Number(first.time)),
+      // Some may be rolled up between them.
+      usageRows: first === undefined ? 0 : last - first.id + 1,
+      usageOldestMs: first === undefined ? 0 : Math.max(0, Date.now() - first.time),
     }
   }
   return async () => {
     const files = await sizeOfFiles(dbDir, nameOf)
     return { tokens: tokens(), files, ...ledger.waiting(), ...(ledger.isClosed ? undefined : ofLedger()) }
+  }
+}
+
+/**
+ * Finds the first row of a request. Sums of periods have the lowest ids of all, requests come behind the highest: which
+ * numbers these are depends on what was rolled up before, and on a `vacuum` by hand, so the border is looked for by halves.
+ */
+function prepareFirst(db: Sqlite): (last: number) => { id: number; time: number } | undefined {
+  const lowest = db.prepare('SELECT rowid FROM usage ORDER BY rowid LIMIT 1')
+  const isSum = ROLLED_UP.map(() => 'request_id LIKE ?').join(' OR ')
+  const next = db.prepare(
+    `SELECT rowid, time, (${isSum}) AS is_sum FROM usage WHERE rowid >= ? ORDER BY rowid LIMIT 1`,
+  )
+  return (last) => {
+    let low = Number(lowest.get()?.rowid ?? last + 1)
+    let high = last
+    let first: { id: number; time: number } | undefined
+    while (low <= high) {
+      const middle = low + Math.floor((high - low) / 2)
+      const row = next.get(...ROLLED_UP, middle)
+      if (row === undefined) break
+      if (row.is_sum === 1) low = Number(row.rowid) + 1
+      else {
+        first = { id: Number(row.rowid), time: Number(row.time) }
+        high = middle - 1
+      }
+    }
+    return first
   }
 }

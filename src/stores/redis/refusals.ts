@@ -1,5 +1,5 @@
 import { codeOf, errorText } from '../../errors.ts'
-import { describeNetwork, type OutageReason, unknownReason } from '../outage.ts'
+import { CLOSED, describeNetwork, type OutageReason, unknownReason } from '../outage.ts'
 
 const RIGHTS = 'give its user the rights that docs/replicas.md lists'
 
@@ -90,6 +90,8 @@ const REFUSALS: readonly (readonly [RegExp, OutageReason])[] = [
       fault: 'setting',
     },
   ],
+  // Of a command that was on its way when the connection ended: ioredis says so, and not why.
+  [/^Reached the max retries per request/, CLOSED],
   [
     /gave no answer in/,
     { reason: 'it gives no answer in time', way: 'look at its load and at the network between' },

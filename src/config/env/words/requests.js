@@ -60,7 +60,7 @@ export const requestWords = [
       WS_IDLE_TIMEOUT_MS: { means: "Until a WebSocket's side that answers no ping is given up." },
       DRAIN_TIMEOUT_MS: {
         means:
-          'How long running requests may go on after SIGTERM. In production with the delay 40000 at most: Docker ends the container after 45 s.',
+          'How long running requests may go on after SIGTERM. In production with the delay, which is 5000 at least in an update, 40000 at most: Docker ends the container after 45 s.',
       },
       DRAIN_DELAY_MS: {
         means:
