@@ -161,8 +161,11 @@ class FileKeys implements Claims {
   }
 
   abandon(id: string): void {
-    const own = this.#take(id)
-    if (own !== undefined) this.#write({ work: () => this.#table.endLeft(own.request), own })
+    const own = this.#claims.get(id)
+    if (own === undefined) return
+    // It throws where nothing can be written just now: then the key runs on, and is given up again.
+    this.#write({ work: () => this.#table.endLeft(own.request), own })
+    this.#claims.delete(id)
   }
 
   #take(id: string): Held | undefined {

@@ -46,8 +46,13 @@ export function openSeats(parts: Parts): FileSeats {
   }
   const giveUp = (guest: string): void => {
     const seat = seatOf(guest)
-    seats.delete(guest)
-    if (!ledger.isClosed) keepThings(parts, { guest, seat }, NOTHING)
+    try {
+      if (!ledger.isClosed) keepThings(parts, { guest, seat }, NOTHING)
+      seats.delete(guest)
+    } catch {
+      // Too much waits for the disk already: what is left is given up a little later.
+      seat.leaving = setTimeout(giveUp, BACK_WITHIN_MS, guest).unref()
+    }
   }
   const leave = (guest: string): void => {
     const seat = seatOf(guest)
@@ -107,8 +112,8 @@ function keepThings(
   for (const id of seat.claims) {
     if (known.has(id)) continue
     // After the holds: whether a key is over is seen by the bill.
-    seat.claims.delete(id)
     claims.abandon(id)
+    seat.claims.delete(id)
   }
   for (const { id, request } of kept) {
     claims.keep(id, request)

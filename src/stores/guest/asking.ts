@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { within } from '../../deadlines.ts'
 import { storeUnavailable } from '../../errors.ts'
 import type { GuestCalls } from '../contracts/guests.ts'
-import type { Warn } from '../contracts/store-error.ts'
+import { StoreError, type Warn } from '../contracts/store-error.ts'
 import { readError } from '../wire.ts'
 import { type Link, openLink } from './link.ts'
 import { OwnThings } from './own-things.ts'
@@ -40,6 +40,8 @@ interface Asked {
 const DEADLINE_MS = 5_000
 /** How long between two looks for who has the folder. */
 const LOOK_AGAIN_MS = 10
+/** What keeps a server out other than another server takes longer to go. */
+const MENDED_AFTER_MS = 500
 const WARN_AFTER_MS = 5_000
 
 /**
@@ -159,7 +161,9 @@ export class Asking<O extends Owned> {
         warnedAt = performance.now()
         this.#options.warn({ err: trouble }, 'DB_DIR cannot be taken over, and nobody else serves it')
       }
-      await sleep(LOOK_AGAIN_MS)
+      // A folder that cannot be opened is read whole each time.
+      const isLocked = trouble instanceof StoreError && trouble.reason === 'locked'
+      await sleep(isLocked ? LOOK_AGAIN_MS : MENDED_AFTER_MS)
     }
   }
 
