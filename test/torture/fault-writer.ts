@@ -23,7 +23,7 @@ async function open(): Promise<Stores> {
 }
 
 // Everything is loaded, also what is imported late: from here on calls may fail.
-await import('../../src/stores/file/store.ts')
+await import('../../src/stores/open-files.ts')
 say('loaded')
 await once(process.stdin, 'data')
 const { tokens } = await open()

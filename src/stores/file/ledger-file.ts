@@ -52,6 +52,9 @@ function addTables(db: Sqlite): void {
     account_id TEXT NOT NULL, request_id TEXT NOT NULL, micros INTEGER NOT NULL
   ) STRICT;
   CREATE INDEX IF NOT EXISTS shared_charges_of_request ON shared_charges (request_id, account_id)`)
+  db.exec(`CREATE TABLE IF NOT EXISTS days (
+    token_id TEXT PRIMARY KEY, day INTEGER NOT NULL, count INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID`)
   db.exec(GUEST_TABLES)
 }
 

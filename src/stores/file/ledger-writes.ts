@@ -54,9 +54,6 @@ const nothing = (): void => undefined
  * written with the next charges, so that no request waits for it.
  */
 export function openDayCounts(db: Sqlite, ledger: { add(write: Write): boolean }): DayCounts {
-  db.exec(`CREATE TABLE IF NOT EXISTS days (
-    token_id TEXT PRIMARY KEY, day INTEGER NOT NULL, count INTEGER NOT NULL
-  ) STRICT, WITHOUT ROWID`)
   const select = db.prepare('SELECT token_id, count FROM days WHERE day = ?')
   const insert = db.prepare('INSERT OR REPLACE INTO days VALUES (?, ?, ?)')
   const sweep = db.prepare('DELETE FROM days WHERE day <> ?')
