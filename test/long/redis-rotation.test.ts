@@ -7,9 +7,9 @@ import { readRedisUrl } from '../../src/config/env/redis-url.ts'
 import { openStores, type Stores } from '../../src/stores/open.ts'
 import { describeRefusal } from '../../src/stores/redis/refusals.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
+import { askOf, folder } from '../stores/folders.ts'
 import { startRedis, type TestRedis } from '../support/redis.ts'
 import { createWaiting } from '../support/waiting.ts'
-import { askOf, folder } from './folders.ts'
 
 t.setTimeout(60_000)
 
