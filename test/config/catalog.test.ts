@@ -312,7 +312,7 @@ t.test('each mistake of a models file comes with its path and a way out', async 
   ]
   for (const [text, pattern] of table) {
     const mistakes = mistakesOf(text)
-    t.equal(mistakes.length, 1, `${text.slice(0, 80)}: ${mistakes.join(' | ').slice(0, 300)}`)
+    t.equal(mistakes.length, 1, `${JSON.stringify(text.slice(0, 80))}: ${mistakes.join(' | ').slice(0, 300)}`)
     t.match(mistakes[0], pattern)
     t.match(mistakes[0], /^MODELS_FILE/)
     t.notMatch(mistakes[0], 'hunter2')
