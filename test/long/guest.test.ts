@@ -16,7 +16,7 @@ import { sharedAccountsContract } from '../contract/shared-accounts.ts'
 import { tokenHistories } from '../contract/token-histories.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
 import { tokensContract } from '../contract/tokens.ts'
-import { askOf, crashedCopy, folder, type Owner } from './folders.ts'
+import { askOf, crashedCopy, folder, type Owner } from '../stores/folders.ts'
 
 t.setTimeout(120_000)
 

@@ -8,11 +8,11 @@ import { readRedisUrl } from '../../src/config/env/redis-url.ts'
 import type { Hold } from '../../src/stores/contracts/accounts.ts'
 import { openStores, readBooks } from '../../src/stores/open.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
+import { askOf, folder } from '../stores/folders.ts'
 import { waitUntil } from '../support/journey.ts'
 import { startRedis } from '../support/redis.ts'
 import { startProxy } from '../support/tcp-proxy.ts'
 import { backAfter, down, goneHolds } from '../torture/spending.ts'
-import { askOf, folder } from './folders.ts'
 
 t.setTimeout(120_000)
 const redis = await startRedis(t)

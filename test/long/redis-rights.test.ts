@@ -13,9 +13,9 @@ import { idempotencyContract } from '../contract/idempotency.ts'
 import { placesContract } from '../contract/places.ts'
 import { newToken } from '../contract/token-store.ts'
 import { tokensContract } from '../contract/tokens.ts'
+import { folder, type Owner } from '../stores/folders.ts'
 import { startRedis } from '../support/redis.ts'
 import { startProxy } from '../support/tcp-proxy.ts'
-import { folder, type Owner } from './folders.ts'
 
 t.setTimeout(120_000)
 const PAGE = join(import.meta.dirname, '..', '..', 'docs', 'replicas.md')
