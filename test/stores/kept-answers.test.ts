@@ -34,6 +34,19 @@ const filesIn = (dbDir: string) =>
   readdirSync(join(dbDir, 'answers')).map((name) => join(dbDir, 'answers', name))
 const bytesIn = (dbDir: string) => filesIn(dbDir).reduce((sum, path) => sum + statSync(path).size, 0)
 
+t.test('an answer that is kept outlives a kill right after it', async (test) => {
+  const dbDir = await folder(test)
+  const { idempotency } = await openIn(test, dbDir)
+  for (const [index, bytes] of [100, LARGE].entries()) {
+    const [request, answer] = [keyedOf('tok_1'), answerOf(bytes)]
+    const claim = await idempotency.claim(request)
+    await idempotency.finish(claim.state === 'claimed' ? claim.id : '', answer)
+    const copy = crashedCopy(dbDir, join(dbDir, `crashed-${index}`))
+    const after = await openIn(test, copy)
+    test.same(await givenAgain(after.idempotency, request), answer)
+  }
+})
+
 t.test('large answers are files that only the owner may read, and never given in part', async (test) => {
   const dbDir = await folder(test)
   const { idempotency, close } = await openIn(test, dbDir)

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { within } from '../../deadlines.ts'
 import { storeUnavailable } from '../../errors.ts'
 import {
   type BareKey,
@@ -24,6 +25,10 @@ const SWEEP_EVERY_MS = 60_000
 const SWEEP_ON_MS = 20
 const SWEPT_AT_ONCE = 32
 
+/** A commit takes a few milliseconds. */
+const WRITTEN_WITHIN_MS = 1_000
+const nothing = (): void => undefined
+
 /** A key that runs, or whose end is not in the database yet. */
 interface Held {
   request: HashedRequest
@@ -39,6 +44,8 @@ interface KeyWrite {
   /** Who has so many keys more by it. */
   tokenId?: string
   count?: number
+  /** It stands in the database, or never will. */
+  over?(): void
 }
 
 export interface ClaimsOptions {
@@ -137,7 +144,10 @@ class FileKeys implements Claims {
       kept = file && { ...kept, body: file }
       own.end = { kept }
     }
-    this.#write({ work: () => this.#table.finish(own.request, kept), own })
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#write({ work: () => this.#table.finish(own.request, kept), own, over: resolve })
+    // A disk that takes nothing holds up nobody whose answer is made.
+    await within(WRITTEN_WITHIN_MS, promise)
   }
 
   async free(id: string): Promise<void> {
@@ -174,7 +184,7 @@ class FileKeys implements Claims {
     return own
   }
 
-  #write({ work, own, tokenId = '', count = 0 }: KeyWrite): void {
+  #write({ work, own, tokenId = '', count = 0, over = nothing }: KeyWrite): void {
     let files: string[] = []
     const isTaken = this.#ledger.add({
       apply: () => {
@@ -184,8 +194,9 @@ class FileKeys implements Claims {
         if (own && this.#held.get(own.name) === own) this.#held.delete(own.name)
         this.#countUnwritten(tokenId, -count)
         this.#files.remove(files)
+        over()
       },
-      drop: () => undefined,
+      drop: over,
     })
     if (!isTaken) throw storeUnavailable(NOT_NOW)
     this.#countUnwritten(tokenId, count)
