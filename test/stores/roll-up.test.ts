@@ -225,12 +225,13 @@ t.test('requests are settled between any two slices', async (t) => {
   t.ok(settled > 30, `${settled} were settled`)
 })
 
+type Kept = NonNullable<Parameters<typeof openSqliteUsage>[1]>['keep']
+
 for (const [name, open] of [
-  ['SQLite', (dbDir: string, keep: object) => openSqliteUsage(dbDir, { keep: keep as never })],
+  ['SQLite', (dbDir: string, keep: Kept) => openSqliteUsage(dbDir, { keep })],
   [
     'PostgreSQL',
-    async (_: string, keep: object) =>
-      openPostgresUsage(new Database((await postgres()).url), { keep: keep as never }),
+    async (_: string, keep: Kept) => openPostgresUsage(new Database((await postgres()).url), { keep }),
   ],
 ] as const)
   t.test(`replicas with ${name}: rows are rolled up by who carries them`, async (t) => {
@@ -243,7 +244,7 @@ for (const [name, open] of [
       warn: () => t.fail(),
     }
     const dbDir = await folder(t)
-    const plain: UsageLog = await open(dbDir, undefined as never)
+    const plain: UsageLog = await open(dbDir, undefined)
     const entries = Array.from({ length: 60 }, (_, index) => {
       const row = {
         ...usageOf('rolled', 5),
