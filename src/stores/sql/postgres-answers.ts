@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type pg from 'pg'
-import { asError, codeOf } from '../../errors.ts'
+import { codeOf } from '../../errors.ts'
 import { KEY_MEMORY_MS, type KeyLimits, type LargeAnswers } from '../contracts/idempotency.ts'
 import type { Database } from './database.ts'
 import { PostgresPool } from './postgres-pool.ts'
@@ -80,7 +80,8 @@ export function openPostgresAnswers(database: Database, limits: Limits): LargeAn
       }
     },
     read: async (id) => {
-      const answer = await onConnection(pool, (client) => client.query(READ, [id])).then(
+      const asked = pool.use((client) => client.query(READ, [id]))
+      const answer = await asked.then(
         ({ rows }): unknown => rows[0]?.answer,
         (error) => {
           // Where nothing was ever kept nothing can be read later either.
@@ -96,22 +97,8 @@ export function openPostgresAnswers(database: Database, limits: Limits): LargeAn
   }
 }
 
-async function onConnection<T>(pool: PostgresPool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
-  const client = await pool.connect()
-  let failure: Error | undefined
-  try {
-    return await work(client)
-  } catch (error) {
-    failure = asError(error)
-    throw failure
-  } finally {
-    // Nobody knows what state it is in after a failure: closing it rolls back.
-    client.release(failure)
-  }
-}
-
 function transact<T>(pool: PostgresPool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
-  return onConnection(pool, async (client) => {
+  return pool.use(async (client) => {
     await client.query('BEGIN')
     await client.query(LOCK)
     const result = await work(client)

@@ -1,4 +1,5 @@
 import pg from 'pg'
+import { asError } from '../../errors.ts'
 import type { Database } from './database.ts'
 
 /** What a pool may hold and how long it waits. */
@@ -28,6 +29,21 @@ export class PostgresPool {
     } catch (error) {
       this.#database.failed(error)
       throw error
+    }
+  }
+
+  /** Does this on a connection, which is given back. */
+  async use<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+    const client = await this.connect()
+    let failure: Error | undefined
+    try {
+      return await work(client)
+    } catch (error) {
+      failure = asError(error)
+      throw failure
+    } finally {
+      // Nobody knows what state it is in after a failure: closing it rolls back.
+      client.release(failure)
     }
   }
 

@@ -1,4 +1,3 @@
-import { asError } from '../../errors.ts'
 import { type ClockNotes, keptBy, type RollUpTable, type Span } from '../contracts/roll-up.ts'
 import type { UsageColumn } from '../contracts/usage-columns.ts'
 import type { PostgresPool } from './postgres-pool.ts'
@@ -41,16 +40,7 @@ export function openPostgresRollUp({ pool, columns, ...clock }: PostgresRollUp):
 }
 
 async function ask(pool: PostgresPool, text: string, values: unknown[]): Promise<Record<string, unknown>[]> {
-  const client = await pool.connect()
-  let failure: Error | undefined
-  try {
-    return (await client.query<Record<string, unknown>>(text, values)).rows
-  } catch (error) {
-    failure = asError(error)
-    throw failure
-  } finally {
-    client.release(failure)
-  }
+  return (await pool.use((client) => client.query<Record<string, unknown>>(text, values))).rows
 }
 
 function valuesOf(tokenId: string, { fromMs, untilMs }: Pick<Span, 'fromMs' | 'untilMs'>, span: Span) {
