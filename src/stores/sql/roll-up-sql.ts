@@ -24,19 +24,20 @@ function quote(name: string): string {
 /** The parts of a statement that makes one row of many: they differ in the request's id and the time alone. */
 export function sumStatement(columns: readonly UsageColumn[], sum: Sum) {
   const names = columns.map(({ name }) => quote(name))
-  const value = ({ name, type, ...rest }: UsageColumn): string => {
-    if (name === 'request_id') return 'PERIOD_ID'
-    if (name === 'time') return 'PERIOD_START'
-    return isSummed({ name, type, ...rest }) ? sum(quote(name), type) : quote(name)
-  }
   const groups = columns
     .filter((column) => !isSummed(column) && column.name !== 'request_id' && column.name !== 'time')
     .map(({ name }) => quote(name))
   return {
     names: names.join(', '),
     /** `id` and `start` stand for the period's parameters. */
-    values: (id: string, start: string) =>
-      columns.map(value).join(', ').replace('PERIOD_ID', id).replace('PERIOD_START', start),
+    values: (id: string, start: string) => {
+      const write = (column: UsageColumn): string => {
+        if (column.name === 'request_id') return id
+        if (column.name === 'time') return start
+        return isSummed(column) ? sum(quote(column.name), column.type) : quote(column.name)
+      }
+      return columns.map(write).join(', ')
+    },
     groups: groups.join(', '),
   }
 }
