@@ -93,8 +93,8 @@ export class Outage {
   readonly #words: OutageWords
   #since: number | undefined
   #toldAt = Number.NEGATIVE_INFINITY
-  #told = ''
-  #isTold = false
+  /** The reason that stands in the log; undefined: none of this outage does. */
+  #told: string | undefined
 
   constructor(warn: Warn, words: OutageWords) {
     this.#warn = warn
@@ -104,9 +104,9 @@ export class Outage {
   away({ reason, way }: OutageReason): void {
     const now = performance.now()
     this.#since ??= now
-    const isNew = !this.#isTold || reason !== this.#told
-    if (now - this.#toldAt < (isNew ? REST_MS : AGAIN_MS)) return
-    ;[this.#toldAt, this.#told, this.#isTold] = [now, reason, true]
+    if (now - this.#toldAt < (reason === this.#told ? AGAIN_MS : REST_MS)) return
+    this.#toldAt = now
+    this.#told = reason
     this.#warn({ reason, way, awayMs: Math.round(now - this.#since) }, this.#words.away)
   }
 
@@ -114,8 +114,8 @@ export class Outage {
     if (this.#since === undefined) return
     const awayMs = Math.round(performance.now() - this.#since)
     this.#since = undefined
-    if (!this.#isTold) return
-    this.#isTold = false
+    if (this.#told === undefined) return
+    this.#told = undefined
     this.#warn({ awayMs }, this.#words.back)
   }
 }
