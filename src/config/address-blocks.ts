@@ -19,25 +19,6 @@ export function plainAddress(text: string): string | undefined {
   return [24, 16, 8, 0].map((shift) => (bits >>> shift) & 255).join('.')
 }
 
-/** Whose addresses these are, as far as anybody can tell: of an IPv6 address its first bits, since the rest is free to choose. */
-export function networkOf(address: string, ipv6Bits: number): string {
-  const plain = plainAddress(address) ?? address
-  if (isIP(plain) !== 6) return plain
-  const [head = '', tail = ''] = plain.split('::')
-  const first = readGroups(head)
-  const last = readGroups(tail)
-  const zeros = Array.from({ length: 8 - first.length - last.length }, () => 0)
-  const kept = [...first, ...zeros, ...last].map((group, index) => {
-    const bits = Math.min(16, Math.max(0, ipv6Bits - index * 16))
-    return (group & (0xffff << (16 - bits)) & 0xffff).toString(16)
-  })
-  return `${kept.join(':')}/${ipv6Bits}`
-}
-
-function readGroups(side: string): number[] {
-  return side === '' ? [] : side.split(':').map((group) => Number.parseInt(group, 16))
-}
-
 function familyOf(address: string): 'ipv4' | 'ipv6' {
   return isIP(address) === 4 ? 'ipv4' : 'ipv6'
 }

@@ -1,5 +1,5 @@
+import { normalizeIP } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { networkOf } from '../config/address-blocks.ts'
 import { type GatewayError, rateLimited } from '../errors.ts'
 import { MINUTE_MS, Windows } from './windows.ts'
 
@@ -40,7 +40,7 @@ export async function addressLimit(
   const count = (request: FastifyRequest): GatewayError | undefined => {
     if (counted.has(request)) return undefined
     counted.add(request)
-    const { current, ttl } = windows.count(networkOf(request.ip, ipv6PrefixBits), MINUTE_MS)
+    const { current, ttl } = windows.count(normalizeIP(request.ip, ipv6PrefixBits), MINUTE_MS)
     if (current <= failuresPerMinute) return undefined
     return rateLimited('Too many requests without a valid token. Wait as long as "Retry-After" says.', {
       retryAfterMs: Math.max(1, ttl),

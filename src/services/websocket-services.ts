@@ -1,5 +1,5 @@
+import { normalizeIP } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { networkOf } from '../config/address-blocks.ts'
 import { copyDownward } from '../dialects/headers.ts'
 import { upstreamFailed } from '../errors.ts'
 import type { Token } from '../stores/contracts/tokens.ts'
@@ -44,7 +44,7 @@ async function prepare(
   const token: Token | undefined = request.service.isOpen ? undefined : request.token
   const session = new ServiceSession(request, shared)
   session.enter({
-    key: token ? token.id : `address:${networkOf(request.ip, ipv6PrefixBits)}`,
+    key: token ? token.id : `address:${normalizeIP(request.ip, ipv6PrefixBits)}`,
     secretHash: token && request.secretHash,
   })
   whenGone(request, () => session.over())
