@@ -152,7 +152,7 @@ export class ProviderHealth {
     const counts = new Map<string, number>()
     for (const [name, standing] of this.#standings) {
       if (name.includes('\n') || standing.restsFor(now) === 0) continue
-      const provider = name.slice(0, name.indexOf('/'))
+      const provider = providerOf(name)
       counts.set(provider, (counts.get(provider) ?? 0) + 1)
     }
     return counts
