@@ -17,12 +17,12 @@ export function readDotenv(path, env) {
   if (bytes === undefined) return undefined
   if ('mistake' in bytes) return { values: {}, mistakes: [bytes.mistake] }
   const known = knownNames()
-  const { MODELS_FILE: models } = readEnvText(bytes, (name) => known.has(name)).values
-  const isKey = buildIsKey(readModels(path, unwrap(env.MODELS_FILE ?? '') || models))
+  const { MODELS_FILE: inFile } = readEnvText(bytes, (name) => known.has(name)).values
+  const models = readModels(path, unwrap(env.MODELS_FILE ?? '') || inFile)
+  const isKey = buildIsKey(models)
   const { values, lines, mistakes } = readEnvText(bytes, (name) => known.has(name) || isKey(name))
-  const valueFor = (/** @type {string} */ name) => unwrap(env[name] ?? '') || values[name]
-  const isSet = (/** @type {string} */ name) => Boolean(valueFor(name))
-  const isNamed = (/** @type {string} */ name) => readModels(path, valueFor('MODELS_FILE')).includes(name)
+  const isSet = (/** @type {string} */ name) => Boolean(unwrap(env[name] ?? '') || values[name])
+  const isNamed = (/** @type {string} */ name) => models.includes(name)
   const strangers = Object.keys(values).flatMap((name) => {
     const mistake = values[name] === '' ? undefined : findStranger(name, { known, isSet, isNamed })
     return mistake === undefined ? [] : [`line ${lines.get(name)}, ${name}: ${mistake}`]
