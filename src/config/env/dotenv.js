@@ -2,7 +2,7 @@
 // Plain JavaScript without dependencies, as env-text.js beside it.
 import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { readEnvText, unwrap } from './env-text.js'
+import { isLink, readEnvText, unwrap } from './env-text.js'
 import { findStranger } from './near-names.js'
 import { knownNames } from './words/words.js'
 
@@ -43,14 +43,9 @@ export function findNearNames(env) {
     readModels('.env', unwrap(env.MODELS_FILE ?? '')).includes(name)
   return Object.keys(env).flatMap((name) => {
     const mistake =
-      isSet(name) && !isLink(env[name]) ? findStranger(name, { known, isSet, isNamed }) : undefined
+      isSet(name) && !isLink(env[name] ?? '') ? findStranger(name, { known, isSet, isNamed }) : undefined
     return mistake === undefined ? [] : [`${name} ${mistake}`]
   })
-}
-
-/** What Kubernetes and the links of Docker put into every container: no word of the operator's. @param {string} [text] */
-function isLink(text) {
-  return /^(tcp|udp|sctp):\/\//.test(text ?? '')
 }
 
 /** @param {string} path @returns {Uint8Array | { mistake: string } | undefined} */

@@ -234,3 +234,12 @@ export function unwrap(raw) {
   const at = text.search(COMMENT)
   return at < 0 ? text : text.slice(0, at).trimEnd()
 }
+
+/**
+ * Whether a value is none of the operator's: for each service of theirs Kubernetes and the links of Docker put
+ * `<NAME>_PORT=tcp://10.43.0.5:8088` into every container.
+ * @param {string} text
+ */
+export function isLink(text) {
+  return /^(tcp|udp|sctp):\/\//.test(text)
+}

@@ -7,6 +7,7 @@ import { KNOWN_PROVIDERS, type KnownProvider } from '../catalog/providers.ts'
 import { readWsRoute } from '../catalog/ws-routes.ts'
 import { SettingsError } from '../mistakes.ts'
 import { suggest } from '../suggest.ts'
+import { isLink } from './env-text.js'
 import { suggestNumber } from './hints.js'
 import {
   type ListReading,
@@ -128,12 +129,9 @@ function readPlain(env: Environment, mistakes: string[]): Record<string, unknown
   return found
 }
 
-/**
- * Kubernetes and the links of Docker put `<NAME>_PORT=tcp://10.43.0.5:8088` into every container for a service of that
- * name: it is no word of the operator's.
- */
+/** A service of the operator's that is called as the gateway is sets a variable of ours. */
 function isSetting(name: string, text: string | undefined): boolean {
-  return text !== undefined && !(name.endsWith('_PORT') && /^(tcp|udp|sctp):\/\//.test(text))
+  return text !== undefined && !(name.endsWith('_PORT') && isLink(text))
 }
 
 function readValue(type: 'number' | 'string' | 'picklist', text: string): unknown {
