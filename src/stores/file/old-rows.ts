@@ -10,7 +10,7 @@ export type KeepRows = Pick<RollUpOptions, 'keptDays' | 'tell' | 'warn'> | undef
 const CLOCK = 'clockAt'
 const DOUBTED = 'clockDoubtedAt'
 /** The request id of what further accounts have paid of requests that are rolled up. */
-const ROLLED_UP = 'rolled up'
+const ROLLED_UP_ID = 'rolled up'
 
 /** Rolls up the rows of the ledger: what is summed of them for the books stays the same at every moment. */
 export function openLedgerRollUp({ db, columns }: LedgerFile, ledger: Ledger, keep: KeepRows): RollUp {
@@ -50,8 +50,8 @@ function prepareShared(db: Sqlite): AlsoRolledUp {
   const drop = db.prepare(`DELETE FROM shared_charges WHERE ${byIds}`)
   return (requestIds) => {
     if (any.get() === undefined) return
-    const ids = JSON.stringify(pick.all(JSON.stringify(requestIds), ROLLED_UP).map(({ rowid }) => rowid))
-    put.run(ids, ROLLED_UP)
+    const ids = JSON.stringify(pick.all(JSON.stringify(requestIds), ROLLED_UP_ID).map(({ rowid }) => rowid))
+    put.run(ids, ROLLED_UP_ID)
     drop.run(ids)
   }
 }
