@@ -2,8 +2,6 @@ import { hash, timingSafeEqual } from 'node:crypto'
 import { LEAST_CHARACTERS } from '../config/env/secrets.ts'
 import { SettingsError } from '../config/mistakes.ts'
 
-export const METRICS_KEY = 'METRICS_KEY'
-
 /**
  * Whether a secret is the key of `METRICS_KEY`. It is asked for rarely, so a file is read each time: it may change. While
  * it says what is too short for a key, such as the first half of one, the key from before stays.
@@ -23,7 +21,7 @@ export function scraperCheck(readKey: (name: string) => string | undefined): (se
 /** Whose file cannot be read right now has no key. */
 function readOrNone(readKey: (name: string) => string | undefined): string | undefined {
   try {
-    return readKey(METRICS_KEY)
+    return readKey('METRICS_KEY')
   } catch (error) {
     if (error instanceof SettingsError) return undefined
     throw error

@@ -10,7 +10,7 @@ import { STREAM_STEP_TOKENS } from './hold.ts'
 
 /** An answer's first bytes are weighed as if each LLM token of output had no more than these, framing and all. */
 const LEAST_BYTES_PER_TOKEN = 4
-export const LEAST_BYTES_BETWEEN_WEIGHINGS = 2_048
+const LEAST_BYTES_BETWEEN_WEIGHINGS = 2_048
 /** A limit that the client named is kept by the provider: such an answer is only watched for one that runs away. */
 const BYTES_PER_LIMITED_TOKEN = 600
 /** A further step is taken when less than this share of one is left. */
@@ -19,7 +19,7 @@ const LEFT_SHARE = 0.5
 const STORE_PATIENCE_MS = 30_000
 const STORE_RETRY_MS = 250
 
-export interface StepHoldOptions {
+interface StepHoldOptions {
   store: Pick<Accounts, 'raise'>
   hold: Hold
   price: Price

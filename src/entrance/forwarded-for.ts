@@ -18,7 +18,7 @@ function readPart(part: string): string | undefined {
  * (`unknown`, `_hidden`) is nobody's address: the proxy's own stands for it, and nothing to the left of it is believed,
  * since whoever sent it may have written it.
  */
-export function findClient(proxy: string, list: string, isTrusted: AddressCheck): string {
+function findClient(proxy: string, list: string, isTrusted: AddressCheck): string {
   let address = proxy
   let rest = list
   for (;;) {

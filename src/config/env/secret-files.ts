@@ -4,7 +4,7 @@ import { SettingsError } from '../mistakes.ts'
 import { type Environment, readSecret, readText } from './secrets.ts'
 
 /** Every secret of the settings that may stand in a file (`NAME_FILE`); those of a models file's `keyEnv` join them. */
-export const SECRETS: readonly string[] = [
+const SECRETS: readonly string[] = [
   ...KNOWN_PROVIDERS.map(({ keyVariable }) => keyVariable),
   'ADMIN_FIRST',
   'METRICS_KEY',
