@@ -15,12 +15,7 @@ case ",$profiles," in
 esac
 stack=${STACK_NAME-$(setting STACK_NAME)}
 gateway=api-gateway-${stack:-prod}
-if [ -z "${COMPOSE:-}" ]; then
-  COMPOSE=docker-compose
-  # Compose 1 cannot replace containers of newer Docker engines.
-  if docker compose version >/dev/null 2>&1; then COMPOSE='docker compose'; fi
-  COMPOSE="$COMPOSE -f docker-compose.prod.yml"
-fi
+choose_compose
 
 until_ready() {
   for _ in $(seq 60); do

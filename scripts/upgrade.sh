@@ -27,12 +27,7 @@ esac
 [ -f .env ] || fail 'there is no .env here: see docs/production.md'
 # As Compose reads it: the shell's own, else the line in .env.
 profiles=${COMPOSE_PROFILES-$(setting COMPOSE_PROFILES)}
-if [ -z "${COMPOSE:-}" ]; then
-  COMPOSE=docker-compose
-  # Compose 1 cannot replace containers of newer Docker engines.
-  if docker compose version >/dev/null 2>&1; then COMPOSE='docker compose'; fi
-  COMPOSE="$COMPOSE -f docker-compose.prod.yml"
-fi
+choose_compose
 export COMPOSE
 routes=edge/routes.yml
 # Two at once would take the files from each other.
