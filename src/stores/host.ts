@@ -16,12 +16,12 @@ export interface Host {
   /** How many work here now. */
   guests(): number
   /** Nobody is served any more, nor told anything: whatever is not answered is asked again of the next server. */
-  stop(): Promise<void>
+  stop(): void
   /** The folder is free: the guests may have it. */
   dismiss(): void
 }
 
-const NO_HOST: Host = { guests: () => 0, stop: async () => undefined, dismiss: () => undefined }
+const NO_HOST: Host = { guests: () => 0, stop: () => undefined, dismiss: () => undefined }
 
 export async function openHost({ dbDir, seats, warn }: HostOptions): Promise<Host> {
   const socketPath = openSocketPath(dbDir, GUESTS_SOCKET)
@@ -43,7 +43,7 @@ export async function openHost({ dbDir, seats, warn }: HostOptions): Promise<Hos
   server.on('error', (error) => warn({ err: error }, 'the socket for a successor failed'))
   return {
     guests: () => [...sessions].filter(({ isGuest }) => isGuest).length,
-    stop: async () => {
+    stop: () => {
       for (const session of sessions) session.mute()
       // Before the lock is free: the next server makes a socket of the same name.
       server.close()

@@ -79,7 +79,7 @@ function ownFiles({ tokens, idempotency, days, seats }: FileStore, { dbDir, warn
   }
   const close = async (): Promise<void> => {
     const opened = await host
-    await opened?.stop()
+    opened?.stop()
     await tokens.close()
     opened?.dismiss()
   }
