@@ -119,7 +119,7 @@ export function readUsage(columns: readonly UsageColumn[], stored: Readonly<Reco
 /** A row of which nothing is known. */
 export const NO_ROW: UsageRow = readUsage(
   USAGE_COLUMNS.filter(({ field }) => field !== 'chargedMicros' && field !== 'requests'),
-  Object.fromEntries(USAGE_COLUMNS.map(({ name, type }) => [name, TYPES[type].write(0)])),
+  Object.fromEntries(USAGE_COLUMNS.map((column) => [column.name, emptyValue(column)])),
 )
 
 const IN_LINE = USAGE_COLUMNS.filter((column) => 'inLine' in column).map(
@@ -146,8 +146,7 @@ export function logType({ type }: UsageColumn) {
   return TYPES[type].log
 }
 export function emptyValue({ type }: UsageColumn): UsageValue {
-  if (type === 'requests') return 1
-  return type === 'text' ? '' : 0
+  return TYPES[type].write(0)
 }
 
 /**
