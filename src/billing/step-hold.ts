@@ -8,6 +8,8 @@ import type { StreamMeter } from '../metering/stream-meter.ts'
 import type { Accounts, Hold } from '../stores/contracts/accounts.ts'
 import { STREAM_STEP_TOKENS } from './hold.ts'
 
+/** Known of the input is an upper bound, nearly a token for each byte: about so many bytes are one. */
+const INPUT_BYTES_PER_TOKEN = 4
 /** An answer's first bytes are weighed as if each LLM token of output had no more than these, framing and all. */
 const LEAST_BYTES_PER_TOKEN = 4
 const LEAST_BYTES_BETWEEN_WEIGHINGS = 2_048
@@ -37,11 +39,11 @@ export class StepHold {
   /** From so many bytes on, all that is held may be used. */
   mostAt: number
 
-  /** `input` is what is known of it before the first weighing. */
-  constructor(options: StepHoldOptions, facts: CostFacts, input: number) {
+  /** `contextTokens`: further input that the request does not repeat. */
+  constructor(options: StepHoldOptions, facts: CostFacts, contextTokens = 0) {
     this.#options = options
     this.#heldMicros = options.hold.micros
-    this.nextAt = firstWeighing(options, facts, input)
+    this.nextAt = firstWeighing(options, facts, contextTokens)
     this.mostAt = this.nextAt + LEAST_BYTES_BETWEEN_WEIGHINGS
   }
 
@@ -98,9 +100,10 @@ export class StepHold {
 }
 
 /** This is only a guess of when to weigh, in bytes; the weighing counts as the bill will. */
-function firstWeighing({ hold, price }: StepHoldOptions, facts: CostFacts, input: number): number {
+function firstWeighing({ hold, price }: StepHoldOptions, facts: CostFacts, contextTokens: number): number {
   if (price.outputMicros <= 0 || facts.dialect.isFree) return Number.POSITIVE_INFINITY
-  const covered = Math.max(0, hold.micros - input * price.inputMicros) / price.outputMicros
+  const inputTokens = Math.ceil(facts.inputTokens / INPUT_BYTES_PER_TOKEN) + contextTokens
+  const covered = Math.max(0, hold.micros - inputTokens * price.inputMicros) / price.outputMicros
   const isWhole = facts.outputLimit !== undefined && facts.outputLimit * facts.choices <= covered
   return covered * (isWhole ? BYTES_PER_LIMITED_TOKEN : LEAST_BYTES_PER_TOKEN)
 }

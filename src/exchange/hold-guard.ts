@@ -26,11 +26,7 @@ export class HoldGuard implements Stage {
     this.#owner = owner
     this.#meter = meter
     this.#pressure = pressure
-    this.#held = new StepHold(
-      { store, hold, price, meter, key: token.id },
-      ask,
-      Math.ceil(ask.inputTokens / 4),
-    )
+    this.#held = new StepHold({ store, hold, price, meter, key: token.id }, ask)
   }
 
   /** The provider waits where all that is held may be used, until that has been weighed. */

@@ -55,7 +55,7 @@ export class ResponsesTurn {
     const { store, hold, ask, step, request, contextTokens } = options
     const { price } = step.model
     const held = { store, hold, price, meter: this.#meter, key: request.token.id }
-    this.#held = new StepHold(held, ask, Math.ceil(ask.inputTokens / 4) + contextTokens)
+    this.#held = new StepHold(held, ask, contextTokens)
     this.ended = new Promise((resolve) => {
       this.#end = resolve
     })
