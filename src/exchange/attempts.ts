@@ -65,7 +65,7 @@ export class Attempts {
     if (!step) return
     const { request, endpoint } = this.#call
     const { reason } = failure
-    const { isNews } = this.#walk.note(step, failure)
+    const isNews = this.#walk.note(step, failure)
     if (failure.kind === 'timeout' && this.#generates(step)) this.#isTimedOut = !isUnsent(failure)
     request.line.cause = reason
     const { name, origin, basePath } = step.provider

@@ -156,7 +156,7 @@ export class RealtimeSession extends Session {
   #note(step: Step, failure: Failure): void {
     const { line, log } = this.#options.request
     const { name, origin, basePath } = step.provider
-    const { isNews } = this.#walk.note(step, failure)
+    const isNews = this.#walk.note(step, failure)
     line.cause = failure.reason
     const fields = { provider: name, model: step.upstreamModel, reason: failure.reason }
     const text = textOf(failure, isNews)

@@ -122,12 +122,6 @@ export interface WalkShared {
   keyRefused?(provider: Provider): void
 }
 
-/** How a failure is taken, and whether the operator has to hear of it loudly, for the first time. */
-export interface NotedFailure {
-  failure: Failure
-  isNews: boolean
-}
-
 /** Whose request it is, and where it may go. */
 export interface Walk {
   steps: readonly Step[]
@@ -187,21 +181,18 @@ export class PlanWalk implements Asker {
     this.#shared.missingModels.succeeded(this.#nameOf(step), this)
   }
 
-  /** Returns how it is taken. */
-  note(step: Step, seen: Failure): NotedFailure {
-    const noted = this.#take(step, seen)
-    this.#remember(step, noted.failure)
-    return noted
+  /** Whether the operator has to hear of it loudly: of a path that is not there, for the first time. */
+  note(step: Step, seen: Failure): boolean {
+    const failure = this.#take(step, seen)
+    this.#remember(step, failure)
+    return failure.isPath === true && this.#shared.addresses.isNews(step.provider, this.#endpoint)
   }
 
   /** Where another endpoint of this provider answers, it is this one that it lacks. */
-  #take({ provider }: Step, seen: Failure): NotedFailure {
-    if (!seen.isPath) return { failure: seen, isNews: false }
-    const { addresses } = this.#shared
-    if (!addresses.isProven(provider))
-      return { failure: seen, isNews: addresses.isNews(provider, this.#endpoint) }
+  #take({ provider }: Step, seen: Failure): Failure {
+    if (!seen.isPath || !this.#shared.addresses.isProven(provider)) return seen
     const { isPath: _, ...failure } = seen
-    return { failure, isNews: false }
+    return failure
   }
 
   #remember(step: Step, failure: Failure): void {
