@@ -2,7 +2,7 @@ import { type AccountList, type HoldRequest, readAccounts, writeAccounts } from 
 import type { Mark } from '../contracts/guests.ts'
 import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
-import { type Ended, MOST_REMEMBERED } from './standing-holds.ts'
+import { type Ended, MOST_REMEMBERED } from './balances.ts'
 
 /**
  * Whose hold it is, where it is a guest's, and how guests' holds ended: the server that has the folder after this one

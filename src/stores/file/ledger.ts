@@ -13,14 +13,13 @@ import {
 import { type StoreSizes, waitingOf } from '../contracts/sizes.ts'
 import type { UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
-import { Balances } from './balances.ts'
+import { Balances, EndedHolds, listGuestHolds, type OpenHold, openHold } from './balances.ts'
 import { prepareGuestHolds, readGuestHolds } from './guest-holds.ts'
 import type { LedgerFile } from './ledger-file.ts'
 import { ledgerError } from './ledger-file.ts'
 import type { GroupCommit, Write, Writes } from './ledger-writes.ts'
 import { openGroupCommit, prepareWrites } from './ledger-writes.ts'
 import { readCharged } from './recovery.ts'
-import { EndedHolds, listGuestHolds, type OpenHold, openHold } from './standing-holds.ts'
 import type { TokenRecord } from './token-record.ts'
 
 /** A settlement that waits for its commit. */
