@@ -7,7 +7,12 @@ const hasSqlite = spawnSync('sqlite3', ['--version']).status === 0
 if (!hasSqlite) t.comment('docs/usage.md is not run: apt-get install sqlite3')
 
 // The README is run by itself, so are the services; the clients by test/long/manual.test.ts.
-const ELSEWHERE = ['README.md', 'docs/services.md', 'docs/clients.md', ...(hasSqlite ? [] : ['docs/usage.md'])]
+const ELSEWHERE = [
+  'README.md',
+  'docs/services.md',
+  'docs/clients.md',
+  ...(hasSqlite ? [] : ['docs/usage.md']),
+]
 
 t.test('every other page does what it says', async (t) => {
   const clone = await openClone(t)
