@@ -16,6 +16,7 @@ import { paidRoutes } from './exchange/serve.ts'
 import { openServer } from './http-server.ts'
 import { accountRoute } from './limits/account.ts'
 import { addressLimit } from './limits/address.ts'
+import { openCounting } from './limits/counting.ts'
 import { modelRoutes } from './limits/models.ts'
 import { inFlightLimit, rateLimit } from './limits/requests.ts'
 import { responsesRoute } from './realtime/responses-route.ts'
@@ -106,7 +107,9 @@ async function hangDoors(
   { metrics, shared, websocket, gauges }: Opened,
 ): Promise<void> {
   const { requestsPerMinute, requestsPerDay, ipv6PrefixBits } = settings
-  const rates = { perMinute: requestsPerMinute, perDay: requestsPerDay, counts, onCounts, days }
+  const counting = openCounting({ counts, onCounts, days })
+  app.addHook('onClose', async () => counting.keep())
+  const rates = { perMinute: requestsPerMinute, perDay: requestsPerDay, counting }
   const { hold } = shared
 
   await app.register(errorReply)
