@@ -59,15 +59,19 @@ const SPOOFS = new Set([
   'x-rewrite-url',
   'x-host',
   'x-http-host-override',
-  'x-http-method',
-  'x-http-method-override',
-  'x-method-override',
   // CGI would make HTTP_PROXY of it, by which programs find a proxy.
   'proxy',
 ])
 
 /** Where clients put the key that they pay with. */
 const CREDENTIALS = new Set(['x-api-key', 'api-key', 'x-goog-api-key'])
+
+/** Another method than the one that was checked: where a route is particular about methods they are left out. */
+export const METHOD_OVERRIDES: ReadonlySet<string> = new Set([
+  'x-http-method',
+  'x-http-method-override',
+  'x-method-override',
+])
 
 const HANDSHAKE = 'sec-websocket-'
 

@@ -1,14 +1,14 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Caller } from '../auth/caller.ts'
 import type { ServiceRoute } from '../config/catalog/service-routes.ts'
-import { connectionNames, mayPassUp } from './passing-headers.ts'
+import { connectionNames, METHOD_OVERRIDES, mayPassUp } from './passing-headers.ts'
 import { isTraceparent } from './trace.ts'
 
 /** What a service is told besides what the client sent. */
 export interface Told {
   route: Pick<
     ServiceRoute,
-    'prefix' | 'keepsPrefix' | 'cookies' | 'methods' | 'requestHeaders' | 'sendsInternalKey'
+    'prefix' | 'keepsPrefix' | 'cookies' | 'methods' | 'openPaths' | 'requestHeaders' | 'sendsInternalKey'
   >
   caller: Caller | undefined
   /** The client's `authorization` is none of ours: nobody was asked, or another credential let it in. */
@@ -60,6 +60,7 @@ function isPassable(name: string): boolean {
 function isWanted(name: string, { route, passesAuthorization }: Told): boolean {
   if (name === 'authorization') return passesAuthorization || route.requestHeaders.pass.includes(name)
   if (name === 'cookie') return route.cookies || route.requestHeaders.pass.includes(name)
+  if (METHOD_OVERRIDES.has(name)) return route.methods === undefined && route.openPaths.length === 0
   return true
 }
 

@@ -47,12 +47,6 @@ function refuse(what: string): GatewayError {
   return invalidRequest(`The path holds ${what}. Send it without.`)
 }
 
-/** The path, without its query. */
-export function pathOf(url: string): string {
-  const start = url.indexOf('?')
-  return start < 0 ? url : url.slice(0, start)
-}
-
 type Mapping = Pick<ServiceRoute, 'prefix' | 'keepsPrefix'>
 
 /** What is asked of the target: its base, what the table leaves of the path, and the query as it came. Undefined: two slashes lead it. */
@@ -77,15 +71,4 @@ export function publicPath(
   const rest = path.slice(basePath.length)
   if (keepsPrefix) return isBelow(rest, prefix) ? rest : undefined
   return prefix + rest
-}
-
-/** The query without the credential that stood in it, the order and spelling of all else kept. */
-export function withoutQueryKey(url: string, isKey: (name: string) => boolean): string {
-  const start = url.indexOf('?')
-  if (start < 0) return url
-  const kept = url
-    .slice(start + 1)
-    .split('&')
-    .filter((pair) => !isKey(pair.split('=', 1)[0] ?? ''))
-  return kept.length === 0 ? url.slice(0, start) : `${url.slice(0, start)}?${kept.join('&')}`
 }
