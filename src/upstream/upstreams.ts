@@ -3,6 +3,7 @@ import type { Deadlines } from '../deadlines.ts'
 import { Call, type CallListener, type CallRequest } from './call.ts'
 import { type Origin, openSocket, readOrigin } from './open-socket.ts'
 import { KEEP_ALIVE_MS, UpstreamError } from './rules.ts'
+import type { ServiceListener, ServiceRequest } from './service-call.ts'
 import type { ProxyFor } from './tunnel.ts'
 
 /** One ask on its way. */
@@ -18,6 +19,8 @@ export interface Attempt {
 export interface Upstreams {
   /** Sends one POST to `https://host:port` at the end of this turn, and reports to `listener`, never before this has returned. */
   ask(origin: string, request: CallRequest, listener: CallListener): Attempt
+  /** Sends any request to `http://host:port` or `https://...`; otherwise like `ask`. */
+  send(origin: string, request: ServiceRequest, listener: ServiceListener): Attempt
   /** Running calls fail. */
   close(): void
 }
@@ -50,6 +53,9 @@ export function openUpstreams({ connectTimeoutMs, proxyFor }: WayOut, deadlines:
       const asked = new Asked(call, poolOf(origin))
       post(asked)
       return asked
+    },
+    send() {
+      throw new Error('not yet')
     },
     close() {
       for (const pool of pools.values()) pool.close()
