@@ -6,14 +6,9 @@ import type { AddressCheck } from '../config/address-blocks.ts'
 import { isBelow } from '../config/public-paths.ts'
 import { findAddress, RIGHT_URLS } from '../dialects/addresses.ts'
 import { dialectOfHeaders, dialectOfUrl } from '../dialects/headers.ts'
-import {
-  credentialInUrl,
-  type GatewayError,
-  gatewayRestarting,
-  headersTooLarge,
-  invalidRequest,
-} from '../errors.ts'
+import { type GatewayError, gatewayRestarting, headersTooLarge, invalidRequest } from '../errors.ts'
 import { keepClientAlone } from './forwarded-for.ts'
+import { checkQuery } from './query-credentials.ts'
 
 const SAFE_ID = /^[A-Za-z0-9._:-]{1,128}$/
 
@@ -200,10 +195,11 @@ export interface GuardOptions {
 /** Refuses what no client of ours sends. */
 export const guard = fp<GuardOptions>(
   async (app, { ofGets = [] }) => {
+    app.decorateRequest('queryKey')
     app.addHook('onRequest', (request, _reply, done) => {
       let refusal = checkRequest(request.raw)
       if (request.method === 'GET') for (const check of ofGets) refusal ??= check(request)
-      done(refusal)
+      done(refusal ?? checkQuery(request, request.service?.route))
     })
     // Before the hook of `@fastify/websocket`, which would cut a refused handshake over its answer: its owner ends it.
     app.addHook('onResponse', (request, _reply, done) => {
