@@ -24,7 +24,10 @@ const EXPOSED =
  * Why a request is refused for what stands in its query. Where the route takes a key there, it is put aside as
  * `request.queryKey`, and taken out of every URL that the request knows.
  */
-export function checkQuery(request: FastifyRequest, route: ServiceRoute | undefined): GatewayError | undefined {
+export function checkQuery(
+  request: FastifyRequest,
+  route: ServiceRoute | undefined,
+): GatewayError | undefined {
   const { url = '' } = request.raw
   const start = url.indexOf('?')
   if (start < 0) return undefined
@@ -70,7 +73,8 @@ export function takeKey(query: string): Taken | { mistake: string } {
   if (rest.length < pairs.length - 1) return { mistake: 'Send "api_key" only once.' }
   const found = pairs.find((pair) => nameOf(pair) === TAKEN) ?? ''
   const key = decode(found.slice(found.indexOf('=') + 1 || found.length))
-  if (key === undefined) return { mistake: 'The query field "api_key" is not percent-encoded as it should be.' }
+  if (key === undefined)
+    return { mistake: 'The query field "api_key" is not percent-encoded as it should be.' }
   return { key: key || undefined, rest: rest.length === 0 ? undefined : rest.join('&') }
 }
 
