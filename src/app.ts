@@ -7,7 +7,7 @@ import type { Settings } from './config/env/settings.ts'
 import { ENDPOINTS } from './dialects/endpoints.ts'
 import { type DrainLimits, drainApp } from './drain.ts'
 import { constrainGets, drain, guard, requestId } from './entrance/arrival.ts'
-import { isAllowedOrigin, routeCors } from './entrance/cors.ts'
+import { originCheck, routeCors } from './entrance/cors.ts'
 import { crowd } from './entrance/crowd.ts'
 import { errorReply } from './entrance/error-reply.ts'
 import { health } from './entrance/health.ts'
@@ -22,6 +22,8 @@ import { inFlightLimit, rateLimit } from './limits/requests.ts'
 import { responsesRoute } from './realtime/responses-route.ts'
 import { realtimeRoute } from './realtime/route.ts'
 import { type PassthroughOptions, passthrough, planPassthrough } from './services/passthrough.ts'
+import { openTargets } from './services/targets.ts'
+import { openTraceIds } from './services/trace.ts'
 import { serviceKind, serviceLookup } from './services/websocket-lookup.ts'
 import { serviceSockets } from './services/websocket-services.ts'
 import { openGauges, openShared, openSocketsShared, watchTokens } from './shared.ts'
@@ -117,7 +119,7 @@ async function hangDoors(
   await app.register(requestLine, { count: metrics.count }) // one log line each, when it is over
   await app.register(drain) // not while the gateway goes down
   await app.register(crowd, { mostFiles: readFileLimit() }) // not with the last descriptors
-  const isAllowed = (origin: string): boolean => isAllowedOrigin(origin, settings.corsAllowlist)
+  const isAllowed = originCheck(settings.corsAllowlist)
   app.decorateRequest('service')
   const ofGets = [serviceLookup(catalog), handshakeCheck(isAllowed)]
   await app.register(guard, { ofGets }) // not what no client sends
@@ -127,9 +129,14 @@ async function hangDoors(
   await app.register(health, { ...gauges, handedOn: settings.passthrough })
 
   const withoutToken = await addressLimit(app, settings) // not too often from one address
+  const facts = { internalKey: () => undefined, pseudonym: 'gateway', makeTraceparent: openTraceIds() }
+  const targets = openTargets({ now: shared.now })
+  const sockets = { shared: { ...websocket, targets }, ipv6PrefixBits, facts }
+  app.decorateRequest('caller')
+  app.decorateRequest('credentialIn')
   await app.register(async (open) => {
     open.addHook('onRequest', withoutToken)
-    await open.register(serviceSockets, { entry: 'open', shared: websocket, ipv6PrefixBits })
+    await open.register(serviceSockets, { entry: 'open', ...sockets })
   })
   await app.register(async (watched) => {
     const isScraper = scraperCheck(settings.readKey) // Prometheus, while no store answers as well
@@ -138,10 +145,16 @@ async function hangDoors(
   })
   await app.register(async (known) => {
     await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
+    known.addHook('onRequest', (request, _reply, done) => {
+      const { token } = request
+      request.caller = { kind: 'token', id: token.id, user: token.user, token }
+      request.credentialIn = 'authorization'
+      done()
+    })
     await known.register(rateLimit, rates) // not too often
     await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(passthrough, planServices(settings, catalog, shared))
-    await known.register(serviceSockets, { entry: 'token', shared: websocket, ipv6PrefixBits })
+    await known.register(serviceSockets, { entry: 'token', ...sockets })
     await known.register(
       async (v1) => {
         await v1.register(accountRoute, { tokens, requestsPerMinute, requestsPerDay })

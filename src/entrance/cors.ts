@@ -71,6 +71,24 @@ export function gatewayCors(allowlist: readonly string[]): RouteCors | undefined
   return allowlist.length === 0 ? undefined : { origins: allowlist, credentials: false }
 }
 
+/**
+ * Whether a page of this origin may open a socket: by the rules of the route, or because the page is the gateway's own host's.
+ * Where a service answers CORS by itself nobody says of a socket who may read it: then no other page may.
+ */
+export function originCheck(
+  allowlist: readonly string[],
+): (origin: string, request: FastifyRequest) => boolean {
+  const own = gatewayCors(allowlist)
+  return (origin, { service, host }) => {
+    const rules = service ? corsOf(service.route, own) : own
+    if (rules !== undefined && isAllowedOrigin(origin, rules.origins)) return true
+    // No cookie of this host goes along with a page of another one that only bears its name.
+    return (
+      service !== undefined && /^https?:\/\/(.+)$/i.exec(origin)?.[1]?.toLowerCase() === host.toLowerCase()
+    )
+  }
+}
+
 export interface CorsOptions {
   allowlist: readonly string[]
 }
