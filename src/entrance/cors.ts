@@ -1,7 +1,7 @@
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { RouteCors, ServiceRoute } from '../config/catalog/service-routes.ts'
+import type { FoundRoute, RouteCors, ServiceRoute } from '../config/catalog/service-routes.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -69,6 +69,14 @@ export function corsOf({ cors }: Pick<ServiceRoute, 'cors'>, gateway: RouteCors 
 /** The gateway's own rules. Never with credentials: tokens come in headers, not cookies. */
 export function gatewayCors(allowlist: readonly string[]): RouteCors | undefined {
   return allowlist.length === 0 ? undefined : { origins: allowlist, credentials: false }
+}
+
+/** Whether it is a preflight that the service answers by itself: then to anybody, for it carries no credential. */
+export function servicePreflightCheck(
+  allowlist: readonly string[],
+): (raw: IncomingMessage, found: FoundRoute) => boolean {
+  const own = gatewayCors(allowlist)
+  return ({ method, headers }, { route }) => isPreflight(method, headers) && corsOf(route, own) === undefined
 }
 
 /**
