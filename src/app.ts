@@ -26,10 +26,12 @@ import { responsesRoute } from './realtime/responses-route.ts'
 import { realtimeRoute } from './realtime/route.ts'
 import { httpRoutes, takeAllMethods } from './services/http-routes.ts'
 import { serviceDoor, serviceLookup } from './services/route-lookup.ts'
+import { serviceHealth } from './services/service-health.ts'
+import type { Targets } from './services/targets.ts'
 import { openServiceRows } from './services/usage-rows.ts'
 import { serviceSockets } from './services/websocket-services.ts'
 import { openServicesShared, type ServicesShared } from './services-shared.ts'
-import { openGauges, openShared, openSocketsShared, watchTokens } from './shared.ts'
+import { openGauges, openServiceTargets, openShared, openSocketsShared, watchTokens } from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
 import type { DayCounts, OwnCounts, SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
@@ -74,13 +76,15 @@ export async function buildApp(needs: AppNeeds): Promise<Gateway> {
   const metrics = createMetrics(catalog)
   const shared = openShared(needs, metrics)
   const websocket = openSocketsShared(settings, shared)
-  const services = openServicesShared(app, settings, shared)
   app.addHook('onClose', () => websocket.sockets.close())
   app.addHook('onClose', () => shared.upstreams.close())
   const endWatch = watchTokens(shared)
   app.addHook('onClose', () => endWatch())
-  const gauges = openGauges(app, shared, needs)
-  await hangDoors(app, needs, { metrics, shared, websocket, services, gauges })
+  const targets = openServiceTargets(settings, shared, metrics)
+  app.addHook('onClose', async () => targets.close())
+  const services = openServicesShared(app, settings, { shared, targets })
+  const gauges = openGauges(app, shared, { ...needs, targets })
+  await hangDoors(app, needs, { metrics, shared, websocket, services, targets, gauges })
   return {
     app,
     running: gauges.running,
@@ -95,12 +99,13 @@ interface Opened {
   websocket: ReturnType<typeof openSocketsShared>
   services: ServicesShared
   gauges: Gauges
+  targets: Targets
 }
 
 /** The map: what happens to a request, in this order. */
 async function hangDoors(app: FastifyInstance, needs: AppNeeds, opened: Opened): Promise<void> {
   const { settings, tokens, catalog } = needs
-  const { metrics, shared, websocket, gauges } = opened
+  const { metrics, shared, websocket, targets, gauges } = opened
   const { requestsPerMinute, requestsPerDay } = settings
   const counting = openCounting(needs)
   app.addHook('onClose', async () => counting.keep())
@@ -113,6 +118,7 @@ async function hangDoors(app: FastifyInstance, needs: AppNeeds, opened: Opened):
     const isScraper = scraperCheck(settings.readKey) // Prometheus, while no store answers as well
     await watched.register(clientAuth, { tokens, onRefused: withoutToken, isKnown: isScraper })
     await watched.register(metricsRoute, { metrics, gauges })
+    await watched.register(serviceHealth, { targets, now: shared.now, wallMs: shared.wallMs })
   })
   await app.register(async (known) => {
     await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
@@ -135,7 +141,7 @@ async function hangDoors(app: FastifyInstance, needs: AppNeeds, opened: Opened):
 /** Any request, before we know whose it is. */
 async function hangEntrance(
   app: FastifyInstance,
-  { settings: { corsAllowlist }, tokens, catalog }: AppNeeds,
+  { settings: { corsAllowlist }, catalog }: AppNeeds,
   { metrics, services, gauges }: Opened,
 ): Promise<void> {
   const { pseudonym } = services.forwarding

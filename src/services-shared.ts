@@ -4,15 +4,13 @@ import { createJwtCheck, type JwtCheck } from './auth/jwt.ts'
 import type { Settings } from './config/env/settings.ts'
 import type { Shared } from './exchange/paid-call.ts'
 import type { ForwardShared } from './services/forward.ts'
-import { openTargets } from './services/targets.ts'
+import type { Targets } from './services/targets.ts'
 import { openTraceIds } from './services/trace.ts'
 import { get } from './upstream/get.ts'
 
 /** Documents of others, such as the keys that JWTs are signed with. */
 const MOST_DOCUMENT_BYTES = 512 * 1024
 const DOCUMENT_TIMEOUT_MS = 5_000
-/** What a check says does not matter, its status does. */
-const MOST_CHECKED_BYTES = 1024 * 1024
 const OK = 200
 
 /** What all requests to services of this app share; it is closed with the app. */
@@ -29,22 +27,8 @@ function makePseudonym(): string {
 export function openServicesShared(
   app: FastifyInstance,
   settings: Settings,
-  shared: Shared,
+  { shared, targets }: { shared: Shared; targets: Targets },
 ): ServicesShared {
-  const { upstreams, catalog, now } = shared
-  const targets = openTargets({
-    now,
-    table: () => catalog().services,
-    random: Math.random,
-    get: async ({ origin, path, timeoutMs }) => {
-      const { status } = await get(upstreams, new URL(origin + path), { timeoutMs, maxBytes: MOST_CHECKED_BYTES })
-      return status
-    },
-    secret: settings.internalKey,
-    onFailure: () => {},
-    onAnswer: () => {},
-  })
-  app.addHook('onClose', async () => targets.close())
   const forwarding: ForwardShared = {
     ...shared,
     targets,
@@ -53,7 +37,7 @@ export function openServicesShared(
     pseudonym: makePseudonym(),
     makeTraceparent: openTraceIds(),
   }
-  return { forwarding, jwt: openJwtCheck(app, settings, upstreams) }
+  return { forwarding, jwt: openJwtCheck(app, settings, shared.upstreams) }
 }
 
 function openJwtCheck(app: FastifyInstance, settings: Settings, upstreams: Shared['upstreams']): JwtCheck {
