@@ -5,7 +5,13 @@ import fp from 'fastify-plugin'
 import type { AddressCheck } from '../config/address-blocks.ts'
 import { findAddress, RIGHT_URLS } from '../dialects/addresses.ts'
 import { dialectOfHeaders, dialectOfUrl } from '../dialects/headers.ts'
-import { type GatewayError, gatewayRestarting, headersTooLarge, invalidRequest, loopDetected } from '../errors.ts'
+import {
+  type GatewayError,
+  gatewayRestarting,
+  headersTooLarge,
+  invalidRequest,
+  loopDetected,
+} from '../errors.ts'
 import { keepClientAlone } from './forwarded-for.ts'
 import { checkQuery } from './query-credentials.ts'
 
@@ -178,8 +184,7 @@ export function checkRequest(request: Head): GatewayError | undefined {
 function checkHead({ rawHeaders, headers, httpVersion }: Head): GatewayError | undefined {
   if (rawHeaders.length > MOST_HEADERS * 2)
     return headersTooLarge(`Send at most ${MOST_HEADERS} headers with a request.`)
-  if (headers.host === undefined && httpVersion === '1.1')
-    return invalidRequest('Send the header "host".')
+  if (headers.host === undefined && httpVersion === '1.1') return invalidRequest('Send the header "host".')
   const twice = findTwice(rawHeaders)
   if (twice) return invalidRequest(`Send the header "${twice}" only once.`)
   const coding = headers['transfer-encoding']
