@@ -193,7 +193,9 @@ export class Forward implements ServiceListener, Cuttable {
     const place = this.#provider?.place ?? this.#walk.begin()
     if (!place) throw notFound('No such path.')
     this.#place = place
-    const path = this.#provider ? this.#provider.path(raw.url ?? '') : mapUrl(raw.url ?? '', this.#route, place)
+    const path = this.#provider
+      ? this.#provider.path(raw.url ?? '')
+      : mapUrl(raw.url ?? '', this.#route, place)
     if (path === undefined)
       throw invalidRequest('The path begins with two slashes behind its route. Send it with one.')
     return {

@@ -67,7 +67,8 @@ function passAnyType(request: FastifyRequest, _reply: FastifyReply, done: () => 
 function serve(request: FastifyRequest, reply: FastifyReply, shared: ForwardShared): void {
   const { service } = request
   if (!service) throw notFound('There is no such path any more.')
-  const refusal = findMethodMistake(request, reply, service.route) ?? findLengthMistake(request, service.route)
+  const refusal =
+    findMethodMistake(request, reply, service.route) ?? findLengthMistake(request, service.route)
   if (refusal) throw refusal
   new Forward(request, reply, { service, shared }).start()
 }

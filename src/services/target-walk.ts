@@ -8,7 +8,17 @@ import type { Ask, Target, Targets } from './targets.ts'
 /** What a connection says that its other side had closed. */
 const CLOSED = new Set<unknown>(['CLOSED_EARLY', 'ECONNRESET', 'EPIPE', 'ECONNABORTED'])
 /** Asked twice they do what they do once (RFC 9110, section 9.2.2). */
-const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE', 'PROPFIND', 'SEARCH', 'REPORT'])
+const IDEMPOTENT = new Set([
+  'GET',
+  'HEAD',
+  'OPTIONS',
+  'TRACE',
+  'PUT',
+  'DELETE',
+  'PROPFIND',
+  'SEARCH',
+  'REPORT',
+])
 const NONE: readonly Target[] = []
 
 export interface Walker {
