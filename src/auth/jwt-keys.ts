@@ -22,8 +22,7 @@ const CURVES: Readonly<Record<string, string>> = {
 const MOST_KEYS = 64
 
 /** HMAC with SHA-256, and nothing else: what is published cannot be a secret. */
-export async function readSecretKey(secret: string): Promise<VerifyKey> {
-  const bytes = new TextEncoder().encode(secret)
+export async function importSecret(bytes: Uint8Array<ArrayBuffer>): Promise<VerifyKey> {
   const hmac = { name: 'HMAC', hash: 'SHA-256' }
   const key = await crypto.subtle.importKey('raw', bytes, hmac, false, ['verify'])
   return { kid: undefined, algorithms: ['HS256'], key }

@@ -4,7 +4,7 @@ import { asError, codeOf, storeUnavailable } from '../errors.ts'
 import type { Person } from './caller.ts'
 import type { Jwks } from './jwks.ts'
 import { type Verified, VerifiedJwts } from './jwt-cache.ts'
-import { readPublicKeys, readSecretKey, type VerifyKey } from './jwt-keys.ts'
+import { importSecret, readPublicKeys, type VerifyKey } from './jwt-keys.ts'
 import {
   type JwtHead,
   type JwtReason,
@@ -143,10 +143,12 @@ export class JwtVerifier {
 /** The algorithms of keys that are published. */
 const PUBLIC = new Set('RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA Ed25519'.split(' '))
 
+const encoder = new TextEncoder()
+
 async function readOwnKeys({ secret, previousSecret, publicKey }: JwtRules): Promise<VerifyKey[]> {
   const secrets = [secret, previousSecret].filter((text) => text !== undefined)
   const published = publicKey === undefined ? [] : readPublicKeys(publicKey)
-  return [...(await Promise.all(secrets.map(readSecretKey))), ...published]
+  return [...(await Promise.all(secrets.map((text) => importSecret(encoder.encode(text))))), ...published]
 }
 
 /** The keys that a token may mean: its algorithm must be one of the key's own, whatever the token would like. */

@@ -237,6 +237,8 @@ type Handler = NonNullable<ReturnType<ReturnType<Strategy['storage']>['get']>>
 export function constrain(name: string, kindOf: (raw: IncomingMessage) => string | undefined): Strategy {
   return {
     name,
+    // What is the operator's is nobody else's: a path of ours there is not served.
+    mustMatchWhenDerived: true,
     storage: () => {
       const handlers = new Map<unknown, Handler>()
       return {

@@ -1,7 +1,7 @@
 import type { TargetCheck } from '../config/catalog/service-routes.ts'
 
 /** A GET of the operator's, over the way out of all requests: its status, or a rejection. */
-export type Get = (ask: { origin: string; path: string; timeoutMs: number }) => Promise<number>
+export type Get = (ask: { url: URL; timeoutMs: number }) => Promise<number>
 
 export interface CheckNeeds {
   get: Get
@@ -28,7 +28,7 @@ export class Check {
   /** When the last look ended, and why it failed. */
   lastMs: number | undefined
   lastReason: string | undefined
-  readonly #origin: string
+  readonly #url: URL
   readonly #rules: TargetCheck
   readonly #needs: CheckNeeds
   readonly #onUp: () => void
@@ -40,7 +40,7 @@ export class Check {
   constructor(origin: string, rules: TargetCheck, needs: CheckNeeds & { onUp(): void }) {
     this.path = rules.path
     this.sinceMs = needs.now()
-    this.#origin = origin
+    this.#url = new URL(rules.path, origin)
     this.#rules = rules
     this.#needs = needs
     this.#onUp = needs.onUp
@@ -58,7 +58,7 @@ export class Check {
 
   async #look(): Promise<void> {
     const { everyMs, timeoutMs } = this.#rules
-    const reason = await this.#needs.get({ origin: this.#origin, path: this.path, timeoutMs }).then(
+    const reason = await this.#needs.get({ url: this.#url, timeoutMs }).then(
       (status) => (status >= 200 && status < 400 ? undefined : String(status)),
       (error: unknown) => reasonOf(error),
     )

@@ -28,10 +28,11 @@ import { buildRequestHead } from './request-head.ts'
 import { mapUrl } from './service-path.ts'
 import { TargetWalk } from './target-walk.ts'
 import type { Targets } from './targets.ts'
+import { type GatewayFacts, schemeOf, tellService } from './told.ts'
 import { bodyOf, countBody, hasBody } from './upload.ts'
 
 /** What all requests to services share; one per app. */
-export interface ForwardShared {
+export interface ForwardShared extends GatewayFacts {
   upstreams: Upstreams
   targets: Targets
   catalog(): Catalog
@@ -39,10 +40,6 @@ export interface ForwardShared {
   deadlines: Deadlines
   live: Live
   timeouts: UpstreamTimeouts & { bodyTimeoutMs: number }
-  internalKey(): string | undefined
-  /** What `Via` says of this gateway. */
-  pseudonym: string
-  makeTraceparent(): string
   /** A clock that never goes back. */
   now(): number
 }
@@ -57,6 +54,7 @@ export class Forward implements ServiceListener, Cuttable {
   readonly #request: FastifyRequest
   readonly #reply: FastifyReply
   readonly #shared: ForwardShared
+  readonly #found: FoundRoute
   readonly #route: ServiceRoute
   readonly #walk: TargetWalk
   readonly #writer: AnswerWriter
@@ -75,6 +73,7 @@ export class Forward implements ServiceListener, Cuttable {
     this.#request = request
     this.#reply = reply
     this.#shared = shared
+    this.#found = service
     this.#route = route
     this.#hasBody = hasBody(request.raw)
     this.#walk = new TargetWalk({ route, request, targets, hasBody: this.#hasBody })
@@ -125,7 +124,7 @@ export class Forward implements ServiceListener, Cuttable {
     }
     const { line } = this.#request
     line.firstByteMs = Math.round((this.#shared.now() - this.#startedMs) * 10) / 10
-    line.attempts = this.#walk.asks
+    line.attempts = Math.max(1, this.#walk.asks)
     try {
       this.#writer.begin(status, reason, this.#answerHead(status, headers))
     } catch (cause) {
@@ -157,6 +156,7 @@ export class Forward implements ServiceListener, Cuttable {
   failed(error: Error, sent: Sent): void {
     if (this.#state === 'over') return
     if (error instanceof GatewayError) return this.#fail(error)
+    if (sent.isBodys) return this.#fail(clientLeft('The client left.', { cause: error }))
     if (this.#state === 'asking') {
       const next = this.#walk.next(error, sent)
       if (next !== undefined) return this.#send(next === 'fresh')
@@ -223,20 +223,8 @@ export class Forward implements ServiceListener, Cuttable {
   /** It is the same for each target. */
   #requestHead(): string[] {
     const request = this.#request
-    const { internalKey, makeTraceparent, pseudonym, upstreamHeaders } = this.#shared
-    if (this.#provider) return this.#provider.requestHead(request.headers, upstreamHeaders)
-    this.#head ??= buildRequestHead(request.raw, {
-      route: this.#route,
-      caller: request.caller,
-      passesAuthorization: request.credentialIn !== 'authorization',
-      requestId: request.id,
-      address: request.ip,
-      scheme: request.protocol,
-      host: request.host || undefined,
-      internalKey: internalKey(),
-      via: `${request.raw.httpVersion} ${pseudonym}`,
-      makeTraceparent,
-    })
+    if (this.#provider) return this.#provider.requestHead(request.headers, this.#shared.upstreamHeaders)
+    this.#head ??= buildRequestHead(request.raw, tellService(request, this.#found, this.#shared))
     return this.#head
   }
 
@@ -249,7 +237,7 @@ export class Forward implements ServiceListener, Cuttable {
       current && this.#route.sticky
         ? this.#shared.targets.stickyCookie(this.#route, current, {
             headers: request.headers,
-            isSecure: request.protocol === 'https',
+            isSecure: schemeOf(request) === 'https',
           })
         : undefined
     if (cookie !== undefined) own['set-cookie'] = cookie

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { ServiceRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
+import { REPEATABLE } from '../config/catalog/service-row.ts'
 import { codeOf } from '../errors.ts'
 import { type Failure, readNetworkFailure } from '../routing/failover.ts'
 import type { Sent } from '../upstream/service-call.ts'
@@ -7,18 +8,8 @@ import type { Ask, Target, Targets } from './targets.ts'
 
 /** What a connection says that its other side had closed. */
 const CLOSED = new Set<unknown>(['CLOSED_EARLY', 'ECONNRESET', 'EPIPE', 'ECONNABORTED'])
-/** Asked twice they do what they do once (RFC 9110, section 9.2.2). */
-const IDEMPOTENT = new Set([
-  'GET',
-  'HEAD',
-  'OPTIONS',
-  'TRACE',
-  'PUT',
-  'DELETE',
-  'PROPFIND',
-  'SEARCH',
-  'REPORT',
-])
+/** Asked twice they do what they do once. */
+const IDEMPOTENT = new Set<string>(REPEATABLE)
 const NONE: readonly Target[] = []
 
 export interface Walker {

@@ -7,6 +7,9 @@ import { Standing } from './standing.ts'
 import { addressOf, createTagger, hasCookie, NO_STAY, readStay, writeCookie } from './sticky.ts'
 import { Target, type TargetsShared } from './target.ts'
 
+export type { Ask } from './standing.ts'
+export type { Target } from './target.ts'
+
 /** Who is well, and whose turn it is; one per app. */
 export interface Targets {
   /**

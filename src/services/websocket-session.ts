@@ -141,7 +141,7 @@ export class ServiceSession extends Session {
     const { reason } = readNetworkFailure(error)
     line.cause = reason
     log.warn({ service: this.#route.name, reason }, 'service failed')
-    if (this.#walk.next(error, { wasSent, wasKept: false }) === undefined)
+    if (this.#walk.next(error, { wasSent, wasKept: false, isBodys: false }) === undefined)
       throw answerFailure(error, 'service')
   }
 }

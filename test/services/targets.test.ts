@@ -1,10 +1,11 @@
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import type { ServiceRoute, ServiceTable } from '../../src/config/catalog/service-routes.ts'
+import { buildServiceTable } from '../../src/config/catalog/service-table.ts'
 import type { Ask } from '../../src/services/standing.ts'
 import type { Target } from '../../src/services/target.ts'
 import { openTargets, type Targets } from '../../src/services/targets.ts'
-import { serviceRoute, serviceTable } from '../support/service-routes.ts'
+import { serviceRoute } from '../support/service-routes.ts'
 
 const [A, B, C, D] = ['http://a:1', 'http://b:1', 'http://c:1', 'http://d:1'] as const
 const REFUSED = { kind: 'network', reason: 'ECONNREFUSED' } as const
@@ -17,7 +18,7 @@ class Scene {
   readonly targets: Targets
 
   constructor(...routes: ServiceRoute[]) {
-    this.table = serviceTable(...routes)
+    this.table = buildServiceTable(routes)
     this.targets = openTargets({
       now: () => this.now,
       table: () => this.table,
@@ -191,6 +192,7 @@ t.test('one target with no other is asked, however unwell it is', async (t) => {
 t.test('a request that failed elsewhere is no probe while another target is well', async (t) => {
   const scene = open(t, serviceRoute([A, B, C]))
   scene.fail(A, 3)
+  t.same(scene.serve(3), [B, C, B], 'A is next')
   scene.now = 1000
   t.equal(scene.origin({}, [scene.find(B)]), C)
   t.equal(scene.origin({}, [scene.find(B), scene.find(C)]), A)
@@ -202,13 +204,13 @@ t.test('a table that is read again keeps what is known of a target, and forgets 
   scene.fail(B, 3)
   const running = scene.find(B).began()
   const old = scene.table.routes[0]
-  scene.table = serviceTable(serviceRoute([B, C]))
+  scene.table = buildServiceTable([serviceRoute([B, C])])
   t.equal(scene.find(B).state, 'resting')
   t.equal(scene.find(B).inFlight, 1)
   t.equal(scene.origin({}, [scene.find(B)]), C)
   t.equal(scene.choose({}, [], old)?.place.origin, A, 'a request that runs still has its own targets')
   scene.find(B).ended(running)
-  scene.table = serviceTable(serviceRoute([A, B]))
+  scene.table = buildServiceTable([serviceRoute([A, B])])
   t.equal(scene.find(A).state, 'up')
   t.equal(scene.find(B).state, 'resting')
 })
@@ -295,10 +297,10 @@ t.test(
       const headers = { 'x-session': value }
       const before = scene.origin(headers)
       scene.serve(3)
-      scene.table = serviceTable(serviceRoute(many.toReversed(), byHeader))
+      scene.table = buildServiceTable([serviceRoute(many.toReversed(), byHeader)])
       const turned = scene.origin(headers)
       const rest = many.filter((_, index) => index !== gone)
-      scene.table = serviceTable(serviceRoute(rest, byHeader))
+      scene.table = buildServiceTable([serviceRoute(rest, byHeader)])
       const after = scene.origin(headers)
       scene.targets.close()
       return before === turned && (before === many[gone] ? after !== before : after === before)
