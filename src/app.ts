@@ -22,9 +22,11 @@ import { inFlightLimit, rateLimit } from './limits/requests.ts'
 import { responsesRoute } from './realtime/responses-route.ts'
 import { realtimeRoute } from './realtime/route.ts'
 import { type PassthroughOptions, passthrough, planPassthrough } from './services/passthrough.ts'
+import { serviceHealth } from './services/service-health.ts'
+import type { Targets } from './services/targets.ts'
 import { serviceKind, serviceLookup } from './services/websocket-lookup.ts'
 import { serviceSockets } from './services/websocket-services.ts'
-import { openGauges, openShared, openSocketsShared, watchTokens } from './shared.ts'
+import { openGauges, openServiceTargets, openShared, openSocketsShared, watchTokens } from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
 import type { DayCounts, OwnCounts, SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
@@ -73,8 +75,10 @@ export async function buildApp(needs: AppNeeds): Promise<Gateway> {
   app.addHook('onClose', () => shared.upstreams.close())
   const endWatch = watchTokens(shared)
   app.addHook('onClose', () => endWatch())
-  const gauges = openGauges(app, shared, needs)
-  await hangDoors(app, needs, { metrics, shared, websocket, gauges })
+  const targets = openServiceTargets(settings, shared, metrics)
+  app.addHook('onClose', async () => targets.close())
+  const gauges = openGauges(app, shared, { ...needs, targets })
+  await hangDoors(app, needs, { metrics, shared, websocket, gauges, targets })
   return {
     app,
     running: gauges.running,
@@ -88,6 +92,7 @@ interface Opened {
   shared: Shared
   websocket: ReturnType<typeof openSocketsShared>
   gauges: Gauges
+  targets: Targets
 }
 
 /** What is handed on to services, and how. */
@@ -104,7 +109,7 @@ function planServices(
 async function hangDoors(
   app: FastifyInstance,
   { settings, tokens, counts, onCounts, days, catalog }: AppNeeds,
-  { metrics, shared, websocket, gauges }: Opened,
+  { metrics, shared, websocket, gauges, targets }: Opened,
 ): Promise<void> {
   const { requestsPerMinute, requestsPerDay, ipv6PrefixBits } = settings
   const counting = openCounting({ counts, onCounts, days })
@@ -135,6 +140,7 @@ async function hangDoors(
     const isScraper = scraperCheck(settings.readKey) // Prometheus, while no store answers as well
     await watched.register(clientAuth, { tokens, onRefused: withoutToken, isKnown: isScraper })
     await watched.register(metricsRoute, { metrics, gauges })
+    await watched.register(serviceHealth, { targets, now: shared.now, wallMs: shared.wallMs })
   })
   await app.register(async (known) => {
     await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking
