@@ -14,6 +14,8 @@ export interface Person {
   userClaims: string
   /** Milliseconds since 1970: what runs for the person ends then. */
   expiresAt: number
+  /** Stands in the place of a secret's hash for whatever runs on (`isStillUsable`). */
+  lease: string
 }
 
 /** Whom a request of a service is from, once the auth room knows. */
@@ -38,7 +40,5 @@ declare module 'fastify' {
     caller: Caller | undefined
     /** Where the caller's credential stood; undefined where nobody was asked. An `authorization` elsewhere is the service's own. */
     credentialIn: CredentialPlace | undefined
-    /** What stood in the query as `api_key`, taken out of the URL by `takeQueryKey`. */
-    queryKey: string | undefined
   }
 }

@@ -1,40 +1,56 @@
 import type { Person } from './caller.ts'
-
-/** What the operator says of JWTs. */
-export interface JwtRules {
-  /** HS256, and nothing else: the secret of now, and the one before it while tokens signed by it run out. */
-  secrets: readonly string[]
-  /** PEM (SPKI or X.509), a JWK or a JWKS, as text. */
-  publicKey?: string | undefined
-  jwksUrl?: string | undefined
-  /** Empty: any. */
-  issuers: readonly string[]
-  audiences: readonly string[]
-  clockToleranceS: number
-}
+import { Jwks } from './jwks.ts'
+import { type JwtRules, JwtVerifier, type Refused } from './jwt-verifier.ts'
 
 export interface JwtCheckOptions {
-  /** What is in force: another object where anything of it has changed. Undefined: no JWT is taken. */
+  /** What is in force at this moment. Undefined: no JWT is taken. */
   rules(): JwtRules | undefined
   /** The text behind a URL, over the gateway's way out; rejects for what is no 200, too large or too late. */
   fetchText(url: string): Promise<string>
-  /** Told when keys could not be fetched, and when they can be again. */
+  /** Told when keys cannot be read or fetched, and with nothing when they can be fetched again. */
   report?(problem: Error | undefined): void
+  /** Milliseconds since 1970. */
   now?(): number
-}
-
-/** Why a JWT lets nobody in; for the log, and for the words of the answer. */
-export interface JwtRefusal {
-  kind: 'refused'
-  reason: string
+  monotonicMs?(): number
 }
 
 /** One per app. */
 export interface JwtCheck {
   /** At once for a token that was seen before. Throws `store_unavailable` while there are no keys to check by. */
-  verify(text: string): Person | JwtRefusal | Promise<Person | JwtRefusal>
+  verify(text: string): Person | Refused | Promise<Person | Refused>
 }
 
-export function createJwtCheck(_options: JwtCheckOptions): JwtCheck {
-  return { verify: () => ({ kind: 'refused', reason: 'none' }) }
+/** Verifies JWTs by the rules in force: a secret or key that is replaced lets nobody in from the next request on. */
+export function createJwtCheck({
+  rules,
+  fetchText,
+  report,
+  now = Date.now,
+  monotonicMs = () => performance.now(),
+}: JwtCheckOptions): JwtCheck {
+  let seen: JwtRules | undefined
+  let text = ''
+  let jwks: Jwks | undefined
+  let verifier: JwtVerifier | undefined
+  const follow = (asked: JwtRules): JwtVerifier => {
+    seen = asked
+    const before = text
+    text = JSON.stringify(asked)
+    // The settings were read again, and say the same of JWTs.
+    if (verifier !== undefined && text === before) return verifier
+    const { jwksUrl: url } = asked
+    // A set that is there stays: its server may be away in the very moment when something else changes.
+    if (url !== jwks?.url)
+      jwks = url === undefined ? undefined : new Jwks({ url, fetchText, report, now: monotonicMs })
+    verifier = new JwtVerifier({ rules: asked, jwks, report })
+    return verifier
+  }
+  return {
+    verify(jwt) {
+      const asked = rules()
+      if (asked === undefined) return { kind: 'refused', reason: 'unconfigured' }
+      const inForce = asked === seen && verifier !== undefined ? verifier : follow(asked)
+      return inForce.verify(jwt, now())
+    },
+  }
 }

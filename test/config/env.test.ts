@@ -69,6 +69,7 @@ t.test('without any setting the gateway has every default of its contract', asyn
     keysPerToken: 100_000,
     passthrough: [],
     services: [],
+    queryKeyRoutes: [],
     serviceRequestsPerMinute: 600,
     jwtToleranceS: 30,
     proxySecrets: [],

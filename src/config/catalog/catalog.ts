@@ -79,6 +79,8 @@ export interface CatalogSettings {
   modelsFile?: string | undefined
   /** The rows of the environment. */
   services: readonly SourcedRoute[]
+  /** Names of the rows whose callers may send a token as `?api_key=`. */
+  queryKeyRoutes: readonly string[]
   /** Undefined: no JWT can be verified. */
   jwt(): object | undefined
   internalKey(): string | undefined

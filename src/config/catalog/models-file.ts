@@ -10,7 +10,7 @@ import { buildFind, buildLooks, hasPriceOf, isNameOf } from './model-name.ts'
 import { checkModels, checkTimeouts } from './models-checks.ts'
 import { type ModelEntry, type ModelsFile, readShape } from './models-schema.ts'
 import { buildPrice, buildTokenPrice } from './prices.ts'
-import { checkServices } from './service-checks.ts'
+import { checkRowProviders, joinServices } from './service-checks.ts'
 import type { ServiceTable } from './service-routes.ts'
 import { buildServiceTable } from './service-table.ts'
 import { wsRoutesOf } from './ws-routes.ts'
@@ -38,9 +38,10 @@ export function buildCatalog({ settings, text, demo }: CatalogInput): Catalog {
   if (file) checkModels(file, { providers, mistakes })
   if (file) checkTimeouts(file, settings.totalTimeoutMs, mistakes)
   const rows = [...settings.services, ...(file ? readFileServices(file, mistakes) : [])]
-  if (mistakes.length === 0) checkServices(rows, { providers, mistakes })
+  // What is wrong with a provider is told once.
+  if (mistakes.length === 0) checkRowProviders(rows, { providers, mistakes })
+  const services = buildServiceTable(joinServices(rows, { settings, mistakes }))
   if (mistakes.length > 0) throw new SettingsError(mistakes)
-  const services = buildServiceTable(rows.map(({ route }) => route))
   const entries = file ? [...file.models] : restrictBuiltin(settings.providers)
   return assemble(entries, { providers, margin: file?.margin ?? 0, demo, services, isBuiltin: !file })
 }

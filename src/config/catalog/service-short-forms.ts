@@ -1,8 +1,9 @@
 import { readBaseUrl } from '../base-url.ts'
 import { findPathMistake } from '../public-paths.ts'
 import { suggest } from '../suggest.ts'
-import type { Entry, ServiceRoute, ServiceTarget, SessionForm } from './service-routes.ts'
+import type { Entry, ServiceRoute } from './service-routes.ts'
 import { buildRoute } from './service-row.ts'
+import { readTarget } from './service-targets.ts'
 
 type Mistake = { mistake: string }
 
@@ -76,36 +77,7 @@ export function buildWebsocketRoute(path: string, target: string): ServiceRoute 
   if (mistake) return { mistake }
   const marked = readMarks(target)
   if ('mistake' in marked) return { mistake: `(${prefix}) ${marked.mistake}` }
-  const found = readSocketTarget(marked.text)
+  const found = readTarget(marked.text, ['ws', 'wss'])
   if ('mistake' in found) return { mistake: `(${prefix}) ${found.mistake}` }
   return buildRoute({ prefix, serves: 'websocket', ...ofMarks(marked.marks), targets: [found] })
-}
-
-const SCHEMES: Readonly<Record<string, string>> = { 'ws:': 'http:', 'wss:': 'https:' }
-
-/** Where sockets go. The text of a mistake never repeats the URL, which may hold a password. */
-function readSocketTarget(text: string): ServiceTarget | Mistake {
-  const { rest, session } = takeSession(text)
-  const url = URL.parse(rest)
-  const scheme = SCHEMES[url?.protocol ?? '']
-  if (!url || scheme === undefined) return { mistake: 'must lead to a URL that starts with ws:// or wss://' }
-  if (url.username || url.password) return { mistake: 'must lead to a URL without user name and password' }
-  if (/[?#]/.test(rest))
-    return {
-      mistake:
-        'must lead to a URL that ends with its path: no "?" and no "#", but for ?session_id={session_id}',
-    }
-  const origin = `${scheme}//${url.host}`
-  return { origin, basePath: url.pathname.replace(/\/+$/, ''), ...(session ? { session } : {}) }
-}
-
-/** `/ws/{session_id}` or `/ws?session_id={session_id}` at the end of a URL, taken off. */
-export function takeSession(text: string): { rest: string; session?: SessionForm } {
-  const [query, field, inQuery] = /\?([\w-]+)=\{([\w-]+)\}$/.exec(text) ?? []
-  if (query !== undefined && field !== undefined && field === inQuery)
-    return { rest: text.slice(0, -query.length), session: { name: field, in: 'query' } }
-  const [part, name] = /\/\{([\w-]+)\}$/.exec(text) ?? []
-  if (part !== undefined && name !== undefined)
-    return { rest: text.slice(0, -part.length), session: { name, in: 'path' } }
-  return { rest: text }
 }

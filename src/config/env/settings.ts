@@ -4,8 +4,6 @@ import { readAddress } from '../catalog/address.ts'
 import type { Provider, SourcedRoute } from '../catalog/catalog.ts'
 import { passthroughOf } from '../catalog/passthrough.ts'
 import { KNOWN_PROVIDERS, type KnownProvider } from '../catalog/providers.ts'
-import type { ServiceRoute } from '../catalog/service-routes.ts'
-import { readPassthroughRoute, readWebsocketRoute } from '../catalog/service-short-forms.ts'
 import { SettingsError } from '../mistakes.ts'
 import { suggest } from '../suggest.ts'
 import { isLink } from './env-text.js'
@@ -22,6 +20,7 @@ import { plainSettings } from './plain-settings.ts'
 import { type RedisAddress, readRedisUrl } from './redis-url.ts'
 import { type Environment, LEAST_CHARACTERS, readSecret, readText } from './secrets.ts'
 import type { JwtSettings } from './service-secrets.ts'
+import { readServiceSettings } from './service-settings.ts'
 import { describeRawPassword, isCutShort } from './url-password.ts'
 import { type OutgoingProxies, readExtraCertificates, readOutgoingProxies } from './way-out.ts'
 
@@ -59,6 +58,8 @@ const settingsSchema = v.object({
   ),
   /** The rows of the table of services that the environment says. */
   services: v.custom<readonly SourcedRoute[]>(isAny),
+  /** Names of the rows whose callers may send a token as `?api_key=`. */
+  queryKeyRoutes: v.array(v.string()),
   /** What is in force: its values may be others after a rotation, and then the object is another one. */
   jwt: v.custom<() => JwtSettings | undefined>(isAny),
   /** What services know the gateway by, as it is in force. */
@@ -89,10 +90,7 @@ export function readSettings(env: Environment, ofFile: readonly string[] = []): 
   const shared = readShared(env, mistakes)
   const proxies = readOutgoingProxies(env, mistakes)
   checkMetricsKey(env, mistakes)
-  const services = [
-    ...list('PASSTHROUGH_PATHS', readPassthroughRoute).map((route) => sourced('PASSTHROUGH_PATHS', route)),
-    ...list('WS_ROUTES', readWebsocketRoute).map((route) => sourced('WS_ROUTES', route)),
-  ]
+  const services = readServiceSettings(env, readTolerance(found), { mistakes, warnings })
   const settings = {
     ...found,
     drainDelayMs: found.drainDelayMs ?? (shared.redis ? REPLICA_DELAY_MS : 0),
@@ -102,10 +100,8 @@ export function readSettings(env: Environment, ofFile: readonly string[] = []): 
     trustedProxies: list('TRUSTED_PROXIES', readTrustedProxy),
     corsAllowlist: list('CORS_ALLOWLIST', readOrigin),
     forwardHeaders: list('FORWARD_HEADERS', readForwardedHeader),
-    passthrough: passthroughOf(services.map(({ route }) => route)),
-    services,
-    jwt: () => undefined,
-    internalKey: () => undefined,
+    passthrough: passthroughOf(services.services.map(({ route }) => route)),
+    ...services,
     ...(proxies ? { proxyFor: proxies.proxyFor } : {}),
     proxySecrets: [...(proxies?.secrets ?? [])],
     extraCertificates: readExtraCertificates(env, mistakes),
@@ -117,8 +113,9 @@ export function readSettings(env: Environment, ofFile: readonly string[] = []): 
   return v.parse(settingsSchema, settings)
 }
 
-function sourced(variable: string, route: ServiceRoute): SourcedRoute {
-  return { source: `${variable} ${route.prefix}`, route }
+/** Another value than a number is told of already. */
+function readTolerance({ jwtToleranceS: toleranceS }: Record<string, unknown>): number {
+  return typeof toleranceS === 'number' ? toleranceS : v.getDefault(plainSettings.jwtToleranceS)
 }
 
 /** A share of the container's limit, where there is one; else of the machine's memory. */
