@@ -1,7 +1,7 @@
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { RouteCors, ServiceRoute } from '../config/catalog/service-routes.ts'
+import type { FoundRoute, RouteCors, ServiceRoute } from '../config/catalog/service-routes.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -69,6 +69,32 @@ export function corsOf({ cors }: Pick<ServiceRoute, 'cors'>, gateway: RouteCors 
 /** The gateway's own rules. Never with credentials: tokens come in headers, not cookies. */
 export function gatewayCors(allowlist: readonly string[]): RouteCors | undefined {
   return allowlist.length === 0 ? undefined : { origins: allowlist, credentials: false }
+}
+
+/** Whether it is a preflight that the service answers by itself: then to anybody, for it carries no credential. */
+export function servicePreflightCheck(
+  allowlist: readonly string[],
+): (raw: IncomingMessage, found: FoundRoute) => boolean {
+  const own = gatewayCors(allowlist)
+  return ({ method, headers }, { route }) => isPreflight(method, headers) && corsOf(route, own) === undefined
+}
+
+/**
+ * Whether a page of this origin may open a socket: by the rules of the route, or because the page is the gateway's own host's.
+ * Where a service answers CORS by itself nobody says of a socket who may read it: then no other page may.
+ */
+export function originCheck(
+  allowlist: readonly string[],
+): (origin: string, request: FastifyRequest) => boolean {
+  const own = gatewayCors(allowlist)
+  return (origin, { service, host }) => {
+    const rules = service ? corsOf(service.route, own) : own
+    if (rules !== undefined && isAllowedOrigin(origin, rules.origins)) return true
+    // No cookie of this host goes along with a page of another one that only bears its name.
+    return (
+      service !== undefined && /^https?:\/\/(.+)$/i.exec(origin)?.[1]?.toLowerCase() === host.toLowerCase()
+    )
+  }
 }
 
 export interface CorsOptions {
