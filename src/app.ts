@@ -7,7 +7,7 @@ import type { Settings } from './config/env/settings.ts'
 import { ENDPOINTS } from './dialects/endpoints.ts'
 import { type DrainLimits, drainApp } from './drain.ts'
 import { constrainGets, drain, guard, requestId } from './entrance/arrival.ts'
-import { cors, isAllowedOrigin } from './entrance/cors.ts'
+import { isAllowedOrigin, routeCors } from './entrance/cors.ts'
 import { crowd } from './entrance/crowd.ts'
 import { errorReply } from './entrance/error-reply.ts'
 import { health } from './entrance/health.ts'
@@ -23,7 +23,7 @@ import { responsesRoute } from './realtime/responses-route.ts'
 import { realtimeRoute } from './realtime/route.ts'
 import { type PassthroughOptions, passthrough, planPassthrough } from './services/passthrough.ts'
 import { serviceKind, serviceLookup } from './services/websocket-lookup.ts'
-import { serviceRoutes } from './services/websocket-services.ts'
+import { serviceSockets } from './services/websocket-services.ts'
 import { openGauges, openShared, openSocketsShared, watchTokens } from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
 import type { DayCounts, OwnCounts, SharedCounts } from './stores/contracts/places.ts'
@@ -118,9 +118,10 @@ async function hangDoors(
   await app.register(drain) // not while the gateway goes down
   await app.register(crowd, { mostFiles: readFileLimit() }) // not with the last descriptors
   const isAllowed = (origin: string): boolean => isAllowedOrigin(origin, settings.corsAllowlist)
+  app.decorateRequest('service')
   const ofGets = [serviceLookup(catalog), handshakeCheck(isAllowed)]
   await app.register(guard, { ofGets }) // not what no client sends
-  await app.register(cors, { allowlist: settings.corsAllowlist })
+  await app.register(routeCors, { allowlist: settings.corsAllowlist })
   await app.register(upgrade) // owns every WebSocket handshake
   app.addConstraintStrategy(constrainGets('service', serviceKind(catalog)))
   await app.register(health, { ...gauges, handedOn: settings.passthrough })
@@ -128,7 +129,7 @@ async function hangDoors(
   const withoutToken = await addressLimit(app, settings) // not too often from one address
   await app.register(async (open) => {
     open.addHook('onRequest', withoutToken)
-    await open.register(serviceRoutes, { kind: 'open', shared: websocket, ipv6PrefixBits })
+    await open.register(serviceSockets, { entry: 'open', shared: websocket, ipv6PrefixBits })
   })
   await app.register(async (watched) => {
     const isScraper = scraperCheck(settings.readKey) // Prometheus, while no store answers as well
@@ -140,7 +141,7 @@ async function hangDoors(
     await known.register(rateLimit, rates) // not too often
     await known.register(inFlightLimit, { tokens }) // not too many at once
     await known.register(passthrough, planServices(settings, catalog, shared))
-    await known.register(serviceRoutes, { kind: 'token', shared: websocket, ipv6PrefixBits })
+    await known.register(serviceSockets, { entry: 'token', shared: websocket, ipv6PrefixBits })
     await known.register(
       async (v1) => {
         await v1.register(accountRoute, { tokens, requestsPerMinute, requestsPerDay })

@@ -58,6 +58,9 @@ export function openShared(
   }
 }
 
+/** No model thinks before a handshake is answered; a route of a service may say otherwise. */
+const HANDSHAKE_TIMEOUT_MS = 60_000
+
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. `app.ts` closes it. */
 export function openSocketsShared(settings: Settings, shared: Shared): RealtimeShared {
   const { tokens, live, upstreamHeaders, health, missingModels, now, wallMs, providerFailed } = shared
@@ -67,6 +70,8 @@ export function openSocketsShared(settings: Settings, shared: Shared): RealtimeS
     isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),
   })
   const idleTimeoutMs = settings.wsIdleTimeoutMs
+  const { connectTimeoutMs, proxyFor } = settings
+  const firstByteTimeoutMs = Math.min(settings.firstByteTimeoutMs, HANDSHAKE_TIMEOUT_MS)
   const providers = { health, missingModels, providerFailed, keyRefused, addresses }
   return {
     sockets,
@@ -75,7 +80,7 @@ export function openSocketsShared(settings: Settings, shared: Shared): RealtimeS
     ...providers,
     memory,
     turns,
-    wayOut: settings,
+    wayOut: { connectTimeoutMs, firstByteTimeoutMs, proxyFor },
     idleTimeoutMs,
     now,
     wallMs,

@@ -6,14 +6,9 @@ import type { AddressCheck } from '../config/address-blocks.ts'
 import { isBelow } from '../config/public-paths.ts'
 import { findAddress, RIGHT_URLS } from '../dialects/addresses.ts'
 import { dialectOfHeaders, dialectOfUrl } from '../dialects/headers.ts'
-import {
-  credentialInUrl,
-  type GatewayError,
-  gatewayRestarting,
-  headersTooLarge,
-  invalidRequest,
-} from '../errors.ts'
+import { type GatewayError, gatewayRestarting, headersTooLarge, invalidRequest } from '../errors.ts'
 import { keepClientAlone } from './forwarded-for.ts'
+import { checkQuery } from './query-credentials.ts'
 
 const SAFE_ID = /^[A-Za-z0-9._:-]{1,128}$/
 
@@ -146,33 +141,6 @@ export const drain = fp(
 
 const MOST_HEADERS = 100
 const ONLY_ONCE = ['authorization', 'host', 'content-length']
-const CREDENTIAL_NAMES = new Set([
-  'api_key',
-  'api-key',
-  'apikey',
-  'x-api-key',
-  'key',
-  'token',
-  'access_token',
-  'mastertoken',
-  'authorization',
-])
-
-function decode(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
-  }
-}
-
-function hasCredential(query: string): boolean {
-  return query.split(/[&;]/).some((pair) => {
-    const name = pair.split('=', 1)[0] ?? ''
-    return CREDENTIAL_NAMES.has(decode(name).trim().toLowerCase())
-  })
-}
-
 /** Whatever could be read as another path behind us than the one that was routed here. */
 function isCrooked(path: string): boolean {
   if (!path.includes('%') && !path.includes('..') && !path.includes('\\')) return false
@@ -184,12 +152,6 @@ function isCrooked(path: string): boolean {
 function checkUrl(url: string): GatewayError | undefined {
   if (!url.startsWith('/')) return invalidRequest('Send the path alone in the request line, as "/v1/models".')
   const start = url.indexOf('?')
-  if (start >= 0 && hasCredential(url.slice(start + 1))) {
-    return credentialInUrl(
-      'A credential stands in the URL. It is exposed now, so replace it, and send the new one as ' +
-        '"Authorization: Bearer <token>".',
-    )
-  }
   if (!isCrooked(start < 0 ? url : url.slice(0, start))) return undefined
   return invalidRequest('The path holds "..", a backslash or a NUL. Send it without.')
 }
@@ -233,10 +195,11 @@ export interface GuardOptions {
 /** Refuses what no client of ours sends. */
 export const guard = fp<GuardOptions>(
   async (app, { ofGets = [] }) => {
+    app.decorateRequest('queryKey')
     app.addHook('onRequest', (request, _reply, done) => {
       let refusal = checkRequest(request.raw)
       if (request.method === 'GET') for (const check of ofGets) refusal ??= check(request)
-      done(refusal)
+      done(refusal ?? checkQuery(request, request.service?.route))
     })
     // Before the hook of `@fastify/websocket`, which would cut a refused handshake over its answer: its owner ends it.
     app.addHook('onResponse', (request, _reply, done) => {

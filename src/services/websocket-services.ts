@@ -1,16 +1,17 @@
 import { normalizeIP } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Entry, FoundRoute } from '../config/catalog/service-routes.ts'
 import { copyDownward } from '../dialects/headers.ts'
-import { upstreamFailed } from '../errors.ts'
+import { notFound, upstreamFailed } from '../errors.ts'
 import type { Token } from '../stores/contracts/tokens.ts'
 import { type DialTarget, dialWebsocket } from '../upstream/websocket-dial.ts'
 import { addWebsocketRoute, passRefusal, readProtocols, whenGone } from '../websocket/upgrade.ts'
 import { answerFailure } from './failure.ts'
-import type { ServiceKind } from './websocket-lookup.ts'
 import { ServiceSession, type ServiceShared } from './websocket-session.ts'
 
-export interface ServiceOptions {
-  kind: ServiceKind
+export interface ServiceSocketsOptions {
+  /** Whose door the plugin hangs in: auth and limits are the enclosing scope's. */
+  entry: Entry
   /** IPv6 clients without a token count together by so many first bits. */
   ipv6PrefixBits: number
   shared: ServiceShared
@@ -24,13 +25,12 @@ const UPWARD_OPEN = ['authorization', 'cookie', 'origin'] as const
 /** Entries of a client's subprotocols that are credentials or name somebody's account: they are for the gateway alone. */
 const PRIVATE = /^openai-(insecure-api-key|organization|project)\./i
 
-/** `WS_ROUTES`, and `wsRoutes` of the models file: all services of one kind. Auth and limits are the enclosing scope's. */
-export async function serviceRoutes(app: FastifyInstance, options: ServiceOptions): Promise<void> {
-  const { kind } = options
-  app.decorateRequest('service')
+/** The WebSockets of all routes behind one door; the router finds them by the constraint `service` of `<entry>:ws`. */
+export async function serviceSockets(app: FastifyInstance, options: ServiceSocketsOptions): Promise<void> {
+  const { entry } = options
   addWebsocketRoute(app, {
     url: '/*',
-    options: { config: { service: kind }, constraints: { service: kind } },
+    options: { config: { entry }, constraints: { service: `${entry}:ws` } },
     prepare: (request, reply) => prepare(request, reply, options),
   })
 }
@@ -38,10 +38,12 @@ export async function serviceRoutes(app: FastifyInstance, options: ServiceOption
 async function prepare(
   request: FastifyRequest,
   reply: FastifyReply,
-  { shared, ipv6PrefixBits }: ServiceOptions,
+  { shared, ipv6PrefixBits }: ServiceSocketsOptions,
 ): Promise<void> {
   // Unset where nobody was asked for a token.
-  const token: Token | undefined = request.service.isOpen ? undefined : request.token
+  const token: Token | undefined = request.token
+  const { service } = request
+  if (!service) throw notFound('There is no such path any more.')
   const session = new ServiceSession(request, shared)
   session.enter({
     key: token ? token.id : `address:${normalizeIP(request.ip, ipv6PrefixBits)}`,
@@ -49,7 +51,7 @@ async function prepare(
   })
   whenGone(request, () => session.over())
   try {
-    const dialed = await session.open(() => dialWebsocket(buildTarget(request), shared.wayOut))
+    const dialed = await session.open(() => dialWebsocket(buildTarget(request, service), shared.wayOut))
     if (dialed.kind === 'refused') {
       session.over()
       // It may not lead the client away.
@@ -75,8 +77,10 @@ function schemeOf({ protocol, raw }: FastifyRequest): string {
   return Reflect.get(raw.socket, 'encrypted') === true ? 'https' : 'http'
 }
 
-function buildTarget(request: FastifyRequest): DialTarget {
-  const { prefix, url, isOpen } = request.service
+function buildTarget(request: FastifyRequest, { route, entry }: FoundRoute): DialTarget {
+  const [target] = route.targets
+  const url = `${target?.origin}${target?.basePath}`
+  const isOpen = entry === 'open'
   const headers: Record<string, string> = {
     'x-request-id': request.id,
     'x-forwarded-for': request.ip,
@@ -88,7 +92,7 @@ function buildTarget(request: FastifyRequest): DialTarget {
   }
   const offered = readProtocols(request.headers) ?? []
   return {
-    url: new URL(url + request.url.slice(prefix.length)),
+    url: new URL(url + request.url.slice(route.prefix.length)),
     headers,
     protocols: offered.filter((name) => !PRIVATE.test(name)),
   }
