@@ -19,7 +19,7 @@ interface Options {
   most?: number
 }
 
-/** A whole second's rows of a busy gateway a few times over, about 25 MB. */
+/** A second of a busy gateway ten times over, about 15 MB. */
 const MOST_ROWS = 50_000
 const DROPPED_AT_ONCE = 1_000
 /** A batch holds the event loop for a millisecond or two. */
