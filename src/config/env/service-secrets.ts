@@ -1,3 +1,5 @@
+import { codeOf, errorText } from '../../errors.ts'
+import { readPublicKeys } from '../jwt-keys.ts'
 import { isPrivateHost } from '../private-host.ts'
 import { type Environment, LEAST_CHARACTERS, readSecret, readText } from './secrets.ts'
 
@@ -85,22 +87,20 @@ function checkApart(
     mistakes.push('JWT_SECRET is ADMIN_FIRST too, which whoever signs then has: make another one')
 }
 
-const PEM = /^-----BEGIN (?:(?:RSA )?PUBLIC KEY|CERTIFICATE)-----/
-
 function readPublicKey(env: Environment, { mistakes }: Notes): string | undefined {
   const { value, mistake } = readSecret(env, 'JWT_PUBLIC_KEY')
   if (mistake) mistakes.push(mistake)
   if (value === undefined) return undefined
   // A variable of one line has its line breaks like this.
   const key = value.replaceAll('\\n', '\n')
-  if (/PRIVATE KEY-----|"d"\s*:/.test(key))
+  try {
+    readPublicKeys(key)
+  } catch (error) {
+    const why = codeOf(error) === undefined ? errorText(error) : 'it cannot be decoded'
     mistakes.push(
-      'JWT_PUBLIC_KEY is a private key, by which the gateway could sign: give it the public one alone',
+      `JWT_PUBLIC_KEY cannot be used, ${why}: give it a PEM ("-----BEGIN PUBLIC KEY-----", with \\n for each line break) or a JWK`,
     )
-  else if (!PEM.test(key) && !key.startsWith('{'))
-    mistakes.push(
-      'JWT_PUBLIC_KEY must be a PEM that begins with "-----BEGIN PUBLIC KEY-----", with \\n for each line break, or a JWK',
-    )
+  }
   return key
 }
 
