@@ -12,11 +12,17 @@ import { SharedBytes } from './request/shared-bytes.ts'
 import { openSpoolRoom } from './request/spool.ts'
 import { ProviderAddresses } from './routing/addresses.ts'
 import { ProviderHealth } from './routing/health.ts'
+import { addressOf } from './services/sticky.ts'
+import { openTargets, type Targets } from './services/targets.ts'
 import type { Gauges, Metrics } from './telemetry/metrics.ts'
 import { readSizes } from './telemetry/size-gauges.ts'
 import { createTurns } from './turns.ts'
+import { get } from './upstream/get.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
 import { OpenSockets } from './websocket/open-sockets.ts'
+
+/** What a page that says how a service is may hold. */
+const CHECK_BYTES = 1024 * 1024
 
 interface Needs extends Pick<Shared, 'catalog' | 'tokens' | 'idempotency'> {
   settings: Settings
@@ -87,16 +93,42 @@ export function openSocketsShared(settings: Settings, shared: Shared): RealtimeS
   }
 }
 
+/** What is known of the services' targets; `app.ts` closes it. */
+export function openServiceTargets(
+  settings: Settings,
+  { catalog, upstreams, now }: Shared,
+  { serviceFailed, serviceAnswered }: Metrics,
+): Targets {
+  return openTargets({
+    table: () => catalog().services,
+    now,
+    random: Math.random,
+    secret: settings.internalKey,
+    onFailure: serviceFailed,
+    onAnswer: serviceAnswered,
+    get: async ({ url, timeoutMs }) => {
+      const { status } = await get(upstreams, url, { timeoutMs, maxBytes: CHECK_BYTES })
+      return status
+    },
+  })
+}
+
 /** Ends the streams of tokens that are revoked or expire; the caller ends it by what is returned. */
 export function watchTokens({ tokens, live, wallMs }: Shared): () => void {
   return watchSecrets(live, (secretHash) => isStillUsable(tokens, secretHash, wallMs()))
+}
+
+interface GaugeNeeds {
+  settings: Settings
+  redisMemory?: Gauges['redisMemory']
+  targets: Pick<Targets, 'report'>
 }
 
 /** What is so at this moment. */
 export function openGauges(
   app: FastifyInstance,
   { catalog, tokens, live, memory, spool, health, now }: Shared,
-  { settings, redisMemory }: { settings: Settings; redisMemory?: Gauges['redisMemory'] },
+  { settings, redisMemory, targets }: GaugeNeeds,
 ): Gauges {
   return {
     isReady: () => tokens.isReady() && !app.drain.isLeaving,
@@ -108,6 +140,15 @@ export function openGauges(
       const none = Array.from(catalog().providers.keys(), (name) => [name, 0] as const)
       return new Map([...none, ...health.resting(now())])
     },
+    services: () =>
+      targets.report().map(([{ name }, all]) => ({
+        route: name,
+        targets: all.map(({ place, state, inFlight }) => ({
+          target: addressOf(place),
+          isUp: state === 'up',
+          inFlight,
+        })),
+      })),
     sizes: () => readSizes(settings, tokens.sizes),
   }
 }

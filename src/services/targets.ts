@@ -1,29 +1,14 @@
+import { randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { ServiceRoute, ServiceTable, ServiceTarget } from '../config/catalog/service-routes.ts'
-import type { Failure } from '../routing/failover.ts'
+import { chooseTarget } from './balance.ts'
+import { Check, type Get } from './checks.ts'
+import { Standing } from './standing.ts'
+import { addressOf, createTagger, hasCookie, NO_STAY, readStay, writeCookie } from './sticky.ts'
+import { Target, type TargetsShared } from './target.ts'
 
-/** Which of a target's asks this is: no two of one target are the same. */
-export type Ask = number
-
-/** One target of one route, as a request asks it: `began`, then `answered` or `failed`, and `ended` at last, always. */
-export interface Target {
-  readonly place: ServiceTarget
-  /** Right before it is dialed. */
-  began(): Ask
-  /** The head of its answer is there: 101 of a WebSocket as well. */
-  answered(ask: Ask, status: number): void
-  /** It could not be dialed, reset, was late, or spoke no HTTP (`readNetworkFailure`). Never for what a client did. */
-  failed(ask: Ask, failure: Pick<Failure, 'kind' | 'reason'>): void
-  /** Nothing of this ask runs any more: once for each, also when the client left. */
-  ended(ask: Ask): void
-}
-
-/** What a browser's cookie depends on. */
-export interface StickyAsk {
-  headers: IncomingHttpHeaders
-  /** The client speaks TLS. */
-  isSecure: boolean
-}
+export type { Ask } from './standing.ts'
+export type { Target } from './target.ts'
 
 /** Who is well, and whose turn it is; one per app. */
 export interface Targets {
@@ -38,67 +23,149 @@ export interface Targets {
   ): Target | undefined
   /** The line `set-cookie` that keeps a client with the target that answered; undefined: it needs none. */
   stickyCookie(route: ServiceRoute, target: Target, ask: StickyAsk): string | undefined
-  /** All routes of the table in force. */
-  report(): readonly RouteReport[]
+  /** All routes of the table in force, with their targets. */
+  report(): readonly (readonly [ServiceRoute, readonly Target[]])[]
   /** No check runs or begins any more. */
   close(): void
 }
 
-export interface RouteReport {
-  name: string
-  prefix: string
-  targets: readonly TargetReport[]
+export interface StickyAsk {
+  headers: IncomingHttpHeaders
+  /** The client speaks TLS. */
+  isSecure: boolean
 }
 
-export interface TargetReport {
-  origin: string
-  state: 'up' | 'resting' | 'down'
-  /** On the wall's clock. */
-  sinceMs: number
-  inFlight: number
-  lastFailure?: { reason: string; atMs: number } | undefined
-  check?: CheckReport | undefined
-}
-
-export interface CheckReport {
-  path: string
-  /** Undefined: none has ended yet. */
-  lastMs?: number | undefined
-  reason?: string | undefined
-}
-
-export interface TargetsOptions {
+export interface TargetsOptions extends Pick<TargetsShared, 'now' | 'onFailure' | 'onAnswer'> {
   table(): ServiceTable
-  /** A clock that never goes back, and the wall's. */
-  now(): number
-  wallMs(): number
-  /** 0 to 1: checks of several targets and replicas do not fall together. */
+  /** 0 to 1: the checks of several targets and replicas do not fall together. */
   random(): number
-  /** The status of a GET; rejects when none came in time. */
-  get(ask: { origin: string; path: string; timeoutMs: number }): Promise<number>
+  get: Get
   /** What cookies are keyed with, the same on each replica; undefined: they hold until the next start. */
   secret(): string | undefined
-  onFailure(route: string, reason: string): void
-  /** From the ask to the head of its answer. */
-  onAnswer(route: string, latencyMs: number): void
 }
+
+const LOOK_MS = 1_000
+const NONE: readonly Target[] = []
 
 /** Whoever opens them closes them. */
-export function openTargets({ now }: Pick<TargetsOptions, 'now'> & Partial<TargetsOptions>): Targets {
-  const known = new WeakMap<ServiceRoute, readonly Target[]>()
-  const targetsOf = (route: ServiceRoute): readonly Target[] => {
-    const found = known.get(route) ?? route.targets.map((place) => openTarget(place, now))
-    known.set(route, found)
-    return found
-  }
+export function openTargets(options: TargetsOptions): Targets {
+  const known = new KnownTargets(options)
   return {
-    choose: (route, _headers, tried = []) => targetsOf(route).find((one) => !tried.includes(one)),
-    stickyCookie: () => undefined,
-    report: () => [],
-    close: () => {},
+    choose(route, headers, tried = NONE) {
+      const targets = known.of(route)
+      const [only] = targets
+      if (targets.length < 2) return only && !tried.includes(only) ? only : undefined
+      const stay = route.sticky === undefined ? NO_STAY : readStay(route.sticky, headers)
+      return chooseTarget(targets, { balance: route.balance, tried, stay, nowMs: options.now() })
+    },
+    stickyCookie(route, target, { headers, isSecure }) {
+      if (route.sticky?.in !== 'cookie' || hasCookie(route.sticky, headers, target.tag)) return undefined
+      return writeCookie(route.sticky, route, { tag: target.tag, isSecure })
+    },
+    report: () => known.all(),
+    close: () => known.close(),
   }
 }
 
-function openTarget(place: ServiceTarget, now: () => number): Target {
-  return { place, began: now, answered: () => {}, failed: () => {}, ended: () => {} }
+/** What is known of the targets of the table in force: a re-read keeps what is still there, and forgets the rest. */
+class KnownTargets {
+  readonly #options: TargetsOptions
+  readonly #shared: TargetsShared
+  readonly #watch: NodeJS.Timeout
+  #table: ServiceTable | undefined
+  /** A request that runs has the route of its table, which may be an older one. */
+  #ofRoutes = new WeakMap<ServiceRoute, readonly Target[]>()
+  /** By address. */
+  #standings = new Map<string, Standing>()
+  /** By route and address. */
+  #targets = new Map<string, Target>()
+  /** By address and rules: two routes that ask the same of the same target ask once. */
+  #checks = new Map<string, Check>()
+
+  constructor(options: TargetsOptions) {
+    const installed = randomBytes(32).toString('hex')
+    const tagOf = createTagger(() => options.secret() ?? installed)
+    const { now, onFailure, onAnswer } = options
+    this.#options = options
+    this.#shared = { now, onFailure, onAnswer, tagOf, turns: 0 }
+    this.#look()
+    // Checks follow a table that is read again before anybody asks by it.
+    this.#watch = setInterval(() => this.#look(), LOOK_MS).unref()
+  }
+
+  of(route: ServiceRoute): readonly Target[] {
+    const found = this.#ofRoutes.get(route)
+    if (found) return found
+    this.#look()
+    return this.#ofRoutes.get(route) ?? this.#take(route, new Map(), this.#standings)
+  }
+
+  all(): readonly (readonly [ServiceRoute, readonly Target[]])[] {
+    this.#look()
+    return this.#options.table().routes.map((route) => [route, this.of(route)])
+  }
+
+  close(): void {
+    clearInterval(this.#watch)
+    for (const check of this.#checks.values()) check.close()
+    this.#checks.clear()
+  }
+
+  #look(): void {
+    const table = this.#options.table()
+    if (table === this.#table) return
+    this.#table = table
+    const targets = new Map<string, Target>()
+    const standings = new Map<string, Standing>()
+    for (const route of table.routes) this.#take(route, targets, standings)
+    this.#targets = targets
+    this.#standings = standings
+    this.#renewChecks(table)
+  }
+
+  #take(
+    route: ServiceRoute,
+    targets: Map<string, Target>,
+    standings: Map<string, Standing>,
+  ): readonly Target[] {
+    const taken = route.targets.map((place) => {
+      const address = addressOf(place)
+      const standing =
+        standings.get(address) ?? this.#standings.get(address) ?? new Standing(this.#shared.now())
+      standings.set(address, standing)
+      const key = keyOf(route, place)
+      const target = this.#targets.get(key) ?? new Target(route.name, { place, standing }, this.#shared)
+      targets.set(key, target)
+      return target
+    })
+    this.#ofRoutes.set(route, taken)
+    return taken
+  }
+
+  #renewChecks({ routes }: ServiceTable): void {
+    const checks = new Map<string, Check>()
+    for (const route of routes)
+      for (const target of this.of(route)) {
+        target.check = this.#checkOf(route, target, checks)
+        // Its key is derived here, and not while a request waits.
+        if (route.sticky?.in === 'cookie') void target.tag
+      }
+    for (const [key, check] of this.#checks) if (!checks.has(key)) check.close()
+    this.#checks = checks
+  }
+
+  #checkOf({ check: rules }: ServiceRoute, target: Target, checks: Map<string, Check>): Check | undefined {
+    if (rules === undefined) return undefined
+    const { origin } = target.place
+    const key = JSON.stringify([addressOf(target.place), rules])
+    const onUp = () => target.standing.recovered(this.#shared.now())
+    const check =
+      checks.get(key) ?? this.#checks.get(key) ?? new Check(origin, rules, { ...this.#options, onUp })
+    checks.set(key, check)
+    return check
+  }
+}
+
+function keyOf({ name, prefix, serves }: ServiceRoute, place: ServiceTarget): string {
+  return JSON.stringify([name, prefix, serves, place])
 }
