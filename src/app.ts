@@ -145,7 +145,7 @@ async function hangEntrance(
   { metrics, services, gauges }: Opened,
 ): Promise<void> {
   const { pseudonym } = services.forwarding
-  const noteRow = openServiceRows({ rows: { note: () => {} }, serviceOf })
+  const noteRow = openServiceRows({ rows: tokens, serviceOf })
   const count = (line: RequestLine, request: FastifyRequest): void => {
     metrics.count(line)
     noteRow(request)
