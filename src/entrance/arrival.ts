@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { AddressCheck } from '../config/address-blocks.ts'
+import { pathOf } from '../config/catalog/service-table.ts'
 import { findAddress, RIGHT_URLS } from '../dialects/addresses.ts'
 import { dialectOfHeaders, dialectOfUrl } from '../dialects/headers.ts'
 import {
@@ -39,7 +40,21 @@ export function readAddresses(
   return (raw) => {
     const { headers, url = '' } = raw
     if (headers['x-forwarded-for'] !== undefined) keepClientAlone(raw, isTrusted)
-    return RIGHT_URLS.has(url) ? url : findAddress(url, isTaken)
+    if (RIGHT_URLS.has(url)) return url
+    return isReadable(url) || !isTaken(pathOf(url)) ? findAddress(url, isTaken) : UNREADABLE
+  }
+}
+
+/** The router refuses what is no UTF-8 (`%E9`); services may have such names, and are found by the URL as it came. */
+const UNREADABLE = '/-'
+
+function isReadable(url: string): boolean {
+  if (!url.includes('%')) return true
+  try {
+    decodeURI(pathOf(url))
+    return true
+  } catch {
+    return false
   }
 }
 

@@ -34,8 +34,8 @@ interface Found {
 function find(raw: IncomingMessage, { catalog, isServicesPreflight }: LookupOptions): Found | undefined {
   const { services } = catalog()
   if (services.routes.length === 0) return undefined
-  const { url = '', method = '' } = raw
-  const path = pathOf(url)
+  const { method = '' } = raw
+  const path = pathOf(sentUrl(raw))
   const isHandshake = method === 'GET' && raw.headers.upgrade !== undefined && isUpgrade(raw)
   const kind = isHandshake ? 'websocket' : 'http'
   const found = services.find(path, method, kind)
@@ -47,6 +47,11 @@ function find(raw: IncomingMessage, { catalog, isServicesPreflight }: LookupOpti
   const other = isHandshake ? 'http' : 'websocket'
   const instead = services.find(path, method, other)
   return instead && { found: instead, kind: other }
+}
+
+/** As it came: what the router was shown in its place (`readAddresses`) is none of a service's. */
+function sentUrl(raw: IncomingMessage & { originalUrl?: string }): string {
+  return raw.originalUrl ?? raw.url ?? ''
 }
 
 function isUpgrade(raw: IncomingMessage): boolean {
@@ -70,6 +75,7 @@ export function serviceLookup(options: LookupOptions): (request: FastifyRequest)
     if (found === undefined || found.entry !== request.routeOptions.config.entry)
       return notFound('There is no such path any more.')
     request.service = found
+    request.raw.url = sentUrl(request.raw)
     request.line.route = found.route.prefix
     return findServicePathMistake(pathOf(request.url))
   }
