@@ -4,7 +4,7 @@ import { upstreamQuery } from '../dialects/headers.ts'
 import { type GatewayError, generationTimedOut } from '../errors.ts'
 import { type Failure, isUnsent, textOf } from '../routing/failover.ts'
 import { PlanWalk, type Step } from '../routing/plan.ts'
-import type { CallListener } from '../upstream/call.ts'
+import type { ProviderListener } from '../upstream/provider-call.ts'
 import type { Attempt } from '../upstream/upstreams.ts'
 import type { PaidCall, Shared } from './paid-call.ts'
 
@@ -36,7 +36,7 @@ export class Attempts {
   }
 
   /** Asks the next of the plan; false: nobody is left, or the body is spent. */
-  next(listener: CallListener, { bill, total }: Asking): boolean {
+  next(listener: ProviderListener, { bill, total }: Asking): boolean {
     if (this.#isTimedOut) return false
     const { ask } = this.#call
     const step = this.#walk.next()

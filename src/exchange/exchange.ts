@@ -12,7 +12,7 @@ import {
 } from '../routing/failover.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
-import type { CallListener } from '../upstream/call.ts'
+import type { ProviderListener } from '../upstream/provider-call.ts'
 import type { AnswerHeaders } from '../upstream/response.ts'
 import { UpstreamError } from '../upstream/rules.ts'
 import {
@@ -45,7 +45,7 @@ type State = 'asking' | 'waiting' | 'answering' | 'settling' | 'over'
  * One request's way from the first ask of a provider to the settled bill: failover before the first output, one answer,
  * one settlement.
  */
-export class Exchange implements CallListener, AnswerOwner {
+export class Exchange implements ProviderListener, AnswerOwner {
   readonly call: PaidCall
   readonly shared: Shared
   readonly bill: Bill

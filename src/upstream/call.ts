@@ -1,94 +1,81 @@
 import type { Socket } from 'node:net'
-import { Readable } from 'node:stream'
 import type { Deadline, Deadlines } from '../deadlines.ts'
-import { asError, invalidRequest } from '../errors.ts'
-import {
-  PieceSender,
-  type RequestBody,
-  type Sending,
-  type SendListener,
-  StreamSender,
-} from './request-body.ts'
-import {
-  type AnswerHeaders,
-  type BodyReader,
-  createBodyReader,
-  type ResponseHead,
-  readResponseHead,
-} from './response.ts'
-import { MAX_HEAD_BYTES, UpstreamError } from './rules.ts'
+import { asError } from '../errors.ts'
+import { type BodyReader, createBodyReader } from './body-reader.ts'
+import type { Sending, SendListener } from './request-body.ts'
+import type { AnswerHead } from './response.ts'
+import { UpstreamError } from './rules.ts'
 
-/** What becomes of one ask of a provider: `answered` at most once, then exactly one of `ended` and `failed`. */
-export interface CallListener {
-  /** The head of an answer is here. False: it is not wanted; the rest is thrown away, nothing more is reported. */
-  answered(status: number, headers: AnswerHeaders): boolean
-  data(bytes: Buffer): void
-  ended(): void
-  failed(error: Error): void
+/** What is read of answers. */
+interface AnswerRules {
+  maxHeadBytes: number
+  /** Before the answer itself. */
+  maxInterimHeads: number
+  wantsTrailers: boolean
 }
 
-export interface CallRequest {
-  path: string
-  /** Names and values in turn; `host` and the body's length are added. */
-  headers: readonly string[]
-  body: RequestBody
-  /** Until a stream's head, and again until its first byte; or until a whole answer's end. Each piece of the body that leaves begins it anew. */
-  answerTimeoutMs: number
-  /** The longest silence inside a stream, comments count as life; undefined: a whole answer is asked for. */
-  idleTimeoutMs: number | undefined
-}
-
-/** Head and body leave as one buffer up to this size: copying costs less than a second piece. */
-const ONE_PIECE_BYTES = 16 * 1024
-const DONE: Sending = { isDone: () => true, stop: () => {} }
-const UNSAFE = /[^\t\x20-\x7e\x80-\xff]/
 const HEAD_END = '\r\n\r\n'
-const MAX_INTERIM_HEADS = 10
-/** A refused answer up to this size is read to its end, so that the connection can be used again. */
-const MAX_DISCARDED_BYTES = 64 * 1024
-const DISCARD_TIMEOUT_MS = 2_000
 
-/** One POST and its answer on one connection: never follows a redirect, never repeats itself. */
-export class Call implements SendListener {
-  readonly #request: CallRequest
-  readonly #listener: CallListener
-  readonly #keepAliveMs: number
+/**
+ * One request and its answer on one connection: never follows a redirect, never repeats itself. What is sent, how long which
+ * silence may last and who hears of what, its two kinds say: a POST to a provider, any request of a service.
+ */
+export abstract class Call<Head extends AnswerHead = AnswerHead> implements SendListener {
+  /** For the connection that is made for it; undefined: as for all. */
+  readonly connectTimeoutMs: number | undefined
+  /** It is not sent on a kept connection. */
+  readonly isFresh: boolean = false
+  /** Whatever of it is late. */
+  protected readonly deadline: Deadline
+  protected wasSent = false
+  protected wasKept = false
+  readonly #rules: AnswerRules
   #socket: Socket | undefined
   #sending: Sending | undefined
-  readonly #deadline: Deadline
-  #state: 'waiting' | 'wanted' | 'discarded' | 'over' = 'waiting'
+  #state: 'waiting' | 'answered' | 'over' = 'waiting'
   #headBytes: Buffer | undefined
   #interimHeads = 0
-  #head: ResponseHead | undefined
+  #head: Head | undefined
   #body: BodyReader | undefined
-  /** A stream's first byte is here. */
-  #isFlowing = false
-  #discardedBytes = 0
 
-  constructor(
-    request: CallRequest,
-    listener: CallListener,
-    { keepAliveMs, deadlines }: { keepAliveMs: number; deadlines: Deadlines },
-  ) {
-    this.#request = request
-    this.#listener = listener
-    this.#keepAliveMs = keepAliveMs
-    this.#deadline = deadlines.open(() => this.#runOut())
+  constructor(deadlines: Deadlines, rules: AnswerRules) {
+    this.deadline = deadlines.open(() => this.ranOut())
+    this.#rules = rules
   }
+
+  /** The request on its way, or why it cannot be sent. */
+  protected abstract start(socket: Socket, authority: string): Sending | Error
+  /** It has left, but for what of its body is still to come. */
+  protected abstract left(): void
+  /** A piece of the body has left, or all of it. */
+  abstract progress(): void
+  protected abstract readHead(text: string): Head
+  protected abstract informed(head: Head): void
+  protected abstract answered(head: Head): void
+  /** Bytes of the answer's body are here, framing included. */
+  protected abstract alive(): void
+  /** The caller's bytes again afterwards. */
+  protected abstract passed(payload: Buffer): void
+  protected abstract resumed(): void
+  protected abstract ranOut(): void
+  /** It is over, whatever way; the report comes behind it. */
+  protected abstract stopped(): void
+  protected abstract ended(body: BodyReader | undefined): void
+  protected abstract failed(error: Error): void
 
   /** The connection stands: the request leaves. */
-  send(socket: Socket, authority: string): void {
-    const { path, headers, body, answerTimeoutMs } = this.#request
+  send(socket: Socket, authority: string, wasKept: boolean): void {
     this.#socket = socket
-    const head = requestHead(path, authority, headers)
-    if (head instanceof Error) return this.fail(head)
-    this.#deadline.start(answerTimeoutMs)
-    this.#sending = sendRequest(socket, head, body, this)
+    this.wasKept = wasKept
+    const sending = this.start(socket, authority)
+    if (sending instanceof Error) return this.fail(sending)
+    this.#sending = sending
+    if (this.isOver()) sending.stop()
+    else this.left()
   }
 
-  /** A piece of the body has left: the provider's time to answer begins again. */
-  progress(): void {
-    if (!this.#head && this.#state !== 'over') this.#deadline.again()
+  bodyFailed(error: Error): void {
+    this.fail(error)
   }
 
   /** Nothing more is reported. */
@@ -98,27 +85,36 @@ export class Call implements SendListener {
   }
 
   fail(error: Error): void {
-    const isReported = this.#state === 'waiting' || this.#state === 'wanted'
+    const isReported = !this.isOver()
     this.#stop()
     this.#socket?.destroy()
-    if (isReported) this.#listener.failed(error)
+    if (isReported) this.failed(error)
   }
 
   pause(): void {
-    if (this.#state === 'over') return
-    this.#deadline.stop()
+    if (this.isOver()) return
+    this.deadline.stop()
     this.#socket?.pause()
   }
 
   resume(): void {
-    if (this.#state === 'over') return
-    const { answerTimeoutMs, idleTimeoutMs = answerTimeoutMs } = this.#request
-    this.#deadline.start(idleTimeoutMs)
+    if (this.isOver()) return
+    this.resumed()
     this.#socket?.resume()
   }
 
   isOver(): boolean {
     return this.#state === 'over'
+  }
+
+  /** The head of the final answer is here. */
+  protected get hasAnswer(): boolean {
+    return this.#head !== undefined
+  }
+
+  /** All of the body that is there has left, but not its end. */
+  protected get awaitsBody(): boolean {
+    return this.#sending?.awaitsSource() === true
   }
 
   /**
@@ -136,123 +132,71 @@ export class Call implements SendListener {
     }
   }
 
-  /** The provider has closed its side. */
+  /** The other side has closed its own. */
   hungUp(): void {
     if (this.#head?.framing === 'close') this.#end()
-    else this.fail(new UpstreamError('CLOSED_EARLY', 'The provider hung up before its answer was whole'))
+    else this.fail(new UpstreamError('CLOSED_EARLY', 'The other side hung up before its answer was whole'))
   }
 
   #readHead(bytes: Buffer): Buffer | undefined {
     let rest = this.#headBytes ? Buffer.concat([this.#headBytes, bytes]) : bytes
     this.#headBytes = undefined
-    for (;;) {
+    while (!this.isOver()) {
       const end = rest.indexOf(HEAD_END)
-      if ((end === -1 ? rest.length : end) > MAX_HEAD_BYTES)
+      if ((end === -1 ? rest.length : end) > this.#rules.maxHeadBytes)
         throw badAnswer('The head of the answer is too large')
       if (end === -1) {
         this.#headBytes = Buffer.from(rest)
         return undefined
       }
-      const head = readResponseHead(rest.toString('latin1', 0, end), this.#keepAliveMs)
+      const head = this.readHead(rest.toString('latin1', 0, end))
       rest = rest.subarray(end + HEAD_END.length)
       if (head.status >= 200) {
         this.#begin(head)
         return rest
       }
-      // 101 was not asked for; of the others a provider has no reason to send many (RFC 9110 section 15.2).
+      // 101 was not asked for; of the others nobody has a reason to send many (RFC 9110 section 15.2).
       this.#interimHeads += 1
-      if (head.status === 101 || this.#interimHeads > MAX_INTERIM_HEADS)
+      if (head.status === 101 || this.#interimHeads > this.#rules.maxInterimHeads)
         throw badAnswer('Unexpected interim answers')
+      this.informed(head)
     }
+    return undefined
   }
 
-  #begin(head: ResponseHead): void {
+  #begin(head: Head): void {
     this.#head = head
-    this.#body = createBodyReader(head.framing)
-    this.#state = 'wanted'
-    if (this.#request.idleTimeoutMs !== undefined) this.#deadline.again()
-    if (this.#listener.answered(head.status, head.headers) || this.#state !== 'wanted') return
-    this.#state = 'discarded'
-    this.#deadline.start(DISCARD_TIMEOUT_MS)
+    this.#body = createBodyReader(head.framing, this.#rules.wantsTrailers)
+    this.#state = 'answered'
+    this.answered(head)
   }
 
   #readBody(body: BodyReader, bytes: Buffer): number | undefined {
     if (this.isOver()) return undefined
-    if (bytes.length > 0) this.#alive()
+    if (bytes.length > 0) this.alive()
     const payload = bytes.length > 0 ? body.read(bytes) : bytes
-    if (payload.length > 0) this.#pass(payload)
-    if (this.#state === 'over' || !body.isComplete()) return undefined
+    if (payload.length > 0) this.passed(payload)
+    if (this.isOver() || !body.isComplete()) return undefined
     const canKeep = this.#sending?.isDone() && !body.hasSurplus()
     const keepMs = canKeep ? (this.#head?.keepMs ?? 0) : 0
     this.#end()
     return keepMs
   }
 
-  #alive(): void {
-    const { idleTimeoutMs } = this.#request
-    if (idleTimeoutMs === undefined || this.#state !== 'wanted') return
-    this.#deadline.start(idleTimeoutMs)
-    this.#isFlowing = true
-  }
-
-  #pass(payload: Buffer): void {
-    // A copy of its own: the next read, of whatever connection, overwrites the bytes.
-    if (this.#state === 'wanted') return this.#listener.data(Buffer.from(payload))
-    this.#discardedBytes += payload.length
-    if (this.#discardedBytes > MAX_DISCARDED_BYTES) this.abandon()
-  }
-
   #end(): void {
-    const isReported = this.#state === 'wanted'
+    const isReported = !this.isOver()
     this.#stop()
-    if (isReported) this.#listener.ended()
+    if (isReported) this.ended(this.#body)
   }
 
   #stop(): void {
     this.#state = 'over'
-    this.#deadline.stop()
-    if (this.#sending) this.#sending.stop()
-    else if (this.#request.body.body instanceof Readable) this.#request.body.body.destroy()
-  }
-
-  #runOut(): void {
-    const code = this.#isFlowing ? 'IDLE_TIMEOUT' : 'FIRST_BYTE_TIMEOUT'
-    const isWhole = this.#request.idleTimeoutMs === undefined
-    this.fail(new UpstreamError(isWhole ? 'ANSWER_TIMEOUT' : code, 'The provider did not answer in time'))
+    this.deadline.stop()
+    this.#sending?.stop()
+    this.stopped()
   }
 }
 
 function badAnswer(text: string) {
   return new UpstreamError('BAD_ANSWER', text)
-}
-
-/** The request line and the fields (names and values in turn); the line of the body's length is still to come. */
-function requestHead(path: string, authority: string, headers: readonly string[]): string | Error {
-  let head = `POST ${path} HTTP/1.1\r\nhost: ${authority}\r\n`
-  for (let index = 0; index < headers.length; index += 2) {
-    const value = headers[index + 1] ?? ''
-    // They are the client's own, and no provider's failure.
-    if (UNSAFE.test(value)) return invalidRequest(`The header "${headers[index]}" holds a control character`)
-    head += `${headers[index]}: ${value}\r\n`
-  }
-  return head
-}
-
-/** Sends a head, whose last line is still open, and its body. */
-function sendRequest(
-  socket: Socket,
-  head: string,
-  { body, length }: RequestBody,
-  listener: SendListener,
-): Sending {
-  if (body instanceof Readable) return new StreamSender(socket, head, { body, length, listener })
-  const size = Buffer.isBuffer(body) ? body.length : (length ?? 0)
-  const whole = `${head}content-length: ${size}\r\n\r\n`
-  const pieces = Buffer.isBuffer(body) ? [body] : body
-  if (size > ONE_PIECE_BYTES) return new PieceSender(socket, whole, pieces, listener)
-  const bytes = Buffer.allocUnsafe(whole.length + size)
-  let at = bytes.write(whole, 0, 'latin1')
-  for (const piece of pieces) at += piece.copy(bytes, at)
-  socket.write(bytes)
-  return DONE
 }

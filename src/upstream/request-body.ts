@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
+import { keepTrailers } from './fields.ts'
 import { UpstreamError } from './rules.ts'
 
 /** What is sent: bytes, pieces of bytes, or a stream, whose length is known or not. */
@@ -14,19 +15,48 @@ const WRITE_BYTES = 256 * 1024
 /** Copied to go with others only below this. */
 const LARGE_BYTES = 16 * 1024
 const EMPTY: Buffer = Buffer.alloc(0)
+/** Head and body leave as one buffer up to this size: copying costs less than a second piece. */
+const ONE_PIECE_BYTES = 16 * 1024
+export const DONE: Sending = { isDone: () => true, awaitsSource: () => false, stop: () => {} }
 
 /** A body on its way. */
 export interface Sending {
   /** Everything is handed to the socket. */
   isDone(): boolean
-  /** Lets go of a stream that is no longer wanted. */
+  /** Everything that is there has left: it is the stream's turn, not the other side's. */
+  awaitsSource(): boolean
+  /** Lets go of a stream that is no longer wanted: it is paused, and its owner's. */
   stop(): void
 }
 
 /** It is called at each piece that leaves, and with the error of a stream that fails. */
 export interface SendListener {
   progress(): void
-  fail(error: Error): void
+  bodyFailed(error: Error): void
+}
+
+/** The line that says how long a body is. */
+export function framingLine({ body, length }: RequestBody): string {
+  if (body instanceof Readable && length === undefined) return 'transfer-encoding: chunked\r\n'
+  return `content-length: ${Buffer.isBuffer(body) ? body.length : (length ?? 0)}\r\n`
+}
+
+/** Sends a whole head and its body. */
+export function startSending(
+  socket: Socket,
+  head: string,
+  { body, length }: RequestBody,
+  listener: SendListener,
+): Sending {
+  if (body instanceof Readable) return new StreamSender(socket, head, { body, length, listener })
+  const size = Buffer.isBuffer(body) ? body.length : (length ?? 0)
+  const pieces = Buffer.isBuffer(body) ? [body] : body
+  if (size > ONE_PIECE_BYTES) return new PieceSender(socket, head, pieces, listener)
+  const bytes = Buffer.allocUnsafe(head.length + size)
+  let at = bytes.write(head, 0, 'latin1')
+  for (const piece of pieces) at += piece.copy(bytes, at)
+  socket.write(bytes)
+  return DONE
 }
 
 /** A large body, as fast as the provider takes it, in writes that are neither tiny nor many at once. */
@@ -51,6 +81,10 @@ export class PieceSender implements Sending {
 
   isDone(): boolean {
     return this.#sent >= this.#pieces.length
+  }
+
+  awaitsSource(): boolean {
+    return false
   }
 
   stop(): void {
@@ -96,49 +130,76 @@ export class PieceSender implements Sending {
   }
 }
 
-interface Source {
+interface Source extends RequestBody {
   body: Readable
-  length: number | undefined
   listener: SendListener
+  /** Asked at the end of a body in chunks. */
+  trailers?: (() => readonly string[]) | undefined
+  /** Nothing of it leaves before `release`. */
+  isHeld?: boolean
 }
 
-/** A stream, as fast as the provider takes it; without a length it goes in chunks. */
+/** A stream, as fast as the other side takes it; without a length it goes in chunks. */
 export class StreamSender implements Sending {
   readonly #socket: Socket
   readonly #source: Source
   #sent = 0
-  #isDone = false
+  /** `held`: not begun; `blocked`: the socket is full. */
+  #state: 'held' | 'flowing' | 'blocked' | 'done' | 'left' = 'held'
 
   constructor(socket: Socket, head: string, source: Source) {
     this.#socket = socket
     this.#source = source
-    const { body, length } = source
-    const framing = length === undefined ? 'transfer-encoding: chunked' : `content-length: ${length}`
-    socket.write(`${head}${framing}\r\n\r\n`, 'latin1')
-    socket.on('drain', this.#resume)
-    body.on('data', this.#send).once('end', this.#end).once('error', this.#fail).once('close', this.#closed)
+    socket.write(head, 'latin1')
+    source.body.once('error', this.#fail).once('close', this.#closed)
+    if (!source.isHeld) this.release()
+  }
+
+  /** The body may leave. */
+  release(): void {
+    if (this.#state !== 'held') return
+    this.#state = 'flowing'
+    const { body } = this.#source
+    // Neither event would come a second time.
+    if (body.readableEnded) return this.#end()
+    if (body.destroyed) return this.#closed()
+    this.#socket.on('drain', this.#drained)
+    body.on('data', this.#send).once('end', this.#end)
+    body.resume()
   }
 
   isDone(): boolean {
-    return this.#isDone
+    return this.#state === 'done'
+  }
+
+  awaitsSource(): boolean {
+    return this.#state === 'flowing'
   }
 
   stop(): void {
-    this.#leave()
-    this.#source.body.destroy()
+    if (this.#state === 'done' || this.#state === 'left') return
+    this.#leave('left')
+    this.#source.body.pause()
   }
 
-  readonly #resume = (): void => {
+  readonly #drained = (): void => {
+    if (this.#state !== 'blocked') return
+    this.#state = 'flowing'
     this.#source.body.resume()
     this.#source.listener.progress()
   }
 
   readonly #send = (chunk: Buffer): void => {
     const { body, length, listener } = this.#source
+    // In chunks, nothing would be the end.
+    if (chunk.length === 0) return
     this.#sent += chunk.length
     if (length !== undefined && this.#sent > length) return this.#fail(mismatch())
+    if (!this.#write(chunk)) {
+      this.#state = 'blocked'
+      body.pause()
+    }
     listener.progress()
-    if (!this.#write(chunk)) body.pause()
   }
 
   #write(chunk: Buffer): boolean {
@@ -153,31 +214,38 @@ export class StreamSender implements Sending {
   }
 
   readonly #end = (): void => {
-    const { length, listener } = this.#source
+    const { length, listener, trailers } = this.#source
     if (length !== undefined && this.#sent !== length) return this.#fail(mismatch())
-    if (length === undefined) this.#socket.write('0\r\n\r\n', 'latin1')
-    this.#isDone = true
-    this.#leave()
+    if (length === undefined) this.#socket.write(lastChunk(trailers?.() ?? []), 'latin1')
+    this.#leave('done')
     listener.progress()
   }
 
   readonly #closed = (): void => {
-    if (!this.#isDone) this.#fail(new UpstreamError('BODY_MISMATCH', 'The body to send ended early'))
+    this.#fail(new UpstreamError('BODY_MISMATCH', 'The body to send ended early'))
   }
 
   readonly #fail = (error: Error): void => {
-    this.#leave()
-    this.#source.body.destroy()
-    this.#source.listener.fail(error)
+    this.#leave('left')
+    this.#source.listener.bodyFailed(error)
   }
 
-  #leave(): void {
+  #leave(state: 'done' | 'left'): void {
+    this.#state = state
     const { body } = this.#source
-    this.#socket.off('drain', this.#resume)
+    this.#socket.off('drain', this.#drained)
     body.off('data', this.#send).off('end', this.#end).off('close', this.#closed).off('error', this.#fail)
     // A stream that was let go of may still fail.
     body.on('error', () => {})
   }
+}
+
+/** The end of a body in chunks, and what is said behind it. */
+function lastChunk(trailers: readonly string[]): string {
+  const kept = keepTrailers(trailers)
+  let text = '0\r\n'
+  for (let index = 0; index < kept.length; index += 2) text += `${kept[index]}: ${kept[index + 1]}\r\n`
+  return `${text}\r\n`
 }
 
 function mismatch() {

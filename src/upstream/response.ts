@@ -1,52 +1,62 @@
 import { READ_FIELDS } from '../answer-fields.ts'
+import type { Framing } from './body-reader.ts'
+import { isUnsafe, readFieldLines, sliceTrimmed } from './fields.ts'
 import { UpstreamError } from './rules.ts'
-
-/** How a body ends (RFC 9112 section 6.3): after so many bytes, with its last chunk, or with the connection. */
-export type Framing = { length: number } | 'chunked' | 'close'
-
-/** Takes the framing off a body, whatever the pieces it comes in. */
-export interface BodyReader {
-  /** The payload of these bytes, moved together inside them. Throws `BAD_ANSWER`. */
-  read(bytes: Buffer): Buffer
-  isComplete(): boolean
-  /** Something came behind the end: the connection cannot be trusted with another request. */
-  hasSurplus(): boolean
-}
 
 /** Names in lower case; repeated fields joined by a comma. */
 export type AnswerHeaders = Readonly<Partial<Record<(typeof READ_FIELDS)[number], string>>>
 
-export interface ResponseHead {
+export interface AnswerHead {
   status: number
-  headers: AnswerHeaders
   framing: Framing
   /** How long the connection may wait for its next request, in milliseconds; 0: not at all. */
   keepMs: number
+}
+
+/** What is read of a provider's answer. */
+export interface ResponseHead extends AnswerHead {
+  headers: AnswerHeaders
+}
+
+/** A service's answer, nothing left out. */
+export interface WholeHead extends AnswerHead {
+  /** Names and values in turn, in the case and order they came in. */
+  headers: string[]
+  reason: string
 }
 
 /** Status line and fields in one look: tokens as names, no control characters, no folded lines, no bare CR or LF. */
 const HEAD = /^HTTP\/1\.[01] [1-5]\d\d(?: [^\r\n\0]*)?(?:\r\n[\w!#$%&'*+.^`|~-]+:[\t\x20-\x7e\x80-\xff]*)*$/
 const MINOR_AT = 7
 const STATUS_AT = 9
+const REASON_AT = 13
 /** Makes an ASCII letter a small one. */
 const LOWER = 0x20
 const DIGITS = /^\d{1,15}$/
-const CR = 0x0d
-const LF = 0x0a
-const SEMICOLON = 0x3b
-/** Beyond it a size is an attack: 2^48 bytes. */
-const MAX_SIZE_DIGITS = 12
-const MAX_EXTENSION_BYTES = 1024
-const MAX_TRAILER_BYTES = 16 * 1024
 
 /** Reads a response head without its empty line, as Latin-1. Throws `BAD_ANSWER`. */
 export function readResponseHead(text: string, keepAliveMs: number): ResponseHead {
-  if (!HEAD.test(text)) throw badAnswer('The head of the answer is not HTTP/1.1')
-  const status = Number(text.slice(STATUS_AT, STATUS_AT + 3))
+  const status = readStatus(text)
   const headers = readFields(text)
   const framing = readFraming(status, headers)
-  const mayStay = text[MINOR_AT] === '1' && framing !== 'close'
-  return { status, headers, framing, keepMs: mayStay ? keepTime(headers, keepAliveMs) : 0 }
+  return { status, headers, framing, keepMs: mayStay(text, framing) ? keepTime(headers, keepAliveMs) : 0 }
+}
+
+/** Reads a head like `readResponseHead`, every field of it; `method` is what was asked. */
+export function readWholeHead(text: string, keepAliveMs: number, method: string): WholeHead {
+  const status = readStatus(text)
+  const lineEnd = text.indexOf('\r\n')
+  const headers = readFieldLines(text, lineEnd)
+  const reason = text.slice(REASON_AT, lineEnd === -1 ? undefined : lineEnd)
+  const fields = pickFraming(headers)
+  const framing = method === 'HEAD' ? { length: 0 } : readFraming(status, fields)
+  const keepMs = mayStay(text, framing) ? keepTime(fields, keepAliveMs) : 0
+  return { status, headers, reason: isUnsafe(reason) ? '' : reason, framing, keepMs }
+}
+
+function readStatus(text: string): number {
+  if (!HEAD.test(text)) throw badAnswer('The head of the answer is not HTTP/1.1')
+  return Number(text.slice(STATUS_AT, STATUS_AT + 3))
 }
 
 function readFields(text: string): AnswerHeaders {
@@ -57,11 +67,14 @@ function readFields(text: string): AnswerHeaders {
     const colon = text.indexOf(':', start)
     const name = nameOf(text, start, colon)
     if (name === undefined) continue
-    const value = sliceTrimmed(text, colon + 1, at === -1 ? text.length : at)
-    const before = headers[name]
-    headers[name] = before === undefined ? value : `${before}, ${value}`
+    add(headers, name, sliceTrimmed(text, colon + 1, at === -1 ? text.length : at))
   }
   return headers
+}
+
+function add(headers: Record<string, string>, name: string, value: string): void {
+  const before = headers[name]
+  headers[name] = before === undefined ? value : `${before}, ${value}`
 }
 
 /**
@@ -75,19 +88,31 @@ function nameOf(text: string, start: number, end: number): string | undefined {
   return undefined
 }
 
-/** Optional white space is blanks and tabs, nothing else (RFC 9110 section 5.6.3). */
-function sliceTrimmed(text: string, start: number, end: number): string {
-  let [from, to] = [start, end]
-  while (from < to && isBlank(text.charCodeAt(from))) from += 1
-  while (to > from && isBlank(text.charCodeAt(to - 1))) to -= 1
-  return text.slice(from, to)
+/** What decides where a body ends, and whether its connection stays. */
+type FramingFields = Pick<AnswerHeaders, 'content-length' | 'transfer-encoding' | 'connection' | 'keep-alive'>
+
+function pickFraming(headers: readonly string[]): FramingFields {
+  const fields: Record<string, string> = {}
+  for (let index = 0; index < headers.length; index += 2) {
+    const name = headers[index] ?? ''
+    // The lengths of the four names.
+    if (name.length !== 14 && name.length !== 17 && name.length !== 10) continue
+    const lower = name.toLowerCase()
+    if (isFraming(lower)) add(fields, lower, headers[index + 1] ?? '')
+  }
+  return fields
 }
 
-function isBlank(code: number): boolean {
-  return code === 0x20 || code === 0x09
+function isFraming(name: string): boolean {
+  return (
+    name === 'content-length' ||
+    name === 'transfer-encoding' ||
+    name === 'connection' ||
+    name === 'keep-alive'
+  )
 }
 
-function readFraming(status: number, headers: AnswerHeaders): Framing {
+function readFraming(status: number, headers: FramingFields): Framing {
   const coding = headers['transfer-encoding']
   const length = headers['content-length']
   if (status === 204 || status === 304) return { length: 0 }
@@ -102,181 +127,17 @@ function readFraming(status: number, headers: AnswerHeaders): Framing {
   return { length: Number(length) }
 }
 
-/** A provider's own `Keep-Alive: timeout` is believed, less a second for the way; RFC 9112 section 9.3. */
-function keepTime({ connection, 'keep-alive': hint }: AnswerHeaders, keepAliveMs: number): number {
+function mayStay(text: string, framing: Framing): boolean {
+  return text[MINOR_AT] === '1' && framing !== 'close'
+}
+
+/** The other side's own `Keep-Alive: timeout` is believed, less a second for the way; RFC 9112 section 9.3. */
+function keepTime({ connection, 'keep-alive': hint }: FramingFields, keepAliveMs: number): number {
   if (connection && /\bclose\b/i.test(connection)) return 0
   const seconds = /(?:^|[\s,])timeout=(\d{1,6})/i.exec(String(hint ?? ''))?.[1]
   return seconds === undefined
     ? keepAliveMs
     : Math.max(0, Math.min(keepAliveMs, Number(seconds) * 1000 - 1000))
-}
-
-export function createBodyReader(framing: Framing): BodyReader {
-  if (framing === 'chunked') return new ChunkedReader()
-  return new PlainReader(framing === 'close' ? Number.POSITIVE_INFINITY : framing.length)
-}
-
-/** A body of known length, or one that ends with its connection. */
-class PlainReader implements BodyReader {
-  #left: number
-  #hasSurplus = false
-
-  constructor(length: number) {
-    this.#left = length
-  }
-
-  read(bytes: Buffer): Buffer {
-    const payload = bytes.length > this.#left ? bytes.subarray(0, this.#left) : bytes
-    this.#left -= payload.length
-    if (payload !== bytes) this.#hasSurplus = true
-    return payload
-  }
-
-  isComplete(): boolean {
-    return this.#left === 0
-  }
-
-  hasSurplus(): boolean {
-    return this.#hasSurplus
-  }
-}
-
-type Part =
-  | 'size'
-  | 'extension'
-  | 'size-end'
-  | 'payload'
-  | 'payload-cr'
-  | 'payload-lf'
-  | 'trailer-start'
-  | 'trailer'
-  | 'trailer-end'
-  | 'last-lf'
-  | 'done'
-
-/**
- * Chunked transfer coding (RFC 9112 section 7.1). The payload of one read is moved together inside its own buffer, so
- * that fifty small chunks become one piece without a new buffer for each. Extensions and trailers are read past.
- */
-class ChunkedReader implements BodyReader {
-  #part: Part = 'size'
-  #left = 0
-  #digits = 0
-  /** Bytes of the extension or the trailers so far. */
-  #skipped = 0
-  #hasSurplus = false
-
-  read(bytes: Buffer): Buffer {
-    let [at, base, used] = [0, 0, 0]
-    while (at < bytes.length && this.#part !== 'done') {
-      if (this.#part !== 'payload') {
-        at = this.#readBetween(bytes, at)
-        continue
-      }
-      const length = Math.min(this.#left, bytes.length - at)
-      if (used === 0) base = at
-      else bytes.copyWithin(base + used, at, at + length)
-      used += length
-      at += length
-      this.#left -= length
-      if (this.#left === 0) this.#part = 'payload-cr'
-    }
-    if (at < bytes.length) this.#hasSurplus = true
-    return bytes.subarray(base, base + used)
-  }
-
-  isComplete(): boolean {
-    return this.#part === 'done'
-  }
-
-  hasSurplus(): boolean {
-    return this.#hasSurplus
-  }
-
-  /** One byte of what stands between two payloads; all of it when it is there and as plain as it nearly always is. */
-  #readBetween(bytes: Buffer, at: number): number {
-    if (this.#part !== 'payload-cr' || bytes[at] !== CR || bytes[at + 1] !== LF) {
-      this.#step(bytes[at] ?? 0)
-      return at + 1
-    }
-    this.#part = 'size'
-    this.#digits = 0
-    let [next, size] = [at + 2, 0]
-    for (let digit = hexDigit(bytes[next] ?? 0); digit !== -1; digit = hexDigit(bytes[next] ?? 0)) {
-      size = size * 16 + digit
-      next += 1
-    }
-    const isPlain =
-      next - at - 2 <= MAX_SIZE_DIGITS && size > 0 && bytes[next] === CR && bytes[next + 1] === LF
-    if (!isPlain) return at + 2
-    this.#left = size
-    this.#part = 'payload'
-    return next + 2
-  }
-
-  #step(byte: number): void {
-    switch (this.#part) {
-      case 'size':
-        return this.#readSize(byte)
-      case 'extension':
-        this.#skip(MAX_EXTENSION_BYTES)
-        if (byte === CR) this.#part = 'size-end'
-        else if (byte === LF) throw badChunk()
-        return
-      case 'size-end':
-        return this.#expect(byte, LF, this.#left === 0 ? 'trailer-start' : 'payload')
-      case 'payload-cr':
-        return this.#expect(byte, CR, 'payload-lf')
-      case 'payload-lf':
-        this.#digits = 0
-        return this.#expect(byte, LF, 'size')
-      default:
-        return this.#readTrailer(byte)
-    }
-  }
-
-  #readSize(byte: number): void {
-    const digit = hexDigit(byte)
-    if (digit !== -1) {
-      this.#digits += 1
-      if (this.#digits > MAX_SIZE_DIGITS) throw badChunk()
-      this.#left = (this.#digits === 1 ? 0 : this.#left * 16) + digit
-      return
-    }
-    if (this.#digits === 0) throw badChunk()
-    this.#skipped = 0
-    if (byte === CR) this.#part = 'size-end'
-    else if (byte === SEMICOLON) this.#part = 'extension'
-    else throw badChunk()
-  }
-
-  #readTrailer(byte: number): void {
-    this.#skip(MAX_TRAILER_BYTES)
-    if (this.#part === 'trailer-start') this.#part = byte === CR ? 'last-lf' : 'trailer'
-    else if (this.#part === 'last-lf') this.#expect(byte, LF, 'done')
-    else if (this.#part === 'trailer-end') this.#expect(byte, LF, 'trailer-start')
-    else if (byte === CR) this.#part = 'trailer-end'
-  }
-
-  #expect(byte: number, wanted: number, next: Part): void {
-    if (byte !== wanted) throw badChunk()
-    this.#part = next
-  }
-
-  #skip(most: number): void {
-    this.#skipped += 1
-    if (this.#skipped > most) throw badChunk()
-  }
-}
-
-function hexDigit(byte: number): number {
-  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30
-  const letter = byte | 0x20
-  return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : -1
-}
-
-function badChunk() {
-  return badAnswer('The chunks of the answer are malformed')
 }
 
 function badAnswer(text: string) {

@@ -1,8 +1,10 @@
 import type { OnReadOpts, Socket } from 'node:net'
 import type { Deadlines } from '../deadlines.ts'
-import { Call, type CallListener, type CallRequest } from './call.ts'
+import type { Call } from './call.ts'
 import { type Origin, openSocket, readOrigin } from './open-socket.ts'
-import { KEEP_ALIVE_MS, UpstreamError } from './rules.ts'
+import { ProviderCall, type ProviderListener, type ProviderRequest } from './provider-call.ts'
+import { UpstreamError } from './rules.ts'
+import { ServiceCall, type ServiceListener, type ServiceRequest } from './service-call.ts'
 import type { ProxyFor } from './tunnel.ts'
 
 /** One ask on its way. */
@@ -14,10 +16,12 @@ export interface Attempt {
   resume(): void
 }
 
-/** Kept connections to the providers, by origin. */
+/** Kept connections to providers and services, by origin. */
 export interface Upstreams {
   /** Sends one POST to `https://host:port` at the end of this turn, and reports to `listener`, never before this has returned. */
-  ask(origin: string, request: CallRequest, listener: CallListener): Attempt
+  ask(origin: string, request: ProviderRequest, listener: ProviderListener): Attempt
+  /** Sends any request to `http://host:port` or `https://...`; otherwise like `ask`. */
+  send(origin: string, request: ServiceRequest, listener: ServiceListener): Attempt
   /** Running calls fail. */
   close(): void
 }
@@ -33,7 +37,6 @@ const SCRATCH_BYTES = 64 * 1024
 
 /** Whoever opened it closes it. There is no cap: with one, a stream would wait for another stream's end. */
 export function openUpstreams({ connectTimeoutMs, proxyFor }: WayOut, deadlines: Deadlines): Upstreams {
-  const shared = { keepAliveMs: KEEP_ALIVE_MS, deadlines }
   const pools = new Map<string, Pool>()
   const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES)
   const post = createOutbox()
@@ -44,13 +47,14 @@ export function openUpstreams({ connectTimeoutMs, proxyFor }: WayOut, deadlines:
     pools.set(origin, pool)
     return pool
   }
+  const start = (origin: string, call: Call): Attempt => {
+    const asked = new Asked(call, poolOf(origin))
+    post(asked)
+    return asked
+  }
   return {
-    ask(origin, request, listener) {
-      const call = new Call(request, listener, shared)
-      const asked = new Asked(call, poolOf(origin))
-      post(asked)
-      return asked
-    },
+    ask: (origin, request, listener) => start(origin, new ProviderCall(request, listener, deadlines)),
+    send: (origin, request, listener) => start(origin, new ServiceCall(request, listener, deadlines)),
     close() {
       for (const pool of pools.values()) pool.close()
     },
@@ -86,9 +90,9 @@ class Asked implements Attempt {
 
   send(): void {
     if (this.#call.isOver()) return
-    this.#connection = this.#pool.take()
+    this.#connection = this.#pool.take(this.#call)
     if (this.#connection) this.#connection.carry(this.#call)
-    else this.#call.fail(new UpstreamError('CLOSED_EARLY', 'The connections to the providers are closed'))
+    else this.#call.fail(new UpstreamError('CLOSED_EARLY', 'The connections are closed'))
   }
 
   abort(): void {
@@ -107,10 +111,10 @@ class Asked implements Attempt {
 
 /** The connections of one origin; the one used last is used next, so that the others can go. */
 class Pool {
-  readonly connectTimeoutMs: number
   /** Where every read of every connection lands: without it each would have a new 64 KiB buffer. */
   readonly scratch: Uint8Array
   readonly #origin: Origin
+  readonly #connectTimeoutMs: number
   readonly #all = new Set<Connection>()
   readonly #idle: Connection[] = []
   #sweeper: NodeJS.Timeout | undefined
@@ -118,21 +122,27 @@ class Pool {
 
   constructor(origin: Origin, shared: { connectTimeoutMs: number; scratch: Uint8Array }) {
     this.#origin = origin
-    this.connectTimeoutMs = shared.connectTimeoutMs
+    this.#connectTimeoutMs = shared.connectTimeoutMs
     this.scratch = shared.scratch
   }
 
-  /** Undefined once it is closed. */
-  take(): Connection | undefined {
+  /** One for this call, kept or new; undefined once the pool is closed. */
+  take({ isFresh, connectTimeoutMs = this.#connectTimeoutMs }: Call): Connection | undefined {
     if (this.#isClosed) return undefined
+    const kept = isFresh ? undefined : this.#takeKept()
+    if (kept) return kept
+    const connection = new Connection(this.#origin, this, connectTimeoutMs)
+    this.#all.add(connection)
+    return connection
+  }
+
+  #takeKept(): Connection | undefined {
     const now = performance.now()
     for (let kept = this.#idle.pop(); kept; kept = this.#idle.pop()) {
       if (kept.keptUntilMs > now) return kept
       kept.close()
     }
-    const connection = new Connection(this.#origin, this)
-    this.#all.add(connection)
-    return connection
+    return undefined
   }
 
   keep(connection: Connection, forMs: number): void {
@@ -162,7 +172,7 @@ class Pool {
   }
 }
 
-/** One connection to a provider: one call at a time, kept for the next one when the answer ended as it should. */
+/** One connection: one call at a time, kept for the next one when the answer ended as it should. */
 class Connection {
   readonly #opened: { destroy(): void }
   /** It is there once it may be written to. */
@@ -173,7 +183,7 @@ class Connection {
   /** When the pool lets it go, on the monotonic clock. */
   keptUntilMs = 0
 
-  constructor(origin: Origin, pool: Pool) {
+  constructor(origin: Origin, pool: Pool, timeoutMs: number) {
     this.#origin = origin
     this.#pool = pool
     const onread: OnReadOpts = {
@@ -185,11 +195,11 @@ class Connection {
       },
     }
     this.#opened = openSocket(origin, {
-      timeoutMs: pool.connectTimeoutMs,
+      timeoutMs,
       onread,
       ready: (socket) => {
         this.#socket = socket
-        this.#call?.send(socket, this.#origin.authority)
+        this.#call?.send(socket, this.#origin.authority, false)
       },
       hungUp: () => this.#hungUp(),
       closed: (reason) => this.#closed(reason),
@@ -199,7 +209,7 @@ class Connection {
   /** The next call; only when there is none. Its request leaves when the connection stands. */
   carry(call: Call): void {
     this.#call = call
-    if (this.#socket) call.send(this.#socket, this.#origin.authority)
+    if (this.#socket) call.send(this.#socket, this.#origin.authority, true)
   }
 
   /** Gives `call` up; it may have ended long ago, and another one may be on its way here. */
@@ -241,6 +251,6 @@ class Connection {
     this.#call = undefined
     this.#pool.forget(this)
     if (!call || call.isOver()) return
-    call.fail(reason ?? new UpstreamError('CLOSED_EARLY', 'The connection to the provider was lost'))
+    call.fail(reason ?? new UpstreamError('CLOSED_EARLY', 'The connection was lost'))
   }
 }

@@ -4,7 +4,7 @@ import { Readable } from 'node:stream'
 import { createServer as createTlsServer } from 'node:tls'
 import t from 'tap'
 import { Deadlines } from '../../src/deadlines.ts'
-import type { CallRequest } from '../../src/upstream/call.ts'
+import type { ProviderRequest } from '../../src/upstream/provider-call.ts'
 import { openUpstreams } from '../../src/upstream/upstreams.ts'
 import { makeCertificates } from '../support/certificates.ts'
 
@@ -50,11 +50,11 @@ interface Outcome {
 function open(t: Owner, connectTimeoutMs = 5000) {
   const upstreams = openUpstreams({ connectTimeoutMs }, new Deadlines())
   t.teardown(() => upstreams.close())
-  const ask = (origin: string, special: Partial<CallRequest> = {}, wants = true) => {
+  const ask = (origin: string, special: Partial<ProviderRequest> = {}, wants = true) => {
     const outcome: Outcome = { text: '' }
     const { promise, resolve } = Promise.withResolvers<Outcome>()
     const answered = Promise.withResolvers<void>()
-    const request: CallRequest = {
+    const request: ProviderRequest = {
       path: '/v1/x',
       headers: ['x-a', '1'],
       body: { body: Buffer.from('hello'), length: undefined },

@@ -1,0 +1,70 @@
+import { UpstreamError } from './rules.ts'
+import type { Attempt, Upstreams } from './upstreams.ts'
+
+export interface GetRules {
+  /** For all of it. */
+  timeoutMs: number
+  /** A longer body is a failure. */
+  maxBytes: number
+  /** Names and values in turn. */
+  headers?: readonly string[] | undefined
+}
+
+export interface Got {
+  status: number
+  /** Names in lower case; repeated fields joined by a comma. */
+  headers: Readonly<Record<string, string>>
+  body: Buffer
+}
+
+/** One GET of a small document at this very URL: no redirect is followed. Rejects with what kept it from coming whole. */
+export function get(upstreams: Upstreams, url: URL, rules: GetRules): Promise<Got> {
+  const { promise, resolve, reject } = Promise.withResolvers<Got>()
+  const { timeoutMs, maxBytes, headers = [] } = rules
+  const pieces: Buffer[] = []
+  let bytes = 0
+  let head: Omit<Got, 'body'> | undefined
+  let attempt: Attempt | undefined
+  const giveUp = (error: UpstreamError): void => {
+    attempt?.abort()
+    reject(error)
+  }
+  const timer = setTimeout(
+    () => giveUp(new UpstreamError('ANSWER_TIMEOUT', 'The document did not come in time')),
+    timeoutMs,
+  )
+  const request = {
+    method: 'GET',
+    path: url.pathname + url.search,
+    headers,
+    body: undefined,
+    connectTimeoutMs: timeoutMs,
+    firstByteMs: timeoutMs,
+    idleMs: timeoutMs,
+  }
+  attempt = upstreams.send(url.origin, request, {
+    answered(status, fields) {
+      head = { status, headers: recordOf(fields) }
+    },
+    data(piece) {
+      bytes += piece.length
+      pieces.push(piece)
+      if (bytes > maxBytes) giveUp(new UpstreamError('BAD_ANSWER', 'The document is too long'))
+    },
+    ended() {
+      if (head) resolve({ ...head, body: Buffer.concat(pieces) })
+    },
+    failed: reject,
+  })
+  return promise.finally(() => clearTimeout(timer))
+}
+
+function recordOf(fields: readonly string[]): Record<string, string> {
+  const headers: Record<string, string> = {}
+  for (let index = 0; index < fields.length; index += 2) {
+    const name = fields[index]?.toLowerCase() ?? ''
+    const before = Object.hasOwn(headers, name) ? `${headers[name]}, ` : ''
+    headers[name] = before + fields[index + 1]
+  }
+  return headers
+}
