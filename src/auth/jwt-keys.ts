@@ -13,7 +13,6 @@ const LEAST_RSA_BITS = 2048
 /** A check by a longer one costs so much that it is a way to stop a server. */
 const MOST_RSA_BITS = 8192
 const RSA = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512']
-const RSA_PSS = ['PS256', 'PS384', 'PS512']
 const CURVES: Readonly<Record<string, string>> = {
   prime256v1: 'ES256',
   secp384r1: 'ES384',
@@ -101,14 +100,14 @@ function algorithmsOf(key: KeyObject): string[] {
     if (algorithm === undefined) throw new Error('its curve is none of P-256, P-384 and P-521')
     return [algorithm]
   }
-  if (type !== 'rsa' && type !== 'rsa-pss') throw new Error('it is no RSA, EC or Ed25519 key')
-  const { modulusLength: bits = 0, publicExponent = 0n, hashAlgorithm } = details
+  // Such a key can be used by no Web Crypto; nobody's server of keys has one.
+  if (type === 'rsa-pss')
+    throw new Error('its RSA key is bound to PSS: give it as a plain one, which checks PS256 too')
+  if (type !== 'rsa') throw new Error('it is no RSA, EC or Ed25519 key')
+  const { modulusLength: bits = 0, publicExponent = 0n } = details
   if (bits < LEAST_RSA_BITS || bits > MOST_RSA_BITS)
     throw new Error(`an RSA key must have from ${LEAST_RSA_BITS} to ${MOST_RSA_BITS} bits`)
   // With the exponent 1 everybody can sign.
   if (publicExponent < 3n || publicExponent % 2n === 0n) throw new Error('the exponent of an RSA key is none')
-  if (type === 'rsa') return RSA
-  return hashAlgorithm === undefined
-    ? RSA_PSS
-    : RSA_PSS.filter((name) => hashAlgorithm.endsWith(name.slice(2)))
+  return RSA
 }

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Entry, ServiceRoute } from '../config/catalog/service-routes.ts'
+import type { Entry, FoundRoute, ServiceRoute } from '../config/catalog/service-routes.ts'
 import { asError, type GatewayError, invalidApiKey, keyDisabled, notFound } from '../errors.ts'
 import type { Tokens } from '../stores/contracts/tokens.ts'
 import type { Person } from './caller.ts'
@@ -24,6 +24,8 @@ export interface ServiceAuthOptions {
   entry: Entry
   tokens: Pick<Tokens, 'find'>
   jwt: JwtCheck
+  /** What the guard has found. */
+  serviceOf(request: FastifyRequest): FoundRoute | undefined
   /** It is called before a request without a valid credential is refused, and may throw another refusal. */
   onRefused?(request: FastifyRequest): Promise<void> | void
   now?: () => number
@@ -72,12 +74,12 @@ class ServiceDoor {
 
   /** Undefined when it is done: for a JWT that was seen before, and where nobody is asked. */
   admit(request: FastifyRequest): Promise<void> | undefined {
-    const { entry } = this.#options
+    const { entry, serviceOf } = this.#options
     if (entry === 'open') {
       request.caller = { kind: 'anybody', id: request.ip }
       return undefined
     }
-    const route = request.service?.route
+    const route = serviceOf(request)?.route
     if (route === undefined) throw notFound('There is no such path any more.')
     const { takesQueryKey, requestHeaders } = route
     const credential = readServiceCredential(request.headers, {

@@ -1,17 +1,16 @@
 import { normalizeIP } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { Entry, FoundRoute, ServiceRoute } from '../config/catalog/service-routes.ts'
+import type { Entry, FoundRoute, ServiceRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
 import { pathOf } from '../config/catalog/service-table.ts'
 import { invalidRequest, notFound, upstreamFailed } from '../errors.ts'
 import type { DialTarget, UpgradedEnd } from '../upstream/websocket-dial.ts'
 import type { Holder } from '../websocket/open-sockets.ts'
 import { addWebsocketRoute, passRefusal, readProtocols, whenGone } from '../websocket/upgrade.ts'
 import { buildAnswerHead } from './answer-head.ts'
-import { answerFailure } from './failure.ts'
 import { buildRequestHead } from './request-head.ts'
 import { mapUrl } from './service-path.ts'
 import { readSession } from './session-form.ts'
-import type { Target } from './targets.ts'
+import type { Target } from './target.ts'
 import { type GatewayFacts, schemeOf, tellService } from './told.ts'
 import { type Answered, ServiceSession, type ServiceShared } from './websocket-session.ts'
 
@@ -51,7 +50,7 @@ async function prepare(
   whenGone(request, () => session.over())
   try {
     const head = buildRequestHead(request.raw, tellService(request, found, options.facts))
-    const answered = await session.open((target) => buildHandshake(request, found.route, { target, head }))
+    const answered = await session.open((place) => buildHandshake(request, found.route, { place, head }))
     await takeAnswer(answered, { request, reply, found, session, options })
   } catch (error) {
     session.over()
@@ -84,7 +83,6 @@ interface Opening {
 
 async function takeAnswer({ dialed, target }: Answered, opening: Opening): Promise<void> {
   const { request, reply, session } = opening
-  if (dialed.kind === 'failed') throw answerFailure(dialed.error, 'service')
   if (dialed.kind === 'open') return acceptSocket(dialed, target, opening)
   session.over()
   // It may not lead the client away.
@@ -144,21 +142,21 @@ function addField(own: Record<string, string | string[]>, name: string, value: s
 }
 
 interface Way {
-  target: Target
+  place: ServiceTarget
   head: readonly string[]
 }
 
-function buildHandshake(request: FastifyRequest, route: ServiceRoute, { target, head }: Way): DialTarget {
+function buildHandshake(request: FastifyRequest, route: ServiceRoute, { place, head }: Way): DialTarget {
   const offered = readProtocols(request.headers) ?? []
   return {
-    url: new URL(target.place.origin),
-    path: buildPath(request.url, route, target.place),
+    url: new URL(place.origin),
+    path: buildPath(request.url, route, place),
     headers: head,
     protocols: offered.filter((name) => !PRIVATE.test(name)),
   }
 }
 
-function buildPath(url: string, route: ServiceRoute, place: Target['place']): string {
+function buildPath(url: string, route: ServiceRoute, place: ServiceTarget): string {
   const { session } = place
   const path = pathOf(url)
   const query = url.slice(path.length)

@@ -1,26 +1,29 @@
 import type { FastifyRequest } from 'fastify'
-import type { FoundRoute } from '../config/catalog/service-routes.ts'
+import type { FoundRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
 import { clientLeft, invalidToken, upgradeNotServed } from '../errors.ts'
-import { type Failure, readNetworkFailure } from '../routing/failover.ts'
+import { readNetworkFailure } from '../routing/failover.ts'
 import { type Dialed, type DialRules, type DialTarget, dialWebsocket } from '../upstream/websocket-dial.ts'
 import type { Holder } from '../websocket/open-sockets.ts'
 import { type End, Relay } from '../websocket/relay.ts'
 import { Session, type SharedSockets } from '../websocket/session.ts'
-import type { Ask, Target, Targets } from './targets.ts'
+import { answerFailure } from './failure.ts'
+import type { Target } from './target.ts'
+import { TargetWalk } from './target-walk.ts'
+import type { Targets } from './targets.ts'
 
 /** What all sockets to services share. */
 export interface ServiceShared extends SharedSockets {
   wayOut: DialRules
-  targets: Pick<Targets, 'choose' | 'stickyCookie'>
+  targets: Targets
   wallMs(): number
 }
 
 /** Where a handshake goes at one of the route's targets. */
-export type HandshakeFor = (target: Target) => DialTarget
+type HandshakeFor = (place: ServiceTarget) => DialTarget
 
 /** Who answered, and what. */
 export interface Answered {
-  dialed: Dialed
+  dialed: Exclude<Dialed, { kind: 'failed' }>
   target: Target
 }
 
@@ -35,7 +38,7 @@ export class ServiceSession extends Session {
   readonly #shared: ServiceShared
   /** When the caller's right ends by itself. */
   readonly #expiresAt: number
-  #asked: { target: Target; ask: Ask } | undefined
+  readonly #walk: TargetWalk
   #leave = (): void => {}
   #isOver = false
   #whenOver: (() => void) | undefined
@@ -46,6 +49,7 @@ export class ServiceSession extends Session {
     this.#route = route
     this.#shared = shared
     const { caller } = request
+    this.#walk = new TargetWalk({ route, request, targets: shared.targets, hasBody: false })
     this.#expiresAt = caller?.kind === 'person' ? caller.expiresAt : Number.POSITIVE_INFINITY
   }
 
@@ -62,21 +66,19 @@ export class ServiceSession extends Session {
     else this.#whenOver = then
   }
 
-  /** Asks one target, and others as far as the route allows it. */
+  /** Asks one target, and others as far as the route allows it; throws when none of them answered. */
   async open(handshakeFor: HandshakeFor): Promise<Answered> {
-    const { headers } = this.#request
     const { totalMs = Number.POSITIVE_INFINITY } = this.#route.timeouts
     const endsAt = performance.now() + totalMs
-    const tried: Target[] = []
-    let last: Answered | undefined
+    const walk = this.#walk
     for (;;) {
-      const target = this.#shared.targets.choose(this.#route, headers, tried)
-      if (!target && last) return last
-      if (!target) throw upgradeNotServed('No WebSocket is served here. Send plain HTTP.')
-      tried.push(target)
-      const leftMs = Math.max(1, endsAt - performance.now())
-      last = { target, dialed: await this.#dial(target, handshakeFor(target), leftMs) }
-      if (!this.#mayTryNext(last.dialed, tried.length)) return last
+      if (this.stopped) throw this.stopped
+      const place = walk.begin()
+      const target = walk.current
+      if (!place || !target) throw upgradeNotServed('No WebSocket is served here. Send plain HTTP.')
+      const dialed = await this.#dial(handshakeFor(place), endsAt - performance.now())
+      if (dialed.kind === 'failed') this.#goOn(dialed.error, dialed.wasSent)
+      else if (walk.takes(dialed.kind === 'open' ? 101 : dialed.refusal.status)) return { dialed, target }
     }
   }
 
@@ -106,26 +108,19 @@ export class ServiceSession extends Session {
     this.#isOver = true
     this.stopped ??= clientLeft('The client left.')
     if (!this.relay) this.dialing?.abort()
-    this.#endAsk()
+    this.#walk.end()
     Object.assign(this.#request.line, this.relay?.counts())
     this.#shared.live.delete(this)
     this.#leave()
     this.#whenOver?.()
   }
 
-  async #dial(target: Target, handshake: DialTarget, leftMs: number): Promise<Dialed> {
-    if (this.stopped) throw this.stopped
-    const { line } = this.#request
-    const ask = target.began()
-    this.#asked = { target, ask }
-    line.attempts = (line.attempts ?? 0) + 1
-    const dialing = dialWebsocket(handshake, this.#rules(leftMs))
+  async #dial(handshake: DialTarget, leftMs: number): Promise<Dialed> {
+    this.#request.line.attempts = this.#walk.asks
+    const dialing = dialWebsocket(handshake, this.#rules(Math.max(1, leftMs)))
     this.dialing = dialing
     const dialed = await dialing.result
     if (this.stopped) throw this.stopped
-    if (dialed.kind === 'failed') this.#note(target, ask, readNetworkFailure(dialed.error))
-    else target.answered(ask, dialed.kind === 'open' ? 101 : dialed.refusal.status)
-    if (dialed.kind !== 'open') this.#endAsk()
     return dialed
   }
 
@@ -140,24 +135,13 @@ export class ServiceSession extends Session {
     }
   }
 
-  #note(target: Target, ask: Ask, failure: Failure): void {
+  /** Throws where nobody else may be asked. */
+  #goOn(error: Error, wasSent: boolean): void {
     const { line, log } = this.#request
-    target.failed(ask, failure)
-    line.cause = failure.reason
-    log.warn({ service: this.#route.name, reason: failure.reason }, 'service failed')
-  }
-
-  #mayTryNext(dialed: Dialed, asks: number): boolean {
-    const { attempts, methods, onReset, statuses } = this.#route.retry
-    if (dialed.kind === 'open' || asks >= attempts) return false
-    if (dialed.kind === 'failed' && !dialed.wasSent) return readNetworkFailure(dialed.error).kind !== 'own'
-    if (!methods.includes('GET')) return false
-    if (dialed.kind === 'refused') return statuses.includes(dialed.refusal.status)
-    return onReset && readNetworkFailure(dialed.error).kind === 'network'
-  }
-
-  #endAsk(): void {
-    this.#asked?.target.ended(this.#asked.ask)
-    this.#asked = undefined
+    const { reason } = readNetworkFailure(error)
+    line.cause = reason
+    log.warn({ service: this.#route.name, reason }, 'service failed')
+    if (this.#walk.next(error, { wasSent, wasKept: false, isBodys: false }) === undefined)
+      throw answerFailure(error, 'service')
   }
 }
