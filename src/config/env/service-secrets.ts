@@ -30,7 +30,7 @@ interface Notes {
 
 /** RFC 7518, 3.2: a key of HS256 is as long as its hash. */
 const LEAST_JWT_CHARACTERS = 32
-const PLACEHOLDER = /^((your|change|my|some|example)[_-]|changeme|<.*>$|\.{3}|x+$)/i
+const PLACEHOLDER = /^((your|change|replace|insert)[_-]|changeme|<.*>$|\.{3}|(.)\3*$)/i
 
 /** Reads what JWTs are verified by, and what the gateway says to services that it is. */
 export function readServiceSecrets(env: Environment, toleranceS: number, notes: Notes): ServiceSecrets {
