@@ -148,11 +148,11 @@ async function hangDoors(app: FastifyInstance, needs: AppNeeds, opened: Opened):
 /** Any request, before we know whose it is. */
 async function hangEntrance(
   app: FastifyInstance,
-  { settings: { corsAllowlist }, catalog }: AppNeeds,
+  { settings: { corsAllowlist }, tokens, catalog }: AppNeeds,
   { metrics, services, gauges }: Opened,
 ): Promise<void> {
   const { pseudonym } = services.forwarding
-  const noteRow = openServiceRows({ rows: { note: () => {} }, serviceOf })
+  const noteRow = openServiceRows({ rows: tokens, serviceOf })
   const count = (line: RequestLine, request: FastifyRequest): void => {
     metrics.count(line)
     noteRow(request)
