@@ -13,6 +13,7 @@ const HEALTH = { path: '/well', everyMs: 500, timeoutMs: 200, failures: 1, succe
 /** What each route says beside its targets. */
 const ROUTES: Record<string, object> = {
   turns: {},
+  slow: { balance: 'least-in-flight', timeouts: { firstByteMs: 20_000 } },
   restarts: {},
   hangs: {},
   resets: { retry: { attempts: 2, on: ['dial', 'reset'] } },
@@ -109,6 +110,19 @@ t.test(
     const seen = await names(12)
     t.equal(seen.filter((name) => name === '504').length, 3)
     t.same(seen.slice(6), Array(6).fill('two'))
+  },
+)
+
+t.test(
+  'a backend that is slow gets fewer requests where the fewest in flight count, and rests never',
+  async (t) => {
+    const { names, one, two, report } = route('slow')
+    one.mood = 'slow'
+    const seen = (await Promise.all(Array.from({ length: 4 }, () => names(10)))).flat()
+    t.equal(seen.length, 40)
+    t.same(new Set(seen), new Set(['one', 'two']))
+    t.ok(two.asked.length > 2 * one.asked.length, `${one.asked.length} to ${two.asked.length}`)
+    t.equal((await report()).status, 'ok')
   },
 )
 
