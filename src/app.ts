@@ -148,11 +148,11 @@ async function hangDoors(app: FastifyInstance, needs: AppNeeds, opened: Opened):
 /** Any request, before we know whose it is. */
 async function hangEntrance(
   app: FastifyInstance,
-  { settings: { corsAllowlist }, catalog }: AppNeeds,
+  { settings: { corsAllowlist }, tokens, catalog }: AppNeeds,
   { metrics, services, gauges }: Opened,
 ): Promise<void> {
   const { pseudonym } = services.forwarding
-  const noteRow = openServiceRows({ rows: { note: () => {} }, serviceOf })
+  const noteRow = openServiceRows({ rows: tokens, serviceOf })
   const count = (line: RequestLine, request: FastifyRequest): void => {
     metrics.count(line)
     noteRow(request)
@@ -195,7 +195,7 @@ async function hangServices(
   takeAllMethods(app)
   for (const entry of ENTRIES)
     await app.register(async (door) => {
-      await door.register(serviceAuth, { entry, tokens, jwt, onRefused: withoutToken }) // who is asking
+      await door.register(serviceAuth, { entry, tokens, jwt, serviceOf, onRefused: withoutToken }) // who is asking
       await door.register(rateLimit, { ...rates, header: 'plain' }) // not too often, wherever
       await door.register(inFlightLimit, { tokens }) // not too many at once
       door.addHook('onRequest', routeLimit) // not too often here
