@@ -78,8 +78,7 @@ function addRules(head: string[], { requestHeaders: { set } }: Told['route']): v
 }
 
 function drop(head: string[], name: string): void {
-  for (let at = head.length - 2; at >= 0; at -= 2)
-    if (head[at]?.toLowerCase() === name) head.splice(at, 2)
+  for (let at = head.length - 2; at >= 0; at -= 2) if (head[at]?.toLowerCase() === name) head.splice(at, 2)
 }
 
 function addTrace(head: string[], { traceparent, tracestate, via }: IncomingHttpHeaders, told: Told): void {
