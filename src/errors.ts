@@ -85,6 +85,9 @@ export const upgradeRequired = define(426, 'upgrade_required', INVALID)
 export const headersTooLarge = define(431, 'headers_too_large', INVALID)
 export const internalError = define(500, 'internal_error', 'api_error', true)
 export const upstreamFailed = define(502, 'upstream_failed', 'api_error', true)
+/** A route leads back to this gateway. */
+export const loopDetected = define(508, 'loop_detected', 'api_error')
+export const methodNotAllowed = define(405, 'method_not_allowed', INVALID)
 export const storeUnavailable = define(503, 'store_unavailable', 'api_error', true)
 /** No memory, no descriptor, no port of this machine is left for it at this moment. */
 export const gatewayBusy = define(503, 'gateway_busy', 'api_error', true)

@@ -1,7 +1,7 @@
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { RouteCors, ServiceRoute } from '../config/catalog/service-routes.ts'
+import type { FoundRoute, RouteCors, ServiceRoute } from '../config/catalog/service-routes.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -48,7 +48,7 @@ export function isAllowedOrigin(origin: string | undefined, allowlist: readonly 
 }
 
 /** A page's question before its request: it carries no credential, whoever may ask the rest. */
-export function isPreflight(method: string | undefined, headers: IncomingHttpHeaders): boolean {
+function isPreflight(method: string | undefined, headers: IncomingHttpHeaders): boolean {
   return (
     method === 'OPTIONS' &&
     headers.origin !== undefined &&
@@ -58,17 +58,37 @@ export function isPreflight(method: string | undefined, headers: IncomingHttpHea
   )
 }
 
-/**
- * The rules of one route: its own, else the gateway's without credentials; undefined: the service answers pages by
- * itself, preflights too.
- */
-export function corsOf({ cors }: Pick<ServiceRoute, 'cors'>, gateway: RouteCors | undefined) {
-  return cors ?? gateway
+/** The gateway's own rules. Never with credentials: tokens come in headers, not cookies. */
+function gatewayCors(allowlist: readonly string[]): RouteCors | undefined {
+  return allowlist.length === 0 ? undefined : { origins: allowlist, credentials: false }
 }
 
-/** The gateway's own rules. Never with credentials: tokens come in headers, not cookies. */
-export function gatewayCors(allowlist: readonly string[]): RouteCors | undefined {
-  return allowlist.length === 0 ? undefined : { origins: allowlist, credentials: false }
+/**
+ * The questions of pages that go to a service, through any door: where neither its route nor the gateway has rules of
+ * CORS the service has its own, and a page's question never has the credential that the door would ask for.
+ */
+export function servicePreflightCheck(allowlist: readonly string[]) {
+  const own = gatewayCors(allowlist)
+  return ({ method, headers }: IncomingMessage, { route }: FoundRoute): boolean =>
+    (route.cors ?? own) === undefined && isPreflight(method, headers)
+}
+
+/**
+ * Whether a page of this origin may open a socket: by the rules of the route, or because the page is the gateway's own host's.
+ * Where a service answers CORS by itself nobody says of a socket who may read it: then no other page may.
+ */
+export function originCheck(
+  allowlist: readonly string[],
+): (origin: string, request: FastifyRequest) => boolean {
+  const own = gatewayCors(allowlist)
+  return (origin, { service, host }) => {
+    const rules = service?.route.cors ?? own
+    if (rules !== undefined && isAllowedOrigin(origin, rules.origins)) return true
+    // No cookie of this host goes along with a page of another one that only bears its name.
+    return (
+      service !== undefined && /^https?:\/\/(.+)$/i.exec(origin)?.[1]?.toLowerCase() === host.toLowerCase()
+    )
+  }
 }
 
 export interface CorsOptions {
@@ -85,7 +105,7 @@ export const routeCors = fp<CorsOptions>(
     app.decorateRequest('cors')
     app.addHook('onRequest', (request, reply, done) => {
       const route = request.service?.route
-      const rules = route ? corsOf(route, own) : own
+      const rules = route?.cors ?? own
       if (rules === undefined) return done()
       request.cors = rules
       // Without an origin too: a cache must not give that answer to a page.

@@ -10,6 +10,9 @@ export interface Downward extends Whence {
   own: { [name: string]: unknown }
 }
 
+/** Each may say what an answer depends on, which cookies it sets, and what of it pages may read. */
+const SAID_BY_BOTH = new Set(['vary', 'set-cookie', 'access-control-expose-headers'])
+
 /** The head that a client gets: names and values in turn, in the order and spelling of the service. */
 export function buildAnswerHead(answer: readonly string[], down: Downward): string[] {
   const { own, route } = down
@@ -21,9 +24,8 @@ export function buildAnswerHead(answer: readonly string[], down: Downward): stri
     const name = answer[at] ?? ''
     const lower = name.toLowerCase()
     if (!mayPassDown(lower) || hop?.has(lower) || remove.includes(lower) || lower in set) continue
-    // Each may say what an answer depends on.
-    if (lower in own && lower !== 'vary' && lower !== 'set-cookie') continue
-    if (down.hasCors && lower.startsWith('access-control-')) continue
+    if (lower in own && !SAID_BY_BOTH.has(lower)) continue
+    if (down.hasCors && lower.startsWith('access-control-') && !SAID_BY_BOTH.has(lower)) continue
     const value = readValue(lower, answer[at + 1] ?? '', down)
     if (value !== undefined) head.push(name, value)
   }

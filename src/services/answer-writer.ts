@@ -1,7 +1,10 @@
 import type { ServerResponse } from 'node:http'
 import type { Attempt } from '../upstream/upstreams.ts'
+import { findValue } from './answer-head.ts'
 
 const SAFE_REASON = /^[\t\x20-\x7e\x80-\xff]+$/
+/** Of an answer that is cut the client gets this long to read what has left. */
+const LAST_BYTES_MS = 5_000
 
 /** The client's side of one answer: as fast as the client reads, and never whole when it is not. */
 export class AnswerWriter {
@@ -9,6 +12,8 @@ export class AnswerWriter {
   readonly #patienceMs: number
   #stall: NodeJS.Timeout | undefined
   #isHeadOut = false
+  /** Its end is told by something else than the end of the connection. */
+  #isFramed = false
 
   constructor(response: ServerResponse, patienceMs: number) {
     this.#response = response
@@ -16,16 +21,15 @@ export class AnswerWriter {
   }
 
   begin(status: number, reason: string, head: string[]): void {
-    if (SAFE_REASON.test(reason)) this.#response.writeHead(status, reason, head)
-    else this.#response.writeHead(status, head)
+    const response = this.#response
+    if (SAFE_REASON.test(reason)) response.writeHead(status, reason, head)
+    else response.writeHead(status, head)
+    this.#isFramed = response.chunkedEncoding || findValue(head, 'content-length') !== undefined
     // What came with the head leaves with it; a head that is alone leaves by itself.
     process.nextTick(AnswerWriter.#flushLater, this)
   }
 
   static #flushLater(writer: AnswerWriter): void {
-    const { '#response': _never, ...none } = { '#response': 0 }
-    void none
-    void _never
     writer.#flush()
   }
 
@@ -47,8 +51,10 @@ export class AnswerWriter {
     })
   }
 
-  end(trailers: readonly string[], last: Buffer | undefined): void {
+  /** Trailers are names and values in turn. */
+  end(trailers: readonly string[], last?: Buffer): void {
     this.#isHeadOut = true
+    this.stop()
     const pairs: [string, string][] = []
     for (let at = 0; at < trailers.length; at += 2) pairs.push([trailers[at] ?? '', trailers[at + 1] ?? ''])
     if (pairs.length > 0 && this.#response.chunkedEncoding) this.#response.addTrailers(pairs)
@@ -62,12 +68,15 @@ export class AnswerWriter {
 
   /** What has left stays; the client sees that it is not all. */
   cut(): void {
+    this.stop()
     const { socket } = this.#response
     if (!socket || socket.destroyed) return
-    // Where nothing else ends an answer, a connection that ends would.
-    const isOpenEnded = !this.#response.chunkedEncoding && !this.#response.hasHeader('content-length')
-    if (isOpenEnded) socket.resetAndDestroy()
+    if (!this.#isFramed) {
+      socket.resetAndDestroy()
+      return
+    }
     // A turn later: what was written just now is still corked in the response and would be lost.
-    else process.nextTick(() => socket.destroySoon())
+    process.nextTick(() => socket.destroySoon())
+    setTimeout(() => socket.destroy(), LAST_BYTES_MS).unref()
   }
 }

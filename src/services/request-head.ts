@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import type { Caller } from '../auth/caller.ts'
+import type { FastifyRequest } from 'fastify'
 import type { ServiceRoute } from '../config/catalog/service-routes.ts'
 import { connectionNames, METHOD_OVERRIDES, mayPassUp } from './passing-headers.ts'
 import { isTraceparent } from './trace.ts'
@@ -10,7 +10,7 @@ export interface Told {
     ServiceRoute,
     'prefix' | 'keepsPrefix' | 'cookies' | 'methods' | 'openPaths' | 'requestHeaders' | 'sendsInternalKey'
   >
-  caller: Caller | undefined
+  caller: FastifyRequest['caller']
   /** The client's `authorization` is none of ours: nobody was asked, or another credential let it in. */
   passesAuthorization: boolean
   requestId: string
@@ -30,6 +30,8 @@ export interface SentHead {
   headers: IncomingHttpHeaders
 }
 
+const EXPECTS = /^100-continue$/i
+
 /** The head of a request to a service, names and values in turn: `host` and the body's length are the way out's. */
 export function buildRequestHead({ rawHeaders, headers }: SentHead, told: Told): string[] {
   const { route } = told
@@ -45,6 +47,8 @@ export function buildRequestHead({ rawHeaders, headers }: SentHead, told: Told):
     head.push(name, rawHeaders[at + 1] ?? '')
   }
   addTrailersWish(head, headers.te)
+  // The client waits to be asked for its body, and so does the gateway.
+  if (headers.expect !== undefined && EXPECTS.test(headers.expect)) head.push('expect', '100-continue')
   addRules(head, route)
   addTrace(head, headers, told)
   addOrigin(head, told)

@@ -43,12 +43,13 @@ export interface UpgradedEnd {
 export interface Refusal {
   status: number
   headers: IncomingHttpHeaders
+  rawHeaders: readonly string[]
   /** Undefined: it is too long. */
   body: Buffer | undefined
 }
 
 export type Dialed =
-  | { kind: 'open'; end: UpgradedEnd; protocol: string | undefined }
+  | { kind: 'open'; end: UpgradedEnd; protocol: string | undefined; rawHeaders: readonly string[] }
   | { kind: 'refused'; refusal: Refusal }
   /** `wasSent`: a connection stood, so the upstream may have read the handshake. */
   | { kind: 'failed'; error: Error; wasSent: boolean }
@@ -100,7 +101,8 @@ export function dialWebsocket(target: DialTarget, rules: DialRules): Dial {
       const mistake = findMistake(answer, key, target.protocols)
       if (mistake === undefined) {
         const protocol = answer.headers['sec-websocket-protocol']
-        return finish({ kind: 'open', end: { socket: socket as Socket, head }, protocol })
+        const { rawHeaders } = answer
+        return finish({ kind: 'open', end: { socket: socket as Socket, head }, protocol, rawHeaders })
       }
       socket.destroy()
       fail(new UpstreamError('BAD_ANSWER', mistake))
@@ -209,7 +211,8 @@ async function readRefusal(answer: IncomingMessage): Promise<Refusal> {
     if (bytes > MAX_REFUSAL_BYTES) break
   }
   const body = bytes > MAX_REFUSAL_BYTES ? undefined : Buffer.concat(parts)
-  return { status: answer.statusCode ?? 502, headers: answer.headers, body }
+  const { statusCode: status = 502, headers, rawHeaders } = answer
+  return { status, headers, rawHeaders, body }
 }
 
 function findMistake(

@@ -64,7 +64,7 @@ t.test('a short form that cannot be meant says why, and repeats no URL', async (
     [readPassthroughRoute, '/v1/models=https://a.example!open', /answers or charges itself/],
     [readWebsocketRoute, '/ws=http://x/y', /starts with ws:/],
     [readWebsocketRoute, '/ws=ws://me:hunter2@x/y', /without user name/],
-    [readWebsocketRoute, '/ws=ws://x/y?session={session_id}', /but for \?session_id=/],
+    [readWebsocketRoute, '/ws=ws://x/y?session={session_id}', /but for \/\{session_id\} or \?session_id=/],
     [readWebsocketRoute, '/ws=ws://x/y!insecur', /did you mean "insecure"/],
   ]
   for (const [read, entry, expected] of table) {

@@ -1,7 +1,8 @@
 import { suggest } from '../suggest.ts'
 import type { Provider, Timeouts } from './catalog.ts'
+import { formatPath } from './file-shapes.ts'
 import { isNameOf } from './model-name.ts'
-import { formatPath, type ModelEntry, type ModelsFile } from './models-schema.ts'
+import type { ModelEntry, ModelsFile } from './models-schema.ts'
 import { isKnownProvider, KNOWN_PROVIDERS } from './providers.ts'
 
 interface Checking {

@@ -37,13 +37,14 @@ export function buildCatalog({ settings, text, demo }: CatalogInput): Catalog {
   if (file) addProviders(providers, { entries: file.providers, settings, mistakes })
   if (file) checkModels(file, { providers, mistakes })
   if (file) checkTimeouts(file, settings.totalTimeoutMs, mistakes)
-  const rows = [...settings.services, ...(file ? readFileServices(file, mistakes) : [])]
+  const rows = [...settings.services, ...(file ? readFileServices(file, { settings, mistakes }) : [])]
   // What is wrong with a provider is told once.
   if (mistakes.length === 0) checkRowProviders(rows, { providers, mistakes })
   const services = buildServiceTable(joinServices(rows, { settings, mistakes }))
   if (mistakes.length > 0) throw new SettingsError(mistakes)
-  const entries = file ? [...file.models] : restrictBuiltin(settings.providers)
-  return assemble(entries, { providers, margin: file?.margin ?? 0, demo, services, isBuiltin: !file })
+  const isBuiltin = !file?.hasModels
+  const entries = isBuiltin ? restrictBuiltin(settings.providers) : [...file.models]
+  return assemble(entries, { providers, margin: file?.margin ?? 0, demo, services, isBuiltin })
 }
 
 /** Whether the offline demo provider answers: always, never, or while there is no real one. */
@@ -88,7 +89,10 @@ function parse(text: string, mistakes: string[]): unknown {
     // The first alone: after one broken bracket every further line looks wrong.
     const broken = document.errors[0]
     if (!broken) return document.toJS({ maxAliasCount: MOST_ALIASES })
-    mistakes.push(broken.message.split('\n')[0] ?? broken.code)
+    const [message = '', , line = ''] = broken.message.split('\n')
+    // `paths: [/orders/{id}]`
+    const isTemplate = message.includes('between flow') && line.includes('/{')
+    mistakes.push(isTemplate ? `${message} put quotes around what holds "{"` : message || broken.code)
     return undefined
   } catch (error) {
     // Aliases that multiply, or nesting that outgrows the stack.

@@ -116,7 +116,7 @@ function readJwksUrl(env: Environment, { mistakes }: Notes): string | undefined 
   else if (url.username || url.password) wrong('must not hold a user name or password')
   else if (url.hash) wrong('must not hold a "#"')
   else if (url.protocol === 'http:' && !isPrivateHost(url.hostname))
-    wrong('must start with https://: keys that come over plain HTTP may be anybody’s')
+    wrong("must start with https://: keys that come over plain HTTP may be anybody's")
   return url?.href
 }
 

@@ -4,18 +4,12 @@ import { readAddress } from '../catalog/address.ts'
 import type { Provider, SourcedRoute } from '../catalog/catalog.ts'
 import { passthroughOf } from '../catalog/passthrough.ts'
 import { KNOWN_PROVIDERS, type KnownProvider } from '../catalog/providers.ts'
+import { type ListReading, type Remark, readForwardedHeader, readList, readTrustedProxy } from '../lists.ts'
 import { SettingsError } from '../mistakes.ts'
+import { readOrigin } from '../origins.ts'
 import { suggest } from '../suggest.ts'
 import { isLink } from './env-text.js'
 import { suggestNumber } from './hints.js'
-import {
-  type ListReading,
-  type Remark,
-  readForwardedHeader,
-  readList,
-  readTrustedProxy,
-} from './network-lists.ts'
-import { readOrigin } from './origins.ts'
 import { plainSettings } from './plain-settings.ts'
 import { type RedisAddress, readRedisUrl } from './redis-url.ts'
 import { type Environment, LEAST_CHARACTERS, readSecret, readText } from './secrets.ts'
