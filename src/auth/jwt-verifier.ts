@@ -1,10 +1,10 @@
 import { hash as digest } from 'node:crypto'
 import type { JWTVerifyOptions } from 'jose'
+import { importSecret, readPublicKeys, type VerifyKey } from '../config/jwt-keys.ts'
 import { asError, codeOf, storeUnavailable } from '../errors.ts'
 import type { Person } from './caller.ts'
 import type { Jwks } from './jwks.ts'
 import { type Verified, VerifiedJwts } from './jwt-cache.ts'
-import { importSecret, readPublicKeys, type VerifyKey } from './jwt-keys.ts'
 import {
   type JwtHead,
   type JwtReason,

@@ -1,3 +1,5 @@
+import { codeOf, errorText } from '../../errors.ts'
+import { readPublicKeys } from '../jwt-keys.ts'
 import { isPrivateHost } from '../private-host.ts'
 import { type Environment, LEAST_CHARACTERS, readSecret, readText } from './secrets.ts'
 
@@ -28,7 +30,7 @@ interface Notes {
 
 /** RFC 7518, 3.2: a key of HS256 is as long as its hash. */
 const LEAST_JWT_CHARACTERS = 32
-const PLACEHOLDER = /^((your|change|my|some|example)[_-]|changeme|<.*>$|\.{3}|x+$)/i
+const PLACEHOLDER = /^((your|change|replace|insert)[_-]|changeme|<.*>$|\.{3}|(.)\3*$)/i
 
 /** Reads what JWTs are verified by, and what the gateway says to services that it is. */
 export function readServiceSecrets(env: Environment, toleranceS: number, notes: Notes): ServiceSecrets {
@@ -85,22 +87,20 @@ function checkApart(
     mistakes.push('JWT_SECRET is ADMIN_FIRST too, which whoever signs then has: make another one')
 }
 
-const PEM = /^-----BEGIN (?:(?:RSA )?PUBLIC KEY|CERTIFICATE)-----/
-
 function readPublicKey(env: Environment, { mistakes }: Notes): string | undefined {
   const { value, mistake } = readSecret(env, 'JWT_PUBLIC_KEY')
   if (mistake) mistakes.push(mistake)
   if (value === undefined) return undefined
   // A variable of one line has its line breaks like this.
   const key = value.replaceAll('\\n', '\n')
-  if (/PRIVATE KEY-----|"d"\s*:/.test(key))
+  try {
+    readPublicKeys(key)
+  } catch (error) {
+    const why = codeOf(error) === undefined ? errorText(error) : 'it cannot be decoded'
     mistakes.push(
-      'JWT_PUBLIC_KEY is a private key, by which the gateway could sign: give it the public one alone',
+      `JWT_PUBLIC_KEY cannot be used, ${why}: give it a PEM ("-----BEGIN PUBLIC KEY-----", with \\n for each line break) or a JWK`,
     )
-  else if (!PEM.test(key) && !key.startsWith('{'))
-    mistakes.push(
-      'JWT_PUBLIC_KEY must be a PEM that begins with "-----BEGIN PUBLIC KEY-----", with \\n for each line break, or a JWK',
-    )
+  }
   return key
 }
 
