@@ -25,6 +25,13 @@ export interface ServiceSocketsOptions {
 
 /** Entries of a client's subprotocols that are credentials or name somebody's account: they are for the gateway alone. */
 const PRIVATE = /^openai-(insecure-api-key|organization|project)\./i
+/** Where nobody is asked it is a credential of the service's own. */
+const BEARER = /^bearer\./
+
+function isPrivate(name: string, { caller }: FastifyRequest): boolean {
+  return PRIVATE.test(name) || (caller?.kind !== 'anybody' && BEARER.test(name))
+}
+
 /** What a browser offers beside its credential: it hangs up when it offers anything and gets nothing back. */
 const CARRIER = 'realtime'
 
@@ -116,9 +123,9 @@ function acceptSocket(
 }
 
 /** A credential among the subprotocols needs another one beside it to be answered with; the service need not know that. */
-function carrierOf({ headers }: FastifyRequest): string | undefined {
-  const offered = readProtocols(headers) ?? []
-  return offered.includes(CARRIER) && offered.some((name) => PRIVATE.test(name)) ? CARRIER : undefined
+function carrierOf(request: FastifyRequest): string | undefined {
+  const offered = readProtocols(request.headers) ?? []
+  return offered.includes(CARRIER) && offered.some((name) => isPrivate(name, request)) ? CARRIER : undefined
 }
 
 /** What belongs to the one connection or to the one body that the gateway makes anew. */
@@ -152,7 +159,7 @@ function buildHandshake(request: FastifyRequest, route: ServiceRoute, { place, h
     url: new URL(place.origin),
     path: buildPath(request.url, route, place),
     headers: head,
-    protocols: offered.filter((name) => !PRIVATE.test(name)),
+    protocols: offered.filter((name) => !isPrivate(name, request)),
   }
 }
 
