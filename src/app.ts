@@ -141,7 +141,7 @@ async function hangDoors(app: FastifyInstance, needs: AppNeeds, opened: Opened):
 /** Any request, before we know whose it is. */
 async function hangEntrance(
   app: FastifyInstance,
-  { settings: { corsAllowlist }, catalog }: AppNeeds,
+  { settings: { corsAllowlist }, tokens, catalog }: AppNeeds,
   { metrics, services, gauges }: Opened,
 ): Promise<void> {
   const { pseudonym } = services.forwarding
