@@ -30,8 +30,15 @@ import { serviceHealth } from './services/service-health.ts'
 import type { Targets } from './services/targets.ts'
 import { openServiceRows } from './services/usage-rows.ts'
 import { serviceSockets } from './services/websocket-services.ts'
-import { openServicesShared, type ServicesShared } from './services-shared.ts'
-import { openGauges, openServiceTargets, openShared, openSocketsShared, watchTokens } from './shared.ts'
+import {
+  openGauges,
+  openServicesShared,
+  openServiceTargets,
+  openShared,
+  openSocketsShared,
+  type ServicesShared,
+  watchTokens,
+} from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
 import type { DayCounts, OwnCounts, SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
@@ -188,7 +195,7 @@ async function hangServices(
   takeAllMethods(app)
   for (const entry of ENTRIES)
     await app.register(async (door) => {
-      await door.register(serviceAuth, { entry, tokens, jwt, onRefused: withoutToken }) // who is asking
+      await door.register(serviceAuth, { entry, tokens, jwt, serviceOf, onRefused: withoutToken }) // who is asking
       await door.register(rateLimit, { ...rates, header: 'plain' }) // not too often, wherever
       await door.register(inFlightLimit, { tokens }) // not too many at once
       door.addHook('onRequest', routeLimit) // not too often here

@@ -84,7 +84,7 @@ function openLine({ id, method }: FastifyRequest): RequestLine {
 }
 
 /** Machines ask for these every few seconds. */
-const QUIET = new Set(['/health', '/ready', '/metrics'])
+const QUIET = new Set(['/health', '/health/services', '/ready', '/metrics'])
 const CLIENT_LEFT = 499
 const UPGRADED = 101
 

@@ -220,6 +220,8 @@ t.test('the state of services is for admins, and health itself asks nobody', asy
   const asked = one.asked.length
   t.same(JSON.parse((await get(gateway, '/health')).text), { status: 'ok' })
   t.equal(one.asked.length, asked)
+  const lines = gateway.lines().filter(({ route, status }) => route === '/health/services' && status === 200)
+  t.same(lines, [], 'who looks every few seconds leaves no line')
 })
 
 t.test('failures, targets and what runs are metrics by route', async (t) => {

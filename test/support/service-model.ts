@@ -19,7 +19,10 @@ export interface Sent {
   body: string
 }
 
-/** What follows a request that is refused may be read or not: whoever refuses may close. */
+/**
+ * Not certain is what stands in the same bytes as what cannot be read, or behind a request that was refused: whoever refuses
+ * may close, and may do so before an earlier request was answered.
+ */
 export type Outcome = { isCertain: boolean } & (
   | { kind: 'sent'; sent: Sent }
   | { kind: 'refused' }
@@ -34,19 +37,26 @@ interface Head {
 }
 
 const TOKEN = /^[!#$%&'*+.^_`|~\w-]+$/
+const MOST_HEAD_BYTES = 16 * 1024
+/** A name or an address and a port (RFC 9110, section 7.2), or nothing: no path, no user, no scheme. */
+const HOST = /^(?:(?:[\w.-]+|\[[\da-f:.]+\])(?::\d{1,5})?)?$/i
 const METHODS = /^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|TRACE|PROPFIND|SEARCH|QUERY)$/
 
 /** What becomes of each request that stands in `bytes`, one after the other, up to one that cannot be read. */
 export function expectOutcomes(bytes: string, routes: readonly ModelRoute[]): Outcome[] {
   const outcomes: Outcome[] = []
   let isCertain = true
-  // One empty line may stand before a request (RFC 9112, section 2.2).
-  for (let rest = bytes.replace(/^(\r\n)+/, ''); rest !== ''; ) {
+  const isUnreadable = (): Outcome[] => [
+    ...outcomes.map((each) => ({ ...each, isCertain: false })),
+    { kind: 'refused', isCertain: outcomes.length === 0 },
+  ]
+  // Empty lines may stand before a request (RFC 9112, section 2.2).
+  for (let rest = bytes.replace(/^[\r\n]+/, ''); rest !== ''; ) {
     const end = rest.indexOf('\r\n\r\n')
     if (end < 0 && isBeginning(rest)) return [...outcomes, { kind: 'unfinished', isCertain }]
     const head = end < 0 ? undefined : readHead(rest.slice(0, end))
     const body = head === undefined ? 'wrong' : readBody(head.headers, rest.slice(end + 4))
-    if (head === undefined || body === 'wrong') return [...outcomes, { kind: 'refused', isCertain }]
+    if (head === undefined || body === 'wrong') return isUnreadable()
     const target = mapTarget(head.target, routes)
     if (body === 'unfinished')
       return [...outcomes, { kind: target === undefined ? 'refused' : 'unfinished', isCertain }]
@@ -61,8 +71,8 @@ export function expectOutcomes(bytes: string, routes: readonly ModelRoute[]): Ou
       }
       outcomes.push({ kind: 'sent', sent, isCertain })
     }
-    if (saysClose(head)) return outcomes
     rest = body.rest
+    if (saysClose(head)) return rest === '' ? outcomes : isUnreadable()
   }
   return outcomes
 }
@@ -81,8 +91,10 @@ function saysClose({ version, headers }: Head): boolean {
 }
 
 function readHead(text: string): Head | undefined {
+  if (text.length > MOST_HEAD_BYTES) return undefined
   const [line = '', ...lines] = text.split('\r\n')
-  const [method = '', target = '', version = '', ...more] = line.split(' ')
+  // Several blanks are one to everybody (RFC 9112, section 3).
+  const [method = '', target = '', version = '', ...more] = line.split(/ +/)
   if (more.length > 0 || !METHODS.test(method) || !/^HTTP\/1\.[01]$/.test(version)) return undefined
   const headers: (readonly [string, string])[] = []
   for (const each of lines) {
@@ -92,6 +104,8 @@ function readHead(text: string): Head | undefined {
     if (colon < 0 || !TOKEN.test(name) || /[\0-\x08\x0a-\x1f\x7f]/.test(value)) return undefined
     headers.push([name.toLowerCase(), value])
   }
+  const hosts = headers.filter(([name]) => name === 'host')
+  if (!hosts.every(([, value]) => HOST.test(value))) return undefined
   const count = (name: string) => headers.filter(([each]) => each === name).length
   const once = ['content-length', 'authorization'].every((name) => count(name) <= 1)
   const host = count('host') === 1 || (version === 'HTTP/1.0' && count('host') === 0)
@@ -133,18 +147,25 @@ function readChunks(bytes: string): ReturnType<typeof readBody> {
   const [trailers = ''] = /^(?:[^\r\n]+\r\n)*(?=\r\n)/.exec(rest) ?? []
   if (!rest.startsWith('\r\n', trailers.length)) return rest.includes('\n\r\n') ? 'wrong' : 'unfinished'
   const lines = trailers.split('\r\n').slice(0, -1)
-  if (!lines.every((line) => TOKEN.test(line.split(':', 1)[0] ?? '') && line.includes(':'))) return 'wrong'
+  if (!lines.every(isTrailer)) return 'wrong'
   return { body, trailers, rest: rest.slice(trailers.length + 2) }
+}
+
+function isTrailer(line: string): boolean {
+  const [name = '', value] = line.split(/:(.*)/s)
+  const framesBody = /^(content-length|transfer-encoding)$/i.test(name)
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what no value may hold.
+  return TOKEN.test(name) && value !== undefined && !framesBody && !/[\0-\x08\x0a-\x1f\x7f]/.test(value)
 }
 
 /** No extension may hold what a server that ends lines at a bare LF would take for the end of one. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what no extension may hold.
-const CHUNK_SIZE = /^([\da-f]{1,8})(?:;[^\0-\x08\x0a-\x1f\x7f]*)?$/i
+const CHUNK_SIZE = /^([\da-f]{1,8})(?:;[^\0-\x08\x0a-\x1f\x7f]+)?$/i
 
 /** The target that a service is asked for; undefined: nobody is. */
 export function mapTarget(target: string, routes: readonly ModelRoute[]): string | undefined {
   const [path = '', query] = target.split(/\?(.*)/s)
-  if (!path.startsWith('/') || /[\0-\x20\x7f]/.test(target) || /#/.test(target)) return undefined
+  if (!path.startsWith('/') || /[\0-\x20\x7f-\xff]/.test(target) || /#/.test(target)) return undefined
   if (!staysInside(path)) return undefined
   const route = longest(path, routes)
   if (route === undefined || route.isShut || longest(asLenient(path), routes) !== route) return undefined
@@ -159,9 +180,18 @@ function decodeOnce(text: string): string {
   return text.replace(/%([\da-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
 }
 
+/** Strictly: an escape that is none, and letters that are written longer than they are, are not. */
+function isUtf8(path: string): boolean {
+  try {
+    return decodeURIComponent(path) !== undefined
+  } catch {
+    return false
+  }
+}
+
 /** However often somebody behind decodes it: no part of it leads up, and nothing in it ends a string, a line or a path. */
 function staysInside(path: string): boolean {
-  if (/%(?![\da-f]{2})/i.test(path)) return false
+  if (!isUtf8(path)) return false
   let [read, before] = [path, '']
   for (let rounds = 0; read !== before; rounds += 1) {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what no path may hold.
@@ -179,11 +209,14 @@ function staysInside(path: string): boolean {
 function asLenient(path: string): string {
   let read = path
   for (let rounds = 0; rounds < 5; rounds += 1) read = decodeOnce(read)
-  const parts = read
-    .toLowerCase()
-    .split(/[/\\]/)
-    .map((part) => part.replace(/;.*/s, '').trim())
-  return `/${parts.filter((part) => part !== '' && part !== '.').join('/')}`
+  read = read.split(/[?#]/, 1)[0] ?? ''
+  const parts: string[] = []
+  for (const part of read.toLowerCase().split(/[/\\]/)) {
+    const name = part.replace(/;.*/s, '').trim()
+    if (name === '..') parts.pop()
+    else if (name !== '' && name !== '.') parts.push(name)
+  }
+  return `/${parts.join('/')}`
 }
 
 function longest(path: string, routes: readonly ModelRoute[]): ModelRoute | undefined {
@@ -193,14 +226,14 @@ function longest(path: string, routes: readonly ModelRoute[]): ModelRoute | unde
 
 const OF_THE_HOP = [
   ...['connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authorization', 'te'],
-  ...['trailer', 'transfer-encoding', 'upgrade', 'http2-settings', 'content-length', 'expect', 'host'],
+  ...['transfer-encoding', 'upgrade', 'http2-settings', 'content-length', 'expect', 'host'],
 ]
 /** What the gateway alone may say, and credentials of its own. */
 export const GATEWAYS_OWN =
   /^(x-internal-.*|x-user-.*|x-token-.*|x-forwarded-.*|forwarded|x-real-ip|via|x-request-id|traceparent|tracestate)$/
 const KEPT_HERE = /^(authorization|x-api-key|api-key|x-goog-api-key|cookie|.*_.*)$/
 const OF_ADDRESSES =
-  /^(true-client-ip|cf-connecting-ip(v6)?|x-client-ip|x-cluster-client-ip|x-original-(forwarded-for|url|host)|x-rewrite-url|x-host|fastly-client-ip|x-original-for|x-remote-(ip|addr)|client-ip|x-envoy-external-address|x-appengine-user-ip|x-azure-clientip|cf-pseudo-ipv4|fly-client-ip)$/
+  /^(true-client-ip|cf-connecting-ip(v6)?|x-client-ip|x-cluster-client-ip|x-original-(forwarded-for|url|host)|x-rewrite-url|x-host|fastly-client-ip|x-original-for|x-remote-(ip|addr)|client-ip|x-envoy-external-address|x-appengine-user-ip|x-azure-clientip|x-originating-ip|(x-)?remote-user|proxy|cf-pseudo-ipv4|fly-client-ip)$/
 
 function passedHeaders(headers: Head['headers']): Head['headers'] {
   const named = headers
