@@ -188,7 +188,7 @@ async function hangServices(
   takeAllMethods(app)
   for (const entry of ENTRIES)
     await app.register(async (door) => {
-      await door.register(serviceAuth, { entry, tokens, jwt, onRefused: withoutToken }) // who is asking
+      await door.register(serviceAuth, { entry, tokens, jwt, serviceOf, onRefused: withoutToken }) // who is asking
       await door.register(rateLimit, { ...rates, header: 'plain' }) // not too often, wherever
       await door.register(inFlightLimit, { tokens }) // not too many at once
       door.addHook('onRequest', routeLimit) // not too often here

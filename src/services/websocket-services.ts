@@ -63,11 +63,13 @@ function holderOf(
   { caller, ip, secretHash }: FastifyRequest,
   { ipv6PrefixBits }: Pick<ServiceSocketsOptions, 'ipv6PrefixBits'>,
 ): Holder {
+  const ends = secretHash === '' ? undefined : secretHash
   switch (caller?.kind) {
     case 'token':
-      return { key: caller.id, secretHash }
+      return { key: caller.id, secretHash: ends }
     case 'person':
-      return { key: `person:${caller.issuer.length}:${caller.issuer}:${caller.id}`, secretHash: undefined }
+      // The length says where the one ends and the other begins.
+      return { key: `person:${caller.issuer.length}:${caller.issuer}:${caller.id}`, secretHash: ends }
     default:
       return { key: `address:${normalizeIP(ip, ipv6PrefixBits)}`, secretHash: undefined }
   }
