@@ -30,8 +30,15 @@ import { serviceHealth } from './services/service-health.ts'
 import type { Targets } from './services/targets.ts'
 import { openServiceRows } from './services/usage-rows.ts'
 import { serviceSockets } from './services/websocket-services.ts'
-import { openServicesShared, type ServicesShared } from './services-shared.ts'
-import { openGauges, openServiceTargets, openShared, openSocketsShared, watchTokens } from './shared.ts'
+import {
+  openGauges,
+  openServicesShared,
+  openServiceTargets,
+  openShared,
+  openSocketsShared,
+  type ServicesShared,
+  watchTokens,
+} from './shared.ts'
 import type { IdempotencyStore } from './stores/contracts/idempotency.ts'
 import type { DayCounts, OwnCounts, SharedCounts } from './stores/contracts/places.ts'
 import type { TokenStore } from './stores/contracts/token-store.ts'
@@ -141,11 +148,11 @@ async function hangDoors(app: FastifyInstance, needs: AppNeeds, opened: Opened):
 /** Any request, before we know whose it is. */
 async function hangEntrance(
   app: FastifyInstance,
-  { settings: { corsAllowlist }, catalog }: AppNeeds,
+  { settings: { corsAllowlist }, tokens, catalog }: AppNeeds,
   { metrics, services, gauges }: Opened,
 ): Promise<void> {
   const { pseudonym } = services.forwarding
-  const noteRow = openServiceRows({ rows: { note: () => {} }, serviceOf })
+  const noteRow = openServiceRows({ rows: tokens, serviceOf })
   const count = (line: RequestLine, request: FastifyRequest): void => {
     metrics.count(line)
     noteRow(request)

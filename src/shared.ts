@@ -1,5 +1,7 @@
+import { randomBytes } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import { isStillUsable } from './auth/client.ts'
+import { createJwtCheck, type JwtCheck } from './auth/jwt.ts'
 import { holdCredits, refuseUncovered } from './billing/hold.ts'
 import type { Settings } from './config/env/settings.ts'
 import { Deadlines } from './deadlines.ts'
@@ -12,8 +14,10 @@ import { SharedBytes } from './request/shared-bytes.ts'
 import { openSpoolRoom } from './request/spool.ts'
 import { ProviderAddresses } from './routing/addresses.ts'
 import { ProviderHealth } from './routing/health.ts'
+import type { ForwardShared } from './services/forward.ts'
 import { addressOf } from './services/sticky.ts'
 import { openTargets, type Targets } from './services/targets.ts'
+import { openTraceIds } from './services/trace.ts'
 import type { Gauges, Metrics } from './telemetry/metrics.ts'
 import { readSizes } from './telemetry/size-gauges.ts'
 import { createTurns } from './turns.ts'
@@ -109,6 +113,54 @@ export function openServiceTargets(
     get: async ({ url, timeoutMs }) => {
       const { status } = await get(upstreams, url, { timeoutMs, maxBytes: CHECK_BYTES })
       return status
+    },
+  })
+}
+
+/** Documents of others, such as the keys that JWTs are signed with. */
+const MOST_DOCUMENT_BYTES = 512 * 1024
+const DOCUMENT_TIMEOUT_MS = 5_000
+const OK = 200
+
+/** What all requests to services of this app share; it is closed with the app. */
+export interface ServicesShared {
+  forwarding: ForwardShared
+  jwt: JwtCheck
+}
+
+/** How this gateway is named in `Via`: nobody else can know it, so whoever names it was here. */
+function makePseudonym(): string {
+  return `gw-${randomBytes(8).toString('hex')}`
+}
+
+export function openServicesShared(
+  app: FastifyInstance,
+  settings: Settings,
+  { shared, targets }: { shared: Shared; targets: Targets },
+): ServicesShared {
+  const forwarding: ForwardShared = {
+    ...shared,
+    targets,
+    timeouts: { ...shared.timeouts, bodyTimeoutMs: settings.bodyTimeoutMs },
+    internalKey: settings.internalKey,
+    pseudonym: makePseudonym(),
+    makeTraceparent: openTraceIds(),
+  }
+  return { forwarding, jwt: openJwtCheck(app, settings, shared.upstreams) }
+}
+
+function openJwtCheck(app: FastifyInstance, settings: Settings, upstreams: Shared['upstreams']): JwtCheck {
+  return createJwtCheck({
+    rules: settings.jwt,
+    fetchText: async (url) => {
+      const rules = { timeoutMs: DOCUMENT_TIMEOUT_MS, maxBytes: MOST_DOCUMENT_BYTES }
+      const { status, body } = await get(upstreams, new URL(url), rules)
+      if (status !== OK) throw new Error(`the server of the keys answered ${status}`)
+      return body.toString()
+    },
+    report: (problem) => {
+      if (problem) app.log.error({ err: problem }, 'keys of JWTs cannot be read')
+      else app.log.info('keys of JWTs can be read again')
     },
   })
 }

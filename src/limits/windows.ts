@@ -25,6 +25,17 @@ type Answer = (failure: Error | null, result?: WindowCount) => void
 const FIRST_SWEEP_KEYS = 10_000
 /** This bound stops floods of new addresses; it is far above the number of tokens. */
 const MOST_KEYS = 1_000_000
+/** So many at once are forgotten beyond it: to look for one at each new key would stop the process. */
+const FORGOTTEN_KEYS = 100_000
+
+/** Those that came first. */
+function forgetOldest(keys: Map<string, unknown>): void {
+  let left = FORGOTTEN_KEYS
+  for (const key of keys.keys()) {
+    if (left-- === 0) return
+    keys.delete(key)
+  }
+}
 
 /** Whole milliseconds of the clock that nobody sets. */
 export function monotonicMs(): number {
@@ -74,10 +85,7 @@ export class Windows {
 
   #sweep(at: number): void {
     for (const [key, { endsAt }] of this.#windows) if (endsAt <= at) this.#windows.delete(key)
-    for (const key of this.#windows.keys()) {
-      if (this.#windows.size < MOST_KEYS) break
-      this.#windows.delete(key)
-    }
+    if (this.#windows.size >= MOST_KEYS - FORGOTTEN_KEYS) forgetOldest(this.#windows)
     this.#sweepAbove = Math.min(MOST_KEYS, Math.max(FIRST_SWEEP_KEYS, this.#windows.size * 2))
   }
 }
@@ -228,19 +236,12 @@ export class Days {
 
   #open(id: string, number: number, endsAt: number): Day {
     if (number !== this.#sweptFor) this.#sweep(number)
-    if (this.#days.size >= MOST_KEYS) this.#forgetOldest()
+    if (this.#days.size >= MOST_KEYS) forgetOldest(this.#days)
     const isKept = this.#keptKeys < this.#mostKept
     if (isKept) this.#keptKeys++
     const day = { count: 0, isKept, number, endsAt }
     this.#days.set(id, day)
     return day
-  }
-
-  #forgetOldest(): void {
-    for (const id of this.#days.keys()) {
-      this.#days.delete(id)
-      return
-    }
   }
 
   /** The first request of a day takes away what is over. */

@@ -22,7 +22,7 @@ import { buildAnswerHead } from './answer-head.ts'
 import { AnswerWriter } from './answer-writer.ts'
 import { watchPace } from './body-pace.ts'
 import { answerFailure } from './failure.ts'
-import { mayPassDown, mayPassUp } from './passing-headers.ts'
+import { mayPassDown, mayPassUp, passFields } from './passing-headers.ts'
 import { findProvider, ProviderWay } from './provider-way.ts'
 import { buildRequestHead } from './request-head.ts'
 import { mapUrl } from './service-path.ts'
@@ -108,12 +108,7 @@ export class Forward implements ServiceListener, Cuttable {
   informed(status: number, headers: string[]): void {
     const { raw } = this.#reply
     if (this.#state !== 'asking' || this.#provider || this.#request.raw.httpVersion !== '1.1') return
-    const head: string[] = []
-    for (let at = 0; at < headers.length; at += 2) {
-      const name = headers[at] ?? ''
-      if (mayPassDown(name.toLowerCase())) head.push(name, headers[at + 1] ?? '')
-    }
-    if (!raw.destroyed) raw.writeInformation(status, head)
+    if (!raw.destroyed) raw.writeInformation(status, passFields(headers, mayPassDown))
   }
 
   answered(status: number, headers: string[], reason: string): void {
@@ -150,7 +145,7 @@ export class Forward implements ServiceListener, Cuttable {
     const hasRest = rest !== undefined && rest.length > 0
     const { line } = this.#request
     if (hasRest) line.bytesOut = (line.bytesOut ?? 0) + rest.length
-    this.#writer.end(this.#provider ? NONE : passing(trailers, mayPassDown), hasRest ? rest : undefined)
+    this.#writer.end(this.#provider ? NONE : passFields(trailers, mayPassDown), hasRest ? rest : undefined)
   }
 
   failed(error: Error, sent: Sent): void {
@@ -205,7 +200,7 @@ export class Forward implements ServiceListener, Cuttable {
         path,
         headers: this.#requestHead(),
         body: bodyOf(raw),
-        trailers: this.#hasBody ? () => passing(raw.rawTrailers, mayPassUp) : undefined,
+        trailers: this.#hasBody ? () => passFields(raw.rawTrailers, mayPassUp) : undefined,
         connectTimeoutMs: connectMs,
         firstByteMs: firstByteMs ?? this.#usualFirstByteMs(),
         idleMs: idleMs ?? timeouts.idleTimeoutMs,
@@ -295,12 +290,4 @@ const NOWHERE: ServiceTarget = { origin: '', basePath: '' }
 function openProvider(route: ServiceRoute, catalog: Catalog): ProviderWay | undefined {
   const provider = findProvider(route, catalog)
   return provider && new ProviderWay(provider)
-}
-
-function passing(flat: readonly string[], mayPass: (name: string) => boolean): readonly string[] {
-  if (flat.length === 0) return flat
-  const passed: string[] = []
-  for (let at = 0; at < flat.length; at += 2)
-    if (mayPass((flat[at] ?? '').toLowerCase())) passed.push(flat[at] ?? '', flat[at + 1] ?? '')
-  return passed
 }

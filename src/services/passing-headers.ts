@@ -108,3 +108,13 @@ export function connectionNames(value: string | undefined): ReadonlySet<string> 
 }
 
 const USUAL = /^(?:keep-alive|close)$/i
+
+/** Names and values in turn, of those that may pass. */
+export function passFields(flat: readonly string[], mayPass: (name: string) => boolean): string[] {
+  const passed: string[] = []
+  for (let at = 0; at < flat.length; at += 2) {
+    const name = flat[at] ?? ''
+    if (mayPass(name.toLowerCase())) passed.push(name, flat[at + 1] ?? '')
+  }
+  return passed
+}

@@ -14,8 +14,9 @@ const HEX = /^[a-f]{6,}$/
 
 function isWord(segment: string): boolean {
   if (segment.length > LONGEST_WORD || !WORD.test(segment)) return false
+  const [stem = ''] = segment.split('.', 1)
   // Letters alone may be a hash or a random text, too.
-  return segment.length <= 4 || (VOWEL.test(segment) && !HEX.test(segment))
+  return stem.length <= 4 || (VOWEL.test(stem) && !HEX.test(stem))
 }
 
 /**

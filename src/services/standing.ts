@@ -9,6 +9,8 @@ const FAULTS_IN_A_ROW = 5
 const FAULTS = new Set([502, 503, 504])
 const FIRST_REST_MS = 1_000
 const LONGEST_REST_MS = 30_000
+/** So long after a rest, with nobody who asked, what was before it says nothing any more. */
+const FORGOTTEN_MS = 60_000
 /** Asks of one moment are told apart by so much. */
 const APART_MS = 0.001
 
@@ -29,9 +31,9 @@ export function isFault(status: number): boolean {
  */
 export class Standing {
   inFlight = 0
-  /** When it came to be as it is. */
-  sinceMs: number
   lastFailure: LastFailure | undefined
+  /** When it came to be well or unwell. */
+  #sinceMs: number
   #failures = 0
   #restMs = 0
   /** 0: it does not rest. */
@@ -41,7 +43,7 @@ export class Standing {
   #probe: Ask | undefined
 
   constructor(nowMs: number) {
-    this.sinceMs = nowMs
+    this.#sinceMs = nowMs
   }
 
   get isResting(): boolean {
@@ -51,6 +53,15 @@ export class Standing {
   /** When its rest is over; one that does not rest is back since ever. */
   get backAtMs(): number {
     return this.#until
+  }
+
+  /** For those who look on: it is not known to be well. */
+  isUnwell(nowMs: number): boolean {
+    return this.#until > 0 && (this.#probe !== undefined || nowMs < this.#until + FORGOTTEN_MS)
+  }
+
+  sinceMs(nowMs: number): number {
+    return this.#until === 0 || this.isUnwell(nowMs) ? this.#sinceMs : this.#until + FORGOTTEN_MS
   }
 
   /** A rest is over, and nobody is there yet to say how it is now. */
@@ -92,13 +103,13 @@ export class Standing {
 
   /** It is known to be well, whatever was before. */
   recovered(nowMs: number): void {
-    if (this.#until > 0) this.sinceMs = nowMs
+    if (this.#until > 0) this.#sinceMs = nowMs
     this.#until = this.#restMs = this.#failures = 0
     this.#probe = undefined
   }
 
   #rest(restMs: number, nowMs: number): void {
-    if (this.#until === 0) this.sinceMs = nowMs
+    if (this.#until === 0) this.#sinceMs = nowMs
     this.#restMs = restMs
     this.#until = nowMs + restMs
     this.#restsSince = this.#lastAsk + APART_MS

@@ -74,14 +74,15 @@ export class Target {
 
   get state(): 'up' | 'resting' | 'down' {
     if (this.isDown) return 'down'
-    return this.standing.isResting ? 'resting' : 'up'
+    return this.standing.isUnwell(this.#shared.now()) ? 'resting' : 'up'
   }
 
   /** Since when, on the clock that never goes back. */
   get sinceMs(): number {
-    const { check, standing } = this
+    const { check, state, standing } = this
     if (check?.isDown) return check.sinceMs
-    return standing.isResting ? standing.sinceMs : Math.max(check?.sinceMs ?? 0, standing.sinceMs)
+    const sinceMs = standing.sinceMs(this.#shared.now())
+    return state === 'resting' ? sinceMs : Math.max(check?.sinceMs ?? 0, sinceMs)
   }
 
   /** How much it is the one for what hashes to `seed`. */

@@ -84,7 +84,7 @@ function openLine({ id, method }: FastifyRequest): RequestLine {
 }
 
 /** Machines ask for these every few seconds. */
-const QUIET = new Set(['/health', '/ready', '/metrics'])
+const QUIET = new Set(['/health', '/health/services', '/ready', '/metrics'])
 const CLIENT_LEFT = 499
 const UPGRADED = 101
 
@@ -101,11 +101,19 @@ function writeLine(request: FastifyRequest, reply: FastifyReply, prefix: string 
   line.route ??= prefix ?? request.routeOptions.url ?? 'unknown'
   line.latencyMs = Math.round(reply.elapsedTime * 10) / 10
   line.tokenId = token?.id
-  line.user = token?.user
+  line.user = token?.user ?? personOf(request)
   line.address = request.ip
   line.status = readStatus(request, reply)
   if (QUIET.has(line.route)) request.server.log.debug(line, 'request')
   else request.server.log.info(line, 'request')
+}
+
+/** Somebody else has chosen it: a line is no place for more. */
+const MOST_USER_CHARACTERS = 256
+
+/** Who calls a service with a JWT instead of a token. */
+function personOf({ caller }: FastifyRequest): string | undefined {
+  return caller?.kind === 'person' ? caller.id.slice(0, MOST_USER_CHARACTERS) : undefined
 }
 
 /** One line for every request, when its answer is out or its client gone. */

@@ -1,5 +1,6 @@
 import { connect, type OnReadOpts, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
+import { hearLastWords } from './last-words.ts'
 import { ownFaultBehind } from './own-fault.ts'
 import { tlsOptions, UpstreamError } from './rules.ts'
 import {
@@ -67,6 +68,7 @@ export function openSocket(origin: Origin, use: SocketUse): { destroy(): void } 
 
 function watch(socket: Socket, { hungUp, closed }: SocketUse): void {
   let reason: Error | undefined
+  hearLastWords(socket)
   socket
     .once('end', hungUp)
     .once('error', (error) => {

@@ -234,7 +234,7 @@ class Connection {
     if (!call.isOver()) return
     if (this.#call === call) this.#call = undefined
     const socket = this.#socket
-    if (!keepMs || !socket || socket.destroyed) return this.close()
+    if (!keepMs || !socket || socket.destroyed || socket.errored) return this.close()
     if (socket.isPaused()) socket.resume()
     this.#pool.keep(this, keepMs)
   }

@@ -155,6 +155,20 @@ t.test('a probe whose client leaves says nothing: the next request is one', asyn
   t.equal(scene.origin(), A)
 })
 
+t.test('what nobody has asked for a minute after its rest counts as up again', async (t) => {
+  const scene = open(t, serviceRoute([A]))
+  scene.now = 10
+  scene.fail(A, 3)
+  const target = scene.find(A)
+  t.match(target, { state: 'resting', sinceMs: 10 })
+  scene.now = 1010
+  const probe = target.began()
+  scene.now = 1010 + 60_000
+  t.match(target, { state: 'resting', sinceMs: 10 }, 'its probe runs')
+  target.ended(probe)
+  t.match(target, { state: 'up', sinceMs: 1010 + 60_000 })
+})
+
 t.test('requests that fail together are one failure, also those that end after the rest', async (t) => {
   const scene = open(t, serviceRoute([A, B]))
   const target = scene.find(A)
@@ -240,10 +254,10 @@ t.test('whatever happens: no second probe, and a well target before one that res
       if (kind === 'wait') scene.now += pick
       else if (kind === 'begin') {
         const everyone = scene.targets.report()[0]?.[1] ?? []
-        const isOneWell = everyone.some(({ state }) => state === 'up')
+        const isOneWell = everyone.some(({ standing }) => !standing.isResting)
         const target = scene.choose()
         if (!target) throw new Error('nobody was chosen')
-        const inRest = target.state === 'resting'
+        const inRest = target.standing.isResting
         if (isOneWell && inRest) {
           if (scene.now < target.standing.backAtMs) throw new Error('one that rests was asked')
           if (

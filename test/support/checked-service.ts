@@ -3,8 +3,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import type { Owner } from './waiting.ts'
 
-/** How a service answers: by itself, or not at all. */
-export type Mood = 'well' | 'failing' | 'hanging' | 'resetting'
+/** How a service answers, if it does; a flaky one fails every third time. */
+export type Mood = 'well' | 'flaky' | 'failing' | 'hanging' | 'resetting'
 
 /** A service of one name, that feels as it is told. */
 export interface CheckedService {
@@ -33,6 +33,8 @@ export async function startCheckedService(t: Owner, name: string): Promise<Check
     })
     if (service.mood === 'resetting') request.socket.resetAndDestroy()
     else if (service.mood === 'failing') response.writeHead(503).end(name)
+    else if (service.mood === 'flaky')
+      response.writeHead(service.asked.length % 3 === 0 ? 503 : 200).end(name)
     else if (service.mood === 'well') response.end(name)
   }
   let server = createServer(answer)

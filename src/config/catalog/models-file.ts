@@ -89,7 +89,10 @@ function parse(text: string, mistakes: string[]): unknown {
     // The first alone: after one broken bracket every further line looks wrong.
     const broken = document.errors[0]
     if (!broken) return document.toJS({ maxAliasCount: MOST_ALIASES })
-    mistakes.push(broken.message.split('\n')[0] ?? broken.code)
+    const [message = '', , line = ''] = broken.message.split('\n')
+    // `paths: [/orders/{id}]`
+    const isTemplate = message.includes('between flow') && line.includes('/{')
+    mistakes.push(isTemplate ? `${message} put quotes around what holds "{"` : message || broken.code)
     return undefined
   } catch (error) {
     // Aliases that multiply, or nesting that outgrows the stack.

@@ -49,6 +49,6 @@ export interface DayCounts {
 
 /**
  * What stands before the keys of a route's callers: no token's id begins so. There may be any number of them, so a store
- * that is full refuses to count for new ones (`store_unavailable`), while tokens' requests are counted still.
+ * that is full refuses to count them (`store_unavailable`), while tokens' requests are counted still.
  */
 export const ROUTE_KEY = 'route '

@@ -113,12 +113,13 @@ export type ServiceRow = Pick<
   | 'provider'
   | 'endpoint'
   | 'status'
-  | 'latencyMs'
-  | 'firstByteMs'
   | 'attempts'
   | 'at'
+  | Times
   | OfServices
 >
+
+type Times = 'latencyMs' | 'firstByteMs'
 
 /** The fields of a log line that are the row's. */
 export type LineUsage = Pick<UsageRow, Extract<Described, { inLine: true }>['field']>
