@@ -4,7 +4,7 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CANDIDATE_CORE, endChild, findProgram, freePort, startPinned } from './children.ts'
-import { prepareGateway } from './prepare-gateway.ts'
+import { type Prepared, prepareGateway } from './prepare-gateway.ts'
 
 /** One proxy under test, running. */
 export interface Running {
@@ -16,7 +16,7 @@ export interface Running {
 }
 
 export interface Candidate {
-  name: 'nginx' | 'bare' | 'relay' | 'gateway' | 'before'
+  name: 'nginx' | 'bare' | 'relay' | 'gateway' | 'before' | 'many'
   /** What the client sends along. */
   headers: Record<string, string>
   start(): Promise<Running>
@@ -82,8 +82,7 @@ export function relayCandidate(upstreamPort: number): Candidate {
   return { name: 'relay', headers: {}, start, close: () => undefined }
 }
 
-export interface GatewayOptions {
-  tokenCount?: number
+export interface GatewayOptions extends Prepared {
   /** Another checkout of this project, installed: its gateway stands beside this one as "before". */
   checkout?: string
 }
@@ -100,9 +99,9 @@ export function startArguments(root: string): string[] {
 /** A gateway with everything on, this one's if no other checkout is named. */
 export async function gatewayCandidate(
   upstreamPort: number,
-  { tokenCount = 1, checkout }: GatewayOptions = {},
+  { checkout, ...prepared }: GatewayOptions = {},
 ): Promise<Candidate> {
-  const { env, cwd, secret } = await prepareGateway(upstreamPort, tokenCount)
+  const { env, cwd, secret } = await prepareGateway(upstreamPort, prepared)
   const root = checkout ?? join(import.meta.dirname, '..')
   const start = async () => {
     const port = await freePort()

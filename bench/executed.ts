@@ -47,7 +47,7 @@ export async function watchExecutedFiles(): Promise<Record<ExecutedKind, Execute
 }
 
 async function watchGateway(upstreamPort: number): Promise<Record<ExecutedKind, ExecutedFile[]>> {
-  const { env, cwd, secret } = await prepareGateway(upstreamPort, 1)
+  const { env, cwd, secret } = await prepareGateway(upstreamPort)
   const [port, inspectPort] = [await freePort(), await freePort()]
   const root = join(SOURCES, '..')
   const gateway = startPinned({

@@ -5,7 +5,7 @@ import { connect } from 'node:net'
 
 interface Job {
   port: number
-  request: { model: string; bytes: number; stream: boolean; headers: Record<string, string> }
+  request: { path?: string; model: string; bytes: number; stream: boolean; headers: Record<string, string> }
   connections: number
   warmMs: number
   /** How many are made at least before the window opens, for at most 25 seconds. */
@@ -19,11 +19,13 @@ const request = buildRequest(job.request)
 const latenciesMs: number[] = []
 let [completed, failed, isMeasuring, isOver] = [0, 0, false, false]
 
-function buildRequest({ model, bytes, stream, headers }: Job['request']): Buffer {
+function buildRequest({ path, model, bytes, stream, headers }: Job['request']): Buffer {
+  const extra = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+  if (path !== undefined)
+    return Buffer.from(`GET ${path} HTTP/1.1\r\nhost: bench\r\naccept: */*\r\n${extra.join('')}\r\n`)
   const around = (text: string) =>
     `{"model":"${model}","messages":[{"role":"user","content":"${text}"}]${stream ? ',"stream":true' : ''},"max_tokens":100}`
   const body = around('lorem ipsum '.repeat(Math.ceil(bytes / 12)).slice(0, bytes - around('').length))
-  const extra = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
   const head = `POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n${extra.join('')}`
   return Buffer.from(`${head}content-length: ${body.length}\r\n\r\n${body}`)
 }

@@ -6,12 +6,18 @@ import { openStores } from '../src/stores/open.ts'
 
 const MANY = 1_000_000_000
 
+export interface Prepared {
+  tokenCount?: number | undefined
+  /** So many routes of services; undefined: no section of them, as older checkouts know none. */
+  serviceCount?: number | undefined
+}
+
 /** A data directory with tokens, a models file and the settings of a gateway before `upstreamPort`. */
-export async function prepareGateway(upstreamPort: number, tokenCount: number) {
+export async function prepareGateway(upstreamPort: number, { tokenCount = 1, serviceCount }: Prepared = {}) {
   const cwd = mkdtempSync(join(tmpdir(), 'gw-bench-'))
   const dbDir = join(cwd, 'db')
   const models = join(cwd, 'models.json')
-  writeFileSync(models, modelsText(upstreamPort))
+  writeFileSync(models, modelsText(upstreamPort, serviceCount))
   const secrets = await mintTokens(dbDir, tokenCount)
   const env = {
     HOST: '127.0.0.1',
@@ -26,8 +32,21 @@ export async function prepareGateway(upstreamPort: number, tokenCount: number) {
   return { cwd, env, secret: secrets[0] ?? '' }
 }
 
-function modelsText(upstreamPort: number) {
+/** All names are as long as the one that is asked for, so that nothing but their number differs. */
+function servicePath(index: number) {
+  return `/service-${101 + index}`
+}
+
+export const SERVICE_PATH = `${servicePath(1)}/orders/42?expand=lines`
+
+function servicesOf(upstreamPort: number, count: number) {
+  const row = { to: `http://127.0.0.1:${upstreamPort}`, limits: { perMinute: MANY } }
+  return Object.fromEntries(Array.from({ length: count }, (_, index) => [servicePath(index), row]))
+}
+
+function modelsText(upstreamPort: number, serviceCount: number | undefined) {
   return JSON.stringify({
+    ...(serviceCount === undefined ? {} : { services: servicesOf(upstreamPort, serviceCount) }),
     providers: { up: { baseUrl: `http://127.0.0.1:${upstreamPort}/v1`, keyEnv: 'UP_KEY' } },
     models: {
       renamed: { plan: [{ provider: 'up', model: 'bench-with-another-name' }] },

@@ -8,9 +8,10 @@ import { errorText } from '../src/errors.ts'
 import type { Candidate } from './candidates.ts'
 import { bareCandidate, gatewayCandidate, nginxCandidate } from './candidates.ts'
 import { endAllWithProcess, endChild, OTHER_CORE, startPinned } from './children.ts'
+import { SERVICE_PATH } from './prepare-gateway.ts'
 import type { LoadShape } from './scenarios.ts'
 import { measureLoad, measureMemory, measurePaced, measureStart } from './scenarios.ts'
-import { figureTable, loadTable, pacedTable } from './table.ts'
+import { figureTable, loadTable, pacedTable, ratioBar } from './table.ts'
 import { runWebsocket } from './websocket.ts'
 
 const LOADS: Record<string, LoadShape & { title: string; bar?: number }> = {
@@ -33,7 +34,8 @@ const LOADS: Record<string, LoadShape & { title: string; bar?: number }> = {
     bar: 0.6,
   },
 }
-const OTHERS = ['paced', 'memory', 'start', 'websocket']
+const SERVICE: LoadShape = { path: SERVICE_PATH, model: '', bytes: 0, stream: false, connections: 64 }
+const OTHERS = ['service', 'services-200', 'paced', 'memory', 'start', 'websocket']
 
 const { values: flags } = parseArgs({
   options: {
@@ -93,6 +95,29 @@ async function runLoads(candidates: readonly Candidate[]): Promise<string[]> {
   return lines
 }
 
+/** A GET through a route of a service: beside a bare proxy, and in a table of 200 routes beside one of two. */
+async function runServices(candidates: readonly Candidate[], upstreamPort: number): Promise<string[]> {
+  const measure = (title: string, all: readonly Candidate[]) =>
+    alternate(title, all, rounds, (each) => measureLoad(each, SERVICE, timing))
+  const two = await gatewayCandidate(upstreamPort, { serviceCount: 2 })
+  const many = { ...(await gatewayCandidate(upstreamPort, { serviceCount: 200 })), name: 'many' as const }
+  const before =
+    checkout === undefined ? [] : [await gatewayCandidate(upstreamPort, { serviceCount: 2, checkout })]
+  const plain = candidates.filter(({ name }) => name === 'nginx' || name === 'bare')
+  const lines: string[] = []
+  if (wanted.includes('service')) {
+    const title = 'A GET of 500 B through a route'
+    lines.push(...loadTable(title, await measure(title, [...plain, two, ...before]), 0.9))
+  }
+  if (wanted.includes('services-200')) {
+    const title = 'The same in a table of 200 routes (many), and of two'
+    const windows = await measure(title, [two, many])
+    lines.push(...loadTable(title, windows, undefined), ...ratioBar(windows, ['many', 'gateway'], 1.03))
+  }
+  for (const each of [two, many, ...before]) each.close()
+  return lines
+}
+
 async function runOthers(candidates: readonly Candidate[], upstreamPort: number): Promise<string[]> {
   const nodes = candidates.filter(({ name }) => name !== 'nginx')
   const [few, seconds] = flags.quick ? [1, 3] : [3, 5]
@@ -143,7 +168,11 @@ const candidates = [
 process.on('exit', () => {
   for (const candidate of candidates) candidate.close()
 })
-const lines = [...(await runLoads(candidates)), ...(await runOthers(candidates, upstreamPort))]
+const lines = [
+  ...(await runLoads(candidates)),
+  ...(wanted.some((name) => name.startsWith('service')) ? await runServices(candidates, upstreamPort) : []),
+  ...(await runOthers(candidates, upstreamPort)),
+]
 console.log(`# Bench, Node ${process.version}, ${rounds} rounds with restarts${flags.quick ? ', quick' : ''}`)
 console.log(lines.join('\n'))
 await endChild(upstream)

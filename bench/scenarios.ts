@@ -5,6 +5,8 @@ import { CANDIDATE_CORE, endChild, OTHER_CORE, startPinned } from './children.ts
 import { coreBusyUs, cpuUs, memoryBytes, quantile } from './measure.ts'
 
 export interface LoadShape {
+  /** A GET of this path; undefined: a chat is posted. */
+  path?: string
   model: string
   bytes: number
   stream: boolean

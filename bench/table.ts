@@ -81,6 +81,18 @@ export function loadTable(
   return ['', `### ${title}`, '', ...header(columns), ...lines, ...said]
 }
 
+/** A bar of one candidate's CPU against another's. */
+export function ratioBar(
+  windows: ReadonlyMap<Name, Window[]>,
+  [of, to]: readonly [Name, Name],
+  atMost: number,
+) {
+  const cpu = (name: Name) => windows.get(name)?.map((window) => window.cpuUs)
+  const measured = ratio(cpu(of), cpu(to))
+  const text = `bar: at most ${atMost} x, measured ${showRatio(measured)}`
+  return ['', verdict({ text, isMet: measured === undefined ? undefined : measured <= atMost })]
+}
+
 /** The paced streams. */
 export function pacedTable(results: ReadonlyMap<Name, Paced[]>): string[] {
   const of = (name: Name, field: keyof Paced) => results.get(name)?.map((paced) => paced[field]) ?? []

@@ -71,6 +71,10 @@ function pace(socket: Socket, count: number, everyMs: number): void {
   }, everyMs)
 }
 
+/** What a service answers a GET: 500 bytes. */
+const OF_SERVICE = `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n${HEADERS}\r\ncontent-length: 500\r\n\r\n${'x'.repeat(500)}`
+const SMALL = Buffer.from(OF_SERVICE)
+
 function answer(socket: Socket, bodyStart: string): void {
   const [, count, everyMs] = /"model":\s*"sse-(\d+)-(\d+)ms"/.exec(bodyStart) ?? []
   if (count === undefined) socket.write(PLAIN)
@@ -83,6 +87,7 @@ function serve(socket: Socket): void {
   let head = ''
   let bodyLeft = 0
   let bodyStart = ''
+  let isGet = false
   socket.setNoDelay(true)
   socket.on('error', () => socket.destroy())
   socket.on('data', (bytes: Buffer) => {
@@ -93,6 +98,7 @@ function serve(socket: Socket): void {
       if (end < 0) return
       bodyLeft = Number(/\r\ncontent-length: *(\d+)/i.exec(head)?.[1] ?? 0)
       rest = rest.subarray(rest.length - (head.length - end - 4))
+      isGet = head.startsWith('GET ')
       head = ''
       bodyStart = ''
     }
@@ -100,7 +106,8 @@ function serve(socket: Socket): void {
     bodyLeft -= rest.length
     if (bodyLeft <= 0) {
       bodyLeft = 0
-      answer(socket, bodyStart)
+      if (isGet) socket.write(SMALL)
+      else answer(socket, bodyStart)
     }
   })
 }

@@ -4,6 +4,8 @@ export interface ErrorDetail {
   param?: string
   /** How long to wait before asking again makes sense; it also marks the error as passing. */
   retryAfterMs?: number
+  /** What `WWW-Authenticate` says; otherwise `Bearer` for a 401, and nothing for the rest. */
+  challenge?: string
   /** The log alone has it: it is never shown to the client. */
   cause?: unknown
 }
@@ -16,6 +18,7 @@ export class GatewayError extends Error {
   readonly type: string
   readonly param: string | null
   readonly retryAfterMs: number | undefined
+  readonly challenge: string | undefined
   /** Whether the very same request may succeed later: the client's `x-should-retry`. */
   readonly passing: boolean
 
@@ -26,6 +29,7 @@ export class GatewayError extends Error {
     this.type = row.type
     this.param = detail.param ?? null
     this.retryAfterMs = detail.retryAfterMs ?? (row.passing ? 1000 : undefined)
+    this.challenge = detail.challenge ?? (row.status === 401 ? 'Bearer' : undefined)
     this.passing = row.passing
   }
 }
@@ -49,6 +53,12 @@ export const missingModel = define(400, 'missing_model', INVALID)
 export const invalidRequest = define(400, 'invalid_request', INVALID)
 export const credentialInUrl = define(400, 'credential_in_url', INVALID)
 export const invalidApiKey = define(401, 'invalid_api_key', 'authentication_error')
+/** A JWT that lets nobody in. */
+export const invalidToken = define(401, 'invalid_token', 'authentication_error')
+/** Only for services: on `/v1` a disabled token is told nothing. */
+export const keyDisabled = define(403, 'key_disabled', 'permission_error')
+/** Whoever it is may not enter this route. */
+export const insufficientRights = define(403, 'insufficient_rights', 'permission_error')
 export const modelNotAllowed = define(403, 'model_not_allowed', 'permission_error')
 export const addressNotAllowed = define(403, 'address_not_allowed', 'permission_error')
 export const modelNotFound = define(404, 'model_not_found', INVALID)
@@ -75,6 +85,9 @@ export const upgradeRequired = define(426, 'upgrade_required', INVALID)
 export const headersTooLarge = define(431, 'headers_too_large', INVALID)
 export const internalError = define(500, 'internal_error', 'api_error', true)
 export const upstreamFailed = define(502, 'upstream_failed', 'api_error', true)
+/** A route leads back to this gateway. */
+export const loopDetected = define(508, 'loop_detected', 'api_error')
+export const methodNotAllowed = define(405, 'method_not_allowed', INVALID)
 export const storeUnavailable = define(503, 'store_unavailable', 'api_error', true)
 /** No memory, no descriptor, no port of this machine is left for it at this moment. */
 export const gatewayBusy = define(503, 'gateway_busy', 'api_error', true)

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { putMaster } from './auth/master.ts'
 import type { Catalog, Provider } from './config/catalog/catalog.ts'
 import type { CatalogSource } from './config/catalog/source.ts'
@@ -38,7 +39,12 @@ export class FollowedSecrets {
   /** What needs a secret asks each time, or is told by `watch`. */
   settings(): Settings {
     const { proxyFor } = this.#now
-    return proxyFor ? { ...this.#now, proxyFor: (target) => this.#now.proxyFor?.(target) } : this.#now
+    return {
+      ...this.#now,
+      ...(proxyFor ? { proxyFor: (target) => this.#now.proxyFor?.(target) } : {}),
+      jwt: () => this.#now.jwt(),
+      internalKey: () => this.#now.internalKey(),
+    }
   }
 
   /** Follows the files until `close`. */
@@ -97,9 +103,10 @@ export class FollowedSecrets {
 
   #use(settings: Settings, names: readonly string[], users: SecretUsers): void {
     const { log, catalog, stores, keyChanged } = users
-    const { adminFirst } = this.#now
+    const { adminFirst, jwt } = this.#now
     log.hide(secretsOf(settings))
-    this.#now = settings
+    // Whoever has verified by it keeps what it knows, unless it is another one.
+    this.#now = isDeepStrictEqual(settings.jwt(), jwt()) ? { ...settings, jwt } : settings
     const old = catalog.current()
     catalog.renew(settings)
     log.hide(keysOf(catalog.current()))
@@ -128,9 +135,18 @@ export function keysOf({ providers }: Catalog): string[] {
 }
 
 /** What no line of the log may hold. */
-export function secretsOf({ adminFirst, redis, databaseUrl, proxySecrets }: Settings): string[] {
+export function secretsOf({
+  adminFirst,
+  redis,
+  databaseUrl,
+  proxySecrets,
+  jwt,
+  internalKey,
+}: Settings): string[] {
   const database = databaseUrl === undefined ? [] : [databaseUrl, ...passwordsOf(databaseUrl)]
-  return [adminFirst, redis?.password, redis?.sentinelPassword, ...database, ...proxySecrets].filter(
+  const ofServices = [jwt()?.secret, internalKey()]
+  const ofRedis = [redis?.password, redis?.sentinelPassword]
+  return [adminFirst, ...ofRedis, ...database, ...proxySecrets, ...ofServices].filter(
     (secret) => secret !== undefined,
   )
 }

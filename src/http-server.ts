@@ -11,7 +11,7 @@ import type { Settings } from './config/env/settings.ts'
 import { makeRequestId, readAddresses } from './entrance/arrival.ts'
 import { clientErrorHandler, frameworkErrors, refuseTunnel } from './entrance/error-reply.ts'
 import { watchClients } from './entrance/half-closed.ts'
-import { createHearingResponse, gatherChunks } from './entrance/incoming-body.ts'
+import { askWhenRead, createHearingResponse, gatherChunks } from './entrance/incoming-body.ts'
 import { codeOf, invalidRequest, upstreamTimeout } from './errors.ts'
 import { schemaController } from './route-schemas.ts'
 import { ownUpgrades, shouldUpgrade } from './websocket/handshake.ts'
@@ -52,7 +52,7 @@ export function openServer(
   catalog: () => Catalog,
 ): FastifyInstance {
   const isTrusted = buildAddressCheck(settings.trustedProxies)
-  const isOperators = () => [...settings.passthrough, ...catalog().wsRoutes]
+  const isOperators = (path: string) => catalog().services.covers(path)
   const app = Fastify({
     loggerInstance: logger,
     logController: quietRequests,
@@ -90,6 +90,11 @@ export function openServer(
     routeTimeoutMs: settings.totalTimeoutMs,
     answerLate: (socket) => clientErrorHandler(upstreamTimeout(LATE), socket),
     answerEarly: (socket) => clientErrorHandler(invalidRequest(EARLY), socket),
+  })
+  // Whoever is refused need not send a body first.
+  app.server.on('checkContinue', (request, response) => {
+    askWhenRead(request, response)
+    app.server.emit('request', request, response)
   })
   // An expectation nobody knows is no reason to refuse: Node's own 417 has no body that clients parse.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))

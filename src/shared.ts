@@ -1,5 +1,7 @@
+import { randomBytes } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import { isStillUsable } from './auth/client.ts'
+import { createJwtCheck, type JwtCheck } from './auth/jwt.ts'
 import { holdCredits, refuseUncovered } from './billing/hold.ts'
 import type { Settings } from './config/env/settings.ts'
 import { Deadlines } from './deadlines.ts'
@@ -12,11 +14,19 @@ import { SharedBytes } from './request/shared-bytes.ts'
 import { openSpoolRoom } from './request/spool.ts'
 import { ProviderAddresses } from './routing/addresses.ts'
 import { ProviderHealth } from './routing/health.ts'
+import type { ForwardShared } from './services/forward.ts'
+import { addressOf } from './services/sticky.ts'
+import { openTargets, type Targets } from './services/targets.ts'
+import { openTraceIds } from './services/trace.ts'
 import type { Gauges, Metrics } from './telemetry/metrics.ts'
 import { readSizes } from './telemetry/size-gauges.ts'
 import { createTurns } from './turns.ts'
+import { get } from './upstream/get.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
 import { OpenSockets } from './websocket/open-sockets.ts'
+
+/** What a page that says how a service is may hold. */
+const CHECK_BYTES = 1024 * 1024
 
 interface Needs extends Pick<Shared, 'catalog' | 'tokens' | 'idempotency'> {
   settings: Settings
@@ -58,6 +68,9 @@ export function openShared(
   }
 }
 
+/** No model thinks before a handshake is answered; a route of a service may say otherwise. */
+const HANDSHAKE_TIMEOUT_MS = 60_000
+
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. `app.ts` closes it. */
 export function openSocketsShared(settings: Settings, shared: Shared): RealtimeShared {
   const { tokens, live, upstreamHeaders, health, missingModels, now, wallMs, providerFailed } = shared
@@ -67,6 +80,8 @@ export function openSocketsShared(settings: Settings, shared: Shared): RealtimeS
     isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),
   })
   const idleTimeoutMs = settings.wsIdleTimeoutMs
+  const { connectTimeoutMs, proxyFor } = settings
+  const firstByteTimeoutMs = Math.min(settings.firstByteTimeoutMs, HANDSHAKE_TIMEOUT_MS)
   const providers = { health, missingModels, providerFailed, keyRefused, addresses }
   return {
     sockets,
@@ -75,11 +90,79 @@ export function openSocketsShared(settings: Settings, shared: Shared): RealtimeS
     ...providers,
     memory,
     turns,
-    wayOut: settings,
+    wayOut: { connectTimeoutMs, firstByteTimeoutMs, proxyFor },
     idleTimeoutMs,
     now,
     wallMs,
   }
+}
+
+/** What is known of the services' targets; `app.ts` closes it. */
+export function openServiceTargets(
+  settings: Settings,
+  { catalog, upstreams, now }: Shared,
+  { serviceFailed, serviceAnswered }: Metrics,
+): Targets {
+  return openTargets({
+    table: () => catalog().services,
+    now,
+    random: Math.random,
+    secret: settings.internalKey,
+    onFailure: serviceFailed,
+    onAnswer: serviceAnswered,
+    get: async ({ url, timeoutMs }) => {
+      const { status } = await get(upstreams, url, { timeoutMs, maxBytes: CHECK_BYTES })
+      return status
+    },
+  })
+}
+
+/** Documents of others, such as the keys that JWTs are signed with. */
+const MOST_DOCUMENT_BYTES = 512 * 1024
+const DOCUMENT_TIMEOUT_MS = 5_000
+const OK = 200
+
+/** What all requests to services of this app share; it is closed with the app. */
+export interface ServicesShared {
+  forwarding: ForwardShared
+  jwt: JwtCheck
+}
+
+/** How this gateway is named in `Via`: nobody else can know it, so whoever names it was here. */
+function makePseudonym(): string {
+  return `gw-${randomBytes(8).toString('hex')}`
+}
+
+export function openServicesShared(
+  app: FastifyInstance,
+  settings: Settings,
+  { shared, targets }: { shared: Shared; targets: Targets },
+): ServicesShared {
+  const forwarding: ForwardShared = {
+    ...shared,
+    targets,
+    timeouts: { ...shared.timeouts, bodyTimeoutMs: settings.bodyTimeoutMs },
+    internalKey: settings.internalKey,
+    pseudonym: makePseudonym(),
+    makeTraceparent: openTraceIds(),
+  }
+  return { forwarding, jwt: openJwtCheck(app, settings, shared.upstreams) }
+}
+
+function openJwtCheck(app: FastifyInstance, settings: Settings, upstreams: Shared['upstreams']): JwtCheck {
+  return createJwtCheck({
+    rules: settings.jwt,
+    fetchText: async (url) => {
+      const rules = { timeoutMs: DOCUMENT_TIMEOUT_MS, maxBytes: MOST_DOCUMENT_BYTES }
+      const { status, body } = await get(upstreams, new URL(url), rules)
+      if (status !== OK) throw new Error(`the server of the keys answered ${status}`)
+      return body.toString()
+    },
+    report: (problem) => {
+      if (problem) app.log.error({ err: problem }, 'keys of JWTs cannot be read')
+      else app.log.info('keys of JWTs can be read again')
+    },
+  })
 }
 
 /** Ends the streams of tokens that are revoked or expire; the caller ends it by what is returned. */
@@ -87,11 +170,17 @@ export function watchTokens({ tokens, live, wallMs }: Shared): () => void {
   return watchSecrets(live, (secretHash) => isStillUsable(tokens, secretHash, wallMs()))
 }
 
+interface GaugeNeeds {
+  settings: Settings
+  redisMemory?: Gauges['redisMemory']
+  targets: Pick<Targets, 'report'>
+}
+
 /** What is so at this moment. */
 export function openGauges(
   app: FastifyInstance,
   { catalog, tokens, live, memory, spool, health, now }: Shared,
-  { settings, redisMemory }: { settings: Settings; redisMemory?: Gauges['redisMemory'] },
+  { settings, redisMemory, targets }: GaugeNeeds,
 ): Gauges {
   return {
     isReady: () => tokens.isReady() && !app.drain.isLeaving,
@@ -103,6 +192,15 @@ export function openGauges(
       const none = Array.from(catalog().providers.keys(), (name) => [name, 0] as const)
       return new Map([...none, ...health.resting(now())])
     },
+    services: () =>
+      targets.report().map(([{ name }, all]) => ({
+        route: name,
+        targets: all.map(({ place, state, inFlight }) => ({
+          target: addressOf(place),
+          isUp: state === 'up',
+          inFlight,
+        })),
+      })),
     sizes: () => readSizes(settings, tokens.sizes),
   }
 }

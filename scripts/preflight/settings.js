@@ -2,6 +2,7 @@
 import { statSync } from 'node:fs'
 import { readDotenv } from '../../src/config/env/dotenv.js'
 import { suggestNumber } from '../../src/config/env/hints.js'
+import { SERVICE_URL } from '../../src/config/env/service-names.js'
 import { knownNames } from '../../src/config/env/words/words.js'
 import { connections } from './edge.js'
 
@@ -48,6 +49,7 @@ export function checkSettings(settings) {
     ...checkAuthority(settings),
     ...checkReplicas(settings),
     ...checkMaster(settings),
+    ...checkServices(settings),
     ...checkDrain(settings),
     ...checkTotal(settings),
     ...checkNumbers(settings),
@@ -84,7 +86,7 @@ function checkAuthority({ ACME_EMAIL, LETSENCRYPT_EMAIL, ACME_CHALLENGE }) {
 /** Numbers that the gateway would refuse, which would then start again and again. @param {Settings} settings */
 function checkNumbers(settings) {
   return Object.entries(settings).flatMap(([name, value]) => {
-    const isNumber = /(_MS|_BYTES|_ROWS|_PER_\w+|^PORT)$/.test(name) && knownNames().has(name)
+    const isNumber = /(_MS|_S|_BYTES|_ROWS|_PER_\w+|^PORT)$/.test(name) && knownNames().has(name)
     if (
       !isNumber ||
       value === '' ||
@@ -127,6 +129,22 @@ function checkMaster({ ADMIN_FIRST: master = '' }) {
   return master && (master.length < 16 || /^((your|change)[_-]|changeme)/i.test(master))
     ? ['ADMIN_FIRST is too short or a placeholder: openssl rand -hex 32, or leave it empty and one is made']
     : []
+}
+
+/** What the gateway would refuse of the secrets between it and services. @param {Settings} settings */
+function checkServices(settings) {
+  const { INTERNAL_API_KEY: key = '', INTERNAL_API_KEY_FILE: file = '', JWT_SECRET: secret = '' } = settings
+  const way = 'openssl rand -hex 32'
+  const urls = Object.keys(settings).filter((name) => SERVICE_URL.test(name) && settings[name] !== '')
+  return [
+    ...(urls.length > 0 && key === '' && file === ''
+      ? [
+          `INTERNAL_API_KEY is empty, and ${urls.join(', ')} needs it: ${way}, and tell it to the services too`,
+        ]
+      : []),
+    ...(key !== '' && key.length < 16 ? [`INTERNAL_API_KEY is too short: ${way}`] : []),
+    ...(secret !== '' && secret.length < 32 ? [`JWT_SECRET is too short: ${way}`] : []),
+  ]
 }
 
 /** @param {Settings} settings */

@@ -1,10 +1,10 @@
 import { hash as digest, randomBytes } from 'node:crypto'
-import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type AddressCheck, buildAddressCheck } from '../config/address-blocks.ts'
 import { addressNotAllowed, GatewayError, invalidApiKey, storeUnavailable } from '../errors.ts'
 import type { Token, Tokens } from '../stores/contracts/tokens.ts'
+import { describeOddity, readCredential } from './credential.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -24,66 +24,11 @@ export interface ClientAuthOptions {
   isKnown?(secret: string): boolean
 }
 
-const MOST_SECRET_BYTES = 512
-const BEARER = /^bearer +(.*)$/i
-const PRINTABLE = /^[\x21-\x7e]+$/
 const MISSING = 'Send your token as "Authorization: Bearer <token>" or "x-api-key: <token>".'
 /** One text for unknown, revoked, disabled, rotated and expired: which of them is nobody's business but the owner's. */
-const INVALID = 'The token is not valid. Ask for a new one.'
+export const INVALID_KEY = 'The token is not valid. Ask for a new one.'
 
-function readBearer(header: string | undefined): string | undefined {
-  return header === undefined ? undefined : BEARER.exec(header)?.[1]
-}
-
-function firstOf(value: string | string[] | undefined): string | undefined {
-  return typeof value === 'string' ? value : undefined
-}
-
-const KEY_ENTRY = /^openai-insecure-api-key\.(.+)$/
-
-/** Browsers can put no header on a WebSocket: their secret comes as one of the subprotocols they offer. */
-function readSubprotocol(headers: IncomingHttpHeaders): string | undefined {
-  const offered = headers['sec-websocket-protocol']
-  if (offered === undefined || headers.upgrade?.toLowerCase() !== 'websocket') return undefined
-  for (const entry of offered.split(',')) {
-    const secret = KEY_ENTRY.exec(entry.trim())?.[1]
-    if (secret !== undefined) return secret
-  }
-  return undefined
-}
-
-/** Where clients of OpenAI, Anthropic, Azure and Google put their key. */
-const KEY_HEADERS = ['x-api-key', 'api-key', 'x-goog-api-key'] as const
-
-/** The secret a client sends: `Authorization: Bearer`, else the first of the other headers; a browser's WebSocket: a subprotocol. */
-export function readCredential(headers: IncomingHttpHeaders): string | undefined {
-  const sent =
-    readBearer(headers.authorization) ??
-    firstOf(headers['x-api-key']) ??
-    firstOf(headers['api-key']) ??
-    firstOf(headers['x-goog-api-key']) ??
-    readSubprotocol(headers)
-  const secret = sent?.trim()
-  return secret && secret.length <= MOST_SECRET_BYTES && PRINTABLE.test(secret) ? secret : undefined
-}
-
-/** What is odd about a credential that is refused; its owner will not see it otherwise. */
-function describeOddity({ authorization, ...headers }: IncomingHttpHeaders): string {
-  if (authorization !== undefined) {
-    if (/^bearer[ :]+bearer\b/i.test(authorization))
-      return ' The header "Authorization" says "Bearer" twice: configure the token alone, your client adds the word.'
-    if (/^bearer *:/i.test(authorization)) return ' Write "Bearer <token>" without a colon.'
-    if (/^bearer *$/i.test(authorization))
-      return ' Nothing follows "Bearer": is the variable of your token empty?'
-    if (/^bearer +["'<]/i.test(authorization)) return ' Write the token without quotes or brackets.'
-    if (!/^bearer\b/i.test(authorization)) return ' The header "Authorization" does not begin with "Bearer ".'
-    return ''
-  }
-  const named = KEY_HEADERS.find((name) => /^bearer\b/i.test(firstOf(headers[name]) ?? ''))
-  return named === undefined ? '' : ` The header "${named}" takes the token alone, without "Bearer".`
-}
-
-function isUsable(token: Token, hash: string, at: number): boolean {
+export function isUsable(token: Token, hash: string, at: number): boolean {
   if (token.revokedAt !== undefined || token.disabledAt !== undefined) return false
   if (token.expiresAt !== undefined && token.expiresAt <= at) return false
   const earlier = token.previous?.find((one) => one.hash === hash)
@@ -95,7 +40,7 @@ function unfound(cause: unknown): never {
   throw storeUnavailable('Tokens cannot be checked right now. Try again in a moment.', { cause })
 }
 
-function findToken(tokens: Pick<Tokens, 'find'>, hash: string): Promise<Token | undefined> {
+export function findToken(tokens: Pick<Tokens, 'find'>, hash: string): Promise<Token | undefined> {
   return tokens.find(hash).catch(unfound)
 }
 
@@ -105,12 +50,21 @@ export async function isStillUsable(
   hash: string,
   at: number,
 ): Promise<boolean> {
+  const endsAt = LEASE.exec(hash)?.[1]
+  if (endsAt !== undefined) return Number(endsAt) > at
   const token = await findToken(tokens, hash)
   return token !== undefined && isUsable(token, hash, at)
 }
 
+/** In the place of a secret's hash: what runs for somebody until a time. */
+export function leaseUntil(endsAt: number): string {
+  return `until:${endsAt}`
+}
+
+const LEASE = /^until:(.+)$/
+
 /** Keeps what was read of a token's list for as long as the list itself lives. */
-function createAddressGuard(): (token: Token, address: string) => void {
+export function createAddressGuard(): (token: Token, address: string) => void {
   const checks = new WeakMap<readonly string[], AddressCheck>()
   return ({ addresses }, address) => {
     if (addresses === undefined || addresses.length === 0) return
@@ -141,7 +95,7 @@ export const clientAuth = fp<ClientAuthOptions>(
         return
       }
       await onRefused?.(request)
-      throw invalidApiKey((secret === undefined ? MISSING : INVALID) + describeOddity(request.headers))
+      throw invalidApiKey((secret === undefined ? MISSING : INVALID_KEY) + describeOddity(request.headers))
     })
   },
   { name: 'client-auth' },

@@ -3,17 +3,18 @@ import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { AddressCheck } from '../config/address-blocks.ts'
-import { isBelow } from '../config/public-paths.ts'
+import { pathOf } from '../config/catalog/service-table.ts'
 import { findAddress, RIGHT_URLS } from '../dialects/addresses.ts'
 import { dialectOfHeaders, dialectOfUrl } from '../dialects/headers.ts'
 import {
-  credentialInUrl,
   type GatewayError,
   gatewayRestarting,
   headersTooLarge,
   invalidRequest,
+  loopDetected,
 } from '../errors.ts'
 import { keepClientAlone } from './forwarded-for.ts'
+import { checkQuery } from './query-credentials.ts'
 
 const SAFE_ID = /^[A-Za-z0-9._:-]{1,128}$/
 
@@ -33,14 +34,27 @@ export function makeRequestId(): (request: Pick<IncomingMessage, 'headers'>) => 
  * address that is the client's, before anybody routes, guards or limits it.
  */
 export function readAddresses(
-  operators: () => readonly { prefix: string }[],
+  isTaken: (path: string) => boolean,
   isTrusted: AddressCheck,
 ): (raw: IncomingMessage) => string {
-  const isTaken = (path: string): boolean => operators().some(({ prefix }) => isBelow(path, prefix))
   return (raw) => {
     const { headers, url = '' } = raw
     if (headers['x-forwarded-for'] !== undefined) keepClientAlone(raw, isTrusted)
-    return RIGHT_URLS.has(url) ? url : findAddress(url, isTaken)
+    if (RIGHT_URLS.has(url)) return url
+    return isReadable(url) || !isTaken(pathOf(url)) ? findAddress(url, isTaken) : UNREADABLE
+  }
+}
+
+/** The router refuses what is no UTF-8 (`%E9`); services may have such names, and are found by the URL as it came. */
+const UNREADABLE = '/-'
+
+function isReadable(url: string): boolean {
+  if (!url.includes('%')) return true
+  try {
+    decodeURI(pathOf(url))
+    return true
+  } catch {
+    return false
   }
 }
 
@@ -146,33 +160,6 @@ export const drain = fp(
 
 const MOST_HEADERS = 100
 const ONLY_ONCE = ['authorization', 'host', 'content-length']
-const CREDENTIAL_NAMES = new Set([
-  'api_key',
-  'api-key',
-  'apikey',
-  'x-api-key',
-  'key',
-  'token',
-  'access_token',
-  'mastertoken',
-  'authorization',
-])
-
-function decode(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
-  }
-}
-
-function hasCredential(query: string): boolean {
-  return query.split(/[&;]/).some((pair) => {
-    const name = pair.split('=', 1)[0] ?? ''
-    return CREDENTIAL_NAMES.has(decode(name).trim().toLowerCase())
-  })
-}
-
 /** Whatever could be read as another path behind us than the one that was routed here. */
 function isCrooked(path: string): boolean {
   if (!path.includes('%') && !path.includes('..') && !path.includes('\\')) return false
@@ -184,12 +171,6 @@ function isCrooked(path: string): boolean {
 function checkUrl(url: string): GatewayError | undefined {
   if (!url.startsWith('/')) return invalidRequest('Send the path alone in the request line, as "/v1/models".')
   const start = url.indexOf('?')
-  if (start >= 0 && hasCredential(url.slice(start + 1))) {
-    return credentialInUrl(
-      'A credential stands in the URL. It is exposed now, so replace it, and send the new one as ' +
-        '"Authorization: Bearer <token>".',
-    )
-  }
   if (!isCrooked(start < 0 ? url : url.slice(0, start))) return undefined
   return invalidRequest('The path holds "..", a backslash or a NUL. Send it without.')
 }
@@ -208,35 +189,47 @@ function findTwice(rawHeaders: readonly string[]): string | undefined {
   return undefined
 }
 
+type Head = Pick<IncomingMessage, 'url' | 'rawHeaders' | 'headers' | 'httpVersion'>
+
 /** Why a request is turned away before anybody asks whose it is. */
-export function checkRequest(
-  request: Pick<IncomingMessage, 'url' | 'rawHeaders' | 'headers' | 'httpVersion'>,
-): GatewayError | undefined {
-  const { rawHeaders, headers, url = '' } = request
+export function checkRequest(request: Head): GatewayError | undefined {
+  return checkHead(request) ?? checkUrl(request.url ?? '')
+}
+
+function checkHead({ rawHeaders, headers, httpVersion }: Head): GatewayError | undefined {
   if (rawHeaders.length > MOST_HEADERS * 2)
     return headersTooLarge(`Send at most ${MOST_HEADERS} headers with a request.`)
-  if (headers.host === undefined && request.httpVersion === '1.1')
-    return invalidRequest('Send the header "host".')
+  if (headers.host === undefined && httpVersion === '1.1') return invalidRequest('Send the header "host".')
   const twice = findTwice(rawHeaders)
   if (twice) return invalidRequest(`Send the header "${twice}" only once.`)
   const coding = headers['transfer-encoding']
   if (coding !== undefined && coding.toLowerCase() !== 'chunked')
     return invalidRequest('Send the body with "Transfer-Encoding: chunked" alone, or with "Content-Length".')
-  return checkUrl(url)
+  return undefined
 }
 
+type Check = (request: FastifyRequest) => GatewayError | undefined
+
 export interface GuardOptions {
-  /** What is asked of a GET besides, in this order: handshakes and routes of services are nothing else. */
-  ofGets?: readonly ((request: FastifyRequest) => GatewayError | undefined)[]
+  /** What is asked of a request that the router led to a service: it finds the route, and has rules of its own for paths. */
+  ofServices?: Check
+  /** What is asked of a GET besides: handshakes are nothing else. */
+  ofGets?: Check
+  /** How this gateway is named in `Via`: a request that says so was here before. */
+  pseudonym?: string
 }
 
 /** Refuses what no client of ours sends. */
 export const guard = fp<GuardOptions>(
-  async (app, { ofGets = [] }) => {
+  async (app, { ofServices, ofGets, pseudonym = 'none' }) => {
+    app.decorateRequest('queryKey')
     app.addHook('onRequest', (request, _reply, done) => {
-      let refusal = checkRequest(request.raw)
-      if (request.method === 'GET') for (const check of ofGets) refusal ??= check(request)
-      done(refusal)
+      const { raw, method } = request
+      let refusal = checkHead(raw) ?? checkLoop(raw, pseudonym)
+      const isServices = ofServices !== undefined && request.routeOptions.config.entry !== undefined
+      refusal ??= isServices ? ofServices(request) : checkUrl(raw.url ?? '')
+      if (method === 'GET') refusal ??= ofGets?.(request)
+      done(refusal ?? checkQuery(request, request.service?.route))
     })
     // Before the hook of `@fastify/websocket`, which would cut a refused handshake over its answer: its owner ends it.
     app.addHook('onResponse', (request, _reply, done) => {
@@ -247,13 +240,20 @@ export const guard = fp<GuardOptions>(
   { name: 'guard' },
 )
 
+function checkLoop({ headers }: IncomingMessage, pseudonym: string): GatewayError | undefined {
+  if (headers.via === undefined || !headers.via.includes(pseudonym)) return undefined
+  return loopDetected('This request has been at this gateway before: a route leads back to it.')
+}
+
 type Strategy = Parameters<FastifyInstance['addConstraintStrategy']>[0]
 type Handler = NonNullable<ReturnType<ReturnType<Strategy['storage']>['get']>>
 
-/** Routes whose paths may change while the app runs: at each GET the router asks which of them is meant, if any. */
-export function constrainGets(name: string, kindOf: (url: string) => string | undefined): Strategy {
+/** Routes whose paths may change while the app runs: at each request the router asks which of them is meant, if any. */
+export function constrain(name: string, kindOf: (raw: IncomingMessage) => string | undefined): Strategy {
   return {
     name,
+    // What is the operator's is nobody else's: a path of ours there is not served.
+    mustMatchWhenDerived: true,
     storage: () => {
       const handlers = new Map<unknown, Handler>()
       return {
@@ -261,6 +261,6 @@ export function constrainGets(name: string, kindOf: (url: string) => string | un
         set: (kind, handler) => void handlers.set(kind, handler),
       }
     },
-    deriveConstraint: ({ method, url = '' }) => (method === 'GET' ? kindOf(url) : undefined),
+    deriveConstraint: (raw) => kindOf(raw),
   }
 }

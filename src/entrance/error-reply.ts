@@ -25,7 +25,7 @@ function buildHeaders(error: GatewayError): Record<string, string> {
     'content-type': JSON_TYPE,
     'x-should-retry': String(error.passing),
   }
-  if (error.statusCode === 401) headers['www-authenticate'] = 'Bearer'
+  if (error.challenge !== undefined) headers['www-authenticate'] = error.challenge
   if (error.retryAfterMs === undefined) return headers
   headers['retry-after'] = String(Math.ceil(error.retryAfterMs / 1000))
   headers['retry-after-ms'] = String(Math.ceil(error.retryAfterMs))

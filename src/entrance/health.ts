@@ -1,13 +1,10 @@
 import type { FastifyPluginAsync } from 'fastify'
-import { isBelow } from '../config/public-paths.ts'
 
 export interface HealthOptions {
   /** Whether new work can be done: the stores answer and the gateway is not going down. */
   isReady(): boolean
   /** How Redis is off for memory, where there is one: it serves on while it is full, but for new idempotency keys. */
   redisMemory?: (() => { state: 'ok' | 'high' | 'full' }) | undefined
-  /** The paths that an operator hands on. */
-  handedOn?: readonly { prefix: string }[]
 }
 
 function memoryOf(memory: { state: string } | undefined): { redisMemory?: string } {
@@ -22,10 +19,9 @@ const GREETINGS = ['/', '/api/hello']
 
 /** `/health`: the process lives. `/ready`: send it requests. `HEAD /`: somebody is there. */
 export const health: FastifyPluginAsync<HealthOptions> = async (app, options) => {
-  const { isReady, redisMemory, handedOn = [] } = options
-  for (const path of GREETINGS)
-    if (!handedOn.some(({ prefix }) => isBelow(path, prefix)))
-      app.head(path, (_request, reply) => reply.send())
+  const { isReady, redisMemory } = options
+  // Where an operator has handed the path on, the router leads there.
+  for (const path of GREETINGS) app.head(path, (_request, reply) => reply.send())
   app.get('/health', HEAD_TOO, (_request, reply) =>
     reply.header('cache-control', 'no-store').send({ status: 'ok' }),
   )

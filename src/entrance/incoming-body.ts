@@ -35,6 +35,19 @@ export function gatherChunks(request: IncomingMessage, response: ServerResponse)
   Reflect.set(request, '_dump', () => request.resume())
 }
 
+/**
+ * Hears the server's event `checkContinue`: a client that asks whether its body is wanted is told so when somebody begins
+ * to read it, and not where it is answered without.
+ */
+export function askWhenRead(request: IncomingMessage, response: ServerResponse): void {
+  const read = request._read
+  request._read = (size) => {
+    request._read = read
+    if (!response.headersSent) response.writeContinue()
+    read.call(request, size)
+  }
+}
+
 class FineChunks {
   readonly #request: IncomingMessage
   readonly #response: ServerResponse

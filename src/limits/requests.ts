@@ -2,21 +2,12 @@ import type { CreateRateLimitOptions, FastifyRateLimitStoreCtor } from '@fastify
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type GatewayError, rateLimited } from '../errors.ts'
-import type { DayCounts, OwnCounts, Places, SharedCounts } from '../stores/contracts/places.ts'
+import type { Places } from '../stores/contracts/places.ts'
 import type { Token } from '../stores/contracts/tokens.ts'
-import {
-  DAY_MS,
-  Days,
-  MINUTE_MS,
-  monotonicMs,
-  registerWindows,
-  sharedWindows,
-  type WindowCount,
-  Windows,
-  windowStore,
-} from './windows.ts'
+import { type Counting, type CountingOptions, openCounting } from './counting.ts'
+import { DAY_MS, MINUTE_MS, registerWindows, Windows } from './windows.ts'
 
-/** The limit of a token that is nearest to its end. */
+/** The limit that is nearest to its end. */
 export interface RateState {
   limit: number
   remaining: number
@@ -39,19 +30,18 @@ declare module 'fastify' {
   }
 }
 
-export interface RateOptions {
+export interface RateOptions extends CountingOptions {
   /** The limit of tokens without one of their own; undefined: there is none. */
   perMinute?: number | undefined
   perDay?: number | undefined
-  /** The wall clock, which says when a day ends. */
-  now?: () => number
-  /** Where they are set, all replicas count together, by the clock of their store. */
-  counts?: SharedCounts | undefined
-  /** Told how this process counts by itself, for its successor. */
-  onCounts?: ((own: OwnCounts) => void) | undefined
-  /** Where a process that is alone keeps its days. */
-  days?: (() => DayCounts | undefined) | undefined
+  /** Shared by all scopes that count requests of the same tokens; without it the scope counts by itself. */
+  counting?: Counting | undefined
+  /** On routes of services; see `setRateHeaders`. */
+  header?: RateHeader | undefined
 }
+
+/** `openai`: `x-ratelimit-limit-requests` and its sisters; `plain`: `x-ratelimit-limit` and its sisters as well. */
+export type RateHeader = 'openai' | 'plain'
 
 /** A token may ask for so much that is not counted, a minute: the provider has to answer it all the same. */
 const LEAST_UNCOUNTED = 1_000
@@ -59,7 +49,8 @@ const UNCOUNTED_FACTOR = 10
 const SECOND_MS = 1_000
 const HOUR_MS = 60 * MINUTE_MS
 
-interface Count extends RateState {
+/** Where a window stands after one more request. */
+export interface Count extends RateState {
   isExceeded: boolean
   window: 'minute' | 'day'
 }
@@ -67,22 +58,22 @@ interface Count extends RateState {
 interface Window {
   timeWindow: number
   maxOf(token: Token): number | undefined
-  store: FastifyRateLimitStoreCtor | undefined
+  store: FastifyRateLimitStoreCtor
 }
 
-type Counting = ReturnType<ReturnType<FastifyInstance['createRateLimit']>>
+type Counted = ReturnType<ReturnType<FastifyInstance['createRateLimit']>>
 
 /** One window of all tokens. */
 interface Check {
   /** Counts a request; undefined: the token has no such limit. */
-  count(request: FastifyRequest): Counting | undefined
+  count(request: FastifyRequest): Counted | undefined
   /** Where the token stands. */
-  read(state: Awaited<Counting> | undefined): Count | undefined
+  read(state: Awaited<Counted> | undefined): Count | undefined
 }
 
 function openCheck(app: FastifyInstance, { timeWindow, maxOf, store }: Window): Check {
   const options: CreateRateLimitOptions = {
-    ...(store ? { store } : {}),
+    store,
     timeWindow,
     max: ({ token }) => maxOf(token) ?? 0,
     keyGenerator: ({ token }) => token.id,
@@ -110,10 +101,16 @@ export function writeDuration(ms: number): string {
   return hours > 0 ? `${hours}h${minutes}m${seconds}s` : `${minutes}m${seconds}s`
 }
 
-function setHeaders(reply: FastifyReply, { limit, remaining, resetMs }: RateState): void {
+/** What OpenAI's clients read; plain HTTP clients look for the names without an ending, and for whole seconds. */
+export function setRateHeaders(reply: FastifyReply, state: RateState, header: RateHeader): void {
+  const { limit, remaining, resetMs } = state
   reply.header('x-ratelimit-limit-requests', limit)
   reply.header('x-ratelimit-remaining-requests', remaining)
   reply.header('x-ratelimit-reset-requests', writeDuration(resetMs))
+  if (header === 'openai') return
+  reply.header('x-ratelimit-limit', limit)
+  reply.header('x-ratelimit-remaining', remaining)
+  reply.header('x-ratelimit-reset', Math.max(0, Math.ceil(resetMs / SECOND_MS)))
 }
 
 function buildRefusal({ limit, resetMs, window }: Omit<Count, 'remaining' | 'isExceeded'>): GatewayError {
@@ -131,44 +128,13 @@ function checkUncounted(windows: Windows, tokenId: string, perMinute: number): v
   if (current > limit) throw buildRefusal({ limit, resetMs, window: 'minute' })
 }
 
-/** How this process counts while it is alone: on from what it was told before. */
-function openOwnCounts(days: Days, counts: SharedCounts | undefined) {
-  const minutes = new Windows()
-  let isCarried = false
-  const countAlone = (id: string, lengthMs: number): WindowCount => {
-    if (!isCarried)
-      for (const { tokenId, count, endsInMs } of counts?.carried?.() ?? [])
-        minutes.carry(tokenId, count, endsInMs)
-    isCarried = true
-    return lengthMs === MINUTE_MS ? minutes.count(id, lengthMs) : days.count(id)
-  }
-  return { countAlone, own: ownCountsOf(countAlone, minutes) }
-}
-
-function ownCountsOf(count: (id: string, lengthMs: number) => WindowCount, minutes: Windows): OwnCounts {
-  return {
-    count: (tokenId, window) => {
-      const { current, ttl } = count(tokenId, window === 'minute' ? MINUTE_MS : DAY_MS)
-      return { count: current, endsInMs: ttl }
-    },
-    minutes: () =>
-      Array.from(minutes.running(), ({ key, current, ttl }) => ({
-        tokenId: key,
-        count: current,
-        endsInMs: ttl,
-      })),
-  }
-}
-
 /** May they, now: so many requests per token in a minute and in a day (UTC). After `client-auth`. */
 export const rateLimit = fp<RateOptions>(
-  async (app, { perMinute, perDay, now = Date.now, counts, onCounts, days: kept }) => {
+  async (app, { perMinute, perDay, header = 'openai', counting: shared, ...own }) => {
     await registerWindows(app)
-    const ownDays = new Days({ wallMs: now, monotonicMs }, kept)
-    app.addHook('onClose', () => ownDays.keep())
-    const { countAlone, own } = openOwnCounts(ownDays, counts)
-    onCounts?.(own)
-    const store = counts ? sharedWindows(counts, countAlone) : windowStore(countAlone)
+    const counting = shared ?? openCounting(own)
+    if (shared === undefined) app.addHook('onClose', async () => counting.keep())
+    const { store } = counting
     const minutes = openCheck(app, {
       timeWindow: MINUTE_MS,
       maxOf: (token) => token.requestsPerMinute ?? perMinute,
@@ -191,17 +157,20 @@ export const rateLimit = fp<RateOptions>(
       const nearest = await count(request)
       if (nearest?.isExceeded) throw buildRefusal(nearest)
     })
-    app.decorateRequest('rate')
+    if (!app.hasRequestDecorator('rate')) app.decorateRequest('rate')
     const uncounted = new Windows()
     app.addHook('onRequest', async (request, reply) => {
+      // A person has none.
+      const token: Token | undefined = request.token
+      if (token === undefined) return
       if (request.routeOptions.config.isUncounted) {
-        const most = request.token.requestsPerMinute ?? perMinute
-        return most === undefined ? undefined : checkUncounted(uncounted, request.token.id, most)
+        const most = token.requestsPerMinute ?? perMinute
+        return most === undefined ? undefined : checkUncounted(uncounted, token.id, most)
       }
       const nearest = await count(request)
       request.rate = nearest
       if (!nearest) return
-      setHeaders(reply, nearest)
+      setRateHeaders(reply, nearest, header)
       if (nearest.isExceeded) throw buildRefusal(nearest)
     })
   },
@@ -216,8 +185,11 @@ export interface InFlightOptions {
 export const inFlightLimit = fp<InFlightOptions>(
   async (app, { tokens }) => {
     app.addHook('onRequest', (request, reply, done) => {
-      const { requestsInFlight: most, id } = request.token
-      if (most === undefined || request.routeOptions.config.isQuick) return done()
+      // A person has none.
+      const token: Token | undefined = request.token
+      const most = token?.requestsInFlight
+      if (token === undefined || most === undefined || request.routeOptions.config.isQuick) return done()
+      const { id } = token
       const take = async (): Promise<void> => {
         const place = await tokens.enter(id, most)
         if (place === undefined)
@@ -233,7 +205,7 @@ export const inFlightLimit = fp<InFlightOptions>(
 )
 
 /** An answer ends with its response; an upgraded connection has none that closes, and ends with its socket. */
-function leaveAtEnd({ raw, ws }: FastifyRequest, reply: FastifyReply, leave: () => void): void {
+export function leaveAtEnd({ raw, ws }: FastifyRequest, reply: FastifyReply, leave: () => void): void {
   const { socket } = raw
   const end = (): void => {
     reply.raw.off('close', end).off('finish', end)

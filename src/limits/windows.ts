@@ -25,6 +25,17 @@ type Answer = (failure: Error | null, result?: WindowCount) => void
 const FIRST_SWEEP_KEYS = 10_000
 /** This bound stops floods of new addresses; it is far above the number of tokens. */
 const MOST_KEYS = 1_000_000
+/** So many at once are forgotten beyond it: to look for one at each new key would stop the process. */
+const FORGOTTEN_KEYS = 100_000
+
+/** Those that came first. */
+function forgetOldest(keys: Map<string, unknown>): void {
+  let left = FORGOTTEN_KEYS
+  for (const key of keys.keys()) {
+    if (left-- === 0) return
+    keys.delete(key)
+  }
+}
 
 /** Whole milliseconds of the clock that nobody sets. */
 export function monotonicMs(): number {
@@ -74,10 +85,7 @@ export class Windows {
 
   #sweep(at: number): void {
     for (const [key, { endsAt }] of this.#windows) if (endsAt <= at) this.#windows.delete(key)
-    for (const key of this.#windows.keys()) {
-      if (this.#windows.size < MOST_KEYS) break
-      this.#windows.delete(key)
-    }
+    if (this.#windows.size >= MOST_KEYS - FORGOTTEN_KEYS) forgetOldest(this.#windows)
     this.#sweepAbove = Math.min(MOST_KEYS, Math.max(FIRST_SWEEP_KEYS, this.#windows.size * 2))
   }
 }
@@ -142,6 +150,7 @@ const DRIFT_MS = 60_000
 
 interface Day {
   count: number
+  isKept: boolean
   /** Days since 1970, by the wall clock of its beginning. */
   number: number
   /** Its end by the monotonic clock. */
@@ -155,7 +164,7 @@ export interface DayClocks {
 }
 
 /**
- * Days (UTC) of tokens. The wall clock alone knows midnight, but the day that it began lasts no longer than it promised:
+ * Days (UTC) of tokens, or of routes' callers. The wall clock alone knows midnight, but the day that it began lasts no longer than it promised:
  * set back, it renews nobody's wait. Set forward over midnight, it begins a new day.
  */
 export class Days {
@@ -163,16 +172,24 @@ export class Days {
   readonly #clocks: DayClocks
   readonly #findKept: () => DayCounts | undefined
   #kept: DayCounts | undefined
-  /** Tokens whose count is not kept yet. */
+  readonly #mostKept: number
+  /** How many of this day's keys are kept. */
+  #keptKeys = 0
+  /** Keys whose count is not kept yet. */
   #unkept = new Set<string>()
   #timer: NodeJS.Timeout | undefined
   /** The day that was swept for last. */
   #sweptFor = 0
 
-  /** `findKept` is asked until it has an answer. */
-  constructor(clocks: DayClocks, findKept: () => DayCounts | undefined = () => undefined) {
+  /** `findKept` is asked until it has an answer. Beyond `mostKept` keys a day the others die with the process. */
+  constructor(
+    clocks: DayClocks,
+    findKept: () => DayCounts | undefined = () => undefined,
+    mostKept = Number.POSITIVE_INFINITY,
+  ) {
     this.#clocks = clocks
     this.#findKept = findKept
+    this.#mostKept = mostKept
   }
 
   count(id: string): WindowCount {
@@ -187,7 +204,7 @@ export class Days {
     // A midnight that has come nearer counts, and one that was promised.
     day.endsAt = Math.min(day.endsAt, at + leftMs)
     day.count++
-    this.#unkept.add(id)
+    if (day.isKept) this.#unkept.add(id)
     this.#timer ??= setTimeout(() => this.keep(), KEEP_EVERY_MS).unref()
     return { current: day.count, ttl: day.endsAt > at ? day.endsAt - at : Math.min(leftMs, DRIFT_MS) }
   }
@@ -219,7 +236,10 @@ export class Days {
 
   #open(id: string, number: number, endsAt: number): Day {
     if (number !== this.#sweptFor) this.#sweep(number)
-    const day = { count: 0, number, endsAt }
+    if (this.#days.size >= MOST_KEYS) forgetOldest(this.#days)
+    const isKept = this.#keptKeys < this.#mostKept
+    if (isKept) this.#keptKeys++
+    const day = { count: 0, isKept, number, endsAt }
     this.#days.set(id, day)
     return day
   }
@@ -228,5 +248,6 @@ export class Days {
   #sweep(today: number): void {
     this.#sweptFor = today
     for (const [id, { number }] of this.#days) if (number < today) this.#days.delete(id)
+    this.#keptKeys = this.#days.size
   }
 }

@@ -1,36 +1,39 @@
 import { normalizeIP } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { copyDownward } from '../dialects/headers.ts'
-import { upstreamFailed } from '../errors.ts'
-import type { Token } from '../stores/contracts/tokens.ts'
-import { type DialTarget, dialWebsocket } from '../upstream/websocket-dial.ts'
+import type { Entry, FoundRoute, ServiceRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
+import { pathOf } from '../config/catalog/service-table.ts'
+import { invalidRequest, notFound, upstreamFailed } from '../errors.ts'
+import type { DialTarget, UpgradedEnd } from '../upstream/websocket-dial.ts'
+import type { Holder } from '../websocket/open-sockets.ts'
 import { addWebsocketRoute, passRefusal, readProtocols, whenGone } from '../websocket/upgrade.ts'
-import { answerFailure } from './failure.ts'
-import type { ServiceKind } from './websocket-lookup.ts'
-import { ServiceSession, type ServiceShared } from './websocket-session.ts'
+import { buildAnswerHead } from './answer-head.ts'
+import { buildRequestHead } from './request-head.ts'
+import { mapUrl } from './service-path.ts'
+import { readSession } from './session-form.ts'
+import type { Target } from './target.ts'
+import { type GatewayFacts, schemeOf, tellService } from './told.ts'
+import { type Answered, ServiceSession, type ServiceShared } from './websocket-session.ts'
 
-export interface ServiceOptions {
-  kind: ServiceKind
-  /** IPv6 clients without a token count together by so many first bits. */
+export interface ServiceSocketsOptions {
+  /** Whose door the plugin hangs in: auth and limits are the enclosing scope's. */
+  entry: Entry
+  /** IPv6 clients whom nobody asked who they are count together by so many first bits. */
   ipv6PrefixBits: number
   shared: ServiceShared
+  facts: GatewayFacts
 }
-
-/** What of a client's request a service may see. */
-const UPWARD = ['user-agent', 'accept-language'] as const
-/** A service that lets its own users in, without a token of ours, needs what tells it who they are. */
-const UPWARD_OPEN = ['authorization', 'cookie', 'origin'] as const
 
 /** Entries of a client's subprotocols that are credentials or name somebody's account: they are for the gateway alone. */
 const PRIVATE = /^openai-(insecure-api-key|organization|project)\./i
+/** What a browser offers beside its credential: it hangs up when it offers anything and gets nothing back. */
+const CARRIER = 'realtime'
 
-/** `WS_ROUTES`, and `wsRoutes` of the models file: all services of one kind. Auth and limits are the enclosing scope's. */
-export async function serviceRoutes(app: FastifyInstance, options: ServiceOptions): Promise<void> {
-  const { kind } = options
-  app.decorateRequest('service')
+/** The WebSockets of all routes behind one door; the router finds them by the constraint `service` of `<entry>:ws`. */
+export async function serviceSockets(app: FastifyInstance, options: ServiceSocketsOptions): Promise<void> {
+  const { entry } = options
   addWebsocketRoute(app, {
     url: '/*',
-    options: { config: { service: kind }, constraints: { service: kind } },
+    options: { config: { entry }, constraints: { service: `${entry}:ws` } },
     prepare: (request, reply) => prepare(request, reply, options),
   })
 }
@@ -38,58 +41,127 @@ export async function serviceRoutes(app: FastifyInstance, options: ServiceOption
 async function prepare(
   request: FastifyRequest,
   reply: FastifyReply,
-  { shared, ipv6PrefixBits }: ServiceOptions,
+  options: ServiceSocketsOptions,
 ): Promise<void> {
-  // Unset where nobody was asked for a token.
-  const token: Token | undefined = request.service.isOpen ? undefined : request.token
-  const session = new ServiceSession(request, shared)
-  session.enter({
-    key: token ? token.id : `address:${normalizeIP(request.ip, ipv6PrefixBits)}`,
-    secretHash: token && request.secretHash,
-  })
+  const { service: found } = request
+  if (!found) throw notFound('There is no such path any more.')
+  const session = new ServiceSession(request, found, options.shared)
+  session.enter(holderOf(request, options))
   whenGone(request, () => session.over())
   try {
-    const dialed = await session.open(() => dialWebsocket(buildTarget(request), shared.wayOut))
-    if (dialed.kind === 'refused') {
-      session.over()
-      // It may not lead the client away.
-      if (dialed.refusal.status < 400) throw upstreamFailed('The service did not open a WebSocket.')
-      return await passRefusal(reply, dialed.refusal, copyDownward)
-    }
-    if (dialed.kind === 'failed') throw answerFailure(dialed.error, 'service')
-    const { end, protocol } = dialed
-    request.server.acceptUpgrade(request, reply, {
-      protocol,
-      headers: {},
-      begin: (client) => session.begin(client, end),
-    })
+    const head = buildRequestHead(request.raw, tellService(request, found, options.facts))
+    const answered = await session.open((place) => buildHandshake(request, found.route, { place, head }))
+    await takeAnswer(answered, { request, reply, found, session, options })
   } catch (error) {
     session.over()
     throw error
   }
 }
 
-/** What a proxy of ours writes may be what its own client wrote. */
-function schemeOf({ protocol, raw }: FastifyRequest): string {
-  if (protocol === 'https' || protocol === 'http') return protocol
-  return Reflect.get(raw.socket, 'encrypted') === true ? 'https' : 'http'
+/** Who holds the socket: all of one holder's count together, and end with the secret that opened them. */
+function holderOf(
+  { caller, ip, secretHash }: FastifyRequest,
+  { ipv6PrefixBits }: Pick<ServiceSocketsOptions, 'ipv6PrefixBits'>,
+): Holder {
+  switch (caller?.kind) {
+    case 'token':
+      return { key: caller.id, secretHash }
+    case 'person':
+      return { key: `person:${caller.issuer.length}:${caller.issuer}:${caller.id}`, secretHash: undefined }
+    default:
+      return { key: `address:${normalizeIP(ip, ipv6PrefixBits)}`, secretHash: undefined }
+  }
 }
 
-function buildTarget(request: FastifyRequest): DialTarget {
-  const { prefix, url, isOpen } = request.service
-  const headers: Record<string, string> = {
-    'x-request-id': request.id,
-    'x-forwarded-for': request.ip,
-    'x-forwarded-proto': schemeOf(request),
-  }
-  for (const name of isOpen ? [...UPWARD, ...UPWARD_OPEN] : UPWARD) {
-    const value = request.headers[name]
-    if (typeof value === 'string') headers[name] = value
-  }
+interface Opening {
+  request: FastifyRequest
+  reply: FastifyReply
+  found: FoundRoute
+  session: ServiceSession
+  options: ServiceSocketsOptions
+}
+
+async function takeAnswer({ dialed, target }: Answered, opening: Opening): Promise<void> {
+  const { request, reply, session } = opening
+  if (dialed.kind === 'open') return acceptSocket(dialed, target, opening)
+  session.over()
+  // It may not lead the client away.
+  if (dialed.refusal.status < 400) throw upstreamFailed('The service did not open a WebSocket.')
+  await passRefusal(reply, dialed.refusal, (_headers, own) => {
+    const head = downwardHead(dialed.refusal.rawHeaders, target, { request, reply, found: opening.found })
+    for (let at = 0; at < head.length; at += 2) addField(own, head[at] ?? '', head[at + 1] ?? '')
+  })
+}
+
+function acceptSocket(
+  {
+    end,
+    protocol,
+    rawHeaders,
+  }: { end: UpgradedEnd; protocol: string | undefined; rawHeaders: readonly string[] },
+  target: Target,
+  { request, reply, found, session, options }: Opening,
+): void {
+  const head = downwardHead(rawHeaders, target, { request, reply, found })
+  const cookie = options.shared.targets.stickyCookie(found.route, target, {
+    headers: request.headers,
+    isSecure: schemeOf(request) === 'https',
+  })
+  if (cookie !== undefined) head.push('set-cookie', cookie)
+  request.server.acceptUpgrade(request, reply, {
+    protocol: protocol ?? carrierOf(request),
+    headers: head,
+    begin: (client) => session.begin(client, end),
+  })
+}
+
+/** A credential among the subprotocols needs another one beside it to be answered with; the service need not know that. */
+function carrierOf({ headers }: FastifyRequest): string | undefined {
+  const offered = readProtocols(headers) ?? []
+  return offered.includes(CARRIER) && offered.some((name) => PRIVATE.test(name)) ? CARRIER : undefined
+}
+
+/** What belongs to the one connection or to the one body that the gateway makes anew. */
+const OF_HANDSHAKE = /^(?:sec-websocket-.*|content-length)$/i
+
+function downwardHead(
+  rawHeaders: readonly string[],
+  { place }: Target,
+  { request, reply, found: { route } }: Pick<Opening, 'request' | 'reply' | 'found'>,
+): string[] {
+  const hasCors = request.cors !== undefined
+  const own = reply.getHeaders()
+  const head = buildAnswerHead(rawHeaders, { route, target: place, hasCors, own })
+  return head.filter((_text, at) => !OF_HANDSHAKE.test(head[at - (at % 2)] ?? ''))
+}
+
+function addField(own: Record<string, string | string[]>, name: string, value: string): void {
+  const lower = name.toLowerCase()
+  const known = own[lower]
+  own[lower] = known === undefined ? value : [known, value].flat()
+}
+
+interface Way {
+  place: ServiceTarget
+  head: readonly string[]
+}
+
+function buildHandshake(request: FastifyRequest, route: ServiceRoute, { place, head }: Way): DialTarget {
   const offered = readProtocols(request.headers) ?? []
   return {
-    url: new URL(url + request.url.slice(prefix.length)),
-    headers,
+    url: new URL(place.origin),
+    path: buildPath(request.url, route, place),
+    headers: head,
     protocols: offered.filter((name) => !PRIVATE.test(name)),
   }
+}
+
+function buildPath(url: string, route: ServiceRoute, place: ServiceTarget): string {
+  const { session } = place
+  const path = pathOf(url)
+  const query = url.slice(path.length)
+  const rest = session && readSession(session, { path: path.slice(route.prefix.length), query })
+  const mapped = mapUrl(rest ? route.prefix + rest.path + rest.query : url, route, place)
+  if (mapped === undefined) throw invalidRequest('The path begins with two slashes. Send it with one.')
+  return mapped
 }

@@ -1,27 +1,56 @@
 import type { FastifyRequest } from 'fastify'
-import { clientLeft } from '../errors.ts'
-import type { Dial, Dialed, DialRules } from '../upstream/websocket-dial.ts'
+import type { FoundRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
+import { clientLeft, invalidToken, upgradeNotServed } from '../errors.ts'
+import { readNetworkFailure } from '../routing/failover.ts'
+import { type Dialed, type DialRules, type DialTarget, dialWebsocket } from '../upstream/websocket-dial.ts'
 import type { Holder } from '../websocket/open-sockets.ts'
 import { type End, Relay } from '../websocket/relay.ts'
 import { Session, type SharedSockets } from '../websocket/session.ts'
+import { answerFailure } from './failure.ts'
+import type { Target } from './target.ts'
+import { TargetWalk } from './target-walk.ts'
+import type { Targets } from './targets.ts'
 
 /** What all sockets to services share. */
 export interface ServiceShared extends SharedSockets {
   wayOut: DialRules
+  targets: Targets
+  wallMs(): number
 }
+
+/** Where a handshake goes at one of the route's targets. */
+type HandshakeFor = (place: ServiceTarget) => DialTarget
+
+/** Who answered, and what. */
+export interface Answered {
+  dialed: Exclude<Dialed, { kind: 'failed' }>
+  target: Target
+}
+
+/** What a client is told whose service hung up without a word, as one does that dies or is started anew. */
+const HUNG_UP = { code: 1011, reason: 'the service hung up' }
+const EXPIRED = 'the JWT has expired'
 
 /** One socket to a service of the operator's, from the dial to the end; unmetered. */
 export class ServiceSession extends Session {
   readonly #request: FastifyRequest
+  readonly #route: FoundRoute['route']
   readonly #shared: ServiceShared
+  /** When the caller's right ends by itself. */
+  readonly #expiresAt: number
+  readonly #walk: TargetWalk
   #leave = (): void => {}
   #isOver = false
   #whenOver: (() => void) | undefined
 
-  constructor(request: FastifyRequest, shared: ServiceShared) {
+  constructor(request: FastifyRequest, { route }: FoundRoute, shared: ServiceShared) {
     super()
     this.#request = request
+    this.#route = route
     this.#shared = shared
+    const { caller } = request
+    this.#walk = new TargetWalk({ route, request, targets: shared.targets, hasBody: false })
+    this.#expiresAt = caller?.kind === 'person' ? caller.expiresAt : Number.POSITIVE_INFINITY
   }
 
   /** Throws when its holder has too many. */
@@ -37,20 +66,40 @@ export class ServiceSession extends Session {
     else this.#whenOver = then
   }
 
-  async open(start: () => Dial): Promise<Dialed> {
-    if (this.stopped) throw this.stopped
-    const dialing = start()
-    this.dialing = dialing
-    const dialed = await dialing.result
-    if (this.stopped) throw this.stopped
-    return dialed
+  /** Asks one target, and others as far as the route allows it; throws when none of them answered. */
+  async open(handshakeFor: HandshakeFor): Promise<Answered> {
+    const { totalMs = Number.POSITIVE_INFINITY } = this.#route.timeouts
+    const endsAt = performance.now() + totalMs
+    const walk = this.#walk
+    for (;;) {
+      if (this.stopped) throw this.stopped
+      const place = walk.begin()
+      const target = walk.current
+      if (!place || !target) throw upgradeNotServed('No WebSocket is served here. Send plain HTTP.')
+      const dialed = await this.#dial(handshakeFor(place), endsAt - performance.now())
+      if (dialed.kind === 'failed') this.#goOn(dialed.error, dialed.wasSent)
+      else if (walk.takes(dialed.kind === 'open' ? 101 : dialed.refusal.status)) return { dialed, target }
+    }
   }
 
   begin(client: End, upstream: End): void {
     this.#request.line.status = 101
-    const { idleTimeoutMs } = this.#shared
-    this.relay = new Relay({ client, upstream, idleTimeoutMs, over: () => this.over() })
+    const { timeouts, limits } = this.#route
+    this.relay = new Relay({
+      client,
+      upstream,
+      idleTimeoutMs: timeouts.idleMs ?? this.#shared.idleTimeoutMs,
+      maxMessageBytes: limits.maxBodyBytes,
+      farewell: HUNG_UP,
+      over: () => this.over(),
+    })
     this.relay.start()
+  }
+
+  override tick(ms: number): void {
+    if (this.#shared.wallMs() >= this.#expiresAt)
+      return this.stop(invalidToken('The JWT has expired. Connect again with a new one.'), 1008, EXPIRED)
+    super.tick(ms)
   }
 
   /** It is called also when the client went away before the 101, or the handshake came to nothing. */
@@ -59,9 +108,40 @@ export class ServiceSession extends Session {
     this.#isOver = true
     this.stopped ??= clientLeft('The client left.')
     if (!this.relay) this.dialing?.abort()
+    this.#walk.end()
     Object.assign(this.#request.line, this.relay?.counts())
     this.#shared.live.delete(this)
     this.#leave()
     this.#whenOver?.()
+  }
+
+  async #dial(handshake: DialTarget, leftMs: number): Promise<Dialed> {
+    this.#request.line.attempts = this.#walk.asks
+    const dialing = dialWebsocket(handshake, this.#rules(Math.max(1, leftMs)))
+    this.dialing = dialing
+    const dialed = await dialing.result
+    if (this.stopped) throw this.stopped
+    return dialed
+  }
+
+  #rules(leftMs: number): DialRules {
+    const { wayOut } = this.#shared
+    const { connectMs = wayOut.connectTimeoutMs, firstByteMs = wayOut.firstByteTimeoutMs } =
+      this.#route.timeouts
+    return {
+      ...wayOut,
+      connectTimeoutMs: Math.min(connectMs, leftMs),
+      firstByteTimeoutMs: Math.min(firstByteMs, leftMs),
+    }
+  }
+
+  /** Throws where nobody else may be asked. */
+  #goOn(error: Error, wasSent: boolean): void {
+    const { line, log } = this.#request
+    const { reason } = readNetworkFailure(error)
+    line.cause = reason
+    log.warn({ service: this.#route.name, reason }, 'service failed')
+    if (this.#walk.next(error, { wasSent, wasKept: false, isBodys: false }) === undefined)
+      throw answerFailure(error, 'service')
   }
 }

@@ -2,7 +2,15 @@ import { createServer, type Socket } from 'node:net'
 import { listenOnSocket, openSocketPath } from '../socket-path.ts'
 import type { GuestCalls, Seats } from './contracts/guests.ts'
 import type { Warn } from './contracts/store-error.ts'
-import { answerLine, GUESTS_SOCKET, onLines, WIRE_VERSION, writeError, writeLine } from './wire.ts'
+import {
+  answerLine,
+  GUESTS_SOCKET,
+  LATER_CALLS,
+  onLines,
+  WIRE_VERSION,
+  writeError,
+  writeLine,
+} from './wire.ts'
 
 export interface HostOptions {
   /** The folder, whose lock this process holds. */
@@ -106,7 +114,7 @@ class Session {
     }
     this.#guest = guest
     this.#calls = this.#seats.sit(guest)
-    this.#answer(['welcome', WIRE_VERSION])
+    this.#answer(['welcome', WIRE_VERSION, LATER_CALLS])
   }
 
   #answer(line: readonly unknown[]): void {

@@ -44,11 +44,11 @@ const LOOK_AGAIN_MS = 20
 
 /** The files of a folder: this server's own, or those of the one before it until that has ended. */
 export async function openFiles(options: FileOptions): Promise<FileStores> {
-  const { dbDir, limits, keep, takeOver } = options
+  const { dbDir, takeOver } = options
   const until = performance.now() + PATIENCE_MS
   for (;;) {
     try {
-      const own = ownFiles(await openFileStore(dbDir, limits, keep), options)
+      const own = ownFiles(await openFileStore(dbDir, options), options)
       return { ...FILES, ...own, folder: { ...own.folder, onceOwned: (then) => then() } }
     } catch (error) {
       if (!takeOver || !(error instanceof StoreError) || error.reason !== 'locked') throw error
@@ -92,7 +92,7 @@ interface OwnedFiles extends ReturnType<typeof ownFiles> {
 
 /** Throws when nobody lets this server in. */
 async function openAsGuest(options: FileOptions): Promise<FileStores> {
-  const { dbDir, limits, keep, warn } = options
+  const { dbDir, warn } = options
   const { openGuestStore } = await import('./guest/store.ts')
   let own: OwnedFiles | undefined
   let told: (() => void)[] = []
@@ -100,7 +100,7 @@ async function openAsGuest(options: FileOptions): Promise<FileStores> {
     dbDir,
     warn,
     openOwn: async ({ name, things }) => {
-      const store = await openFileStore(dbDir, limits, keep)
+      const store = await openFileStore(dbDir, options)
       const calls = store.seats.own(name, things.all())
       return { ...ownFiles(store, options), calls }
     },

@@ -69,7 +69,8 @@ async function rollUp(options: RollUpOptions, spans: readonly Span[], signal: Ab
   const goes = new Goes(signal)
   const from = performance.now()
   let rows = 0
-  let tokenId = await table.nextToken('')
+  // Who had no token comes first.
+  let tokenId: string | undefined = ''
   for (; tokenId !== undefined; tokenId = await table.nextToken(tokenId))
     for (const span of spans) {
       for (;;) {

@@ -8,6 +8,8 @@ import { isRecord } from '../json.ts'
 export const GUESTS_SOCKET = 'guests.sock'
 /** Bumped when a guest of before could no longer be served. */
 export const WIRE_VERSION = 1
+/** What a server of version 1 may lack; it says in its welcome what it has of them. */
+export const LATER_CALLS: readonly string[] = ['noteRows', 'noteRowsAgain']
 
 const MOST_CHARACTERS = 256 * 1024 * 1024
 /** Beyond it nothing more is read from who does not read. */

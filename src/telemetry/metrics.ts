@@ -2,6 +2,7 @@ import type { Registry } from '@prometheus-io/client'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import { operatorsName } from '../config/catalog/model-name.ts'
 import type { RequestLine } from './request-line.ts'
+import { type ServiceState, ServiceTimings, setServiceGauges } from './service-metrics.ts'
 import { createSizeGauges, type Sizes } from './size-gauges.ts'
 
 type MemoryState = 'ok' | 'high' | 'full'
@@ -18,6 +19,8 @@ export interface Gauges {
   spoolBytes(): number
   /** How many models of each provider rest. */
   resting(): ReadonlyMap<string, number>
+  /** Routes of services and their targets. */
+  services(): readonly ServiceState[]
   /** What grows. Never throws. */
   sizes(): Promise<Sizes>
 }
@@ -27,6 +30,9 @@ export interface Metrics {
   /** A request that is over. */
   count(line: RequestLine): void
   providerFailed(provider: string, reason: string): void
+  serviceFailed(route: string, reason: string): void
+  /** The head of its answer came, so long after it was asked. */
+  serviceAnswered(route: string, latencyMs: number): void
   /** All metrics in Prometheus' text format. */
   write(gauges: Gauges): Promise<{ contentType: string; text: string }>
 }
@@ -102,6 +108,10 @@ function openSums() {
       'provider',
       'reason',
     ]),
+    serviceFailures: new Sums('gateway_service_failures_total', 'Asks of a service that came to nothing.', [
+      'route',
+      'reason',
+    ]),
   }
 }
 
@@ -159,6 +169,7 @@ const NOTHING_YET: Now = {
   bodyBytes: () => 0,
   spoolBytes: () => 0,
   resting: () => new Map(),
+  services: () => [],
 }
 
 /** These exist only with Redis: the names of what there is not would read as zero. */
@@ -184,12 +195,19 @@ function setMemoryGauges({ Gauge }: Client, registry: Registry, read: () => Now)
   })
 }
 
+/** From the first scrape on: to watch the garbage collector and the event loop costs every request something. */
+function watchProcess(client: Client, registry: Registry, read: () => Now): void {
+  setMemoryGauges(client, registry, read)
+  client.collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LOOP_PRECISION_MS })
+}
+
 /**
  * Counts from the start on; the package itself is loaded after the first answer, which it would delay. The catalog says
  * how the operator calls a model that a client has named.
  */
 export function createMetrics(catalog: () => Catalog): Metrics {
   const sums = openSums()
+  const services = new ServiceTimings()
   const early: { line: RequestLine; model: string }[] = []
   let gauges: Now = NOTHING_YET
   let observe: Observe | undefined
@@ -201,6 +219,8 @@ export function createMetrics(catalog: () => Catalog): Metrics {
     const registry = new client.Registry()
     for (const one of Object.values(sums)) one.register(client, registry)
     setGauges(client, registry, () => gauges)
+    setServiceGauges(client, registry, () => gauges.services())
+    services.register(client, registry)
     observe = openTimings(client, registry)
     for (const { line, model } of early.splice(0)) observe(line, model)
     return { client, registry, setSizes: createSizeGauges(client, registry) }
@@ -226,15 +246,13 @@ export function createMetrics(catalog: () => Catalog): Metrics {
       void opened().catch(() => undefined)
     },
     providerFailed: (provider, reason) => sums.failures.add(`${provider}\0${reason}`, 1),
+    serviceFailed: (route, reason) => sums.serviceFailures.add(`${route}\0${reason}`, 1),
+    serviceAnswered: (route, latencyMs) => services.count(route, latencyMs),
     async write(now) {
       gauges = now
       const [{ client, registry, setSizes }, sizes] = await Promise.all([opened(), now.sizes()])
       setSizes(sizes)
-      if (!isProcessWatched) setMemoryGauges(client, registry, () => gauges)
-      // They are watched from the first scrape on: to watch the garbage collector and the event loop costs every
-      // request something.
-      if (!isProcessWatched)
-        client.collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LOOP_PRECISION_MS })
+      if (!isProcessWatched) watchProcess(client, registry, () => gauges)
       isProcessWatched = true
       return { contentType: registry.contentType, text: await registry.metrics() }
     },

@@ -10,7 +10,7 @@ type OfRow = { [F in keyof LineUsage]?: LineUsage[F] | undefined }
 export interface RequestLine extends OfRow {
   requestId: string
   method: string
-  /** The router's pattern, unless a room knows better; never the URL: a path can hold what somebody typed into it. */
+  /** The router's pattern, or a service's prefix; never the URL: a path can hold what somebody typed into it. */
   route?: string | undefined
   latencyMs?: number | undefined
   /** Unset before the auth room and for everybody it turned away. */
@@ -28,6 +28,7 @@ export interface RequestLine extends OfRow {
   /** What the client of a WebSocket sent and got, and how it ended. */
   messagesIn?: number | undefined
   messagesOut?: number | undefined
+  /** Of bodies and messages: what a service's client sent, and what it got. */
   bytesIn?: number | undefined
   bytesOut?: number | undefined
   closeCode?: number | undefined
@@ -53,7 +54,9 @@ declare module 'fastify' {
 
 export interface RequestLineOptions {
   /** It is told of every request that is over. */
-  count(line: RequestLine): void
+  count(line: RequestLine, request: FastifyRequest): void
+  /** The prefix of the service that a request is for, whose way the router does not know. */
+  prefixOf?(request: FastifyRequest): string | undefined
 }
 
 /** All fields at once, so that every request's object has the same shape for the engine. */
@@ -73,13 +76,15 @@ function openLine({ id, method }: FastifyRequest): RequestLine {
     chargedMicros: undefined,
     firstByteMs: undefined,
     stream: undefined,
+    bytesIn: undefined,
+    bytesOut: undefined,
     error: undefined,
     cause: undefined,
   }
 }
 
 /** Machines ask for these every few seconds. */
-const QUIET = new Set(['/health', '/ready', '/metrics'])
+const QUIET = new Set(['/health', '/health/services', '/ready', '/metrics'])
 const CLIENT_LEFT = 499
 const UPGRADED = 101
 
@@ -90,25 +95,33 @@ function readStatus({ line }: FastifyRequest, { raw }: FastifyReply): number {
   return line.status !== undefined && line.status >= 400 ? line.status : CLIENT_LEFT
 }
 
-function writeLine(request: FastifyRequest, reply: FastifyReply): void {
+function writeLine(request: FastifyRequest, reply: FastifyReply, prefix: string | undefined): void {
   const { line } = request
   const token: Token | undefined = request.token
-  line.route ??= request.routeOptions.url ?? 'unknown'
+  line.route ??= prefix ?? request.routeOptions.url ?? 'unknown'
   line.latencyMs = Math.round(reply.elapsedTime * 10) / 10
   line.tokenId = token?.id
-  line.user = token?.user
+  line.user = token?.user ?? personOf(request)
   line.address = request.ip
   line.status = readStatus(request, reply)
   if (QUIET.has(line.route)) request.server.log.debug(line, 'request')
   else request.server.log.info(line, 'request')
 }
 
+/** Somebody else has chosen it: a line is no place for more. */
+const MOST_USER_CHARACTERS = 256
+
+/** Who calls a service with a JWT instead of a token. */
+function personOf({ caller }: FastifyRequest): string | undefined {
+  return caller?.kind === 'person' ? caller.id.slice(0, MOST_USER_CHARACTERS) : undefined
+}
+
 /** One line for every request, when its answer is out or its client gone. */
 export const requestLine = fp<RequestLineOptions>(
-  async (app, { count }) => {
+  async (app, { count, prefixOf = () => undefined }) => {
     const end = (request: FastifyRequest, reply: FastifyReply): void => {
-      writeLine(request, reply)
-      count(request.line)
+      writeLine(request, reply, prefixOf(request))
+      count(request.line, request)
     }
     app.decorateRequest('line')
     app.decorateRequest('billing')

@@ -93,6 +93,12 @@ const GAUGES: readonly { name: string; help: string; label?: string; read(sizes:
   one('gateway_usage_rows_lost', 'Usage rows that Redis dropped: too many waited.', ({ store }) => {
     return store?.usageRowsLost
   }),
+  one('gateway_service_rows_waiting', 'Usage rows of services that wait for the store.', ({ store }) => {
+    return store?.serviceRows.waiting
+  }),
+  one('gateway_service_rows_dropped', 'Those that were dropped, since it takes none.', ({ store }) => {
+    return store?.serviceRows.dropped
+  }),
   one('gateway_usage_rows', 'Usage rows that are not rolled up.', ({ store }) => store?.usageRows),
   one('gateway_usage_oldest_seconds', 'The age of the oldest of them.', ({ store }) => {
     return seconds(store?.usageOldestMs)

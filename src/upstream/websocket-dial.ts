@@ -15,14 +15,15 @@ import {
 import { type OutgoingProxy, type ProxyFor, type Target, targetOf } from './tunnel.ts'
 
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
-/** No model thinks before a handshake is answered. */
-const HANDSHAKE_TIMEOUT_MS = 60_000
 const MAX_REFUSAL_BYTES = 64 * 1024
 
 export interface DialTarget {
   /** `http:` or `https:`, as the upstream's handshake is HTTP. */
   url: URL
-  headers: Record<string, string>
+  /** Path and query as they are sent, byte for byte, where those of a URL would be written anew. */
+  path?: string
+  /** As a list names and values in turn. What makes it a handshake, and `host`, is added. */
+  headers: Record<string, string> | readonly string[]
   /** What is offered; the upstream chooses one or none. */
   protocols: readonly string[]
 }
@@ -42,14 +43,16 @@ export interface UpgradedEnd {
 export interface Refusal {
   status: number
   headers: IncomingHttpHeaders
+  rawHeaders: readonly string[]
   /** Undefined: it is too long. */
   body: Buffer | undefined
 }
 
 export type Dialed =
-  | { kind: 'open'; end: UpgradedEnd; protocol: string | undefined }
+  | { kind: 'open'; end: UpgradedEnd; protocol: string | undefined; rawHeaders: readonly string[] }
   | { kind: 'refused'; refusal: Refusal }
-  | { kind: 'failed'; error: Error }
+  /** `wasSent`: a connection stood, so the upstream may have read the handshake. */
+  | { kind: 'failed'; error: Error; wasSent: boolean }
 
 export interface Dial {
   result: Promise<Dialed>
@@ -78,7 +81,11 @@ export function dialWebsocket(target: DialTarget, rules: DialRules): Dial {
       resolve(dialed)
     }
     const fail = (error: Error): void =>
-      finish({ kind: 'failed', error: patience.ranOut() ?? ownFaultBehind(error) })
+      finish({
+        kind: 'failed',
+        error: patience.ranOut() ?? ownFaultBehind(error),
+        wasSent: patience.isConnected(),
+      })
     request.once('error', fail)
     const hungUp = (): void =>
       fail(new UpstreamError('CLOSED_EARLY', 'The upstream hung up during the handshake'))
@@ -94,7 +101,8 @@ export function dialWebsocket(target: DialTarget, rules: DialRules): Dial {
       const mistake = findMistake(answer, key, target.protocols)
       if (mistake === undefined) {
         const protocol = answer.headers['sec-websocket-protocol']
-        return finish({ kind: 'open', end: { socket: socket as Socket, head }, protocol })
+        const { rawHeaders } = answer
+        return finish({ kind: 'open', end: { socket: socket as Socket, head }, protocol, rawHeaders })
       }
       socket.destroy()
       fail(new UpstreamError('BAD_ANSWER', mistake))
@@ -108,21 +116,28 @@ export function dialWebsocket(target: DialTarget, rules: DialRules): Dial {
   return { result, abort }
 }
 
-function open({ url, headers, protocols }: DialTarget, key: string, rules: DialRules): Opened {
+/** A list, since an object would join or drop what a client sent twice; Node adds no `host` to one. */
+function writeHeaders({ url, headers, protocols }: DialTarget, key: string): readonly string[] {
+  return [
+    'host',
+    url.host,
+    ...(Array.isArray(headers) ? headers : Object.entries(headers).flat()),
+    ...(protocols.length > 0 ? ['sec-websocket-protocol', protocols.join(', ')] : []),
+    ...['connection', 'Upgrade', 'upgrade', 'websocket'],
+    ...['sec-websocket-version', '13', 'sec-websocket-key', key],
+  ]
+}
+
+function open(dialed: DialTarget, key: string, rules: DialRules): Opened {
+  const { url, path } = dialed
   const target = targetOf(url)
   const proxy = rules.proxyFor?.(target)
   const options: RequestOptions = {
     // A connection of its own, for as long as the socket lives.
     agent: false,
     maxHeaderSize: MAX_HEAD_BYTES,
-    headers: {
-      ...headers,
-      ...(protocols.length > 0 ? { 'sec-websocket-protocol': protocols.join(', ') } : {}),
-      connection: 'Upgrade',
-      upgrade: 'websocket',
-      'sec-websocket-version': '13',
-      'sec-websocket-key': key,
-    },
+    headers: writeHeaders(dialed, key),
+    ...(path === undefined ? {} : { path }),
   }
   const send = target.isTls ? secure : plain
   if (proxy) return openThroughProxy((way) => send(url, { ...options, ...way }), { proxy, target, rules })
@@ -167,6 +182,7 @@ function openThroughProxy(
 /** The connection has one limit, its answer another. */
 function watchTime(request: ClientRequest, timeouts: DialRules) {
   let error: UpstreamError | undefined
+  let isConnected = false
   const expire = (code: UpstreamErrorCode) => (): void => {
     error = new UpstreamError(code, 'The handshake was not answered in time')
     request.destroy()
@@ -174,16 +190,16 @@ function watchTime(request: ClientRequest, timeouts: DialRules) {
   let timer = setTimeout(expire('CONNECT_TIMEOUT'), timeouts.connectTimeoutMs)
   const connected = (): void => {
     if (error) return
+    isConnected = true
     clearTimeout(timer)
-    const answerMs = Math.min(timeouts.firstByteTimeoutMs, HANDSHAKE_TIMEOUT_MS)
-    timer = setTimeout(expire('FIRST_BYTE_TIMEOUT'), answerMs)
+    timer = setTimeout(expire('FIRST_BYTE_TIMEOUT'), timeouts.firstByteTimeoutMs)
   }
   request.once('socket', (socket) => {
     // One that came through a proxy stands already.
     if (socket.connecting) socket.once('encrypted' in socket ? 'secureConnect' : 'connect', connected)
     else connected()
   })
-  return { end: () => clearTimeout(timer), ranOut: () => error }
+  return { end: () => clearTimeout(timer), ranOut: () => error, isConnected: () => isConnected }
 }
 
 async function readRefusal(answer: IncomingMessage): Promise<Refusal> {
@@ -195,7 +211,8 @@ async function readRefusal(answer: IncomingMessage): Promise<Refusal> {
     if (bytes > MAX_REFUSAL_BYTES) break
   }
   const body = bytes > MAX_REFUSAL_BYTES ? undefined : Buffer.concat(parts)
-  return { status: answer.statusCode ?? 502, headers: answer.headers, body }
+  const { statusCode: status = 502, headers, rawHeaders } = answer
+  return { status, headers, rawHeaders, body }
 }
 
 function findMistake(

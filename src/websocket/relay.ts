@@ -24,6 +24,10 @@ export interface RelayOptions {
   fromUpstream?: MessageInspector | undefined
   /** Keeps the upstream's own key out of what it says. */
   mask?: ByteMask | undefined
+  /** A longer message of the client's ends it with 1009. */
+  maxMessageBytes?: number | undefined
+  /** What a client is told whose upstream is gone without a close frame; undefined: nothing, its socket ends. */
+  farewell?: { code: number; reason: string } | undefined
   /** Both sockets are closed. */
   over(): void
 }
@@ -60,6 +64,8 @@ export class Relay {
   readonly #tag = randomBytes(8)
   #closeCode = 1006
   #isClosing = false
+  /** One side has sent a close frame, and the other one has got it. */
+  #isFarewellSaid = false
   #leftFirst: 'client' | 'upstream' | undefined
   #open = 2
   #linger: NodeJS.Timeout | undefined
@@ -67,9 +73,11 @@ export class Relay {
   constructor(options: RelayOptions) {
     this.#options = options
     const { client, upstream } = options
-    const shape = { maxMessageBytes: MAX_MESSAGE_BYTES }
-    const lane = (from: Socket, to: Socket, isMasked: boolean, reading: Reading): Lane =>
-      new Lane({ ...shape, from, to, isMasked, ...reading, listener: this.#listen(isMasked) })
+    const lane = (from: Socket, to: Socket, isMasked: boolean, reading: Reading): Lane => {
+      const own = isMasked ? options.maxMessageBytes : undefined
+      const maxMessageBytes = Math.min(own ?? MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES)
+      return new Lane({ from, to, isMasked, maxMessageBytes, ...reading, listener: this.#listen(isMasked) })
+    }
     const { mask, fromClient, fromUpstream } = options
     this.#up = lane(client.socket, upstream.socket, true, { inspector: fromClient })
     this.#down = lane(upstream.socket, client.socket, false, { inspector: fromUpstream, mask })
@@ -157,6 +165,7 @@ export class Relay {
       isOwnPong: (payload) => payload.equals(this.#tag),
       closing: (code) => {
         this.#noteLeaving(isFromClient)
+        this.#isFarewellSaid = true
         if (this.#closeCode === 1006) this.#closeCode = code
       },
       broken: (code) => this.#break(code, isFromClient),
@@ -191,6 +200,7 @@ export class Relay {
     socket.on('error', () => socket.destroy())
     const ended = (): void => {
       this.#noteLeaving(isClient)
+      if (!isClient) this.#sayFarewell()
       other.socket.end()
       this.#lingerOn(LINGER_MS)
     }
@@ -199,6 +209,7 @@ export class Relay {
     const closed = (): void => {
       this.#noteLeaving(isClient)
       this.#open -= 1
+      if (!isClient) this.#sayFarewell()
       other.socket.end()
       // A client that is gone needs nothing more; one whose upstream is gone may still read.
       this.#lingerOn(other.socket === this.#options.upstream.socket ? FAREWELL_MS : LINGER_MS)
@@ -208,6 +219,16 @@ export class Relay {
     }
     if (socket.destroyed) queueMicrotask(closed)
     else socket.once('close', closed)
+  }
+
+  /** The upstream hung up without one. Inside of a frame that has begun to pass there is no place for it. */
+  #sayFarewell(): void {
+    const { farewell } = this.#options
+    if (!farewell || this.#isFarewellSaid || this.#isClosing || this.#leftFirst === 'client') return
+    this.#isFarewellSaid = true
+    this.#down.finish(writeClose(farewell.code, farewell.reason, false), false, () => {
+      this.#closeCode = farewell.code
+    })
   }
 
   #noteLeaving(isClient: boolean): void {

@@ -23,7 +23,8 @@ import type { End } from './relay.ts'
 /** What the 101 says, and who takes over the socket after it. */
 export interface Acceptance {
   protocol: string | undefined
-  headers: Record<string, string>
+  /** Added to those of the reply; a list (names and values in turn) is all there are. */
+  headers: Record<string, string> | readonly string[]
   begin(client: End): void
 }
 
@@ -69,12 +70,12 @@ function checkHandshake({ headers }: IncomingMessage): GatewayError | undefined 
 
 /** Why a handshake is refused before anybody asks whose it is: the guard asks this of every GET. */
 export function handshakeCheck(
-  isAllowedOrigin: (origin: string) => boolean,
+  isAllowedOrigin: (origin: string, request: FastifyRequest) => boolean,
 ): (request: FastifyRequest) => GatewayError | undefined {
   return (request) => {
     if (Reflect.get(request.raw, 'upgrade') !== true) return undefined
     const { origin } = request.headers
-    if (origin !== undefined && !isAllowedOrigin(origin))
+    if (origin !== undefined && !isAllowedOrigin(origin, request))
       return originNotAllowed('Pages of this origin may not connect. Ask the operator to allow it.')
     if (request.is404 && !isPosted(request)) return undefined
     if (!isWebsocketRoute(request)) return upgradeNotServed('No WebSocket is served here. Send plain HTTP.')
@@ -87,10 +88,12 @@ function isPosted({ server, url }: FastifyRequest): boolean {
   return server.hasRoute({ method: 'POST', url: url.split('?', 1)[0] ?? '' })
 }
 
-function answerHeaders(reply: FastifyReply, own: Record<string, string>): string[] {
+function answerHeaders(reply: FastifyReply, own: Acceptance['headers']): string[] {
+  const flat = Array.isArray(own) ? own : Object.entries({ ...reply.getHeaders(), ...own }).flat()
   const lines: string[] = []
-  for (const [name, value] of Object.entries({ ...reply.getHeaders(), ...own })) {
-    if (value !== undefined) lines.push(`${name}: ${String(value).replace(/[^\x20-\x7e]/g, '')}`)
+  for (let at = 0; at < flat.length; at += 2) {
+    const value: unknown = flat[at + 1]
+    if (value !== undefined) lines.push(`${flat[at]}: ${String(value).replace(/[^\x20-\x7e]/g, '')}`)
   }
   return lines
 }
@@ -176,11 +179,11 @@ export interface UpstreamRefusal {
 export async function passRefusal(
   reply: FastifyReply,
   { status, headers, body }: UpstreamRefusal,
-  copy: (headers: IncomingHttpHeaders, own: Record<string, string>) => void,
+  copy: (headers: IncomingHttpHeaders, own: Record<string, string | string[]>) => void,
 ): Promise<void> {
   // Half of its words would look like all of them.
   if (!body) throw upstreamFailed(`The upstream refused with ${status}, in more words than can be passed on.`)
-  const own: Record<string, string> = {}
+  const own: Record<string, string | string[]> = {}
   copy(headers, own)
   await reply.code(status).headers(own).send(body)
 }

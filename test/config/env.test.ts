@@ -27,8 +27,10 @@ const refuses = (t: Test, env: Env, pattern: RegExp) => {
 }
 
 t.test('without any setting the gateway has every default of its contract', async (t) => {
-  const { readKey, ...settings } = readSettings({})
+  const { readKey, jwt, internalKey, ...settings } = readSettings({})
   t.equal(readKey('NOT_SET'), undefined)
+  t.equal(jwt(), undefined)
+  t.equal(internalKey(), undefined)
   t.same(settings, {
     port: 8088,
     storeTakeover: 'off',
@@ -66,7 +68,10 @@ t.test('without any setting the gateway has every default of its contract', asyn
     answerBytes: 1024 * 1024 * 1024,
     keysPerToken: 100_000,
     passthrough: [],
-    wsRoutes: [],
+    services: [],
+    queryKeyRoutes: [],
+    serviceRequestsPerMinute: 600,
+    jwtToleranceS: 30,
     proxySecrets: [],
     warnings: [],
     extraCertificates: [],
@@ -77,7 +82,8 @@ t.test('without any setting the gateway has every default of its contract', asyn
 t.test('.env.example may be copied as it is', async (t) => {
   const text = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8')
   const example = parseEnv(text)
-  t.same({ ...readSettings(example), readKey: 0 }, { ...readSettings({}), readKey: 0 })
+  const functions = { readKey: 0, jwt: 0, internalKey: 0 }
+  t.same({ ...readSettings(example), ...functions }, { ...readSettings({}), ...functions })
 })
 
 t.test('a gateway with others beside it serves on for 5 s, however it learns where Redis is', async (t) => {
@@ -100,14 +106,6 @@ t.test('each setting is read from its variable', async (t) => {
     [{ UNAUTHENTICATED_PER_MINUTE: '7' }, 'failuresPerMinute', 7],
     [{ IPV6_PREFIX_BITS: '56' }, 'ipv6PrefixBits', 56],
     [{ MODELS_FILE: 'models.yaml' }, 'modelsFile', 'models.yaml'],
-    [
-      { WS_ROUTES: '/ws=ws://backend:8000/ws/, /open/x=wss://x.example/y!open' },
-      'wsRoutes',
-      [
-        { prefix: '/ws', url: 'http://backend:8000/ws', isOpen: false },
-        { prefix: '/open/x', url: 'https://x.example/y', isOpen: true },
-      ],
-    ],
     [{ WS_IDLE_TIMEOUT_MS: '5' }, 'wsIdleTimeoutMs', 5],
     [{ SSE_HEARTBEAT_MS: 'off' }, 'sseHeartbeat', 'off'],
     [{ SSE_HEARTBEAT_MS: '15000' }, 'sseHeartbeat', '15000'],
@@ -123,20 +121,6 @@ t.test('each setting is read from its variable', async (t) => {
       },
       'corsAllowlist',
       ['https://app.example.com', 'http://localhost:3000', 'https://*.example.app', 'http://[::1]'],
-    ],
-    [
-      {
-        PASSTHROUGH_PATHS:
-          '/v1/files/,/v1/batches=openai,/v1/x=https://a.example/v2/,/y=http://b.example!insecure,/z=http://127.0.0.1:9',
-      },
-      'passthrough',
-      [
-        { prefix: '/v1/files' },
-        { prefix: '/v1/batches', provider: 'openai' },
-        { prefix: '/v1/x', url: 'https://a.example/v2' },
-        { prefix: '/y', url: 'http://b.example' },
-        { prefix: '/z', url: 'http://127.0.0.1:9' },
-      ],
     ],
   ]
   for (const [env, field, expected] of table) {

@@ -30,6 +30,19 @@ t.test('a name that is nearly a setting is told with the setting', async (t) => 
     ['CLAUDE_KEY', 'ANTHROPIC_API_KEY'],
     ['RATE_LIMIT_PER_MIN', 'RATE_LIMIT_PER_MINUTE'],
     ['LOG_LEVELS', 'LOG_LEVEL'],
+    ['JWT_SECERT', 'JWT_SECRET'],
+    ['JWT_SECRET_KEY', 'JWT_SECRET'],
+    ['JWKS_URI', 'JWT_JWKS_URL'],
+    ['INTERNAL_KEY', 'INTERNAL_API_KEY'],
+    ['INTERNAL_API_URL', 'INTERNAL_API_BASE_URL'],
+    ['QUERY_API_KEY', 'QUERY_API_KEYS'],
+    ['USERS_SERVICE_URLS', 'USERS_SERVICE_URL'],
+    ['USER_SERVICE_URI', 'USER_SERVICE_URL'],
+    ['USER_SERVICES_URL', 'USER_SERVICE_URL'],
+    ['BIG_USER_SERVICE_BASE_URL', 'BIG_USER_SERVICE_URL'],
+    ['user_service_url', 'USER_SERVICE_URL'],
+    ['USER_SERVICE_PUBLICS', 'USER_SERVICE_PUBLIC'],
+    ['USER_SERVICE_URL_FILE', 'USER_SERVICE_URL'],
   ] as const)
     t.equal(findMeant(name, known), meant, name)
 })
@@ -54,6 +67,22 @@ t.test("other programs' names are left alone", async (t) => {
       'INTERNAL_API_KEY',
       'NEXT_PUBLIC_API_URL',
       'PAYMENT_SERVICE_URL',
+    ],
+    ...[
+      'ANY_NAME_SERVICE_URL',
+      'ANY_SERVICE_PUBLIC',
+      'AUTH_URL',
+      'USER_URL',
+      'NEXTAUTH_URL',
+      'SERVICE_URL',
+      'USER_DEVICE_URL',
+    ],
+    ...[
+      'USER_SERVICE_HOST',
+      'USER_SERVICE_PORT',
+      'USER_SERVICE_PORT_HTTP',
+      'JWT_EXPIRES_IN',
+      'JWT_REFRESH_SECRET',
     ],
     ...[
       'LOG_FILE',

@@ -4,7 +4,7 @@ import { PassThrough } from 'node:stream'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { drain, guard, makeRequestId, requestId } from '../../src/entrance/arrival.ts'
-import { cors, isAllowedOrigin } from '../../src/entrance/cors.ts'
+import { isAllowedOrigin, routeCors } from '../../src/entrance/cors.ts'
 import { clientErrorHandler, errorReply, frameworkErrors } from '../../src/entrance/error-reply.ts'
 import { health } from '../../src/entrance/health.ts'
 import { invalidRequest, upstreamFailed } from '../../src/errors.ts'
@@ -62,7 +62,7 @@ const open = async (t: Test, allowlist: string[] = []) => {
   await app.register(requestId)
   await app.register(requestLine, { count: () => undefined })
   await app.register(errorReply)
-  await app.register(cors, { allowlist })
+  await app.register(routeCors, { allowlist })
   await app.register(guard)
   await app.register(health, { isReady: () => !app.drain.isDraining })
   addRoutes(app)

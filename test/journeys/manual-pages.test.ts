@@ -6,8 +6,13 @@ import { checkOutcomes, openClone, runBlocks } from '../support/manual-shell.ts'
 const hasSqlite = spawnSync('sqlite3', ['--version']).status === 0
 if (!hasSqlite) t.comment('docs/usage.md is not run: apt-get install sqlite3')
 
-// The README is run by itself, the clients by test/long/manual.test.ts.
-const ELSEWHERE = ['README.md', 'docs/clients.md', ...(hasSqlite ? [] : ['docs/usage.md'])]
+// The README is run by itself, so are the services; the clients by test/long/manual.test.ts.
+const ELSEWHERE = [
+  'README.md',
+  'docs/services.md',
+  'docs/clients.md',
+  ...(hasSqlite ? [] : ['docs/usage.md']),
+]
 
 t.test('every other page does what it says', async (t) => {
   const clone = await openClone(t)

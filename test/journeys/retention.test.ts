@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
+import { USAGE_COLUMNS } from '../../src/stores/contracts/usage-columns.ts'
 import { openStores, readBooks } from '../../src/stores/open.ts'
 import { ask, newToken, usageOf } from '../contract/token-store.ts'
 import { startGateway, temporaryFolder } from '../support/gateway.ts'
@@ -8,6 +9,8 @@ import { waitUntil } from '../support/journey.ts'
 
 const DAY_MS = 86_400_000
 const ROWS = 40_000
+/** Those of paid requests. */
+const PAID_NAMES = USAGE_COLUMNS.slice(0, 23).map(({ name }) => name)
 const SUMS =
   'SELECT sum(requests) AS requests, sum(charged_micros) AS charged, sum(input_tokens) AS input FROM usage'
 
@@ -28,7 +31,7 @@ async function oldStore(dbDir: string): Promise<void> {
   const db = new DatabaseSync(join(dbDir, 'usage.sqlite'))
   const values = '200, 1, 0, 1, 0, 0, 0, 0, 0, 7, 7, 1, 1, 1'
   const rows = db.prepare(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${ROWS})
-    INSERT INTO usage SELECT 'r' || i, ?, 'ann', 'demo', 'demo', 'demo', 'chat', ${values}, ? + i * 1500000, 1 FROM n`)
+    INSERT INTO usage (${PAID_NAMES}) SELECT 'r' || i, ?, 'ann', 'demo', 'demo', 'demo', 'chat', ${values}, ? + i * 1500000, 1 FROM n`)
   rows.run(id, Date.now() - 730 * DAY_MS)
   db.prepare('UPDATE accounts SET charged_micros = charged_micros + ?').run(7 * ROWS)
   db.prepare(`INSERT OR REPLACE INTO meta VALUES ('clockAt', ?)`).run(String(Date.now()))

@@ -4,8 +4,8 @@ import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { startGateway, temporaryFolder } from '../support/gateway.ts'
 
-/** What only a models file, a passed-through path, a page's origin, Redis or a replica's database need. */
-const SELDOM = ['yaml', 'undici', '@fastify/http-proxy', '@fastify/cors', 'ioredis', 'kysely', 'pg']
+/** What only a models file, a passed-through path, Redis or a replica's database need. */
+const SELDOM = ['yaml', 'undici', '@fastify/http-proxy', 'ioredis', 'kysely', 'pg']
 /** What Fastify loads for routes with schemas when nobody gives it compilers. */
 const COMPILERS = ['ajv', '@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler']
 

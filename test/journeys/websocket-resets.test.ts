@@ -151,6 +151,13 @@ t.test('an upstream that is cut off in any phase ends in an answer or a closed s
   t.notOk(gateway.lines().some(({ level }) => level === 'fatal'))
 })
 
+const close = (code: number, reason: string): Buffer => {
+  const payload = Buffer.alloc(2 + Buffer.byteLength(reason))
+  payload.writeUInt16BE(code)
+  payload.write(reason, 2)
+  return payload
+}
+
 /** What an upstream has sent when its connection breaks, once the client has its 101. */
 const LAST_WORDS: Record<string, string> = {
   'between frames': '\x81\x05hello',
@@ -158,25 +165,42 @@ const LAST_WORDS: Record<string, string> = {
   'inside a frame': `\x81\x64${'x'.repeat(10)}`,
 }
 
-t.test('an upstream that is cut off after the 101 ends the socket, and nothing is made up', async (t) => {
-  const { upstream, gateway } = await scene(t)
-  for (const [name, words] of Object.entries(LAST_WORDS)) {
-    let shown = 0
-    await times(async (index) => {
-      const path = `/ws/${encodeURIComponent(name)}-${index}`
-      const client = openRaw(t, { port: gateway.port, path })
-      const head = await client.opened
-      if (head.startsWith('HTTP/1.1 101')) shown += 1
-      const socket = await upstream.socketOf(path)
-      await new Promise<void>((resolve) => socket.write(words, 'latin1', () => resolve()))
-      socket.resetAndDestroy()
-      await client.closed
-      const odd = client.frames().filter(({ payload }) => String(payload) !== 'hello')
-      if (odd.length > 0) t.fail(`${name}: ${odd.map(({ opcode }) => opcode)}`)
-    })
-    t.equal(shown, TIMES, `${name}: every client had its 101, and saw the end`)
-    t.ok(await lives(gateway), name)
-  }
-  await upstream.until('no socket to be left', () => (upstream.sockets.size === 0 ? true : undefined), 20_000)
-  t.notOk(gateway.lines().some(({ level }) => level === 'fatal'))
-})
+const hungUp = close(1011, 'the service hung up')
+
+t.test(
+  'a service that is cut off after the 101 ends the socket with 1011, and makes up nothing',
+  async (t) => {
+    const { upstream, gateway } = await scene(t)
+    for (const [name, words] of Object.entries(LAST_WORDS)) {
+      let shown = 0
+      await times(async (index) => {
+        const path = `/ws/${encodeURIComponent(name)}-${index}`
+        const client = openRaw(t, { port: gateway.port, path })
+        const head = await client.opened
+        if (head.startsWith('HTTP/1.1 101')) shown += 1
+        const socket = await upstream.socketOf(path)
+        await new Promise<void>((resolve) => socket.write(words, 'latin1', () => resolve()))
+        socket.resetAndDestroy()
+        await client.closed
+        const frames = client.frames()
+        const last = frames.at(-1)
+        // Inside of a frame there is no place for a frame of the gateway's own.
+        const isTold = last?.opcode === 8 && last.payload.equals(hungUp)
+        if (head.startsWith('HTTP/1.1 101') && isTold === (name === 'inside a frame'))
+          t.fail(`${name}: ${isTold ? 'a close frame inside of a frame' : 'no close frame'}`)
+        const odd = (isTold ? frames.slice(0, -1) : frames).filter(
+          ({ payload }) => String(payload) !== 'hello',
+        )
+        if (odd.length > 0) t.fail(`${name}: ${odd.map(({ opcode }) => opcode)}`)
+      })
+      t.equal(shown, TIMES, `${name}: every client had its 101, and saw the end`)
+      t.ok(await lives(gateway), name)
+    }
+    await upstream.until(
+      'no socket to be left',
+      () => (upstream.sockets.size === 0 ? true : undefined),
+      20_000,
+    )
+    t.notOk(gateway.lines().some(({ level }) => level === 'fatal'))
+  },
+)

@@ -12,11 +12,12 @@ import { answerMarksContract } from '../contract/answer-marks.ts'
 import { idempotencyContract } from '../contract/idempotency.ts'
 import { placesContract } from '../contract/places.ts'
 import { raisedHoldsContract } from '../contract/raised-holds.ts'
+import { serviceRowsContract } from '../contract/service-rows.ts'
 import { sharedAccountsContract } from '../contract/shared-accounts.ts'
 import { tokenHistories } from '../contract/token-histories.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
 import { tokensContract } from '../contract/tokens.ts'
-import { askOf, crashedCopy, folder, type Owner } from '../stores/folders.ts'
+import { askOf, crashedCopy, folder, type Owner, usageRowsIn } from '../stores/folders.ts'
 
 t.setTimeout(120_000)
 
@@ -75,9 +76,11 @@ for (const [name, open] of [
   const openStore = async (test: Owner) => {
     const { dbDir, stores, reopen } = await open(test)
     const store = stores.tokens
-    return { store, reopen: async () => (await reopen()).tokens, books: () => readBooks({ dbDir }) }
+    const rows = async () => usageRowsIn(dbDir)
+    return { store, reopen: async () => (await reopen()).tokens, books: () => readBooks({ dbDir }), rows }
   }
   tokensContract(name, openStore)
+  serviceRowsContract(name, openStore)
   accountsContract(name, openStore)
   placesContract(name, openStore)
   answerMarksContract(name, openStore)

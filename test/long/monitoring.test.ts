@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { json } from '../support/behaviour.ts'
-import { bearer, openStream, post } from '../support/client.ts'
+import { startCheckedService } from '../support/checked-service.ts'
+import { bearer, get, openStream, post } from '../support/client.ts'
 import { resetBeforeAnswer } from '../support/faults.ts'
 import { mintToken, startGateway, type TestGateway, temporaryFolder } from '../support/gateway.ts'
 import { waitUntil } from '../support/journey.ts'
@@ -48,12 +49,31 @@ t.test('the rules and the configuration are what promtool takes, and fire as the
     t.match(tested, new RegExp(`alertname(: |=")${name}`), `${name} has a test of its rule`)
 })
 
+/** Three services: two are looked at, the third is asked all the time. */
+async function startServices(t: Test) {
+  const [users, jobs, otherJobs, asked] = await Promise.all([
+    startCheckedService(t, 'users'),
+    startCheckedService(t, 'jobs'),
+    startCheckedService(t, 'other jobs'),
+    startCheckedService(t, 'asked'),
+  ])
+  const health = { path: '/health', everyMs: 500, timeoutMs: 400, failures: 2, successes: 1 }
+  const routes = {
+    '/api/users': { name: 'users', to: users.origin, health },
+    '/api/jobs': { name: 'jobs', to: [jobs.origin, otherJobs.origin], health },
+    '/api/asked': { name: 'asked', to: asked.origin, auth: 'open' },
+  }
+  return { users, jobs, asked, routes }
+}
+
 /** Two gateways, on files and on Redis, both watched as the production file has it, every second. */
 async function openWatched(t: Test) {
   const redis = await startRedis(t, ['--maxmemory', '16mb', '--maxmemory-policy', 'noeviction'])
   const [one, two] = [await startProvider(t), await startProvider(t)]
   for (const provider of [one, two]) provider.answer(paid)
+  const { routes, ...services } = await startServices(t)
   const path = modelsFile(t, {
+    services: routes,
     providers: {
       one: { baseUrl: one.url, keyEnv: 'ONE_TEST_KEY', allowInsecure: true },
       two: { baseUrl: two.url, keyEnv: 'TWO_TEST_KEY', allowInsecure: true },
@@ -68,6 +88,7 @@ async function openWatched(t: Test) {
     METRICS_KEY: KEY,
     RATE_LIMIT_PER_MINUTE: '1000000',
     USAGE_QUEUE_ROWS: '1',
+    SERVICE_REQUESTS_PER_MINUTE: '1000000',
   }
   const dbDir = join(temporaryFolder(t, 'gw-disk-'), 'db')
   mkdirSync(dbDir)
@@ -97,7 +118,7 @@ async function openWatched(t: Test) {
   const prometheus = await startPrometheus(t, dir)
   const tokens = [await mintToken(t, files), await mintToken(t, files)]
   const onRedis = await mintToken(t, { dbDir: replica.dbDir, env: shared })
-  return { redis, one, two, files, replica, tokens, onRedis, watch, mounted, ...prometheus }
+  return { redis, one, two, services, files, replica, tokens, onRedis, watch, mounted, ...prometheus }
 }
 
 interface Payer {
@@ -105,10 +126,12 @@ interface Payer {
   token: string
 }
 
-/** A request of each every tenth of a second, whatever becomes of the one before. */
+/** A request of each every tenth of a second, and one for a service, whatever becomes of the one before. */
 function startTraffic(t: Test, payers: readonly Payer[]): { stop(): void } {
-  const one = ({ gateway, token }: Payer) =>
+  const one = ({ gateway, token }: Payer) => {
     void post(gateway, CHAT, ask('m'), bearer(token)).catch(() => undefined)
+    void get(gateway, '/api/asked').catch(() => undefined)
+  }
   const timer = setInterval(() => payers.forEach(one), 100)
   const stop = () => clearInterval(timer)
   t.teardown(stop)
@@ -122,6 +145,7 @@ t.test(
       redis,
       one,
       two,
+      services: { users, jobs, asked },
       files,
       replica,
       tokens,
@@ -160,6 +184,7 @@ t.test(
     for (const provider of [one, two]) provider.queue(resetBeforeAnswer(), resetBeforeAnswer(), unreported)
     await sleep(3000)
     for (const provider of [one, two]) provider.queue(resetBeforeAnswer(), resetBeforeAnswer(), unreported)
+    asked.mood = 'flaky'
     for (const { title, expression } of boardQuestions()) {
       if (/traefik_|haproxy_/.test(expression)) continue
       const found = await waitUntil(
@@ -171,6 +196,16 @@ t.test(
         `${title}: ${expression}`,
       )
     }
+
+    await fires('ServiceErrors', { route: 'asked' })
+    asked.mood = 'well'
+    await ends('ServiceErrors')
+    jobs.mood = 'failing'
+    await fires('ServiceTargetDown', { route: 'jobs', target: jobs.origin })
+    await users.stop()
+    await fires('ServiceDown', { route: 'users' })
+    await users.start()
+    await ends('ServiceDown')
 
     await fires('UsageRowsLost')
     one.answer(resetBeforeAnswer())

@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { ApiName, Catalog, Model, Provider } from '../../src/config/catalog/catalog.ts'
 import { buildFind } from '../../src/config/catalog/model-name.ts'
+import { buildServiceTable } from '../../src/config/catalog/service-table.ts'
 import type { DialectName } from '../../src/config/endpoints.ts'
 import { anthropicMessages } from '../../src/dialects/anthropic-messages.ts'
 import { DIALECTS } from '../../src/dialects/endpoints.ts'
@@ -50,6 +51,7 @@ const catalog = found({
   looksListed: (name) => name === 'BIG',
   providers: new Map(),
   wsRoutes: [],
+  services: buildServiceTable([]),
 })
 const bare = found({ ...catalog, wildcard: undefined })
 const plan = (

@@ -10,11 +10,12 @@ import { answerMarksContract } from '../contract/answer-marks.ts'
 import { idempotencyContract } from '../contract/idempotency.ts'
 import { placesContract } from '../contract/places.ts'
 import { raisedHoldsContract } from '../contract/raised-holds.ts'
+import { serviceRowsContract } from '../contract/service-rows.ts'
 import { sharedAccountsContract } from '../contract/shared-accounts.ts'
 import { tokenHistories } from '../contract/token-histories.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
 import { tokensContract } from '../contract/tokens.ts'
-import { askOf, crashedCopy, folder, type Owner, openIn } from './folders.ts'
+import { askOf, crashedCopy, folder, type Owner, openIn, usageRowsIn } from './folders.ts'
 
 const open = async (test: Owner) => {
   const dbDir = await folder(test)
@@ -25,7 +26,7 @@ const open = async (test: Owner) => {
     last = await openIn(test, dbDir)
     return last
   }
-  return { store, reopen, books: () => readBooks({ dbDir }) }
+  return { store, reopen, books: () => readBooks({ dbDir }), rows: async () => usageRowsIn(dbDir) }
 }
 
 tokensContract('file', open)
@@ -34,6 +35,7 @@ placesContract('file', open)
 answerMarksContract('file', open)
 raisedHoldsContract('file', open)
 sharedAccountsContract('file', open)
+serviceRowsContract('file', open)
 tokenHistories('file', open, { runs: 60, steps: 60 })
 idempotencyContract('file', async (test) => {
   const dbDir = await folder(test)

@@ -3,6 +3,7 @@ import { cpSync, existsSync, mkdirSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import type { HoldRequest } from '../../src/stores/contracts/accounts.ts'
 import type { TokenStore } from '../../src/stores/contracts/token-store.ts'
 import { openStores } from '../../src/stores/open.ts'
@@ -23,6 +24,19 @@ export async function openIn(test: Owner, dbDir: string): Promise<TokenStore> {
   const { tokens } = await openStores({ dbDir })
   test.teardown(() => tokens.close())
   return tokens
+}
+
+/** The usage rows of a folder, by the names of their columns; none while there is no table. */
+export function usageRowsIn(dbDir: string): Record<string, unknown>[] {
+  const path = join(dbDir, 'usage.sqlite')
+  if (!existsSync(path)) return []
+  const db = new DatabaseSync(path, { readOnly: true, timeout: 5_000 })
+  try {
+    const isThere = db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'usage'").get() !== undefined
+    return isThere ? db.prepare('SELECT * FROM usage').all() : []
+  } finally {
+    db.close()
+  }
 }
 
 /** A request that needs all of `micros`. */

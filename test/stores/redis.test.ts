@@ -9,12 +9,13 @@ import { answerMarksContract } from '../contract/answer-marks.ts'
 import { idempotencyContract } from '../contract/idempotency.ts'
 import { placesContract } from '../contract/places.ts'
 import { raisedHoldsContract } from '../contract/raised-holds.ts'
+import { serviceRowsContract } from '../contract/service-rows.ts'
 import { sharedAccountsContract } from '../contract/shared-accounts.ts'
 import { tokenHistories } from '../contract/token-histories.ts'
 import { tokensContract } from '../contract/tokens.ts'
 import { startRedis } from '../support/redis.ts'
 import { startProxy } from '../support/tcp-proxy.ts'
-import { folder, type Owner } from './folders.ts'
+import { folder, type Owner, usageRowsIn } from './folders.ts'
 
 const redis = await startRedis(t)
 t.setTimeout(120_000)
@@ -44,7 +45,8 @@ const open = async (test: Owner) => {
     return stores.tokens
   }
   const address = readRedisUrl({ REDIS_URL: redis.url }, [])
-  return { store: stores.tokens, reopen, books: () => readBooks({ ...place, redis: address }) }
+  const rows = async () => usageRowsIn(place.dbDir)
+  return { store: stores.tokens, reopen, books: () => readBooks({ ...place, redis: address }), rows }
 }
 
 t.test(
@@ -78,6 +80,7 @@ placesContract('redis', open)
 answerMarksContract('redis', open)
 raisedHoldsContract('redis', open)
 sharedAccountsContract('redis', open)
+serviceRowsContract('redis', open)
 tokenHistories('redis', open, { runs: 40, steps: 60 })
 idempotencyContract('redis', async (test) => {
   const place = { dbDir: await folder(test), redisPrefix: randomUUID() }

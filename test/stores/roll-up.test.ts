@@ -161,12 +161,15 @@ t.test('a full disk, and a crash between two slices, leave all sums as they were
   t.match(await readBooks({ dbDir: copy }), { faults: [] })
 })
 
+/** Those of paid requests. */
+const PAID_NAMES = USAGE_COLUMNS.slice(0, 23).map(({ name }) => name)
+
 /** Rows of requests that came so many days ago, and were free; the clock is known to be right. */
 function addRows(dbDir: string, count: number, days: number): void {
   const db = new DatabaseSync(join(dbDir, 'usage.sqlite'))
   const numbers = '1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1'
   const rows = db.prepare(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-    INSERT INTO usage SELECT 'r' || i, token_id, user, model, provider, model_used, endpoint, 200, ${numbers}, ? + i, 1
+    INSERT INTO usage (${PAID_NAMES}) SELECT 'r' || i, token_id, user, model, provider, model_used, endpoint, 200, ${numbers}, ? + i, 1
       FROM n, (SELECT * FROM usage LIMIT 1)`)
   rows.run(count, Date.now() - days * DAY_MS)
   db.prepare(`INSERT OR REPLACE INTO meta VALUES ('clockAt', ?)`).run(String(Date.now()))

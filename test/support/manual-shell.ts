@@ -16,6 +16,8 @@ export interface Clone {
   port: number
   /** Beside PATH and HOME, as the reader's shell has it. */
   env: Record<string, string>
+  /** Other ports of the pages' and what stands for them here. */
+  otherPorts?: Readonly<Record<string, number>>
 }
 
 interface CloneOptions {
@@ -90,7 +92,7 @@ export async function runBlocks(
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   const script = join(folder, 'script.sh')
-  const steps = blocks.map((block, index) => stepOf(block, join(folder, String(index)), clone.port))
+  const steps = blocks.map((block, index) => stepOf(block, join(folder, String(index)), clone))
   writeFileSync(script, [PRELUDE, ...steps].join('\n'))
   const run = startProcess(t, {
     command: 'bash',
@@ -105,11 +107,13 @@ export async function runBlocks(
   })
 }
 
-function stepOf(block: ManualBlock, file: string, port: number): string {
+function stepOf(block: ManualBlock, file: string, { port, otherPorts = {} }: Clone): string {
   const program = readProgram(block)
-  const text = block.text
+  let text = block.text
     .replaceAll('localhost:8088', `localhost:${port}`)
     .replaceAll(TOKEN_IN_PAGES, '$(id_of ann)')
+  for (const [shown, own] of Object.entries(otherPorts))
+    text = text.replaceAll(new RegExp(`\\b${shown}\\b`, 'g'), String(own))
   const end = `@@END-OF-${block.line}`
   const commands =
     program === undefined ? text : `cat > ${program.file} <<'${end}'\n${text}${end}\n${program.command}\n`
@@ -136,5 +140,14 @@ export function checkOutcomes(t: Test, outcomes: readonly BlockOutcome[]): void 
     const told = isGood ? {} : { code, output, text: block.text }
     t.ok(isGood, `${block.page}:${block.line} ${block.language}`, told)
     if (!isGood) return
+  }
+}
+
+/** The statuses that a block promises in its comments (`# 401: no key`) and those that it printed, one a line. */
+export function checkStatuses(t: Test, outcomes: readonly BlockOutcome[]): void {
+  for (const { block, output } of outcomes) {
+    const promised = Array.from(block.text.matchAll(/^status .*# (\d{3})\b/gm), ([, status]) => status)
+    const seen = output.match(/^\d{3}$/gm) ?? []
+    if (promised.length > 0) t.strictSame(seen, promised, `${block.page}:${block.line} statuses`, { output })
   }
 }

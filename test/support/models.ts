@@ -19,6 +19,8 @@ export interface ModelsShape {
   providers: Record<string, string | ProviderEntry>
   /** The models as in the file; a bare provider name (or several, in order) is short for its plan. */
   models: Record<string, string | string[] | object>
+  /** The routes of services by their prefixes, as in the file. */
+  services?: Record<string, object>
 }
 
 /** The variable that holds a provider's key when the test names none. */
@@ -41,7 +43,7 @@ export function modelsFile(t: Owner, shape: ModelsShape): string {
 }
 
 /** The text of a models file, for tests that change one while the gateway runs. */
-export function modelsText({ margin, providers, models }: ModelsShape): string {
+export function modelsText({ margin, providers, models, services }: ModelsShape): string {
   const provider = ([name, entry]: [string, string | ProviderEntry]) => [
     name,
     typeof entry === 'string' ? { baseUrl: entry, keyEnv: keyVariable(name) } : entry,
@@ -49,6 +51,7 @@ export function modelsText({ margin, providers, models }: ModelsShape): string {
   const model = ([name, entry]: [string, string | string[] | object]) => [name, withPlan(entry)]
   return stringify({
     ...(margin === undefined ? {} : { margin }),
+    ...(services === undefined ? {} : { services }),
     providers: Object.fromEntries(Object.entries(providers).map(provider)),
     models: Object.fromEntries(Object.entries(models).map(model)),
   })

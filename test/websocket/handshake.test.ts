@@ -37,7 +37,7 @@ async function openServer(t: Test, hasRoom: boolean): Promise<number> {
     if (url === '/never') await new Promise(() => undefined)
     return undefined
   })
-  if (hasRoom) await app.register(guard, { ofGets: [handshakeCheck(() => true)] })
+  if (hasRoom) await app.register(guard, { ofGets: handshakeCheck(() => true) })
   if (hasRoom) await app.register(upgrade)
   app.get('/plain', () => 'here')
   await app.listen({ port: 0, host: '127.0.0.1' })

@@ -1,4 +1,4 @@
-import type { Passthrough } from './passthrough.ts'
+import type { ServiceRoute, ServiceTable } from './service-routes.ts'
 import type { WsRoute } from './ws-routes.ts'
 
 /** Whose wire formats a provider speaks: OpenAI's (`/chat/completions`, ...) or Anthropic's (`/messages`). */
@@ -77,8 +77,19 @@ export interface CatalogSettings {
   /** No provider or model may be given more. */
   totalTimeoutMs: number
   modelsFile?: string | undefined
-  passthrough: readonly Passthrough[]
-  wsRoutes: readonly WsRoute[]
+  /** The rows of the environment. */
+  services: readonly SourcedRoute[]
+  /** Names of the rows whose callers may send a token as `?api_key=`. */
+  queryKeyRoutes: readonly string[]
+  /** Undefined: no JWT can be verified. */
+  jwt(): object | undefined
+  internalKey(): string | undefined
+}
+
+/** A row and what a mistake in it is told by, such as `WS_ROUTES /ws`. */
+export interface SourcedRoute {
+  source: string
+  route: ServiceRoute
 }
 
 /** Everything that can be asked for, as of the last reading of the models file. */
@@ -97,4 +108,6 @@ export interface Catalog {
   providers: ReadonlyMap<string, Provider>
   /** Public paths whose WebSockets are handed to services, of the settings and of the file. */
   wsRoutes: readonly WsRoute[]
+  /** Public paths that are handed to services or unmetered to providers, of the settings and of the file. */
+  services: ServiceTable
 }

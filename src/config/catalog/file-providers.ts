@@ -2,7 +2,8 @@ import { type BaseUrl, readBaseUrl } from '../base-url.ts'
 import { SettingsError } from '../mistakes.ts'
 import { usualPath, withoutEndpoint } from './address.ts'
 import type { ApiName, CatalogSettings, Provider } from './catalog.ts'
-import { formatPath, type ProviderEntry } from './models-schema.ts'
+import { formatPath } from './file-shapes.ts'
+import type { ProviderEntry } from './models-schema.ts'
 import { KNOWN_PROVIDERS } from './providers.ts'
 
 interface Adding {

@@ -1,8 +1,8 @@
 import { suggest } from '../suggest.ts'
 import type { Provider, Timeouts } from './catalog.ts'
+import { formatPath } from './file-shapes.ts'
 import { isNameOf } from './model-name.ts'
-import { formatPath, type ModelEntry, type ModelsFile } from './models-schema.ts'
-import type { Passthrough } from './passthrough.ts'
+import type { ModelEntry, ModelsFile } from './models-schema.ts'
 import { isKnownProvider, KNOWN_PROVIDERS } from './providers.ts'
 
 interface Checking {
@@ -41,23 +41,6 @@ export function checkTimeouts(file: ModelsFile, totalTimeoutMs: number, mistakes
   }
   for (const [name, { timeouts }] of file.providers) check(['providers', name], timeouts)
   for (const [name, { timeouts }] of file.models) check(['models', name], timeouts)
-}
-
-/** Adds the passed-through paths that have no provider to go to. */
-export function checkPassthrough(
-  passthrough: readonly Passthrough[],
-  providers: ReadonlyMap<string, Provider>,
-  mistakes: string[],
-): void {
-  for (const { prefix, provider, url } of passthrough) {
-    if (url !== undefined) continue
-    if (provider === undefined && providers.size === 0) {
-      mistakes.push(`PASSTHROUGH_PATHS ${prefix} has no provider to go to: set a key, or name a URL`)
-    }
-    if (provider !== undefined && !providers.has(provider)) {
-      mistakes.push(`PASSTHROUGH_PATHS ${prefix} ${describeMissing(provider, new Set(providers.keys()))}`)
-    }
-  }
 }
 
 function findNameMistakes(path: string, name: string): string[] {
@@ -103,7 +86,8 @@ function findFallbackMistakes(path: string, { name, entry, models }: Named): str
   })
 }
 
-function describeMissing(name: string, providers: ReadonlySet<string>): string {
+/** In words that follow what names it. */
+export function describeMissing(name: string, providers: ReadonlySet<string>): string {
   const known = KNOWN_PROVIDERS.find((row) => row.name === name)
   if (known) return `names ${name}, which has no key: set ${known.keyVariable} or ${known.keyVariable}_FILE`
   const names = [...providers, ...KNOWN_PROVIDERS.map((row) => row.name)]

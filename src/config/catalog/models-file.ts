@@ -5,11 +5,15 @@ import { BUILTIN_MODELS } from './builtin-catalog.ts'
 import { buildFindMaker } from './builtin-makers.ts'
 import type { Catalog, CatalogSettings, Model, Provider, Timeouts } from './catalog.ts'
 import { addProviders } from './file-providers.ts'
+import { readFileServices } from './file-services.ts'
 import { buildFind, buildLooks, hasPriceOf, isNameOf } from './model-name.ts'
-import { checkModels, checkPassthrough, checkTimeouts } from './models-checks.ts'
+import { checkModels, checkTimeouts } from './models-checks.ts'
 import { type ModelEntry, type ModelsFile, readShape } from './models-schema.ts'
 import { buildPrice, buildTokenPrice } from './prices.ts'
-import { buildWsRoute, findWsRouteMistakes, type WsRoute } from './ws-routes.ts'
+import { checkRowProviders, joinServices } from './service-checks.ts'
+import type { ServiceTable } from './service-routes.ts'
+import { buildServiceTable } from './service-table.ts'
+import { wsRoutesOf } from './ws-routes.ts'
 
 /** What a catalog is made of: the settings, the models file's text if there is one, the demo provider if it is on. */
 export interface CatalogInput {
@@ -33,12 +37,14 @@ export function buildCatalog({ settings, text, demo }: CatalogInput): Catalog {
   if (file) addProviders(providers, { entries: file.providers, settings, mistakes })
   if (file) checkModels(file, { providers, mistakes })
   if (file) checkTimeouts(file, settings.totalTimeoutMs, mistakes)
-  if (mistakes.length === 0) checkPassthrough(settings.passthrough, providers, mistakes)
-  const wsRoutes = [...settings.wsRoutes, ...readWsRoutes(file, mistakes)]
-  mistakes.push(...findWsRouteMistakes(wsRoutes, settings.passthrough))
+  const rows = [...settings.services, ...(file ? readFileServices(file, { settings, mistakes }) : [])]
+  // What is wrong with a provider is told once.
+  if (mistakes.length === 0) checkRowProviders(rows, { providers, mistakes })
+  const services = buildServiceTable(joinServices(rows, { settings, mistakes }))
   if (mistakes.length > 0) throw new SettingsError(mistakes)
-  const entries = file ? [...file.models] : restrictBuiltin(settings.providers)
-  return assemble(entries, { providers, margin: file?.margin ?? 0, demo, wsRoutes, isBuiltin: !file })
+  const isBuiltin = !file?.hasModels
+  const entries = isBuiltin ? restrictBuiltin(settings.providers) : [...file.models]
+  return assemble(entries, { providers, margin: file?.margin ?? 0, demo, services, isBuiltin })
 }
 
 /** Whether the offline demo provider answers: always, never, or while there is no real one. */
@@ -83,7 +89,10 @@ function parse(text: string, mistakes: string[]): unknown {
     // The first alone: after one broken bracket every further line looks wrong.
     const broken = document.errors[0]
     if (!broken) return document.toJS({ maxAliasCount: MOST_ALIASES })
-    mistakes.push(broken.message.split('\n')[0] ?? broken.code)
+    const [message = '', , line = ''] = broken.message.split('\n')
+    // `paths: [/orders/{id}]`
+    const isTemplate = message.includes('between flow') && line.includes('/{')
+    mistakes.push(isTemplate ? `${message} put quotes around what holds "{"` : message || broken.code)
     return undefined
   } catch (error) {
     // Aliases that multiply, or nesting that outgrows the stack.
@@ -91,15 +100,6 @@ function parse(text: string, mistakes: string[]): unknown {
     mistakes.push(`it cannot be read as YAML or JSON (${why})`)
     return undefined
   }
-}
-
-function readWsRoutes(file: ModelsFile | undefined, mistakes: string[]): WsRoute[] {
-  return (file?.wsRoutes ?? []).flatMap(([path, target]) => {
-    const route = buildWsRoute(path, target)
-    if (!('mistake' in route)) return [route]
-    mistakes.push(`MODELS_FILE: wsRoutes ${route.mistake}`)
-    return []
-  })
 }
 
 function restrictBuiltin(providers: readonly Provider[]): [string, ModelEntry][] {
@@ -121,13 +121,13 @@ interface Parts {
   providers: ReadonlyMap<string, Provider>
   margin: number
   demo: Provider | undefined
-  wsRoutes: readonly WsRoute[]
+  services: ServiceTable
   isBuiltin: boolean
 }
 
 function assemble(
   entries: readonly [string, ModelEntry][],
-  { providers, margin, demo, wsRoutes, isBuiltin }: Parts,
+  { providers, margin, demo, services, isBuiltin }: Parts,
 ): Catalog {
   const all = demo ? [demoEntry(demo), ...entries] : entries
   const built = all.map(([name, entry]) => buildModel(name, entry, { providers, margin }))
@@ -139,7 +139,13 @@ function assemble(
   ])
   const findMaker = isBuiltin && wildcard ? buildFindMaker({ models, providers }, wildcard) : undefined
   const listed = { models, patterns, wildcard, looksListed }
-  return { ...listed, find: buildFind({ ...listed, findMaker }), providers, wsRoutes }
+  return {
+    ...listed,
+    find: buildFind({ ...listed, findMaker }),
+    providers,
+    wsRoutes: wsRoutesOf(services.routes),
+    services,
+  }
 }
 
 /** What serves names that are not listed: patterns, the longest first, and the wildcard. */

@@ -1,24 +1,23 @@
 import * as v from 'valibot'
 import { isRecord } from '../../json.ts'
-import { suggest } from '../suggest.ts'
 import { API_NAMES } from './catalog.ts'
+import {
+  AT_LEAST_ONE,
+  flag,
+  formatPath,
+  isOwn,
+  milliseconds,
+  number,
+  strictObject,
+  text,
+} from './file-shapes.ts'
 import { isKnownProvider } from './providers.ts'
+import { readServiceEntry, type ServiceEntry } from './service-schema.ts'
 
-const text = v.string('must be string')
-const flag = v.optional(v.boolean('must be boolean'))
-const number = v.number('must be number')
 const credits = v.optional(
   v.pipe(number, v.minValue(0, 'must be >= 0'), v.maxValue(1e9, 'must be <= 1000000000')),
 )
 const KEY_NAME = 'must be the name of a variable, such as BACKUP_API_KEY'
-const AT_LEAST_ONE = 'must name at least one entry'
-
-const DAY_MS = 86_400_000
-const TIME = `must be a whole number of milliseconds from 1 to ${DAY_MS}`
-const milliseconds = v.optional(
-  v.pipe(v.number(TIME), v.integer(TIME), v.minValue(1, TIME), v.maxValue(DAY_MS, TIME)),
-)
-
 const timeoutsSchema = v.optional(
   strictObject({
     answerMs: milliseconds,
@@ -73,19 +72,27 @@ const modelSchema = strictObject({
 /** Each entry is read by itself, under its name, so that one with a mistake hides no other. */
 const entries = v.custom<object>(isRecord, 'must be object')
 
-const fileSchema = strictObject({
-  margin: v.optional(v.pipe(number, v.gtValue(-1, 'must be > -1'), v.maxValue(1000, 'must be <= 1000'))),
-  providers: v.optional(entries),
-  /** `/ws: ws://backend:8000/ws!open`, as in WS_ROUTES. */
-  wsRoutes: v.optional(entries),
-  models: v.pipe(
-    entries,
-    v.check(
-      (models) => Object.entries(models).some(([name, value]) => !isTemplate(name, value)),
-      AT_LEAST_ONE,
+const fileSchema = v.pipe(
+  strictObject({
+    margin: v.optional(v.pipe(number, v.gtValue(-1, 'must be > -1'), v.maxValue(1000, 'must be <= 1000'))),
+    providers: v.optional(entries),
+    /** `/ws: ws://backend:8000/ws!open`, as in WS_ROUTES. */
+    wsRoutes: v.optional(entries),
+    /** The table of routes, by their public paths. */
+    services: v.optional(entries),
+    models: v.optional(
+      v.pipe(
+        entries,
+        v.check(
+          (models) => Object.entries(models).some(([name, value]) => !isTemplate(name, value)),
+          AT_LEAST_ONE,
+        ),
+      ),
     ),
-  ),
-})
+  }),
+  // A file may be about services alone: the models are the built-in ones then.
+  v.check((file) => ['models', 'services', 'wsRoutes'].some((name) => name in file), 'lacks models: add it'),
+)
 
 export type ModelEntry = v.InferOutput<typeof modelSchema>
 export type ProviderEntry = v.InferOutput<typeof knownProviderSchema>
@@ -98,6 +105,9 @@ export interface ModelsFile {
   providerNames: ReadonlySet<string>
   modelNames: ReadonlySet<string>
   wsRoutes: readonly (readonly [path: string, target: string])[]
+  services: readonly (readonly [path: string, entry: ServiceEntry])[]
+  /** Without them the built-in ones stay. */
+  hasModels: boolean
 }
 
 /** Reads the file's content; what has a wrong shape is left out and added to the mistakes, with its path. */
@@ -123,18 +133,12 @@ export function readShape(content: unknown, mistakes: string[]): ModelsFile {
     providerNames: new Set(readEntries(content, 'providers').map(([name]) => name)),
     modelNames: new Set(readEntries(content, 'models').map(([name]) => name)),
     wsRoutes: read('wsRoutes', () => text),
+    services: readEntries(content, 'services').map(([path, value]) => [
+      path,
+      readServiceEntry(value, (issue) => note(issue, ['services', path])),
+    ]),
+    hasModels: isRecord(content) && Object.hasOwn(content, 'models'),
   }
-}
-
-/** How a mistake points into the file: `models.gpt-4o.plan[0].provider`. */
-export function formatPath(keys: readonly string[]): string {
-  const text = keys.map((key) => (/^\d+$/.test(key) ? `[${key}]` : `.${key}`)).join('')
-  return text.replace(/^\./, '') || 'the file'
-}
-
-/** `x-anything` is the operator's own, as in a compose file: a place for what is merged elsewhere (`<<: *usual`). */
-function isOwn(key: string): boolean {
-  return /^x-[\w-]*$/.test(key)
 }
 
 /** A model may be called so too: then it has what a model has. */
@@ -147,29 +151,4 @@ function readEntries(content: unknown, room: string): [name: string, value: unkn
   const found: unknown = Reflect.get(content, room)
   const all = isRecord(found) ? Object.entries(found) : []
   return room === 'wsRoutes' ? all : all.filter(([name, value]) => !isTemplate(name, value))
-}
-
-/** An object of these entries and no others but the operator's own. All its mistakes are named at once, for whoever wrote it by hand. */
-function strictObject<const T extends v.ObjectEntries>(entries: T) {
-  const shape = v.object(entries)
-  return v.pipe(
-    v.custom<v.InferInput<v.ObjectSchema<T, undefined>>>(isRecord, 'must be object'),
-    v.rawCheck(({ dataset, addIssue }) => {
-      if (!dataset.typed) return
-      for (const [key, value] of Object.entries(dataset.value)) {
-        if (Object.hasOwn(entries, key) || isOwn(key)) continue
-        const at = { type: 'object', origin: 'value', input: dataset.value, key, value } as const
-        addIssue({ message: describeUnknown(key, Object.keys(entries)), path: [at] })
-      }
-      for (const { message, path } of v.safeParse(shape, dataset.value).issues ?? []) {
-        const [at, deeper] = path ?? []
-        const isMissing = at?.origin === 'key' && deeper === undefined
-        addIssue(isMissing ? { message: `lacks ${at.key}: add it` } : { message, path })
-      }
-    }),
-  )
-}
-
-function describeUnknown(key: string, known: readonly string[]): string {
-  return `is not a setting${suggest(key, known) || `; known here: ${known.join(', ')}`}`
 }

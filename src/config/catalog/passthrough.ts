@@ -1,5 +1,4 @@
-import { readBaseUrl } from '../base-url.ts'
-import { findPathMistake } from '../public-paths.ts'
+import type { ServiceRoute } from './service-routes.ts'
 
 /** A path that goes out unmetered, with all below it: to a provider, to a URL, or to the first provider. */
 export interface Passthrough {
@@ -8,24 +7,11 @@ export interface Passthrough {
   url?: string | undefined
 }
 
-/** One `path`, `path=provider` or `path=https://url` of PASSTHROUGH_PATHS. */
-export function readPassthrough(entry: string): Passthrough | { mistake: string } {
-  const equals = entry.indexOf('=')
-  const path = equals < 0 ? entry : entry.slice(0, equals).trim()
-  const prefix = path.replace(/\/$/, '')
-  const mistake = findPathMistake(prefix)
-  if (mistake) return { mistake }
-  if (equals < 0) return { prefix }
-  return readTarget(prefix, entry.slice(equals + 1).trim())
-}
-
-function readTarget(prefix: string, text: string): Passthrough | { mistake: string } {
-  if (/^[a-z][a-z0-9_-]*$/.test(text)) return { prefix, provider: text }
-  const isMarked = text.endsWith('!insecure')
-  const url = readBaseUrl(isMarked ? text.slice(0, -'!insecure'.length) : text, {
-    insecure: isMarked ? 'allowed' : 'end the entry in "!insecure"',
+/** Rows of the table in the form that `src/services/passthrough.ts` still reads. */
+export function passthroughOf(routes: readonly ServiceRoute[]): Passthrough[] {
+  return routes.flatMap(({ prefix, serves, provider, targets: [target] }): Passthrough[] => {
+    if (serves !== 'http') return []
+    if (provider !== undefined) return [provider === '' ? { prefix } : { prefix, provider }]
+    return target ? [{ prefix, url: target.origin + target.basePath }] : []
   })
-  if ('mistake' in url)
-    return { mistake: `(${prefix}) must name a provider or a URL; the URL ${url.mistake}` }
-  return { prefix, url: url.origin + url.basePath }
 }

@@ -89,7 +89,7 @@ export interface ServiceRoute {
   targets: readonly ServiceTarget[]
   /** A provider of the catalog, whose key goes along, in the place of targets; `''`: the first one. */
   provider?: string | undefined
-  /** The whole public path is sent behind the target's base, not only the rest behind the prefix. */
+  /** The whole public path is sent behind the target's base (of a provider: without `/v1`), not only what follows the prefix. */
   keepsPrefix: boolean
   serves: 'http' | 'websocket' | 'both'
   /** Undefined: every method. */
@@ -129,9 +129,17 @@ export interface FoundRoute {
   entry: Entry
 }
 
+/** What a request wants: an answer, or a socket (a GET with `Upgrade: websocket`). */
+export type ServiceKind = 'http' | 'websocket'
+
 /** All routes, of the environment and of the configuration file. */
 export interface ServiceTable {
   readonly routes: readonly ServiceRoute[]
-  /** By the longest prefix that covers the raw path (no query); its cost does not grow with the table. */
-  find(path: string, method: string): FoundRoute | undefined
+  /**
+   * By the longest prefix of this kind that covers the raw path (no query); its cost does not grow with the table. A path
+   * that a service may read as one of another route (`/a/%62`, `/a//b`, `/A/b` beside a route `/a/b`) leads nowhere.
+   */
+  find(path: string, method: string, kind: ServiceKind): FoundRoute | undefined
+  /** Whether a path is the operator's, whatever is wanted of it. */
+  covers(path: string): boolean
 }

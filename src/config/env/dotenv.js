@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { isLink, readEnvText, unwrap } from './env-text.js'
 import { findStranger } from './near-names.js'
+import { isServiceSetting } from './service-names.js'
 import { knownNames } from './words/words.js'
 
 /**
@@ -17,10 +18,11 @@ export function readDotenv(path, env) {
   if (bytes === undefined) return undefined
   if ('mistake' in bytes) return { values: {}, mistakes: [bytes.mistake] }
   const known = knownNames()
-  const { MODELS_FILE: inFile } = readEnvText(bytes, (name) => known.has(name)).values
+  const isSetting = (/** @type {string} */ name) => known.has(name) || isServiceSetting(name)
+  const { MODELS_FILE: inFile } = readEnvText(bytes, isSetting).values
   const models = readModels(path, unwrap(env.MODELS_FILE ?? '') || inFile)
   const isKey = buildIsKey(models)
-  const { values, lines, mistakes } = readEnvText(bytes, (name) => known.has(name) || isKey(name))
+  const { values, lines, mistakes } = readEnvText(bytes, (name) => isSetting(name) || isKey(name))
   const isSet = (/** @type {string} */ name) => Boolean(unwrap(env[name] ?? '') || values[name])
   const isNamed = (/** @type {string} */ name) => models.includes(name)
   const strangers = Object.keys(values).flatMap((name) => {

@@ -2,6 +2,7 @@
 // Plain JavaScript without packages, as env-text.js beside it.
 
 import { countEdits } from '../edits.js'
+import { isServiceSetting } from './service-names.js'
 
 /** What others call it, where no likeness of letters tells. @type {Readonly<Record<string, string>>} */
 const OTHER_WORDS = {
@@ -22,6 +23,12 @@ const OTHER_WORDS = {
   GOOGLE_GENERATIVE_AI_API_KEY: 'GEMINI_API_KEY',
   GOOGLE_API_KEY: 'GEMINI_API_KEY',
   GROK_API_KEY: 'XAI_API_KEY',
+  INTERNAL_API_URL: 'INTERNAL_API_BASE_URL',
+  JWKS_URI: 'JWT_JWKS_URL',
+  JWKS_URL: 'JWT_JWKS_URL',
+  JWT_JWKS_URI: 'JWT_JWKS_URL',
+  JWT_KEY: 'JWT_SECRET',
+  JWT_SECRET_KEY: 'JWT_SECRET',
   LOGLEVEL: 'LOG_LEVEL',
   RATE_LIMIT: 'RATE_LIMIT_PER_MINUTE',
   RATE_LIMIT_PER_MIN: 'RATE_LIMIT_PER_MINUTE',
@@ -34,18 +41,34 @@ const OTHER_WORDS = {
  * @param {string} name @param {ReadonlySet<string>} known @returns {string | undefined}
  */
 export function findMeant(name, known) {
-  if (known.has(name)) return undefined
+  const isKnown = (/** @type {string} */ each) => known.has(each) || isServiceSetting(each)
+  if (isKnown(name)) return undefined
   const asked = name.toUpperCase().replace(/[.-]/g, '_')
-  if (known.has(asked)) return asked
+  if (isKnown(asked)) return asked
   const other = OTHER_WORDS[asked] ?? asked.replace(/^(.+)_API_(?:BASE|URL)(?:_URL)?$/, '$1_BASE_URL')
   if (other !== asked && known.has(other)) return other
   const base = asked.replace(/_FILE$/, '')
   if (base !== asked) {
-    const meant = known.has(base) ? base : findMeant(base, known)
+    const meant = isKnown(base) ? base : findMeant(base, known)
     if (meant !== undefined) return known.has(`${meant}_FILE`) ? `${meant}_FILE` : meant
   }
-  const names = [...known].filter((each) => !asked.startsWith(`${each}_`) && digits(each) === digits(asked))
+  const service = findMeantService(asked)
+  if (service !== undefined) return service
+  // The names of services are words that everybody has: AUTH_URL is no AUTH_SERVICE_URL.
+  const names = [...known].filter(
+    (each) => !isServiceSetting(each) && !asked.startsWith(`${each}_`) && digits(each) === digits(asked),
+  )
   return names.find((each) => lacksWord(asked, each)) ?? names.find((each) => isTypo(asked, each))
+}
+
+/** `USER_SERVICE_URLS`, `USER_SERVICES_URL`, `USER_SERVICE_BASE_URL`. @param {string} asked */
+function findMeantService(asked) {
+  const words = asked.replace(/_SERVICE_(BASE_URL|ENDPOINT)$/, '_SERVICE_URL').split('_')
+  const [middle = '', last = ''] = words.slice(-2)
+  if (words.length < 3 || countEdits(middle, 'SERVICE') > 1) return undefined
+  const end = ['URL', 'PUBLIC'].find((each) => countEdits(last, each) <= 1)
+  const name = `${words.slice(0, -2).join('_')}_SERVICE_${end}`
+  return end !== undefined && isServiceSetting(name) ? name : undefined
 }
 
 /** A second key (`OPENAI_API_KEY_2`) is one that a models file may name. @param {string} name */

@@ -57,6 +57,9 @@ export const plainSettings = {
   failuresPerMinute: whole(['UNAUTHENTICATED_PER_MINUTE'], 1, 1_000_000, 60),
   /** Whoever has an IPv6 address has all that begin with the same bits. */
   ipv6PrefixBits: whole(['IPV6_PREFIX_BITS'], 48, 128, 64),
+  /** Of a person or an address, on a route without a limit of its own. */
+  serviceRequestsPerMinute: whole(['SERVICE_REQUESTS_PER_MINUTE'], 1, 1_000_000_000, 600),
+  jwtToleranceS: whole(['JWT_CLOCK_TOLERANCE_S'], 0, 300, 30),
   connectTimeoutMs: milliseconds('CONNECT_TIMEOUT_MS', 5_000),
   answerTimeoutMs: milliseconds('ANSWER_TIMEOUT_MS', 600_000),
   firstByteTimeoutMs: milliseconds('FIRST_BYTE_TIMEOUT_MS', 300_000),

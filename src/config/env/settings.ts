@@ -1,25 +1,20 @@
 import { totalmem } from 'node:os'
 import * as v from 'valibot'
 import { readAddress } from '../catalog/address.ts'
-import type { Provider } from '../catalog/catalog.ts'
-import { readPassthrough } from '../catalog/passthrough.ts'
+import type { Provider, SourcedRoute } from '../catalog/catalog.ts'
+import { passthroughOf } from '../catalog/passthrough.ts'
 import { KNOWN_PROVIDERS, type KnownProvider } from '../catalog/providers.ts'
-import { readWsRoute } from '../catalog/ws-routes.ts'
+import { type ListReading, type Remark, readForwardedHeader, readList, readTrustedProxy } from '../lists.ts'
 import { SettingsError } from '../mistakes.ts'
+import { readOrigin } from '../origins.ts'
 import { suggest } from '../suggest.ts'
 import { isLink } from './env-text.js'
 import { suggestNumber } from './hints.js'
-import {
-  type ListReading,
-  type Remark,
-  readForwardedHeader,
-  readList,
-  readTrustedProxy,
-} from './network-lists.ts'
-import { readOrigin } from './origins.ts'
 import { plainSettings } from './plain-settings.ts'
 import { type RedisAddress, readRedisUrl } from './redis-url.ts'
 import { type Environment, LEAST_CHARACTERS, readSecret, readText } from './secrets.ts'
+import type { JwtSettings } from './service-secrets.ts'
+import { readServiceSettings } from './service-settings.ts'
 import { describeRawPassword, isCutShort } from './url-password.ts'
 import { type OutgoingProxies, readExtraCertificates, readOutgoingProxies } from './way-out.ts'
 
@@ -55,7 +50,14 @@ const settingsSchema = v.object({
   passthrough: v.array(
     v.object({ prefix: v.string(), provider: v.optional(v.string()), url: v.optional(v.string()) }),
   ),
-  wsRoutes: v.array(v.object({ prefix: v.string(), url: v.string(), isOpen: v.boolean() })),
+  /** The rows of the table of services that the environment says. */
+  services: v.custom<readonly SourcedRoute[]>(isAny),
+  /** Names of the rows whose callers may send a token as `?api_key=`. */
+  queryKeyRoutes: v.array(v.string()),
+  /** What is in force: its values may be others after a rotation, and then the object is another one. */
+  jwt: v.custom<() => JwtSettings | undefined>(isAny),
+  /** What services know the gateway by, as it is in force. */
+  internalKey: v.custom<() => string | undefined>(isAny),
   /** Undefined: every target is reached directly. */
   proxyFor: v.optional(v.custom<OutgoingProxies['proxyFor']>(isAny)),
   proxySecrets: v.array(v.string()),
@@ -82,6 +84,7 @@ export function readSettings(env: Environment, ofFile: readonly string[] = []): 
   const shared = readShared(env, mistakes)
   const proxies = readOutgoingProxies(env, mistakes)
   checkMetricsKey(env, mistakes)
+  const services = readServiceSettings(env, readTolerance(found), { mistakes, warnings })
   const settings = {
     ...found,
     drainDelayMs: found.drainDelayMs ?? (shared.redis ? REPLICA_DELAY_MS : 0),
@@ -91,8 +94,8 @@ export function readSettings(env: Environment, ofFile: readonly string[] = []): 
     trustedProxies: list('TRUSTED_PROXIES', readTrustedProxy),
     corsAllowlist: list('CORS_ALLOWLIST', readOrigin),
     forwardHeaders: list('FORWARD_HEADERS', readForwardedHeader),
-    passthrough: list('PASSTHROUGH_PATHS', readPassthrough),
-    wsRoutes: list('WS_ROUTES', readWsRoute),
+    passthrough: passthroughOf(services.services.map(({ route }) => route)),
+    ...services,
     ...(proxies ? { proxyFor: proxies.proxyFor } : {}),
     proxySecrets: [...(proxies?.secrets ?? [])],
     extraCertificates: readExtraCertificates(env, mistakes),
@@ -102,6 +105,11 @@ export function readSettings(env: Environment, ofFile: readonly string[] = []): 
   }
   if (mistakes.length > 0) throw new SettingsError(mistakes)
   return v.parse(settingsSchema, settings)
+}
+
+/** Another value than a number is told of already. */
+function readTolerance({ jwtToleranceS: toleranceS }: Record<string, unknown>): number {
+  return typeof toleranceS === 'number' ? toleranceS : v.getDefault(plainSettings.jwtToleranceS)
 }
 
 /** A share of the container's limit, where there is one; else of the machine's memory. */

@@ -3,7 +3,7 @@ import type { IdempotencyStore, KeyedRequest } from './idempotency.ts'
 import type { MinuteCount, Place, TokenCount } from './places.ts'
 import type { StoreSizes } from './sizes.ts'
 import type { Tokens } from './tokens.ts'
-import type { UsageRow } from './usage-columns.ts'
+import type { ServiceRow, UsageRow } from './usage-columns.ts'
 
 // A guest is a server that works on the files of another one: its successor in an update, until that one has ended.
 
@@ -39,6 +39,10 @@ export interface GuestCalls
   mark(holdId: number, leastMicros: number, row: UsageRow): Promise<void>
   /** The answer to a hold came too late for anybody to use it. */
   abandon(holdId: number): Promise<void>
+  /** Puts rows of services on record: all of them, or none and a throw. */
+  noteRows(rows: readonly ServiceRow[]): Promise<void>
+  /** The same, of which the answer was perhaps lost. */
+  noteRowsAgain(rows: readonly ServiceRow[]): Promise<void>
   enter(tokenId: string, most: number): Promise<Place | undefined>
   leave(place: Place): Promise<void>
   isReady(): Promise<boolean>

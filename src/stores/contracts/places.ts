@@ -46,3 +46,9 @@ export interface DayCounts {
   /** Takes the place of what stood for these tokens; false: it cannot be written just now. Durable within a second. */
   write(day: number, counts: ReadonlyMap<string, number>): boolean
 }
+
+/**
+ * What stands before the keys of a route's callers: no token's id begins so. There may be any number of them, so a store
+ * that is full refuses to count them (`store_unavailable`), while tokens' requests are counted still.
+ */
+export const ROUTE_KEY = 'route '

@@ -69,7 +69,7 @@ export interface ClockNotes {
 
 /** The usage rows of a database, to be rolled up some at a time. */
 export interface RollUpTable extends ClockNotes {
-  /** The next of the tokens that have rows, in the order of their ids. */
+  /** The next of the tokens that have rows, in the order of their ids; rows of nobody's token have an empty one. */
   nextToken(after: string): Promise<string | undefined>
   /** The time of the token's first row that the span does not leave as it is. */
   oldest(tokenId: string, span: Span): Promise<number | undefined>

@@ -20,6 +20,8 @@ export interface StoreSizes {
   /** Usage rows in Redis, on their way to the database, and those that were dropped there. */
   usageRowsWaiting?: number | undefined
   usageRowsLost?: number | undefined
+  /** Rows of services that wait in this process for the store, and those that it has dropped since its start. */
+  serviceRows: { waiting: number; dropped: number }
   /** The usage rows of single requests, about, and how old the oldest is. */
   usageRows?: number | undefined
   usageOldestMs?: number | undefined

@@ -21,6 +21,8 @@ export interface Token {
   previous?: readonly PreviousSecret[]
   /** Addresses and CIDR blocks it may be used from; undefined or empty: from anywhere. */
   addresses?: readonly string[]
+  /** Names of services, or paths that cover theirs, it may call; undefined or empty: all. */
+  services?: readonly string[]
   /** Its own limits; undefined: the gateway's defaults. */
   requestsPerMinute?: number
   requestsPerDay?: number

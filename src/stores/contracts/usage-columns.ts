@@ -50,9 +50,11 @@ export interface UsageColumn {
   type: keyof typeof TYPES
   /** The field stands in the request's log line as it is in the row. */
   inLine?: true
+  /** Paid requests have nothing in it. */
+  ofServices?: true
 }
 
-/** What is known of a paid request once it is over: whatever writes, reads or moves a usage row follows this list. */
+/** What is known of a request once it is over: whatever writes, reads or moves a usage row follows this list. */
 export const USAGE_COLUMNS = [
   { name: 'request_id', field: 'requestId', type: 'text' },
   { name: 'token_id', field: 'tokenId', type: 'text' },
@@ -83,6 +85,12 @@ export const USAGE_COLUMNS = [
   { name: 'time', field: 'at', type: 'count' },
   // Of how many requests a row is the sum, once they are rolled up: all amounts are sums then, the times too.
   { name: 'requests', field: 'requests', type: 'requests' },
+  // The path is a template (`/api/orders/{id}`) and never holds what a client typed into the query.
+  { name: 'method', field: 'method', type: 'text', ofServices: true },
+  { name: 'path', field: 'path', type: 'text', ofServices: true },
+  // Of bodies and WebSocket messages: from the client, and to it.
+  { name: 'bytes_in', field: 'bytesIn', type: 'count', ofServices: true },
+  { name: 'bytes_out', field: 'bytesOut', type: 'count', ofServices: true },
 ] as const satisfies readonly UsageColumn[]
 
 type Described = (typeof USAGE_COLUMNS)[number]
@@ -90,8 +98,28 @@ type Described = (typeof USAGE_COLUMNS)[number]
 /** A usage row as the tables have it. */
 export type ChargedRow = { [C in Described as C['field']]: ReturnType<(typeof TYPES)[C['type']]['read']> }
 
+type OfServices = Extract<Described, { ofServices: true }>['field']
+
 /** What one request used and what it costs; the store says what was charged. */
-export type UsageRow = Omit<ChargedRow, 'chargedMicros' | 'requests'>
+export type UsageRow = Omit<ChargedRow, 'chargedMicros' | 'requests' | OfServices> &
+  Partial<Pick<ChargedRow, OfServices>>
+
+/** What a request of a service leaves, which nobody pays for: all else of its row is empty. */
+export type ServiceRow = Pick<
+  ChargedRow,
+  | 'requestId'
+  | 'tokenId'
+  | 'user'
+  | 'provider'
+  | 'endpoint'
+  | 'status'
+  | 'attempts'
+  | 'at'
+  | Times
+  | OfServices
+>
+
+type Times = 'latencyMs' | 'firstByteMs'
 
 /** The fields of a log line that are the row's. */
 export type LineUsage = Pick<UsageRow, Extract<Described, { inLine: true }>['field']>

@@ -29,6 +29,8 @@ export async function readFileBooks(dbDir: string): Promise<Books> {
     return { tokenId: id, user, name, creditedMicros, balanceMicros, heldMicros, chargedMicros, rowsMicros }
   })
   const known = new Set(tokens.map(({ id }) => id))
+  // Requests of services come without a token, too, and cost nothing.
+  if (sums.rows.get('') === 0) known.add('')
   const strangers = [...new Set([...sums.charged.keys(), ...sums.rows.keys()])].filter((id) => !known.has(id))
   return {
     books,

@@ -5,6 +5,7 @@ import type { TokenStore } from '../contracts/token-store.ts'
 import type { Claims } from './claims.ts'
 import type { Ledger } from './ledger.ts'
 import type { KeptPlaces } from './places.ts'
+import type { ServiceRowWrites } from './service-rows.ts'
 
 /** A guest that lives is back long before. */
 const BACK_WITHIN_MS = 5_000
@@ -21,6 +22,7 @@ interface Parts {
   ledger: Ledger
   claims: Claims
   places: KeptPlaces
+  rows: ServiceRowWrites
 }
 
 /** What a guest has here besides its holds. */
@@ -141,7 +143,7 @@ interface Sitting {
   keep(belongings: Belongings): Promise<void>
 }
 
-function callsOf({ tokens, ledger, claims, places }: Parts, sitting: Sitting): GuestCalls {
+function callsOf({ tokens, ledger, claims, places, rows }: Parts, sitting: Sitting): GuestCalls {
   const { guest, seat, keep, counting } = sitting
   return {
     find: tokens.find,
@@ -165,6 +167,8 @@ function callsOf({ tokens, ledger, claims, places }: Parts, sitting: Sitting): G
     mark: async (holdId, leastMicros, row) => tokens.markAnswered(holdId, leastMicros, row),
     settle: tokens.settle,
     abandon: async (holdId) => ledger.abandon(holdId),
+    noteRows: rows.write,
+    noteRowsAgain: rows.writeAgain,
     ...claimsOf(claims, seat),
     enter: async (tokenId, most) => {
       const place = await tokens.enter(tokenId, most)

@@ -3,7 +3,12 @@ import { asError, storeUnavailable } from '../../errors.ts'
 import type { AccountList } from '../contracts/accounts.ts'
 import type { DayCounts } from '../contracts/places.ts'
 import type { Waiting } from '../contracts/sizes.ts'
-import { prepareValues, type UsageColumn, type UsageRow } from '../contracts/usage-columns.ts'
+import {
+  prepareValues,
+  type ServiceRow,
+  type UsageColumn,
+  type UsageRow,
+} from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { prepareTransaction } from '../sql/sqlite.ts'
 
@@ -13,14 +18,7 @@ export function prepareWrites(db: Sqlite, columns: readonly UsageColumn[]) {
   const mark = db.prepare('INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?, ?, ?)')
   const rehold = db.prepare('UPDATE holds SET micros = ? WHERE id = ?')
   const unhold = db.prepare('DELETE FROM holds WHERE id = ?')
-  const names = columns.map(({ name }) => name)
-  const insert = db.prepare(
-    `INSERT INTO usage (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')})`,
-  )
-  const valuesOf = prepareValues(columns)
-  const usage = (row: UsageRow, chargedMicros: number): void => {
-    insert.run(...valuesOf(row, chargedMicros))
-  }
+  const usage = prepareUsage(db, columns)
   const charge = db.prepare(
     'INSERT INTO accounts VALUES (?, ?) ON CONFLICT DO UPDATE SET charged_micros = charged_micros + excluded.charged_micros',
   )
@@ -33,6 +31,18 @@ export function prepareWrites(db: Sqlite, columns: readonly UsageColumn[]) {
 }
 
 export type Writes = ReturnType<typeof prepareWrites>
+
+/** Writes a usage row. */
+export function prepareUsage(db: Sqlite, columns: readonly UsageColumn[]) {
+  const names = columns.map(({ name }) => name)
+  const insert = db.prepare(
+    `INSERT INTO usage (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')})`,
+  )
+  const valuesOf = prepareValues(columns)
+  return (row: UsageRow | ServiceRow, chargedMicros: number): void => {
+    insert.run(...valuesOf(row, chargedMicros))
+  }
+}
 
 const RETRY_AFTER_MS = 1000
 const MOST_KEPT = 10_000

@@ -1,6 +1,7 @@
 import { ROLLED_UP } from '../contracts/roll-up.ts'
 import type { StoreSizes } from '../contracts/sizes.ts'
 import { sizeOfFiles } from '../folder.ts'
+import type { NotedRows } from '../noted-rows.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import type { Ledger } from './ledger.ts'
 import { LEDGER_FILE } from './ledger-file.ts'
@@ -18,10 +19,11 @@ export interface SizedStore {
   db: Sqlite
   ledger: Ledger
   tokens(): number
+  rows: NotedRows
 }
 
 /** What the store's folder holds and what waits in the process. */
-export function prepareSizes({ dbDir, db, ledger, tokens }: SizedStore): () => Promise<StoreSizes> {
+export function prepareSizes({ dbDir, db, ledger, tokens, rows }: SizedStore): () => Promise<StoreSizes> {
   const answers = db.prepare(`SELECT bytes FROM claim_sums WHERE token_id = ''`)
   const latest = db.prepare('SELECT rowid FROM usage ORDER BY rowid DESC LIMIT 1')
   const findFirst = prepareFirst(db)
@@ -37,7 +39,8 @@ export function prepareSizes({ dbDir, db, ledger, tokens }: SizedStore): () => P
   }
   return async () => {
     const files = await sizeOfFiles(dbDir, nameOf)
-    return { tokens: tokens(), files, ...ledger.waiting(), ...(ledger.isClosed ? undefined : ofLedger()) }
+    const own = { tokens: tokens(), files, serviceRows: rows.counts(), ...ledger.waiting() }
+    return ledger.isClosed ? own : { ...own, ...ofLedger() }
   }
 }
 

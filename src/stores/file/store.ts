@@ -2,10 +2,12 @@ import { notFound } from '../../errors.ts'
 import { type Credits, checkMicros } from '../contracts/accounts.ts'
 import { DEFAULT_KEY_LIMITS, type IdempotencyStore, type KeyLimits } from '../contracts/idempotency.ts'
 import type { DayCounts } from '../contracts/places.ts'
+import type { Warn } from '../contracts/store-error.ts'
 import { makeTokenId, renewed } from '../contracts/token-changes.ts'
 import type { TokenStore } from '../contracts/token-store.ts'
 import type { NewToken } from '../contracts/tokens.ts'
 import { openFolder } from '../folder.ts'
+import { NotedRows } from '../noted-rows.ts'
 import type { RollUp } from '../roll-up.ts'
 import { altered, openChanges } from './changes.ts'
 import { type Claims, type ClaimsOptions, openClaims } from './claims.ts'
@@ -18,6 +20,7 @@ import type { Lock } from './lock.ts'
 import { takeLock } from './lock.ts'
 import { type KeepRows, openLedgerRollUp } from './old-rows.ts'
 import { createPlaces, type KeptPlaces } from './places.ts'
+import { prepareServiceRows } from './service-rows.ts'
 import { prepareSizes } from './sizes.ts'
 import type { TokenRegistry } from './tokens.ts'
 import { createTokenRegistry, readTokenRegistry } from './tokens.ts'
@@ -29,6 +32,7 @@ interface Parts {
   rollUp: RollUp
   lock: Lock
   places: KeptPlaces
+  rows: NotedRows
 }
 
 /** The contracts as one folder keeps them; closing the tokens closes all. */
@@ -39,11 +43,16 @@ export interface FileStore {
   days: DayCounts
 }
 
+export interface FileStoreOptions {
+  limits?: KeyLimits
+  keep?: KeepRows
+  warn?: Warn
+}
+
 /** Tokens in `tokens.json`, balances and usage in `usage.sqlite`, and nobody else in the folder. */
 export async function openFileStore(
   dbDir: string,
-  limits: KeyLimits = DEFAULT_KEY_LIMITS,
-  keep: KeepRows = undefined,
+  { limits = DEFAULT_KEY_LIMITS, keep, warn = () => undefined }: FileStoreOptions = {},
 ): Promise<FileStore> {
   await openFolder(dbDir)
   const lock = takeLock(dbDir)
@@ -59,10 +68,13 @@ export async function openFileStore(
     const days = openDayCounts(file.db, ledger)
     await markStore(dbDir, file.storeId)
     const places = createPlaces()
-    const sizes = prepareSizes({ dbDir, db: file.db, ledger, tokens: () => registry.size() })
+    const rowWrites = prepareServiceRows(file, ledger)
+    const rows = new NotedRows({ sink: rowWrites, warn })
+    const sizes = prepareSizes({ dbDir, db: file.db, ledger, tokens: () => registry.size(), rows })
     const rollUp = openLedgerRollUp(file, ledger, keep)
-    const tokens = buildStore({ registry, ledger, sizes, rollUp, lock, places })
-    return { tokens, idempotency: claims, days, seats: openSeats({ tokens, ledger, claims, places }) }
+    const tokens = buildStore({ registry, ledger, sizes, rollUp, lock, places, rows })
+    const seats = openSeats({ tokens, ledger, claims, places, rows: rowWrites })
+    return { tokens, idempotency: claims, days, seats }
   } catch (error) {
     // It would try to write for ever.
     ledger?.close()
@@ -82,7 +94,7 @@ function finishOpening(options: Omit<ClaimsOptions, 'db'>, { db, path, isInitial
   }
 }
 
-function buildStore({ registry, ledger, sizes, rollUp, lock, places }: Parts): TokenStore {
+function buildStore({ registry, ledger, sizes, rollUp, lock, places, rows }: Parts): TokenStore {
   const mint = async (token: NewToken, options?: { isMaster: boolean }) => {
     checkMicros('creditedMicros', token.creditedMicros)
     const record = await registry.put({ ...token, id: makeTokenId(), createdAt: Date.now() }, options)
@@ -110,10 +122,12 @@ function buildStore({ registry, ledger, sizes, rollUp, lock, places }: Parts): T
     raise: (holdId, micros, leastMicros) => ledger.raise(holdId, micros, leastMicros),
     markAnswered: (holdId, leastMicros, row) => ledger.markAnswered(holdId, leastMicros, row),
     settle: (holdId, row) => ledger.settle(holdId, row),
+    note: (row) => rows.note(row),
     isReady: () => ledger.isReady() && registry.isWhole(),
     sizes,
     close: async () => {
       await rollUp.close()
+      await rows.close()
       await registry.close()
       ledger.close()
       lock.release()

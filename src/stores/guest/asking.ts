@@ -97,7 +97,7 @@ export class Asking<O extends Owned> {
       this.#asked.set(id, asked)
       if (giveBack) limit(asked, (answer) => giveBack(answer as Answer<M>))
       if (this.#own) this.#run(this.#own, asked)
-      else this.#link?.send([id, method, args])
+      else if (this.#link) this.#send(this.#link, asked, method)
     })
   }
 
@@ -135,9 +135,16 @@ export class Asking<O extends Owned> {
     await this.#own?.close()
   }
 
-  #askAgain(link: Link, { id, method, args, isLate }: Asked): void {
-    if (isLate) this.#asked.delete(id)
-    else link.send([id, again(method), args])
+  #askAgain(link: Link, asked: Asked): void {
+    if (asked.isLate) this.#asked.delete(asked.id)
+    else this.#send(link, asked, again(asked.method))
+  }
+
+  /** A server of before cannot be asked for everything. */
+  #send(link: Link, { id, args, reject }: Asked, method: Method): void {
+    if (link.knows(method)) return link.send([id, method, args])
+    this.#asked.delete(id)
+    reject(storeUnavailable('The server that has the files is of an earlier release'))
   }
 
   #hear([id, result, error]: unknown[]): void {
@@ -215,7 +222,9 @@ function limit(asked: Asked, giveBack: (answer: unknown) => void): void {
   }
 }
 
-/** The one thing that is not the same when it is done twice. */
+/** What is not the same when it is done twice. */
+const AGAIN: { readonly [M in Method]?: Method } = { mint: 'mintAgain', noteRows: 'noteRowsAgain' }
+
 function again(method: Method): Method {
-  return method === 'mint' ? 'mintAgain' : method
+  return AGAIN[method] ?? method
 }

@@ -1,11 +1,13 @@
 import { connect, type Socket } from 'node:net'
 import { openSocketPath } from '../../socket-path.ts'
 import { StoreError } from '../contracts/store-error.ts'
-import { GUESTS_SOCKET, onLines, WIRE_VERSION, writeLine } from '../wire.ts'
+import { GUESTS_SOCKET, LATER_CALLS, onLines, WIRE_VERSION, writeLine } from '../wire.ts'
 
 /** A connection to the server that has the folder. */
 export interface Link {
   send(line: readonly unknown[]): void
+  /** Whether that server, perhaps of an earlier release, can be asked for this. */
+  knows(method: string): boolean
   /** What waits to be taken. */
   unsentBytes(): number
   end(): void
@@ -27,8 +29,9 @@ export async function openLink({ dbDir, guest, onLine, onLost }: LinkOptions): P
   const socketPath = openSocketPath(dbDir, GUESTS_SOCKET)
   if (socketPath === undefined) throw new Error('DB_DIR is too long a path for a socket')
   const socket = connect(socketPath.path)
+  let offered: readonly unknown[] = []
   try {
-    await greet(socket, { guest, onLine })
+    offered = await greet(socket, { guest, onLine })
   } catch (error) {
     socket.destroy()
     throw error
@@ -43,6 +46,7 @@ export async function openLink({ dbDir, guest, onLine, onLost }: LinkOptions): P
     send: (line) => {
       if (!socket.destroyed) socket.write(writeLine(line))
     },
+    knows: (method) => !LATER_CALLS.includes(method) || offered.includes(method),
     unsentBytes: () => socket.writableLength,
     end: () => {
       isEnded = true
@@ -51,18 +55,22 @@ export async function openLink({ dbDir, guest, onLine, onLost }: LinkOptions): P
   }
 }
 
-function greet(socket: Socket, { guest, onLine }: Pick<LinkOptions, 'guest' | 'onLine'>): Promise<void> {
+/** What that server can be asked for besides what its version says. */
+function greet(
+  socket: Socket,
+  { guest, onLine }: Pick<LinkOptions, 'guest' | 'onLine'>,
+): Promise<readonly unknown[]> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       const reason =
         'the server that has DB_DIR does not answer: it hangs, or waits for its disk; end it first'
       reject(new StoreError('locked', reason))
     }, WELCOME_MS)
-    let take = ([word, text]: unknown[]): void => {
+    let take = ([word, text, offered]: unknown[]): void => {
       clearTimeout(timer)
       if (word === 'welcome') {
         take = onLine
-        return resolve()
+        return resolve(Array.isArray(offered) ? offered : [])
       }
       const reason = `the server that has DB_DIR hands nothing over: ${text}; stop it first`
       reject(new StoreError('locked', reason))

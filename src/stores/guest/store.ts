@@ -3,6 +3,7 @@ import type { IdempotencyStore } from '../contracts/idempotency.ts'
 import type { MinuteCount, Places, SharedCounts } from '../contracts/places.ts'
 import type { TokenStore } from '../contracts/token-store.ts'
 import type { Tokens } from '../contracts/tokens.ts'
+import { NotedRows } from '../noted-rows.ts'
 import { Asking, type AskingOptions, type Owned } from './asking.ts'
 
 /** The contracts as the folder's owner keeps them. */
@@ -32,11 +33,16 @@ const nothing = (): void => undefined
 export async function openGuestStore<O extends OwnStore>(options: AskingOptions<O>): Promise<GuestStore> {
   const asking = new Asking(options)
   await asking.connect()
+  const rows = new NotedRows({
+    sink: { write: (batch) => asking.ask('noteRows', [batch]) },
+    warn: options.warn,
+  })
   const tokens: TokenStore = {
     ...askTokens(asking),
     ...askAccounts(asking),
     ...askPlaces(asking),
-    ...watchOwner(asking),
+    note: (row) => (asking.own ? asking.own.tokens.note(row) : rows.note(row)),
+    ...watchOwner(asking, rows),
   }
   return { tokens, idempotency: askKeys(asking), counts: askCounts(asking) }
 }
@@ -174,7 +180,7 @@ function askKeys(asking: Asker): IdempotencyStore {
 }
 
 /** Whether requests are wanted is what the owner says. */
-function watchOwner(asking: Asker): Pick<TokenStore, 'isReady' | 'sizes' | 'close'> {
+function watchOwner(asking: Asker, rows: NotedRows): Pick<TokenStore, 'isReady' | 'sizes' | 'close'> {
   let [isOwnerReady, answeredAt, isLooking] = [true, performance.now(), false]
   const look = (): void => {
     if (asking.own || asking.aloneMs > 0 || isLooking) return
@@ -194,9 +200,13 @@ function watchOwner(asking: Asker): Pick<TokenStore, 'isReady' | 'sizes' | 'clos
     isReady: () =>
       asking.own?.tokens.isReady() ??
       (isOwnerReady && asking.aloneMs < ALONE_MS && performance.now() - answeredAt < SILENT_MS),
-    sizes: () => asking.own?.tokens.sizes() ?? asking.ask('sizes', [], nothing),
+    sizes: async () => ({
+      ...(await (asking.own?.tokens.sizes() ?? asking.ask('sizes', [], nothing))),
+      ...(asking.own ? undefined : { serviceRows: rows.counts() }),
+    }),
     close: async () => {
       clearInterval(timer)
+      await rows.close()
       await asking.close()
     },
   }

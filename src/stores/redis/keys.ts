@@ -8,6 +8,7 @@ export function buildKeys(prefix: string) {
     names: key('names'),
     replicas: key('replicas'),
     usage: key('usage'),
+    serviceUsage: key('service-usage'),
     carrierLock: key('drain'),
     carrierNumber: key('drain-number'),
     account: (tokenId: string) => key(`account:${tokenId}`),

@@ -1,4 +1,4 @@
-import type { Place, SharedCounts } from '../contracts/places.ts'
+import { type Place, ROUTE_KEY, type SharedCounts } from '../contracts/places.ts'
 import { type Context, readNumbers } from './context.ts'
 import type { Retries } from './link.ts'
 
@@ -31,7 +31,8 @@ export function openPlaces({ link, scripts, keys, owner }: Context, retries: Ret
 export function openCounts({ link, scripts, keys }: Context): SharedCounts {
   return {
     count: async (tokenId, window) => {
-      const answer = await link.run(scripts.count, [keys.window(`${window}:${tokenId}`)], [window])
+      const kind = tokenId.startsWith(ROUTE_KEY) ? 'route' : 'token'
+      const answer = await link.run(scripts.count, [keys.window(`${window}:${tokenId}`)], [window, kind])
       const [count = 0, endsInMs = 0] = readNumbers(answer)
       return { count, endsInMs }
     },

@@ -35,6 +35,7 @@ export function loadScripts() {
     forget: load('forget'),
     memory: load('memory'),
     books: load('books'),
+    note: load('note'),
     beat: load('beat'),
     leave: load('leave'),
     count: load('count'),

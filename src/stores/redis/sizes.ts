@@ -1,5 +1,6 @@
 import type { StoreSizes } from '../contracts/sizes.ts'
 import { sizeOfFiles } from '../folder.ts'
+import type { NotedRows } from '../noted-rows.ts'
 import type { Holds } from './accounts.ts'
 import type { Context } from './context.ts'
 import { UNSETTLED, type Unsettled } from './unsettled.ts'
@@ -11,15 +12,18 @@ export interface SizedStore {
   holds: Holds
   unsettled: Unsettled
   dbDir: string
+  rows: NotedRows
 }
 
 /** What Redis says of itself, as far as it answers, and what waits in this process and in its folder. */
-export function prepareSizes({ context, holds, unsettled, dbDir }: SizedStore): () => Promise<StoreSizes> {
+export function prepareSizes(store: SizedStore): () => Promise<StoreSizes> {
+  const { context, holds, unsettled, dbDir, rows } = store
   return async () => ({
     ...(await askRedis(context).catch(() => undefined)),
     files: await sizeOfFiles(dbDir, nameOf),
     holds: holds.waiting(),
     unsettled: unsettled.waiting(),
+    serviceRows: rows.counts(),
   })
 }
 
@@ -29,13 +33,19 @@ function nameOf(file: string): string | undefined {
 }
 
 async function askRedis({ link, keys }: Context): Promise<Partial<StoreSizes>> {
-  const [tokens, usageRowsWaiting, lost, answerBytes] = await link.read((client) =>
+  const [tokens, paidRows, serviceRows, lost, answerBytes] = await link.read((client) =>
     Promise.all([
       client.hlen(keys.tokens),
       client.xlen(keys.usage),
+      client.xlen(keys.serviceUsage),
       client.hget(keys.meta, 'rowsLost'),
       client.get(keys.answerTotal),
     ]),
   )
-  return { tokens, usageRowsWaiting, usageRowsLost: Number(lost ?? 0), answerBytes: Number(answerBytes ?? 0) }
+  return {
+    tokens,
+    usageRowsWaiting: paidRows + serviceRows,
+    usageRowsLost: Number(lost ?? 0),
+    answerBytes: Number(answerBytes ?? 0),
+  }
 }

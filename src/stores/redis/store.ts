@@ -9,6 +9,7 @@ import { disabled, enabled, refuseRevoked, renewed, revoked, rotated } from '../
 import type { TokenStore } from '../contracts/token-store.ts'
 import type { NewToken, Token } from '../contracts/tokens.ts'
 import { openFolder } from '../folder.ts'
+import { NotedRows } from '../noted-rows.ts'
 import { adjust, Holds, readCredits } from './accounts.ts'
 import { openClaims } from './claims.ts'
 import { buildClient } from './client.ts'
@@ -24,7 +25,7 @@ import { loadScripts } from './scripts.ts'
 import { prepareSizes } from './sizes.ts'
 import { TokenRecords } from './token-records.ts'
 import { openUnsettled } from './unsettled.ts'
-import { type CarrierOptions, UsageCarrier } from './usage-carrier.ts'
+import { type CarrierOptions, openServiceRows, UsageCarrier } from './usage-carrier.ts'
 
 export interface RedisStoreOptions {
   address: RedisAddress
@@ -98,8 +99,9 @@ export async function openRedisStore(options: RedisStoreOptions): Promise<RedisS
     const places = openPlaces(context, retries, deadAfterMs)
     const carrier = openSink && new UsageCarrier({ context, openSink, warn })
     const { idempotency, memory, close: closeRest } = openKeyRoom(context, retries, options)
-    const sizes = prepareSizes({ context, holds, unsettled, dbDir })
-    const tokens = buildStore({ context, holds, replica, places, carrier, sizes, closeRest })
+    const rows = new NotedRows({ sink: openServiceRows(context), warn })
+    const sizes = prepareSizes({ context, holds, unsettled, dbDir, rows })
+    const tokens = buildStore({ context, holds, replica, places, carrier, sizes, rows, closeRest })
     const renew = followAddress(address, (next) => link.use(buildClient(next)))
     return { tokens, idempotency, counts: openCounts(context), memory: memory.now, renew }
   } catch (cause) {
@@ -147,10 +149,12 @@ interface Parts {
   places: Pick<TokenStore, 'enter' | 'leave'>
   carrier: UsageCarrier | undefined
   sizes: TokenStore['sizes']
+  rows: NotedRows
   closeRest(): Promise<void>
 }
 
-function buildStore({ context, holds, replica, places, carrier, sizes, closeRest }: Parts): TokenStore {
+function buildStore(parts: Parts): TokenStore {
+  const { context, holds, replica, places, carrier, sizes, rows, closeRest } = parts
   const records = new TokenRecords(context)
   const credits = (tokenId: string) => readCredits(context, tokenId)
   return {
@@ -185,9 +189,12 @@ function buildStore({ context, holds, replica, places, carrier, sizes, closeRest
       if (settlement !== undefined) return settlement
       return { chargedMicros: 0, balanceMicros: (await credits(row.tokenId))?.balanceMicros ?? 0 }
     },
+    note: (row) => rows.note(row),
     isReady: () => context.link.isReady(),
     sizes,
     close: async () => {
+      // Before the carrier, which takes them along.
+      await rows.close()
       await replica.close()
       await carrier?.close()
       await closeRest()

@@ -59,7 +59,7 @@ export async function openTransfer(address: RedisAddress, prefix: string): Promi
       await client.hdel(keys.meta, 'storeId')
       removeMarker(dbDir)
     },
-    waitingRows: () => client.xlen(keys.usage),
+    waitingRows: async () => (await client.xlen(keys.usage)) + (await client.xlen(keys.serviceUsage)),
     close: () => client.disconnect(),
   }
 }

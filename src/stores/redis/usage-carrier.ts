@@ -1,6 +1,7 @@
-import { codeOf } from '../../errors.ts'
+import { codeOf, storeUnavailable } from '../../errors.ts'
 import type { Warn } from '../contracts/store-error.ts'
 import type { UsageEntry, UsageLog } from '../contracts/usage-log.ts'
+import type { RowSink } from '../noted-rows.ts'
 import type { Context } from './context.ts'
 
 const LOCK_MS = 15_000
@@ -71,16 +72,22 @@ export class UsageCarrier {
     const fence = await link.run(scripts.carry, [keys.carrierLock, keys.carrierNumber], [owner, LOCK_MS])
     if (fence === 0) return false
     this.#fencedAt = performance.now()
-    const found = await link.read((client) => client.xrange(keys.usage, '-', '+', 'COUNT', MOST_AT_ONCE))
-    if (found.length > 0) {
+    const streams = [keys.usage, keys.serviceUsage]
+    const found = await Promise.all(
+      streams.map((key) => link.read((client) => client.xrange(key, '-', '+', 'COUNT', MOST_AT_ONCE))),
+    )
+    const all = found.flat()
+    if (all.length > 0) {
       this.#sink ??= await this.#options.openSink(() => performance.now() - this.#fencedAt < LOCK_MS / 2)
-      await this.#sink.write(found.map(([, fields]) => readEntry(fields)))
+      await this.#sink.write(all.map(([, fields]) => readEntry(fields)))
     }
     const mine = `${fence} ${owner}`
-    const ids = found.map(([id]) => id)
-    if (ids.length > 0) await link.run(scripts.carried, [keys.carrierLock, keys.usage], [mine, ...ids])
-    if (this.#isClosed && ids.length === 0) await link.run(scripts.release, [keys.carrierLock], [mine])
-    return ids.length === MOST_AT_ONCE || (this.#isClosed && ids.length > 0)
+    for (const [index, stream] of streams.entries()) {
+      const ids = (found[index] ?? []).map(([id]) => id)
+      if (ids.length > 0) await link.run(scripts.carried, [keys.carrierLock, stream], [mine, ...ids])
+    }
+    if (this.#isClosed && all.length === 0) await link.run(scripts.release, [keys.carrierLock], [mine])
+    return found.some(({ length }) => length === MOST_AT_ONCE) || (this.#isClosed && all.length > 0)
   }
 }
 
@@ -90,4 +97,18 @@ function readEntry(fields: readonly string[]): UsageEntry {
     named.set(fields[index] ?? '', fields[index + 1] ?? '')
   const row: UsageEntry['row'] = JSON.parse(named.get('row') ?? '{}')
   return { key: named.get('key') ?? '', chargedMicros: Number(named.get('charged')), row }
+}
+
+/**
+ * Rows of services, beside those of paid requests on their way to the database: however many there are, none that was
+ * paid for is dropped for them.
+ */
+export function openServiceRows({ link, scripts, keys, owner, mostRows }: Context): RowSink {
+  return {
+    write: async (rows, first) => {
+      const named = rows.flatMap((row, index) => [`${owner}~${first + index}`, JSON.stringify(row)])
+      const answer = await link.run(scripts.note, [keys.serviceUsage], [mostRows, ...named])
+      if (answer !== 1) throw storeUnavailable('Too many usage rows wait for their database')
+    },
+  }
 }

@@ -112,18 +112,8 @@ export const gatewayWords = [
     settings: {
       MODELS_FILE: {
         means:
-          'Models, plans, prices and further providers, as YAML or JSON; read again on change and on SIGHUP.',
+          'Models, plans, prices, further providers and services, as YAML or JSON; read again on change and on SIGHUP.',
         unset: 'the built-in catalog',
-      },
-      PASSTHROUGH_PATHS: {
-        means: 'Paths that are handed on unmetered, behind the same tokens and limits.',
-        expects: '/v1/files, /v1/files=openai or /api=https://backend.example.com/api, with commas between',
-        unset: 'none',
-      },
-      WS_ROUTES: {
-        means: 'WebSockets of services. With `!open` at the end: without a token.',
-        expects: '/ws=ws://backend:8000/ws, with commas between',
-        unset: 'none',
       },
       WS_SOCKETS_PER_TOKEN: {
         means:

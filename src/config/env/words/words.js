@@ -3,6 +3,7 @@ import { edgeWords } from './edge.js'
 import { gatewayWords } from './gateway.js'
 import { providerWords } from './providers.js'
 import { requestWords } from './requests.js'
+import { serviceWords } from './services.js'
 
 /**
  * What an operator reads about a setting, in Markdown; docs/settings.md and .env.example are made of it. Default and
@@ -25,7 +26,7 @@ import { requestWords } from './requests.js'
 
 /** Plain JavaScript without dependencies, since scripts/preflight.js reads it before "npm ci". */
 /** @type {readonly Group[]} */
-export const WORDS = [...gatewayWords, ...providerWords, ...requestWords, ...edgeWords]
+export const WORDS = [...gatewayWords, ...serviceWords, ...providerWords, ...requestWords, ...edgeWords]
 
 /** Every name that means something in `.env`. @returns {Set<string>} */
 export function knownNames() {

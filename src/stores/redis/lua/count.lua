@@ -1,5 +1,6 @@
--- KEYS: a window of one token.  ARGV: 'minute' or 'day'.  Answers {count, ms until the window ends}, by the clock of Redis.
-evenWhenFull()
+-- KEYS: a window.  ARGV: 'minute' or 'day', then 'token' or 'route': of callers of routes there may be any number,
+-- so a Redis that is full counts none of them, and refuses.  Answers {count, ms until the window ends}, by the clock of Redis.
+if ARGV[2] ~= 'route' then evenWhenFull() end
 local now = nowMs()
 local length = ARGV[1] == 'day' and 86400000 - now % 86400000 or 60000
 local found = redis.call('HMGET', KEYS[1], 'ends', 'count')

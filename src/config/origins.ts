@@ -1,4 +1,4 @@
-import type { Remark } from './network-lists.ts'
+import type { Remark } from './lists.ts'
 
 /** One `*` at most, and that in the first label. */
 const ORIGIN =

@@ -1,4 +1,4 @@
-import { isAddressBlock } from '../address-blocks.ts'
+import { isAddressBlock } from './address-blocks.ts'
 
 /** The entries of a comma list and what is to be said of it, which names an entry by its place. */
 export interface ListReading<T> {

@@ -1,0 +1,67 @@
+import type { ServiceRoute } from '../config/catalog/service-routes.ts'
+import { mapCookie, mapLocation, mapRefresh, type Whence } from './location.ts'
+import { connectionNames, mayPassDown } from './passing-headers.ts'
+
+export interface Downward extends Whence {
+  route: Whence['route'] & Pick<ServiceRoute, 'cookies' | 'responseHeaders'>
+  /** The gateway answers pages of other origins here; the service's words about that are left out. */
+  hasCors: boolean
+  /** What leaves with any answer: our `x-request-id`, limits, CORS. Names in lower case. */
+  own: { [name: string]: unknown }
+}
+
+/** Each may say what an answer depends on, which cookies it sets, and what of it pages may read. */
+const SAID_BY_BOTH = new Set(['vary', 'set-cookie', 'access-control-expose-headers'])
+
+/** The head that a client gets: names and values in turn, in the order and spelling of the service. */
+export function buildAnswerHead(answer: readonly string[], down: Downward): string[] {
+  const { own, route } = down
+  const { remove, set } = route.responseHeaders
+  const head: string[] = []
+  for (const name in own) addOwn(head, name, own[name])
+  const hop = connectionNames(findValue(answer, 'connection'))
+  for (let at = 0; at < answer.length; at += 2) {
+    const name = answer[at] ?? ''
+    const lower = name.toLowerCase()
+    if (!mayPassDown(lower) || hop?.has(lower) || remove.includes(lower) || lower in set) continue
+    if (lower in own && !SAID_BY_BOTH.has(lower)) continue
+    if (down.hasCors && lower.startsWith('access-control-') && !SAID_BY_BOTH.has(lower)) continue
+    const value = readValue(lower, answer[at + 1] ?? '', down)
+    if (value !== undefined) head.push(name, value)
+  }
+  for (const name in set) if (mayPassDown(name) && !(name in own)) head.push(name, set[name] ?? '')
+  return head
+}
+
+function addOwn(head: string[], name: string, value: unknown): void {
+  if (value === undefined) return
+  if (Array.isArray(value)) for (const one of value) head.push(name, String(one))
+  else head.push(name, String(value))
+}
+
+/** Undefined: the client does not get it. */
+function readValue(name: string, value: string, down: Downward): string | undefined {
+  switch (name) {
+    case 'location':
+    case 'content-location':
+      return mapLocation(value, down)
+    case 'refresh':
+      return mapRefresh(value, down)
+    case 'set-cookie':
+      return down.route.cookies ? mapCookie(value, down) : undefined
+    default:
+      return value
+  }
+}
+
+/** All values of a field, joined by commas. */
+export function findValue(flat: readonly string[], name: string): string | undefined {
+  let found: string | undefined
+  for (let at = 0; at < flat.length; at += 2) {
+    const each = flat[at]
+    if (each?.length !== name.length || each.toLowerCase() !== name) continue
+    const value = flat[at + 1] ?? ''
+    found = found === undefined ? value : `${found}, ${value}`
+  }
+  return found
+}

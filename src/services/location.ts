@@ -1,0 +1,75 @@
+import type { ServiceRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
+import { publicPath } from './service-path.ts'
+
+/** Where an answer comes from, and which public path it has. */
+export interface Whence {
+  route: Pick<ServiceRoute, 'prefix' | 'keepsPrefix' | 'targets'>
+  target: ServiceTarget
+}
+
+const ABSOLUTE = /^(?:(https?):)?\/\/([^/?#\\]*)(.*)$/is
+const PATH = /^([^?#]*)(.*)$/s
+
+/** Its scheme and authority are those of `origin`; without a scheme it is the same as what it stands in. */
+function isOf(origin: string, scheme: string | undefined, authority: string): boolean {
+  const at = origin.indexOf('://')
+  const own = origin.slice(0, at)
+  if (scheme !== undefined && scheme.toLowerCase() !== own) return false
+  const port = own === 'https' ? ':443' : ':80'
+  const bare = (text: string) => (text.endsWith(port) ? text.slice(0, -port.length) : text)
+  return bare(authority.toLowerCase()) === bare(origin.slice(at + 3).toLowerCase())
+}
+
+/**
+ * `Location` and `Content-Location` as a client may follow them: what points into the service, by its own address or by a path
+ * alone, points to the public path; all else stays what it is. A path that is public already stays too: services that read
+ * `x-forwarded-prefix` write such.
+ */
+export function mapLocation(value: string, { route, target }: Whence): string {
+  const absolute = ABSOLUTE.exec(value)
+  if (!absolute) return value.startsWith('/') ? mapPath(value, route, target) : value
+  const [, scheme, authority = '', rest = ''] = absolute
+  const place = [target, ...route.targets].find(({ origin }) => isOf(origin, scheme, authority))
+  if (!place) return value
+  // Nobody outside knows the host, and whoever follows comes back here.
+  return mapPath(rest.startsWith('/') ? rest : `/${rest}`, route, place)
+}
+
+function mapPath(value: string, route: Whence['route'], target: ServiceTarget): string {
+  const [, path = '', rest = ''] = PATH.exec(value) ?? []
+  if (!route.keepsPrefix && isPublic(path, route.prefix)) return value
+  return (publicPath(path, route, target) ?? path) + rest
+}
+
+function isPublic(path: string, prefix: string): boolean {
+  return path === prefix || path.startsWith(`${prefix}/`)
+}
+
+/**
+ * `Refresh` has a URL behind a number and a semicolon.
+ */
+export function mapRefresh(value: string, whence: Whence): string {
+  const found = /^(\s*\d+\s*;\s*url\s*=\s*['"]?)([^'"]*)(['"]?\s*)$/i.exec(value)
+  return found ? `${found[1]}${mapLocation(found[2] ?? '', whence)}${found[3]}` : value
+}
+
+/** A cookie of the service as the public host's: no domain, and the path below the public prefix. */
+export function mapCookie(value: string, whence: Whence): string {
+  const [pair = '', ...attributes] = value.split(';')
+  const kept = attributes.flatMap((attribute) => {
+    const name = attribute.split('=', 1)[0]?.trim().toLowerCase()
+    if (name === 'domain') return []
+    // Browsers take such a cookie with the path "/" alone.
+    if (name !== 'path' || /^\s*__Host-/i.test(pair)) return [attribute]
+    return [` Path=${cookiePath(attribute.slice(attribute.indexOf('=') + 1).trim(), whence)}`]
+  })
+  return [pair, ...kept].join(';')
+}
+
+function cookiePath(path: string, { route, target }: Whence): string {
+  if (!path.startsWith('/')) return path
+  if (!route.keepsPrefix && isPublic(path, route.prefix)) return path
+  const bare = path === '/' ? '' : path
+  const mapped = publicPath(bare === '' ? target.basePath : bare, route, target)
+  return mapped === undefined || mapped === '' ? route.prefix : mapped
+}

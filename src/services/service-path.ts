@@ -1,0 +1,74 @@
+import type { ServiceRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
+import { isBelow } from '../config/public-paths.ts'
+import { type GatewayError, invalidRequest } from '../errors.ts'
+
+/** Nearly every path: nothing in it could be read in two ways. */
+const PLAIN = /^[\w.~!$&'()*+,=:@/-]*$/
+const DOTS = /(?:^|[/;\\])\.\.(?:[/;\\]|$)/
+/** A path that is encoded more often than this was never meant to be read. */
+const MOST_DECODINGS = 5
+
+/** One decoding of what stands for ASCII, as a server does it, whatever else the path holds. */
+function decodeAscii(path: string): string {
+  return path.replace(/%([0-7][0-9a-f])/gi, (_code, hex: string) => String.fromCharCode(parseInt(hex, 16)))
+}
+
+/**
+ * Why a path may reach no service; undefined: it is sent as it came, byte for byte. What it is refused for:
+ * - dot segments (`..`, also encoded, twice encoded, behind `;` or a backslash): they lead out of the route's base, and a
+ *   service that decodes once more than its framework is common enough;
+ * - backslashes, also encoded: browsers, IIS and some frameworks read them as slashes;
+ * - NUL and other control bytes, also encoded: they end strings, lines of logs and heads;
+ * - two slashes at the beginning of what is sent: a service that reads it as a URL finds a host there;
+ * - `#`: the rest would be no part of the path to whoever reads it as a URL;
+ * - a `%` without two digits: nobody knows how it is read.
+ * What passes: encoded slashes, `;` and its parameters, two slashes within, single dots, letters that are encoded needlessly, bytes
+ * beyond ASCII. None of them leaves the base, and services have names that need them. (Whether a service may read
+ * such a path as one of another route is the table's question.)
+ */
+export function findServicePathMistake(path: string): GatewayError | undefined {
+  if (PLAIN.test(path) && !path.includes('..')) return undefined
+  if (path.includes('#')) return refuse('"#"')
+  if (/%(?![0-9a-f]{2})/i.test(path)) return refuse('a "%" that is not followed by two hexadecimal digits')
+  let plain = path
+  for (let round = 0; round <= MOST_DECODINGS; round++) {
+    if (plain.includes('\\')) return refuse('a backslash')
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
+    if (/[\0-\x1f\x7f]/.test(plain)) return refuse('a control character')
+    if (DOTS.test(plain)) return refuse('".."')
+    const next = decodeAscii(plain)
+    if (next === plain) return undefined
+    plain = next
+  }
+  return refuse('what is encoded many times over')
+}
+
+function refuse(what: string): GatewayError {
+  return invalidRequest(`The path holds ${what}. Send it without.`)
+}
+
+type Mapping = Pick<ServiceRoute, 'prefix' | 'keepsPrefix'>
+
+/** What is asked of the target: its base, what the table leaves of the path, and the query as it came. Undefined: two slashes lead it. */
+export function mapUrl(
+  url: string,
+  { prefix, keepsPrefix }: Mapping,
+  { basePath }: Pick<ServiceTarget, 'basePath'>,
+): string | undefined {
+  const rest = keepsPrefix ? url : url.slice(prefix.length)
+  const mapped = basePath + rest
+  if (mapped.startsWith('//')) return undefined
+  return mapped.startsWith('/') ? mapped : `/${mapped}`
+}
+
+/** The way back: the public path of a path of the target's; undefined: it is none of the route's. */
+export function publicPath(
+  path: string,
+  { prefix, keepsPrefix }: Mapping,
+  { basePath }: Pick<ServiceTarget, 'basePath'>,
+): string | undefined {
+  if (!isBelow(path, basePath)) return undefined
+  const rest = path.slice(basePath.length)
+  if (keepsPrefix) return isBelow(rest, prefix) ? rest : undefined
+  return prefix + rest
+}
