@@ -33,7 +33,7 @@ const ANSWERS: readonly (readonly [method: string, answer: string])[] = [
   ['GET', 'HTTP/1.1 302 Found\r\nLocation: /x\r\nVary: a\r\nVary: b\r\nContent-Length: 0\r\n\r\n'],
 ]
 /** What breaks a line, ends a name, or is no character of a head. */
-const HOSTILE = ['\0', '\r', '\n', ' ', ':', '\x80', '\x7f', ';', '9', '-']
+const HOSTILE = ['\0', '\r', '\n', ' ', ':', '9']
 const AT_ONCE = 32
 
 interface Reading {
@@ -86,7 +86,7 @@ async function say(socket: Socket, pieces: readonly string[]): Promise<void> {
 }
 
 const readWithNode = (port: number, path: string, method: string): Promise<Reading> =>
-  new Promise((resolve) => {
+  new Promise((resolve, reject) => {
     const informed: number[] = []
     const refuse = () => resolve({ refused: true })
     const read = (message: IncomingMessage) => {
@@ -118,7 +118,8 @@ const readWithNode = (port: number, path: string, method: string): Promise<Readi
         socket.destroy()
         refuse()
       })
-      .on('error', refuse)
+      // A machine that cannot connect has refused nothing.
+      .on('error', (error) => (Reflect.get(error, 'syscall') === 'connect' ? reject(error) : refuse()))
       .end()
   })
 
