@@ -60,6 +60,7 @@ const settingsSchema = v.object({
   internalKey: v.custom<() => string | undefined>(isAny),
   /** Undefined: every target is reached directly. */
   proxyFor: v.optional(v.custom<OutgoingProxies['proxyFor']>(isAny)),
+  serviceProxyFor: v.optional(v.custom<OutgoingProxies['serviceProxyFor']>(isAny)),
   proxySecrets: v.array(v.string()),
   /** Authorities to trust besides Node's own. */
   extraCertificates: v.array(v.string()),
@@ -96,7 +97,8 @@ export function readSettings(env: Environment, ofFile: readonly string[] = []): 
     forwardHeaders: list('FORWARD_HEADERS', readForwardedHeader),
     passthrough: passthroughOf(services.services.map(({ route }) => route)),
     ...services,
-    ...(proxies ? { proxyFor: proxies.proxyFor } : {}),
+    proxyFor: proxies?.proxyFor,
+    serviceProxyFor: proxies?.serviceProxyFor,
     proxySecrets: [...(proxies?.secrets ?? [])],
     extraCertificates: readExtraCertificates(env, mistakes),
     providers: KNOWN_PROVIDERS.flatMap((known) => readProvider(env, known, { mistakes, warnings })),
