@@ -194,7 +194,11 @@ async function hangServices(
     ...{ counting, ipv6PrefixBits, serviceOf },
     perMinute: serviceRequestsPerMinute,
   })
-  const sockets = { shared: { ...websocket, targets: shared.targets }, ipv6PrefixBits, facts: shared }
+  const sockets = {
+    shared: { ...websocket, wayOut: websocket.serviceWayOut, targets: shared.targets },
+    ipv6PrefixBits,
+    facts: shared,
+  }
   takeAllMethods(app)
   for (const entry of ENTRIES)
     await app.register(async (door) => {
