@@ -47,7 +47,6 @@ export class JwtVerifier {
     this.#own.catch((error) => report?.(asError(error)))
     const { issuer = [], audience = [], toleranceS } = rules
     this.#wanted = {
-      requiredClaims: ['sub', 'exp'],
       clockTolerance: toleranceS,
       ...(issuer.length > 0 && { issuer: [...issuer] }),
       ...(audience.length > 0 && { audience: [...audience] }),
