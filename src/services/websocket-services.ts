@@ -7,6 +7,7 @@ import type { DialTarget, UpgradedEnd } from '../upstream/websocket-dial.ts'
 import type { Holder } from '../websocket/open-sockets.ts'
 import { addWebsocketRoute, passRefusal, readProtocols, whenGone } from '../websocket/upgrade.ts'
 import { buildAnswerHead } from './answer-head.ts'
+import { findMethodMistake } from './http-routes.ts'
 import { buildRequestHead } from './request-head.ts'
 import { mapUrl } from './service-path.ts'
 import { readSession } from './session-form.ts'
@@ -52,6 +53,8 @@ async function prepare(
 ): Promise<void> {
   const { service: found } = request
   if (!found) throw notFound('There is no such path any more.')
+  const refusal = findMethodMistake(request, reply, found.route)
+  if (refusal) throw refusal
   const session = new ServiceSession(request, found, options.shared)
   session.enter(holderOf(request, options))
   whenGone(request, () => session.over())
@@ -70,11 +73,13 @@ function holderOf(
   { caller, ip, secretHash }: FastifyRequest,
   { ipv6PrefixBits }: Pick<ServiceSocketsOptions, 'ipv6PrefixBits'>,
 ): Holder {
+  const ends = secretHash === '' ? undefined : secretHash
   switch (caller?.kind) {
     case 'token':
-      return { key: caller.id, secretHash }
+      return { key: caller.id, secretHash: ends }
     case 'person':
-      return { key: `person:${caller.issuer.length}:${caller.issuer}:${caller.id}`, secretHash: undefined }
+      // The length says where the one ends and the other begins.
+      return { key: `person:${caller.issuer.length}:${caller.issuer}:${caller.id}`, secretHash: ends }
     default:
       return { key: `address:${normalizeIP(ip, ipv6PrefixBits)}`, secretHash: undefined }
   }

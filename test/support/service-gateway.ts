@@ -9,7 +9,7 @@ import { readSettings } from '../../src/config/env/settings.ts'
 import type { NewToken } from '../../src/stores/contracts/tokens.ts'
 import { openStores, type Stores } from '../../src/stores/open.ts'
 import { type LogLine, temporaryFolder } from './gateway.ts'
-import type { Owner } from './waiting.ts'
+import { createWaiting, type Owner } from './waiting.ts'
 
 /** The whole app in the test's own process, with a table of services that the test says. */
 export interface ServiceGateway {
@@ -25,6 +25,8 @@ export interface ServiceGateway {
   revoke(): Promise<void>
   /** The log so far. */
   lines(): LogLine[]
+  /** The line of a request, when it is over: the next one of this route. */
+  lineOf(route: string): Promise<LogLine>
   setRoutes(routes: readonly SaidRoute[]): void
 }
 
@@ -53,9 +55,16 @@ export async function openServiceGateway(
   const base = buildCatalog({ settings, text: undefined })
   let services = buildServiceTable(routes.map(buildRoute))
   const lines: LogLine[] = []
+  const taken = new Set<LogLine>()
+  const waiting = createWaiting()
   const logger = pino(
     { base: null, formatters: { level: (level) => ({ level }) } },
-    { write: (line: string) => void lines.push(JSON.parse(line)) },
+    {
+      write: (line: string) => {
+        lines.push(JSON.parse(line))
+        waiting.check()
+      },
+    },
   )
   const gateway = await buildApp({
     settings,
@@ -91,6 +100,13 @@ export async function openServiceGateway(
     gateway,
     revoke: async () => void (await stores.tokens.revoke(id, Date.now())),
     lines: () => lines,
+    async lineOf(route) {
+      const isNext = (line: LogLine): boolean =>
+        line.msg === 'request' && line.route === route && !taken.has(line)
+      const line = await waiting.until('the line of a request', () => lines.find(isNext))
+      taken.add(line)
+      return line
+    },
     setRoutes: (next) => {
       services = buildServiceTable(next.map(buildRoute))
     },

@@ -56,6 +56,7 @@ const settingsSchema = v.object({
   internalKey: v.custom<() => string | undefined>(isAny),
   /** Undefined: every target is reached directly. */
   proxyFor: v.optional(v.custom<OutgoingProxies['proxyFor']>(isAny)),
+  serviceProxyFor: v.optional(v.custom<OutgoingProxies['serviceProxyFor']>(isAny)),
   proxySecrets: v.array(v.string()),
   /** Authorities to trust besides Node's own. */
   extraCertificates: v.array(v.string()),
@@ -91,7 +92,8 @@ export function readSettings(env: Environment, ofFile: readonly string[] = []): 
     corsAllowlist: list('CORS_ALLOWLIST', readOrigin),
     forwardHeaders: list('FORWARD_HEADERS', readForwardedHeader),
     ...services,
-    ...(proxies ? { proxyFor: proxies.proxyFor } : {}),
+    proxyFor: proxies?.proxyFor,
+    serviceProxyFor: proxies?.serviceProxyFor,
     proxySecrets: [...(proxies?.secrets ?? [])],
     extraCertificates: readExtraCertificates(env, mistakes),
     providers: KNOWN_PROVIDERS.flatMap((known) => readProvider(env, known, { mistakes, warnings })),
