@@ -38,10 +38,11 @@ export class FollowedSecrets {
 
   /** What needs a secret asks each time, or is told by `watch`. */
   settings(): Settings {
-    const { proxyFor } = this.#now
+    const { proxyFor, serviceProxyFor } = this.#now
     return {
       ...this.#now,
-      ...(proxyFor ? { proxyFor: (target) => this.#now.proxyFor?.(target) } : {}),
+      proxyFor: proxyFor && ((target) => this.#now.proxyFor?.(target)),
+      serviceProxyFor: serviceProxyFor && ((target) => this.#now.serviceProxyFor?.(target)),
       jwt: () => this.#now.jwt(),
       internalKey: () => this.#now.internalKey(),
     }
@@ -144,7 +145,7 @@ export function secretsOf({
   internalKey,
 }: Settings): string[] {
   const database = databaseUrl === undefined ? [] : [databaseUrl, ...passwordsOf(databaseUrl)]
-  const ofServices = [jwt()?.secret, internalKey()]
+  const ofServices = [jwt()?.secret, jwt()?.previousSecret, internalKey()]
   const ofRedis = [redis?.password, redis?.sentinelPassword]
   return [adminFirst, ...ofRedis, ...database, ...proxySecrets, ...ofServices].filter(
     (secret) => secret !== undefined,

@@ -23,6 +23,7 @@ import { readSizes } from './telemetry/size-gauges.ts'
 import { createTurns } from './turns.ts'
 import { get } from './upstream/get.ts'
 import { openUpstreams } from './upstream/upstreams.ts'
+import type { DialRules } from './upstream/websocket-dial.ts'
 import { OpenSockets } from './websocket/open-sockets.ts'
 
 /** What a page that says how a service is may hold. */
@@ -71,8 +72,13 @@ export function openShared(
 /** No model thinks before a handshake is answered; a route of a service may say otherwise. */
 const HANDSHAKE_TIMEOUT_MS = 60_000
 
+interface SocketsShared extends RealtimeShared {
+  /** How services are dialed. */
+  serviceWayOut: DialRules
+}
+
 /** What all WebSockets of this app share: also what HTTP requests learn about providers. `app.ts` closes it. */
-export function openSocketsShared(settings: Settings, shared: Shared): RealtimeShared {
+export function openSocketsShared(settings: Settings, shared: Shared): SocketsShared {
   const { tokens, live, upstreamHeaders, health, missingModels, now, wallMs, providerFailed } = shared
   const { memory, turns, keyRefused, addresses } = shared
   const sockets = new OpenSockets({
@@ -80,7 +86,7 @@ export function openSocketsShared(settings: Settings, shared: Shared): RealtimeS
     isUsable: (secretHash) => isStillUsable(tokens, secretHash, wallMs()),
   })
   const idleTimeoutMs = settings.wsIdleTimeoutMs
-  const { connectTimeoutMs, proxyFor } = settings
+  const { connectTimeoutMs, proxyFor, serviceProxyFor } = settings
   const firstByteTimeoutMs = Math.min(settings.firstByteTimeoutMs, HANDSHAKE_TIMEOUT_MS)
   const providers = { health, missingModels, providerFailed, keyRefused, addresses }
   return {
@@ -91,6 +97,7 @@ export function openSocketsShared(settings: Settings, shared: Shared): RealtimeS
     memory,
     turns,
     wayOut: { connectTimeoutMs, firstByteTimeoutMs, proxyFor },
+    serviceWayOut: { connectTimeoutMs, firstByteTimeoutMs, proxyFor: serviceProxyFor },
     idleTimeoutMs,
     now,
     wallMs,

@@ -38,7 +38,7 @@ const DIGITS = /^\d{1,15}$/
 export function readResponseHead(text: string, keepAliveMs: number): ResponseHead {
   const status = readStatus(text)
   const headers = readFields(text)
-  const framing = readFraming(status, headers)
+  const framing = isBodiless(status) ? { length: 0 } : readBodyFraming(headers)
   return { status, headers, framing, keepMs: mayStay(text, framing) ? keepTime(headers, keepAliveMs) : 0 }
 }
 
@@ -49,7 +49,9 @@ export function readWholeHead(text: string, keepAliveMs: number, method: string)
   const headers = readFieldLines(text, lineEnd)
   const reason = text.slice(REASON_AT, lineEnd === -1 ? undefined : lineEnd)
   const fields = pickFraming(headers)
-  const framing = method === 'HEAD' ? { length: 0 } : readFraming(status, fields)
+  // A length is passed on where no body follows it, too: a wrong one is refused.
+  const declared = readBodyFraming(fields)
+  const framing = method === 'HEAD' || isBodiless(status) ? { length: 0 } : declared
   const keepMs = mayStay(text, framing) ? keepTime(fields, keepAliveMs) : 0
   return { status, headers, reason: isUnsafe(reason) ? '' : reason, framing, keepMs }
 }
@@ -112,10 +114,13 @@ function isFraming(name: string): boolean {
   )
 }
 
-function readFraming(status: number, headers: FramingFields): Framing {
+function isBodiless(status: number): boolean {
+  return status === 204 || status === 304
+}
+
+function readBodyFraming(headers: FramingFields): Framing {
   const coding = headers['transfer-encoding']
   const length = headers['content-length']
-  if (status === 204 || status === 304) return { length: 0 }
   if (coding !== undefined) {
     // Two readers may see two different ends where there are both: the start of every smuggled answer.
     if (length !== undefined) throw badAnswer('The answer has both a length and a transfer coding')

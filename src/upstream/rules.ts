@@ -23,12 +23,12 @@ export const TLS_RULES = {
   rejectUnauthorized: true,
 } as const
 
-/** For a connection of our own to `host`; a client of Node's or undici's adds the name and the protocol by itself. */
+/** For a connection of our own to `host`; a client of Node's adds the name and the protocol by itself. */
 export function tlsOptions(host: string): ConnectionOptions {
   return { ...TLS_RULES, ...(isIP(host) ? {} : { servername: host }), ALPNProtocols: ['http/1.1'] }
 }
 
-/** Names and values in turn, as the object that Node's and undici's clients want. */
+/** Names and values in turn, as the object that Node's clients want. */
 export function headerRecord(flat: readonly string[]): Record<string, string> {
   const headers: Record<string, string> = {}
   for (let index = 0; index < flat.length; index += 2) headers[flat[index] ?? ''] = flat[index + 1] ?? ''

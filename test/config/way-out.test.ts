@@ -6,11 +6,11 @@ import { SettingsError } from '../../src/config/mistakes.ts'
 import { authorityFile, makeCertificates } from '../support/certificates.ts'
 
 type Env = Record<string, string>
-const proxyOf = (env: Env, url: string) => {
+const proxyOf = (env: Env, url: string, whose: 'proxyFor' | 'serviceProxyFor' = 'proxyFor') => {
   const { hostname, port, protocol } = new URL(url)
   const isTls = protocol === 'https:'
   const host = hostname.replace(/^\[|\]$/g, '')
-  return readSettings(env).proxyFor?.({ host, port: Number(port || (isTls ? 443 : 80)), isTls })
+  return readSettings(env)[whose]?.({ host, port: Number(port || (isTls ? 443 : 80)), isTls })
 }
 
 function mistakesOf(env: Env): readonly string[] {
@@ -108,6 +108,31 @@ t.test('NO_PROXY names what is reached directly', async (t) => {
       t.ok(proxyOf({ ...proxies, no_proxy: entries, NO_PROXY: '*' }, url), `${entries}: ${url}`)
   }
 })
+
+t.test(
+  'a service of the own network is reached without the proxy, a provider of the same name is not',
+  async (t) => {
+    const env = { HTTPS_PROXY: 'http://p:1', HTTP_PROXY: 'http://p:1', NO_PROXY: 'far.example.com' }
+    const near = [
+      'http://users:3000',
+      'https://a.svc',
+      'http://10.1.2.3',
+      'http://[fd00::1]:80',
+      'http://x.internal',
+    ]
+    for (const url of near) {
+      t.equal(proxyOf(env, url, 'serviceProxyFor'), undefined, url)
+      t.ok(proxyOf(env, url), url)
+    }
+    for (const url of ['https://users.example.com', 'http://192.0.2.1', 'http://users.example'])
+      t.ok(proxyOf(env, url, 'serviceProxyFor'), url)
+    t.equal(
+      proxyOf(env, 'https://far.example.com', 'serviceProxyFor'),
+      undefined,
+      'NO_PROXY holds for it too',
+    )
+  },
+)
 
 t.test('NODE_EXTRA_CA_CERTS must name certificates', async (t) => {
   const folder = t.testdir({

@@ -6,7 +6,8 @@ import { buildCatalog } from '../../src/config/catalog/models-file.ts'
 import { buildRoute, type SaidRoute } from '../../src/config/catalog/service-row.ts'
 import { buildServiceTable } from '../../src/config/catalog/service-table.ts'
 import { readSettings } from '../../src/config/env/settings.ts'
-import { openStores } from '../../src/stores/open.ts'
+import type { NewToken } from '../../src/stores/contracts/tokens.ts'
+import { openStores, type Stores } from '../../src/stores/open.ts'
 import { type LogLine, temporaryFolder } from './gateway.ts'
 import { createWaiting, type Owner } from './waiting.ts'
 
@@ -17,6 +18,9 @@ export interface ServiceGateway {
   /** A token that may call every service. */
   token: string
   tokenId: string
+  /** Another token's secret. */
+  mint(wish?: Partial<NewToken>): Promise<string>
+  tokens: Stores['tokens']
   gateway: Gateway
   revoke(): Promise<void>
   /** The log so far. */
@@ -74,11 +78,16 @@ export async function openServiceGateway(
     await gateway.app.close()
     await stores.close()
   })
-  const secret = makeSecret()
-  const { id } = await stores.tokens.mint({
-    ...{ hash: hashSecret(secret), prefix: 'gw-', type: 'user', user: 'ann', name: '', models: [] },
-    creditedMicros: 0,
-  })
+  const mint = async (wish: Partial<NewToken> = {}) => {
+    const secret = makeSecret()
+    const { id } = await stores.tokens.mint({
+      ...{ hash: hashSecret(secret), prefix: 'gw-', type: 'user', user: 'ann', name: '', models: [] },
+      creditedMicros: 0,
+      ...wish,
+    })
+    return { secret, id }
+  }
+  const { secret, id } = await mint()
   const address = gateway.app.server.address()
   const port = typeof address === 'object' && address ? address.port : 0
   return {
@@ -86,6 +95,8 @@ export async function openServiceGateway(
     port,
     token: secret,
     tokenId: id,
+    mint: async (wish) => (await mint(wish)).secret,
+    tokens: stores.tokens,
     gateway,
     revoke: async () => void (await stores.tokens.revoke(id, Date.now())),
     lines: () => lines,

@@ -2,8 +2,11 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import t from 'tap'
 import { Deadlines } from '../../src/deadlines.ts'
+import type { Target } from '../../src/upstream/tunnel.ts'
 import { openUpstreams } from '../../src/upstream/upstreams.ts'
 import { dialWebsocket } from '../../src/upstream/websocket-dial.ts'
+import { startScripted } from '../support/scripted-server.ts'
+import { sendBy } from '../support/service-sender.ts'
 import type { Owner } from '../support/waiting.ts'
 
 /** A proxy of which the test says every byte. */
@@ -88,6 +91,20 @@ t.test('a tunnel carries plain HTTP too, and one call after another', async (t) 
   t.equal(sockets.size, 1)
   t.same(heads.length, 1)
   t.match(heads[0], /^CONNECT \[2001:db8::1\]:8080 HTTP\/1\.1\r\nhost: \[2001:db8::1\]:8080\r\n/)
+})
+
+t.test('services have a rule of their own: what is near is reached without the proxy', async (t) => {
+  const { proxyFor, sockets } = await startRawProxy(t, (socket) => void socket.end('HTTP/1.1 403 No\r\n\r\n'))
+  const near = await startScripted(
+    t,
+    (socket) => void socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi'),
+  )
+  const serviceProxyFor = ({ port }: Target) => (port === near.port ? undefined : proxyFor())
+  const upstreams = openUpstreams({ connectTimeoutMs: 5000, proxyFor, serviceProxyFor }, new Deadlines())
+  t.teardown(() => upstreams.close())
+  t.match(await sendBy(upstreams, near.origin).done, { text: 'hi' })
+  t.equal(sockets.size, 0)
+  t.match(await sendBy(upstreams, SECURE).done, { error: { code: 'PROXY_403' }, sent: { wasSent: false } })
 })
 
 t.test('a proxy that is silent takes no longer than a connection may', async (t) => {

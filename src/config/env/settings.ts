@@ -2,7 +2,6 @@ import { totalmem } from 'node:os'
 import * as v from 'valibot'
 import { readAddress } from '../catalog/address.ts'
 import type { Provider, SourcedRoute } from '../catalog/catalog.ts'
-import { passthroughOf } from '../catalog/passthrough.ts'
 import { KNOWN_PROVIDERS, type KnownProvider } from '../catalog/providers.ts'
 import { type ListReading, type Remark, readForwardedHeader, readList, readTrustedProxy } from '../lists.ts'
 import { SettingsError } from '../mistakes.ts'
@@ -47,9 +46,6 @@ const settingsSchema = v.object({
   corsAllowlist: v.array(v.string()),
   /** What of a client's headers providers see besides what they need. */
   forwardHeaders: v.array(v.string()),
-  passthrough: v.array(
-    v.object({ prefix: v.string(), provider: v.optional(v.string()), url: v.optional(v.string()) }),
-  ),
   /** The rows of the table of services that the environment says. */
   services: v.custom<readonly SourcedRoute[]>(isAny),
   /** Names of the rows whose callers may send a token as `?api_key=`. */
@@ -60,6 +56,7 @@ const settingsSchema = v.object({
   internalKey: v.custom<() => string | undefined>(isAny),
   /** Undefined: every target is reached directly. */
   proxyFor: v.optional(v.custom<OutgoingProxies['proxyFor']>(isAny)),
+  serviceProxyFor: v.optional(v.custom<OutgoingProxies['serviceProxyFor']>(isAny)),
   proxySecrets: v.array(v.string()),
   /** Authorities to trust besides Node's own. */
   extraCertificates: v.array(v.string()),
@@ -94,9 +91,9 @@ export function readSettings(env: Environment, ofFile: readonly string[] = []): 
     trustedProxies: list('TRUSTED_PROXIES', readTrustedProxy),
     corsAllowlist: list('CORS_ALLOWLIST', readOrigin),
     forwardHeaders: list('FORWARD_HEADERS', readForwardedHeader),
-    passthrough: passthroughOf(services.services.map(({ route }) => route)),
     ...services,
-    ...(proxies ? { proxyFor: proxies.proxyFor } : {}),
+    proxyFor: proxies?.proxyFor,
+    serviceProxyFor: proxies?.serviceProxyFor,
     proxySecrets: [...(proxies?.secrets ?? [])],
     extraCertificates: readExtraCertificates(env, mistakes),
     providers: KNOWN_PROVIDERS.flatMap((known) => readProvider(env, known, { mistakes, warnings })),

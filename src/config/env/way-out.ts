@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { buildAddressCheck, isAddressBlock } from '../address-blocks.ts'
 import { readCode } from '../mistakes.ts'
+import { isPrivateHost } from '../private-host.ts'
 import { type Environment, readSecret, readText } from './secrets.ts'
 import { describeRawPassword } from './url-password.ts'
 
@@ -26,6 +27,8 @@ interface Target {
 export interface OutgoingProxies {
   /** Undefined: this target is reached directly. */
   proxyFor(target: Target): ProxyAddress | undefined
+  /** The same for services: those of the operator's own network are reached directly. */
+  serviceProxyFor(target: Target): ProxyAddress | undefined
   /** What no log may show. */
   secrets: readonly string[]
 }
@@ -41,11 +44,13 @@ export function readOutgoingProxies(env: Environment, mistakes: string[]): Outgo
   const plain = readProxy(env, 'HTTP_PROXY', mistakes)
   if (!secure && !plain) return undefined
   const isDirect = readExceptions(readText(env, 'no_proxy') ?? readText(env, 'NO_PROXY') ?? '')
+  const proxyFor = (target: Target): ProxyAddress | undefined => {
+    const proxy = target.isTls ? secure?.address : plain?.address
+    return proxy && !isDirect(target) ? proxy : undefined
+  }
   return {
-    proxyFor: (target) => {
-      const proxy = target.isTls ? secure?.address : plain?.address
-      return proxy && !isDirect(target) ? proxy : undefined
-    },
+    proxyFor,
+    serviceProxyFor: (target) => (isNear(target) ? undefined : proxyFor(target)),
     secrets: [...(secure?.secrets ?? []), ...(plain?.secrets ?? [])],
   }
 }
@@ -116,6 +121,14 @@ const isLoopbackAddress = buildAddressCheck(['127.0.0.0/8', '::1'])
 
 function isLoopback({ host }: Target): boolean {
   return isBelow(host, 'localhost') || isLoopbackAddress(host)
+}
+
+/** Names of documents, which no network has (RFC 2606). */
+const NOBODYS = /\.(example|invalid)$/
+
+/** In the operator's own network, as the containers beside this one are: the way to the internet does not lead there. */
+function isNear({ host }: Target): boolean {
+  return isPrivateHost(host) && !NOBODYS.test(host)
 }
 
 function readException(entry: string): IsDirect {

@@ -90,7 +90,7 @@ export const requestWords = [
       NO_PROXY: {
         means: 'What is reached without it.',
         expects: 'example.com (and all below), 10.0.0.0/8, host:8080 or *, with commas between',
-        unset: 'this machine alone',
+        unset: 'this machine, and services of private names and addresses',
         also: ['no_proxy'],
       },
       NODE_EXTRA_CA_CERTS: {
