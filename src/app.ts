@@ -125,7 +125,10 @@ async function hangDoors(app: FastifyInstance, needs: AppNeeds, opened: Opened):
     const isScraper = scraperCheck(settings.readKey) // Prometheus, while no store answers as well
     await watched.register(clientAuth, { tokens, onRefused: withoutToken, isKnown: isScraper })
     await watched.register(metricsRoute, { metrics, gauges })
-    await watched.register(serviceHealth, { targets, now: shared.now, wallMs: shared.wallMs })
+  })
+  await app.register(async (admins) => {
+    await admins.register(clientAuth, { tokens, onRefused: withoutToken })
+    await admins.register(serviceHealth, { targets, now: shared.now, wallMs: shared.wallMs })
   })
   await app.register(async (known) => {
     await known.register(clientAuth, { tokens, onRefused: withoutToken }) // who is asking

@@ -145,7 +145,7 @@ export function secretsOf({
   internalKey,
 }: Settings): string[] {
   const database = databaseUrl === undefined ? [] : [databaseUrl, ...passwordsOf(databaseUrl)]
-  const ofServices = [jwt()?.secret, internalKey()]
+  const ofServices = [jwt()?.secret, jwt()?.previousSecret, internalKey()]
   const ofRedis = [redis?.password, redis?.sentinelPassword]
   return [adminFirst, ...ofRedis, ...database, ...proxySecrets, ...ofServices].filter(
     (secret) => secret !== undefined,

@@ -234,7 +234,7 @@ function openCatalogOrFail(settings: Settings, demo: Parameters<typeof openCatal
         log.logger.info('models file re-read')
       },
       onMistake: (error) =>
-        log.logger.error({ mistakes: error.message }, 'models file refused: the old one stays'),
+        log.logger.error({ mistakes: error.mistakes }, 'models file refused: the old one stays'),
     })
     log.hide(keysOf(source.current()))
     return source

@@ -139,7 +139,7 @@ function checkServices(settings) {
   return [
     ...(urls.length > 0 && key === '' && file === ''
       ? [
-          `INTERNAL_API_KEY is empty, and ${urls.join(', ')} needs it: ${way}, and tell it to the services too`,
+          `INTERNAL_API_KEY is empty, and ${urls.join(', ')} ${urls.length > 1 ? 'need' : 'needs'} it: ${way}, and tell it to the services too`,
         ]
       : []),
     ...(key !== '' && key.length < 16 ? [`INTERNAL_API_KEY is too short: ${way}`] : []),

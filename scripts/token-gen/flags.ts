@@ -1,5 +1,6 @@
 import { isAddressBlock } from '../../src/config/address-blocks.ts'
 import { misfitOf, plainName } from '../../src/stores/contracts/names.ts'
+import { SERVICE_NAME } from '../../src/stores/contracts/tokens.ts'
 import { Misuse } from '../command/failures.ts'
 
 const MICROS = 1_000_000
@@ -108,6 +109,18 @@ function readModel(model: string): string {
   if (misfit !== undefined) throw new Misuse(`--models must not hold ${misfit}`)
   if (model !== '' && [...model].length <= 128) return model
   throw new Misuse('--models must be names such as gpt-4o,gpt-*')
+}
+
+/** `users,proxy,/api/orders`. */
+export function readServices(text: string): string[] {
+  const services = text.split(',').map((service) => service.trim())
+  const wrong = services.find((service) => !SERVICE_NAME.test(service) || service.length > 128)
+  if (wrong !== undefined)
+    throw new Misuse(
+      `--services must be names or paths of services such as users,/api/orders, not "${shown(wrong)}"`,
+    )
+  if (services.length > 100) throw new Misuse('--services must name at most 100 services')
+  return services
 }
 
 export function readLimit(flag: string, text: string): number {

@@ -33,6 +33,7 @@ function buildCommand(): Command {
     .option('--perDay <count>', 'requests a day (default: the gateway’s)')
     .option('--inFlight <count>', 'requests that may run at once (default: any number)')
     .option('--addresses <list>', 'where it may be used from: 10.0.0.0/8,2001:db8::/32 (default: anywhere)')
+    .option('--services <list>', 'the services it may call: users,/api/orders (default: all)')
     .option('--list', 'show all tokens instead')
     .option('--add <credits>', 'top up the token of --userName, --name or --id instead; -200 takes away')
     .option('--debit <credits>', 'take credits from its free balance instead')

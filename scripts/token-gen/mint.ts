@@ -2,7 +2,16 @@ import { hashSecret, makeSecret, prefixOf } from '../../src/auth/client.ts'
 import type { NewToken } from '../../src/stores/contracts/tokens.ts'
 import { Misuse } from '../command/failures.ts'
 import type { Over } from './change.ts'
-import { readAddresses, readCredits, readExpiry, readLimit, readModels, readName, readType } from './flags.ts'
+import {
+  readAddresses,
+  readCredits,
+  readExpiry,
+  readLimit,
+  readModels,
+  readName,
+  readServices,
+  readType,
+} from './flags.ts'
 import { showTime, toJson } from './show.ts'
 
 const ADMIN_CREDITS = '1000000000'
@@ -19,6 +28,7 @@ export interface MintFlags {
   perDay?: string
   inFlight?: string
   addresses?: string
+  services?: string
 }
 
 /** Makes a token: prints its secret, once. */
@@ -38,7 +48,7 @@ function readWish(flags: MintFlags, now: number): Omit<NewToken, 'hash' | 'prefi
   if (user === undefined) throw new Misuse('--userName is missing: whom does the token belong to?')
   const credits = flags.token ?? (type === 'admin' ? ADMIN_CREDITS : undefined)
   if (credits === undefined) throw new Misuse('--token is missing: how many credits does it begin with?')
-  const { name, models, expires, perMinute, perDay, inFlight, addresses } = flags
+  const { name, models, expires, perMinute, perDay, inFlight, addresses, services } = flags
   return {
     type,
     user: readName('--userName', user),
@@ -49,6 +59,7 @@ function readWish(flags: MintFlags, now: number): Omit<NewToken, 'hash' | 'prefi
     ...(perMinute === undefined ? {} : { requestsPerMinute: readLimit('--perMinute', perMinute) }),
     ...(inFlight === undefined ? {} : { requestsInFlight: readLimit('--inFlight', inFlight) }),
     ...(addresses === undefined ? {} : { addresses: readAddresses(addresses) }),
+    ...(services === undefined ? {} : { services: readServices(services) }),
     ...(perDay === undefined ? {} : { requestsPerDay: readLimit('--perDay', perDay) }),
   }
 }

@@ -23,7 +23,9 @@ function stateOf({ revokedAt, disabledAt, expiresAt }: TokenView, now: number): 
 }
 
 const HEADINGS =
-  'ID PREFIX TYPE USER NAME BALANCE CREDITED CREATED EXPIRES LAST_USED INFLIGHT ADDRESSES STATE'.split(' ')
+  'ID PREFIX TYPE USER NAME BALANCE CREDITED CREATED EXPIRES LAST_USED INFLIGHT ADDRESSES SERVICES STATE'.split(
+    ' ',
+  )
 
 /** One line for each token, in columns. */
 export function showTable(tokens: readonly TokenView[], now: number): string {
@@ -40,6 +42,7 @@ export function showTable(tokens: readonly TokenView[], now: number): string {
     showTime(token.lastUsedAt),
     token.requestsInFlight === undefined ? '-' : String(token.requestsInFlight),
     token.addresses?.join(',') || '-',
+    token.services?.join(',') || '-',
     stateOf(token, now),
   ])
   const lines = [HEADINGS, ...rows]

@@ -1,6 +1,7 @@
 import * as v from 'valibot'
 import { misfitOf, plainName } from '../stores/contracts/names.ts'
 import { OPERATION_ID } from '../stores/contracts/token-changes.ts'
+import { SERVICE_NAME } from '../stores/contracts/tokens.ts'
 
 function whole(minimum: number, maximum: number) {
   return v.pipe(v.number(), v.integer(), v.minValue(minimum), v.maxValue(maximum))
@@ -34,6 +35,9 @@ const prefix = matching(/^[A-Za-z0-9_-]{1,16}$/)
 // What is an address is checked by the command and, once more, by its own reader before it is kept.
 const address = matching(/^[0-9A-Fa-f:.]{2,45}(\/\d{1,3})?$/)
 
+/** A service's name, or a path that covers its own; whether there is one is nobody's question here: routes come and go. */
+const service = v.pipe(matching(SERVICE_NAME), v.maxLength(128))
+
 /** A token to be made. Its secret stays with whoever asks: only the hash is sent. */
 export const mintBody = v.strictObject({
   hash,
@@ -47,6 +51,7 @@ export const mintBody = v.strictObject({
   requestsPerDay: limit,
   requestsInFlight: limit,
   addresses: v.optional(atMost(100, address)),
+  services: v.optional(atMost(100, service)),
   creditedMicros: whole(0, Number.MAX_SAFE_INTEGER),
 })
 
@@ -74,6 +79,7 @@ export const tokenAnswer = v.object({
   previousUntil: v.optional(v.number()),
   lastUsedAt: v.optional(v.number()),
   addresses: v.optional(v.array(v.string())),
+  services: v.optional(v.array(v.string())),
   requestsPerMinute: v.optional(v.number()),
   requestsPerDay: v.optional(v.number()),
   requestsInFlight: v.optional(v.number()),

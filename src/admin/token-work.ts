@@ -74,7 +74,7 @@ async function countable<T>(work: Promise<T>): Promise<T> {
 /** What an operator may see of the token, with its credits: neither secret nor hash. */
 async function viewToken(tokens: TokenStore, token: Token): Promise<TokenView> {
   const { id, prefix, type, user, name, createdAt, expiresAt, revokedAt, disabledAt } = token
-  const { requestsPerMinute, requestsPerDay, requestsInFlight, previous, addresses } = token
+  const { requestsPerMinute, requestsPerDay, requestsInFlight, previous, addresses, services } = token
   return {
     id,
     prefix,
@@ -88,6 +88,7 @@ async function viewToken(tokens: TokenStore, token: Token): Promise<TokenView> {
     disabledAt,
     previousUntil: previous && Math.max(...previous.map(({ until }) => until)),
     addresses: addresses && [...addresses],
+    services: services && [...services],
     requestsPerMinute,
     requestsPerDay,
     requestsInFlight,

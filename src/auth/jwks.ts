@@ -1,5 +1,5 @@
+import { readJwks, type VerifyKey } from '../config/jwt-keys.ts'
 import { asError, storeUnavailable } from '../errors.ts'
-import { readJwks, type VerifyKey } from './jwt-keys.ts'
 
 export interface JwksOptions {
   url: string

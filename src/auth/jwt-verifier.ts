@@ -1,10 +1,11 @@
 import { hash as digest } from 'node:crypto'
 import type { JWTVerifyOptions } from 'jose'
+import type { JwtSettings } from '../config/env/service-secrets.ts'
+import { importSecret, readPublicKeys, type VerifyKey } from '../config/jwt-keys.ts'
 import { asError, codeOf, storeUnavailable } from '../errors.ts'
 import type { Person } from './caller.ts'
 import type { Jwks } from './jwks.ts'
 import { type Verified, VerifiedJwts } from './jwt-cache.ts'
-import { importSecret, readPublicKeys, type VerifyKey } from './jwt-keys.ts'
 import {
   type JwtHead,
   type JwtReason,
@@ -15,22 +16,6 @@ import {
 } from './jwt-text.ts'
 import { readPerson } from './person.ts'
 
-/** What the operator says of JWTs. */
-export interface JwtRules {
-  /** HS256, and nothing else. */
-  secret?: string | undefined
-  /** The one before it, which is good as well while tokens signed by it run out. */
-  previousSecret?: string | undefined
-  /** PEM (SPKI or X.509), a JWK or a JWKS, as text. */
-  publicKey?: string | undefined
-  jwksUrl?: string | undefined
-  /** One of them must be the token's; undefined: not looked at. */
-  issuer?: readonly string[] | undefined
-  audience?: readonly string[] | undefined
-  /** By so much clocks may differ. */
-  toleranceS: number
-}
-
 /** A JWT that lets nobody in. */
 export interface Refused {
   kind: 'refused'
@@ -38,7 +23,7 @@ export interface Refused {
 }
 
 export interface VerifierOptions {
-  rules: JwtRules
+  rules: JwtSettings
   jwks: Jwks | undefined
   report?: ((problem: Error | undefined) => void) | undefined
 }
@@ -49,7 +34,7 @@ function refuse(reason: JwtReason): Refused {
 
 /** Verifies JWTs by one state of the rules, whose keys never change but for those of the JWKS. */
 export class JwtVerifier {
-  readonly #rules: JwtRules
+  readonly #rules: JwtSettings
   readonly #jwks: Jwks | undefined
   readonly #own: Promise<readonly VerifyKey[]>
   readonly #verified = new VerifiedJwts()
@@ -145,7 +130,7 @@ const PUBLIC = new Set('RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 Ed
 
 const encoder = new TextEncoder()
 
-async function readOwnKeys({ secret, previousSecret, publicKey }: JwtRules): Promise<VerifyKey[]> {
+async function readOwnKeys({ secret, previousSecret, publicKey }: JwtSettings): Promise<VerifyKey[]> {
   const secrets = [secret, previousSecret].filter((text) => text !== undefined)
   const published = publicKey === undefined ? [] : readPublicKeys(publicKey)
   return [...(await Promise.all(secrets.map((text) => importSecret(encoder.encode(text))))), ...published]

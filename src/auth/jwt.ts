@@ -1,10 +1,11 @@
+import type { JwtSettings } from '../config/env/service-secrets.ts'
 import type { Person } from './caller.ts'
 import { Jwks } from './jwks.ts'
-import { type JwtRules, JwtVerifier, type Refused } from './jwt-verifier.ts'
+import { JwtVerifier, type Refused } from './jwt-verifier.ts'
 
 export interface JwtCheckOptions {
   /** What is in force at this moment. Undefined: no JWT is taken. */
-  rules(): JwtRules | undefined
+  rules(): JwtSettings | undefined
   /** The text behind a URL, over the gateway's way out; rejects for what is no 200, too large or too late. */
   fetchText(url: string): Promise<string>
   /** Told when keys cannot be read or fetched, and with nothing when they can be fetched again. */
@@ -28,11 +29,11 @@ export function createJwtCheck({
   now = Date.now,
   monotonicMs = () => performance.now(),
 }: JwtCheckOptions): JwtCheck {
-  let seen: JwtRules | undefined
+  let seen: JwtSettings | undefined
   let text = ''
   let jwks: Jwks | undefined
   let verifier: JwtVerifier | undefined
-  const follow = (asked: JwtRules): JwtVerifier => {
+  const follow = (asked: JwtSettings): JwtVerifier => {
     seen = asked
     const before = text
     text = JSON.stringify(asked)

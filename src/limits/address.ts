@@ -47,7 +47,8 @@ export async function addressLimit(
     })
   }
   app.decorate('judgeRefusal', (error: unknown, request: FastifyRequest) => {
-    if (!isUpgrade(request) || request.token !== undefined) return error
+    const isKnown = request.token !== undefined || request.caller?.kind === 'person'
+    if (!isUpgrade(request) || isKnown) return error
     const tooMany = count(request)
     // What is no fault of the client's stays what it is.
     return tooMany && !isOurs(error) ? tooMany : error

@@ -89,7 +89,8 @@ export class Forward implements ServiceListener, Cuttable {
     // It left while it was asked who it is.
     if (this.#reply.raw.destroyed) return
     live.add(this)
-    this.#reply.raw.once('close', () => this.#closed())
+    // Before the request's line is written, which is told how it ended.
+    this.#reply.raw.prependOnceListener('close', () => this.#closed())
     this.#total.start(this.#route.timeouts.totalMs ?? timeouts.totalTimeoutMs)
     if (this.#hasBody) {
       raw.on('error', (error) => this.#bodyFailed(error))

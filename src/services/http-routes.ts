@@ -73,7 +73,8 @@ function serve(request: FastifyRequest, reply: FastifyReply, shared: ForwardShar
   new Forward(request, reply, { service, shared }).start()
 }
 
-function findMethodMistake(
+/** A handshake is a GET, and asks it too. */
+export function findMethodMistake(
   { method, headers }: FastifyRequest,
   reply: FastifyReply,
   { methods }: ServiceRoute,

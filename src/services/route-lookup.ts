@@ -4,7 +4,7 @@ import type { Catalog } from '../config/catalog/catalog.ts'
 import type { Entry, FoundRoute, ServiceKind } from '../config/catalog/service-routes.ts'
 import { pathOf } from '../config/catalog/service-table.ts'
 import { type GatewayError, notFound } from '../errors.ts'
-import { findServicePathMistake } from './service-path.ts'
+import { findServiceHeadMistake, findServicePathMistake } from './service-path.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -77,6 +77,6 @@ export function serviceLookup(options: LookupOptions): (request: FastifyRequest)
     request.service = found
     request.raw.url = sentUrl(request.raw)
     request.line.route = found.route.prefix
-    return findServicePathMistake(pathOf(request.url))
+    return findServiceHeadMistake(request.raw) ?? findServicePathMistake(pathOf(request.url))
   }
 }

@@ -2,7 +2,6 @@ import type { FastifyInstance } from 'fastify'
 import * as v from 'valibot'
 import { insufficientRights } from '../errors.ts'
 import { checkWithValibot } from '../route-schemas.ts'
-import type { Token } from '../stores/contracts/tokens.ts'
 import { addressOf } from './sticky.ts'
 import type { Target } from './target.ts'
 import type { Targets } from './targets.ts'
@@ -49,8 +48,8 @@ const Report = v.object({
 type Status = v.InferOutput<typeof Report>['status']
 
 /**
- * `GET /health/services`: each route of the table and its targets, for tokens of the type `admin` and the key of
- * `METRICS_KEY`. It is 200 whatever it says: the question was answered. After `client-auth`.
+ * `GET /health/services`: each route of the table and its targets, for tokens of the type `admin`. It is 200 whatever it
+ * says: the question was answered. After `client-auth`.
  */
 export async function serviceHealth(
   app: FastifyInstance,
@@ -58,9 +57,8 @@ export async function serviceHealth(
 ): Promise<void> {
   checkWithValibot(app)
   const schema = { response: { 200: Report } }
-  app.get('/health/services', { schema, config: { isQuick: true } }, async (request, reply) => {
-    const token: Token | undefined = request.token
-    if (token && token.type !== 'admin')
+  app.get('/health/services', { schema, config: { isQuick: true } }, async ({ token }, reply) => {
+    if (token.type !== 'admin')
       throw insufficientRights('The state of services is for tokens of the type "admin".')
     const offset = wallMs() - now()
     const timeOf = (ms: number) => new Date(offset + ms).toISOString()

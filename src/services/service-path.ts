@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { ServiceRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
 import { isBelow } from '../config/public-paths.ts'
 import { type GatewayError, invalidRequest } from '../errors.ts'
@@ -5,6 +6,8 @@ import { type GatewayError, invalidRequest } from '../errors.ts'
 /** Nearly every path: nothing in it could be read in two ways. */
 const PLAIN = /^[\w.~!$&'()*+,=:@/-]*$/
 const DOTS = /(?:^|[/;\\])\.\.(?:[/;\\]|$)/
+/** ASCII (dots and slashes, say) as UTF-8 of two, three or four bytes: some decoders of before take it for what it is not. */
+const OVERLONG = /%c[01]|%e0%[89]|%f0%8/i
 /** A path that is encoded more often than this was never meant to be read. */
 const MOST_DECODINGS = 5
 
@@ -20,6 +23,7 @@ function decodeAscii(path: string): string {
  * - backslashes, also encoded: browsers, IIS and some frameworks read them as slashes;
  * - NUL and other control bytes, also encoded: they end strings, lines of logs and heads;
  * - two slashes at the beginning of what is sent: a service that reads it as a URL finds a host there;
+ * - ASCII that is written as longer UTF-8 (`%c0%ae`): a decoder that is not strict reads `.` or `/`;
  * - `#`: the rest would be no part of the path to whoever reads it as a URL;
  * - a `%` without two digits: nobody knows how it is read.
  * What passes: encoded slashes, `;` and its parameters, two slashes within, single dots, letters that are encoded needlessly, bytes
@@ -28,7 +32,6 @@ function decodeAscii(path: string): string {
  */
 export function findServicePathMistake(path: string): GatewayError | undefined {
   if (PLAIN.test(path) && !path.includes('..')) return undefined
-  if (path.includes('#')) return refuse('"#"')
   if (/%(?![0-9a-f]{2})/i.test(path)) return refuse('a "%" that is not followed by two hexadecimal digits')
   let plain = path
   for (let round = 0; round <= MOST_DECODINGS; round++) {
@@ -36,12 +39,32 @@ export function findServicePathMistake(path: string): GatewayError | undefined {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
     if (/[\0-\x1f\x7f]/.test(plain)) return refuse('a control character')
     if (DOTS.test(plain)) return refuse('".."')
+    if (OVERLONG.test(plain)) return refuse('a character that is written with more bytes than it has')
     const next = decodeAscii(plain)
     if (next === plain) return undefined
     plain = next
   }
   return refuse('what is encoded many times over')
 }
+
+/** A name or an address, and a port (RFC 9110, section 7.2); a client of HTTP/1.0 may send none. */
+const HOST = /^(?:(?:[\w.-]+|\[[\da-f:.]+\])(?::\d{1,5})?)?$/i
+
+/**
+ * What a service could read in another way than we do, though no route is left by it: a `Host` that is none, which a
+ * service would build its links of; a fragment, which no request has; a line of another HTTP than 1.0 and 1.1, which the parser reads
+ * as one of 1.1.
+ */
+export function findServiceHeadMistake({ url = '', headers, httpVersion }: Head): GatewayError | undefined {
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') return invalidRequest('Send the request as HTTP/1.1.')
+  if (!HOST.test(headers.host ?? ''))
+    return invalidRequest(
+      'Send a name or an address in the header "host", and no more than a port behind it.',
+    )
+  return url.includes('#') ? refuse('"#"') : undefined
+}
+
+type Head = Pick<IncomingMessage, 'url' | 'headers' | 'httpVersion'>
 
 function refuse(what: string): GatewayError {
   return invalidRequest(`The path holds ${what}. Send it without.`)

@@ -37,27 +37,18 @@ export function isTooLong(raw: IncomingMessage, mostBytes: number | undefined): 
   return mostBytes !== undefined && (lengthOf(raw) ?? 0) > mostBytes
 }
 
-/**
- * Counts a body as it arrives, whoever reads it: a stream in between would cost a copy of a queue, and a listener would make
- * it flow before anybody takes it.
- */
+/** Counts a body as it passes to whoever reads it; until somebody does, it stays where it is. */
 export function countBody(raw: IncomingMessage, { mostBytes, arrived, refused }: UploadRules): void {
-  const push = raw.push
-  let bytes = raw.readableLength
+  let bytes = 0
   let isRefused = false
-  const count = (more: number): boolean => {
-    bytes += more
+  // A listener would make it flow before the service takes it.
+  raw.pause()
+  raw.on('data', (chunk: Buffer) => {
+    if (isRefused) return
+    bytes += chunk.length
     arrived(bytes)
-    if (mostBytes === undefined || bytes <= mostBytes) return true
+    if (mostBytes === undefined || bytes <= mostBytes) return
     isRefused = true
     refused(tooLarge(mostBytes))
-    return false
-  }
-  if (!count(0)) return
-  raw.push = (chunk: Buffer | null, encoding?: BufferEncoding) => {
-    // What goes on coming is read and thrown away, so that the client can read why.
-    if (isRefused && chunk !== null) return true
-    if (chunk !== null && !count(chunk.length)) return true
-    return push.call(raw, chunk, encoding)
-  }
+  })
 }

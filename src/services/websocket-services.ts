@@ -7,6 +7,7 @@ import type { DialTarget, UpgradedEnd } from '../upstream/websocket-dial.ts'
 import type { Holder } from '../websocket/open-sockets.ts'
 import { addWebsocketRoute, passRefusal, readProtocols, whenGone } from '../websocket/upgrade.ts'
 import { buildAnswerHead } from './answer-head.ts'
+import { findMethodMistake } from './http-routes.ts'
 import { buildRequestHead } from './request-head.ts'
 import { mapUrl } from './service-path.ts'
 import { readSession } from './session-form.ts'
@@ -25,6 +26,13 @@ export interface ServiceSocketsOptions {
 
 /** Entries of a client's subprotocols that are credentials or name somebody's account: they are for the gateway alone. */
 const PRIVATE = /^openai-(insecure-api-key|organization|project)\./i
+/** Where nobody is asked it is a credential of the service's own. */
+const BEARER = /^bearer\./
+
+function isPrivate(name: string, { caller }: FastifyRequest): boolean {
+  return PRIVATE.test(name) || (caller?.kind !== 'anybody' && BEARER.test(name))
+}
+
 /** What a browser offers beside its credential: it hangs up when it offers anything and gets nothing back. */
 const CARRIER = 'realtime'
 
@@ -45,6 +53,8 @@ async function prepare(
 ): Promise<void> {
   const { service: found } = request
   if (!found) throw notFound('There is no such path any more.')
+  const refusal = findMethodMistake(request, reply, found.route)
+  if (refusal) throw refusal
   const session = new ServiceSession(request, found, options.shared)
   session.enter(holderOf(request, options))
   whenGone(request, () => session.over())
@@ -63,11 +73,13 @@ function holderOf(
   { caller, ip, secretHash }: FastifyRequest,
   { ipv6PrefixBits }: Pick<ServiceSocketsOptions, 'ipv6PrefixBits'>,
 ): Holder {
+  const ends = secretHash === '' ? undefined : secretHash
   switch (caller?.kind) {
     case 'token':
-      return { key: caller.id, secretHash }
+      return { key: caller.id, secretHash: ends }
     case 'person':
-      return { key: `person:${caller.issuer.length}:${caller.issuer}:${caller.id}`, secretHash: undefined }
+      // The length says where the one ends and the other begins.
+      return { key: `person:${caller.issuer.length}:${caller.issuer}:${caller.id}`, secretHash: ends }
     default:
       return { key: `address:${normalizeIP(ip, ipv6PrefixBits)}`, secretHash: undefined }
   }
@@ -116,9 +128,9 @@ function acceptSocket(
 }
 
 /** A credential among the subprotocols needs another one beside it to be answered with; the service need not know that. */
-function carrierOf({ headers }: FastifyRequest): string | undefined {
-  const offered = readProtocols(headers) ?? []
-  return offered.includes(CARRIER) && offered.some((name) => PRIVATE.test(name)) ? CARRIER : undefined
+function carrierOf(request: FastifyRequest): string | undefined {
+  const offered = readProtocols(request.headers) ?? []
+  return offered.includes(CARRIER) && offered.some((name) => isPrivate(name, request)) ? CARRIER : undefined
 }
 
 /** What belongs to the one connection or to the one body that the gateway makes anew. */
@@ -152,7 +164,7 @@ function buildHandshake(request: FastifyRequest, route: ServiceRoute, { place, h
     url: new URL(place.origin),
     path: buildPath(request.url, route, place),
     headers: head,
-    protocols: offered.filter((name) => !PRIVATE.test(name)),
+    protocols: offered.filter((name) => !isPrivate(name, request)),
   }
 }
 

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { FoundRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
-import { clientLeft, invalidToken, upgradeNotServed } from '../errors.ts'
+import { clientLeft, upgradeNotServed } from '../errors.ts'
 import { readNetworkFailure } from '../routing/failover.ts'
 import { type Dialed, type DialRules, type DialTarget, dialWebsocket } from '../upstream/websocket-dial.ts'
 import type { Holder } from '../websocket/open-sockets.ts'
@@ -15,7 +15,6 @@ import type { Targets } from './targets.ts'
 export interface ServiceShared extends SharedSockets {
   wayOut: DialRules
   targets: Targets
-  wallMs(): number
 }
 
 /** Where a handshake goes at one of the route's targets. */
@@ -29,15 +28,12 @@ export interface Answered {
 
 /** What a client is told whose service hung up without a word, as one does that dies or is started anew. */
 const HUNG_UP = { code: 1011, reason: 'the service hung up' }
-const EXPIRED = 'the JWT has expired'
 
 /** One socket to a service of the operator's, from the dial to the end; unmetered. */
 export class ServiceSession extends Session {
   readonly #request: FastifyRequest
   readonly #route: FoundRoute['route']
   readonly #shared: ServiceShared
-  /** When the caller's right ends by itself. */
-  readonly #expiresAt: number
   readonly #walk: TargetWalk
   #leave = (): void => {}
   #isOver = false
@@ -48,9 +44,7 @@ export class ServiceSession extends Session {
     this.#request = request
     this.#route = route
     this.#shared = shared
-    const { caller } = request
     this.#walk = new TargetWalk({ route, request, targets: shared.targets, hasBody: false })
-    this.#expiresAt = caller?.kind === 'person' ? caller.expiresAt : Number.POSITIVE_INFINITY
   }
 
   /** Throws when its holder has too many. */
@@ -94,12 +88,6 @@ export class ServiceSession extends Session {
       over: () => this.over(),
     })
     this.relay.start()
-  }
-
-  override tick(ms: number): void {
-    if (this.#shared.wallMs() >= this.#expiresAt)
-      return this.stop(invalidToken('The JWT has expired. Connect again with a new one.'), 1008, EXPIRED)
-    super.tick(ms)
   }
 
   /** It is called also when the client went away before the 101, or the handshake came to nothing. */

@@ -19,18 +19,18 @@ export abstract class Session implements Cuttable, OpenSocket {
   protected stopped: GatewayError | undefined
 
   cut(): void {
-    this.stop(gatewayRestarting('The gateway is restarting. Connect again.'), 1012, 'service restart')
+    this.#stop(gatewayRestarting('The gateway is restarting. Connect again.'), 1012, 'service restart')
   }
 
   close(code: number, reason: string): void {
-    this.stop(invalidApiKey('The token is no longer valid. Ask for a new one.'), code, reason)
+    this.#stop(invalidApiKey('The token is no longer valid. Ask for a new one.'), code, reason)
   }
 
   tick(ms: number): void {
     this.relay?.tick(ms)
   }
 
-  protected stop(error: GatewayError, code: number, reason: string): void {
+  #stop(error: GatewayError, code: number, reason: string): void {
     this.stopped ??= error
     if (this.relay) this.relay.close(code, reason)
     else this.dialing?.abort()

@@ -1,7 +1,7 @@
 import { generateKeyPairSync, sign } from 'node:crypto'
 import t from 'tap'
 import type { JwtReason } from '../../src/auth/jwt-text.ts'
-import type { JwtRules } from '../../src/auth/jwt-verifier.ts'
+import type { JwtSettings } from '../../src/config/env/service-secrets.ts'
 import {
   CLAIMS,
   checkBy,
@@ -26,9 +26,13 @@ const KEYS = {
     jwkOf(ED.publicKey, { kid: 'ed' }),
   ],
 }
-const RULES: Partial<JwtRules> = { secret: SECRET, publicKey: JSON.stringify(KEYS) }
-const BY_PEM: Partial<JwtRules> = { publicKey: PEM }
-const NAMED: Partial<JwtRules> = { ...RULES, issuer: ['https://id.example'], audience: ['gateway', 'other'] }
+const RULES: Partial<JwtSettings> = { secret: SECRET, publicKey: JSON.stringify(KEYS) }
+const BY_PEM: Partial<JwtSettings> = { publicKey: PEM }
+const NAMED: Partial<JwtSettings> = {
+  ...RULES,
+  issuer: ['https://id.example'],
+  audience: ['gateway', 'other'],
+}
 
 const GOOD = makeJwt()
 const [GOOD_HEADER = '', GOOD_PAYLOAD = '', GOOD_SIGNATURE = ''] = GOOD.split('.')
@@ -64,7 +68,7 @@ function uncanonical(part: string): string {
   return part.slice(0, -1) + letters[letters.indexOf(part.at(-1) ?? '') + 1]
 }
 
-type Hostile = [name: string, jwt: string, reason: JwtReason, rules?: Partial<JwtRules>]
+type Hostile = [name: string, jwt: string, reason: JwtReason, rules?: Partial<JwtSettings>]
 
 const SIGNATURES: Hostile[] = [
   ['alg: none, no signature', unsigned({ alg: 'none' }), 'algorithm'],

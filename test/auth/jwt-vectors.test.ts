@@ -1,6 +1,6 @@
 import { compactVerify } from 'jose'
 import t from 'tap'
-import { importSecret, readPublicKeys } from '../../src/auth/jwt-keys.ts'
+import { importSecret, readPublicKeys } from '../../src/config/jwt-keys.ts'
 import { DETACHED, JOSE_VECTORS, type JoseVector, UNSECURED } from '../support/jose-vectors.ts'
 import { checkBy, verdictOf } from '../support/jwt.ts'
 

@@ -2,7 +2,7 @@ import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
 import { generate } from 'selfsigned'
 import t from 'tap'
 import { isStillUsable } from '../../src/auth/client.ts'
-import type { JwtRules } from '../../src/auth/jwt-verifier.ts'
+import type { JwtSettings } from '../../src/config/env/service-secrets.ts'
 import {
   CLAIMS,
   checkBy,
@@ -91,7 +91,7 @@ t.test('a key that nobody should trust checks nothing, and the operator is told'
 })
 
 t.test('a secret that is replaced lets nobody in from then on, but for the one kept beside it', async (t) => {
-  let rules: JwtRules | undefined = { secret: SECRET, toleranceS: 0 }
+  let rules: JwtSettings | undefined = { secret: SECRET, toleranceS: 0 }
   const check = checkBy({}, { rules: () => rules })
   const [old, next] = [SECRET, 'the next secret of as many letters'].map((key) => makeJwt({ key }))
   if (old === undefined || next === undefined) throw new Error('none')

@@ -67,7 +67,6 @@ t.test('without any setting the gateway has every default of its contract', asyn
     answerBytesPerToken: 64 * 1024 * 1024,
     answerBytes: 1024 * 1024 * 1024,
     keysPerToken: 100_000,
-    passthrough: [],
     services: [],
     queryKeyRoutes: [],
     serviceRequestsPerMinute: 600,

@@ -162,8 +162,11 @@ t.test('what JWTs are verified by is read whole, from variables or from files', 
   const path = join(t.testdir(), 'key')
   writeFileSync(path, `${pem}\n`)
   const env = { JWT_JWKS_URL: 'https://a.example/jwks?v=1', JWT_ISSUER: 'https://a/, b', JWT_AUDIENCE: 'c' }
-  t.same(readSettings({ ...JWT, ...env, JWT_PUBLIC_KEY_FILE: path, JWT_CLOCK_TOLERANCE_S: '0' }).jwt(), {
+  const previous = { JWT_SECRET_PREVIOUS: 'the-secret-before-of-32-characters' }
+  const whole = { ...JWT, ...previous, ...env, JWT_PUBLIC_KEY_FILE: path, JWT_CLOCK_TOLERANCE_S: '0' }
+  t.same(readSettings(whole).jwt(), {
     secret: JWT.JWT_SECRET,
+    previousSecret: previous.JWT_SECRET_PREVIOUS,
     publicKey: pem,
     jwksUrl: 'https://a.example/jwks?v=1',
     issuer: ['https://a/', 'b'],
@@ -188,12 +191,20 @@ t.test('a secret between the gateway and services must be one', async (t) => {
   refuses(t, { INTERNAL_API_KEY: secret, ADMIN_FIRST: secret }, /^INTERNAL_API_KEY is ADMIN_FIRST too/)
   refuses(t, { INTERNAL_API_KEY: secret, JWT_SECRET: secret }, /^INTERNAL_API_KEY is JWT_SECRET too/)
   refuses(t, { ADMIN_FIRST: secret, JWT_SECRET: secret }, /^JWT_SECRET is ADMIN_FIRST too/)
+  refuses(t, { JWT_SECRET_PREVIOUS: secret }, /^JWT_SECRET_PREVIOUS stands beside no JWT_SECRET/)
+  refuses(t, { JWT_SECRET: `-----BEGIN PUBLIC KEY-----${secret}` }, /^JWT_SECRET is a key and no secret/)
   refuses(t, { JWT_SECRET_FILE: '/none/hunter2' }, /^JWT_SECRET_FILE cannot be read/)
-  refuses(t, { JWT_PUBLIC_KEY: 'hunter2' }, /^JWT_PUBLIC_KEY must be a PEM/)
+  refuses(t, { JWT_PUBLIC_KEY: 'hunter2' }, /^JWT_PUBLIC_KEY cannot be used, it holds no PEM and no JWK/)
   const { privateKey } = generateKeyPairSync('ed25519')
   const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
-  refuses(t, { JWT_PUBLIC_KEY: pem }, /^JWT_PUBLIC_KEY is a private key/)
-  refuses(t, { JWT_PUBLIC_KEY: JSON.stringify(privateKey.export({ format: 'jwk' })) }, /is a private key/)
+  refuses(t, { JWT_PUBLIC_KEY: pem }, /^JWT_PUBLIC_KEY cannot be used, it holds a private key/)
+  refuses(t, { JWT_PUBLIC_KEY: JSON.stringify(privateKey.export({ format: 'jwk' })) }, /holds a private key/)
+  refuses(t, { JWT_PUBLIC_KEY: JSON.stringify({ kty: 'oct', k: 'aHVudGVyMg' }) }, /a secret is no public key/)
+  refuses(
+    t,
+    { JWT_PUBLIC_KEY: '-----BEGIN PUBLIC KEY-----\\nhunter2\\n-----END PUBLIC KEY-----' },
+    /cannot be decoded/,
+  )
   refuses(t, { JWT_JWKS_URL: 'http://login.example.com/jwks' }, /^JWT_JWKS_URL must start with https/)
   refuses(t, { JWT_JWKS_URL: 'https://me:hunter2@a.example/jwks' }, /user name or password/)
   refuses(t, { JWT_JWKS_URL: 'a' }, /must be a URL such as/)

@@ -58,6 +58,8 @@ t.test('a short form says a row of the table, with marks at its end in any order
 t.test('a short form that cannot be meant says why, and repeats no URL', async (t) => {
   const table: [Read, string, RegExp][] = [
     [readPassthroughRoute, '/z=http://a.example', /plain HTTP .*end the entry in "!insecure"/],
+    [readPassthroughRoute, '/v1/files!open', /would let anybody use a provider's key/],
+    [readPassthroughRoute, '/v1/files=openai!open', /would let anybody use a provider's key/],
     [readPassthroughRoute, '/z=', /must name a provider or a URL/],
     [readPassthroughRoute, '/z=https://a.example!opn', /unknown mark \(did you mean "open"\?\)/],
     [readPassthroughRoute, '/z=https://a.example!jwt!open', /says both !open and !jwt/],

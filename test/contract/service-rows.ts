@@ -1,31 +1,13 @@
 import t from 'tap'
-import { type ServiceRow, USAGE_COLUMNS } from '../../src/stores/contracts/usage-columns.ts'
+import { USAGE_COLUMNS } from '../../src/stores/contracts/usage-columns.ts'
 import { waitUntil } from '../support/journey.ts'
+import { serviceRowOf } from '../support/service-rows.ts'
 import { ask, newToken, type OpenedStore, type Owner, usageOf } from './token-store.ts'
 
 export interface OpenedRows extends OpenedStore {
   /** What is on record, by the names of its columns, in any order. */
   rows(): Promise<Record<string, unknown>[]>
 }
-
-/** A request to a service; nobody pays for it. */
-export const serviceRowOf = (requestId: string, special: Partial<ServiceRow> = {}): ServiceRow => ({
-  requestId,
-  tokenId: 'tok_1',
-  user: 'ann',
-  provider: 'users',
-  endpoint: 'service',
-  status: 200,
-  latencyMs: 12.4,
-  firstByteMs: 3,
-  attempts: 1,
-  at: 1_700_000_000_000,
-  method: 'GET',
-  path: '/api/users/{id}',
-  bytesIn: 0,
-  bytesOut: 1234,
-  ...special,
-})
 
 /** What every driver must do with rows of services. */
 export function serviceRowsContract(name: string, open: (test: Owner) => Promise<OpenedRows>): void {

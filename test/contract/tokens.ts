@@ -132,7 +132,11 @@ export function tokensContract(name: string, open: (test: Owner) => Promise<Open
     `${name}: tokens are turned off and on, and changes at once do not undo each other`,
     async (test) => {
       const opened = await open(test)
-      const wish = newToken(10, { addresses: ['10.0.0.0/8', '2001:db8::/32'], requestsInFlight: 3 })
+      const wish = newToken(10, {
+        addresses: ['10.0.0.0/8', '2001:db8::/32'],
+        services: ['users', '/api/orders'],
+        requestsInFlight: 3,
+      })
       const { id } = await opened.store.mint(wish)
       test.equal(await opened.store.disable('nobody', 1), undefined)
       test.equal(await opened.store.enable('nobody'), undefined)
@@ -146,7 +150,13 @@ export function tokensContract(name: string, open: (test: Owner) => Promise<Open
         store.rotate(rotation(id, NOW + 1)),
       ])
       const after = await (await opened.reopen()).find(wish.hash)
-      test.match(after, { id, disabledAt: 333, addresses: wish.addresses, requestsInFlight: 3 })
+      test.match(after, {
+        id,
+        disabledAt: 333,
+        addresses: wish.addresses,
+        services: wish.services,
+        requestsInFlight: 3,
+      })
       test.not(after?.hash, wish.hash)
     },
   )

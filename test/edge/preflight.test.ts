@@ -123,6 +123,18 @@ t.test('each finding is one line with its cure, and the exit is 1', async (t) =>
     ['replicas without Redis', { settings: { COMPOSE_PROFILES: 'scale' } }, /REDIS_URL=redis/],
     ['a placeholder', { settings: { ADMIN_FIRST: 'your_secure_master_token_here' } }, /openssl rand/],
     [
+      'a service without the key by which it knows the gateway',
+      { settings: { USER_SERVICE_URL: 'http://users:3000', ANY_OTHER_SERVICE_URL: 'http://any' } },
+      /INTERNAL_API_KEY is empty, and USER_SERVICE_URL, ANY_OTHER_SERVICE_URL need it: openssl rand -hex 32/,
+    ],
+    ['a short key of services', { settings: { INTERNAL_API_KEY: 'abc' } }, /INTERNAL_API_KEY is too short/],
+    ['a short secret of JWTs', { settings: { JWT_SECRET: 'abc' } }, /JWT_SECRET is too short/],
+    [
+      'a typo of a service',
+      { settings: { USERS_SERVICE_URLS: 'http://a' } },
+      /did you mean USERS_SERVICE_URL\?/,
+    ],
+    [
       'the sixth name has no record',
       { records: { [DASHBOARD]: [] } },
       /traefik\.\S+ has no DNS record: make an A/,

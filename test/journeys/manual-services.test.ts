@@ -24,7 +24,7 @@ t.test('who follows the page has a key platform, microservices, and REST with We
   t.match(keyed, '"x-token-user": "testuser"')
   t.notMatch(keyed, /"x-api-key"/, 'the key stays')
   t.match(said('grep -i x-ratelimit'), /x-ratelimit-limit-requests: 2\r?\n/i)
-  if (hasSqlite) t.match(said('sqlite3'), /acme +GET +\/orders +200/)
+  if (hasSqlite) t.match(said('sqlite3'), /testuser +GET +\/proxy\/orders\/\{id\} +200/)
 
   const person = said('x-user-id: somebody-else')
   t.match(person, '"url": "/42"')

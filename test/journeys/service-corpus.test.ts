@@ -7,7 +7,7 @@ import { buildCorpus, type CorpusCase, sendBytes } from '../support/service-corp
 import { expectOutcomes, GATEWAYS_OWN, type ModelRoute, type Sent } from '../support/service-model.ts'
 
 const KEY = 'internal-key-of-the-corpus'
-const AT_ONCE = 16
+const AT_ONCE = 32
 
 const route = (prefix: string, basePath: string, rest: Partial<ModelRoute> = {}): ModelRoute => ({
   ...{ prefix, basePath, keeps: false, isShut: false },

@@ -7,12 +7,12 @@ import { bearer, get, post, type Reply } from '../support/client.ts'
 import { mintToken, startGateway, temporaryFolder } from '../support/gateway.ts'
 import { waitUntil } from '../support/journey.ts'
 
-const WATCHER = bearer('a-key-for-prometheus')
 const HEALTH = { path: '/well', everyMs: 500, timeoutMs: 200, failures: 1, successes: 1 }
 
 /** What each route says beside its targets. */
 const ROUTES: Record<string, object> = {
   turns: {},
+  slow: { balance: 'least-in-flight', timeouts: { firstByteMs: 20_000 } },
   restarts: {},
   hangs: {},
   resets: { retry: { attempts: 2, on: ['dial', 'reset'] } },
@@ -50,6 +50,7 @@ function writeRoutes(targets: (name: string, pair: Pair) => readonly string[]): 
 writeRoutes((_name, pair) => targetsOf(pair))
 const env = { SERVICE_REQUESTS_PER_MINUTE: '1000000', METRICS_KEY: 'a-key-for-prometheus' }
 const gateway = await startGateway(t, { modelsFile, env })
+const WATCHER = bearer(await mintToken(t, gateway, { user: 'watcher', type: 'admin', credits: 0 }))
 
 /** One of the routes, as its clients and those who watch it see it. */
 function route(name: string) {
@@ -109,6 +110,19 @@ t.test(
     const seen = await names(12)
     t.equal(seen.filter((name) => name === '504').length, 3)
     t.same(seen.slice(6), Array(6).fill('two'))
+  },
+)
+
+t.test(
+  'a backend that is slow gets fewer requests where the fewest in flight count, and rests never',
+  async (t) => {
+    const { names, one, two, report } = route('slow')
+    one.mood = 'slow'
+    const seen = (await Promise.all(Array.from({ length: 4 }, () => names(10)))).flat()
+    t.equal(seen.length, 40)
+    t.same(new Set(seen), new Set(['one', 'two']))
+    t.ok(two.asked.length > 2 * one.asked.length, `${one.asked.length} to ${two.asked.length}`)
+    t.equal((await report()).status, 'ok')
   },
 )
 
@@ -210,12 +224,10 @@ t.test('the state of services is for admins, and health itself asks nobody', asy
   t.equal(refused.status, 403)
   t.match(JSON.parse(refused.text), { error: { code: 'insufficient_rights' } })
   t.notMatch(refused.text, String(one.port))
-  const admin = await mintToken(t, gateway, { user: 'watcher', type: 'admin', credits: 0 })
-  for (const who of [bearer(admin), WATCHER]) {
-    const seen = await look(who)
-    t.match(seen, { status: 200, headers: { 'cache-control': 'no-store' } })
-    t.match(JSON.parse(seen.text), { status: /ok|degraded/, services: [{ name: 'turns', status: 'ok' }] })
-  }
+  t.equal((await look(bearer(env.METRICS_KEY))).status, 401, 'the key of the metrics opens nothing else')
+  const seen = await look(WATCHER)
+  t.match(seen, { status: 200, headers: { 'cache-control': 'no-store' } })
+  t.match(JSON.parse(seen.text), { status: /ok|degraded/, services: [{ name: 'turns', status: 'ok' }] })
   t.equal((await post(gateway, '/health/services', {}, WATCHER)).status, 404)
   const asked = one.asked.length
   t.same(JSON.parse((await get(gateway, '/health')).text), { status: 'ok' })

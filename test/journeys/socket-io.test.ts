@@ -37,11 +37,21 @@ t.test('R0: MESSAGING_SERVICE_URL serves Socket.IO, polling first and a WebSocke
   t.notOk(stranger.connected)
 })
 
+const kept = await startChat(t, { path: '/live/socket.io' })
+const alone = await startChat(t)
+const brief = await startChat(t)
+const chats = [await startChat(t, { name: 'one' }), await startChat(t, { name: 'two' })]
+const gateway = await startGateway(t, {
+  modelsFile: servicesFile(t, {
+    '/live': { to: kept.url, path: 'keep', auth: 'open' },
+    '/alone': { to: alone.url, auth: 'open' },
+    '/brief': { to: brief.url, auth: 'open' },
+    '/two': { to: chats.map(({ url }) => url), auth: 'open', sticky: { cookie: 'chat-at' } },
+  }),
+  env: { UNAUTHENTICATED_PER_MINUTE: '1000000' },
+})
+
 t.test('a route that keeps its path serves it as well, and a client with WebSockets alone', async (t) => {
-  const chat = await startChat(t, { path: '/live/socket.io' })
-  const gateway = await startGateway(t, {
-    modelsFile: servicesFile(t, { '/live': { to: chat.url, path: 'keep', auth: 'open' } }),
-  })
   for (const transports of [['polling', 'websocket'], ['websocket'], ['polling']]) {
     const client = joinChat(t, gateway.url, { path: '/live/socket.io/', transports })
     await connected(client)
@@ -53,32 +63,22 @@ t.test('a route that keeps its path serves it as well, and a client with WebSock
 })
 
 t.test('a long poll is neither held nor cut: what the server says arrives when it is said', async (t) => {
-  const chat = await startChat(t)
-  const gateway = await startGateway(t, {
-    modelsFile: servicesFile(t, { '/api/messaging': { to: chat.url, auth: 'open' } }),
-  })
-  const client = joinChat(t, gateway.url, { path: STRIPPED, transports: ['polling'] })
+  const client = joinChat(t, gateway.url, { path: '/alone/socket.io/', transports: ['polling'] })
   await connected(client)
-  const before = chat.seen.length
+  const before = alone.seen.length
   const asked = performance.now()
   client.emit('later', 1500)
   await new Promise((resolve) => client.once('event', resolve))
   const waitedMs = performance.now() - asked
   t.ok(waitedMs >= 1400 && waitedMs < 2500, `${Math.round(waitedMs)} ms`)
-  const polls = chat.seen.slice(before).filter(({ method }) => method === 'GET')
+  const polls = alone.seen.slice(before).filter(({ method }) => method === 'GET')
   t.ok(polls.length <= 2, `${polls.length} polls: none was cut and asked again`)
 })
 
 t.test('with two targets a session stays with the one that it began with, by the cookie', async (t) => {
-  const chats = [await startChat(t, { name: 'one' }), await startChat(t, { name: 'two' })]
-  const gateway = await startGateway(t, {
-    modelsFile: servicesFile(t, {
-      '/api/messaging': { to: chats.map(({ url }) => url), auth: 'open', sticky: { cookie: 'chat-at' } },
-    }),
-  })
   const names = new Set<string>()
   for (let count = 0; count < 6; count += 1) {
-    const client = joinChat(t, gateway.url, { path: STRIPPED, withCredentials: true })
+    const client = joinChat(t, gateway.url, { path: '/two/socket.io/', withCredentials: true })
     await connected(client)
     await upgraded(client)
     names.add(await client.emitWithAck('hello', 'ann'))
@@ -89,19 +89,15 @@ t.test('with two targets a session stays with the one that it began with, by the
 })
 
 t.test('clients come back when the service was started anew, and hear that it is gone at once', async (t) => {
-  const chat = await startChat(t)
-  const gateway = await startGateway(t, {
-    modelsFile: servicesFile(t, { '/api/messaging': { to: chat.url, auth: 'open' } }),
-  })
   const clients = [['websocket'], ['polling'], ['polling', 'websocket']].map((transports) =>
-    joinChat(t, gateway.url, { path: STRIPPED, transports }),
+    joinChat(t, gateway.url, { path: '/brief/socket.io/', transports }),
   )
   await Promise.all(clients.map(connected))
   const gone = clients.map((client) => new Promise<string>((resolve) => client.once('disconnect', resolve)))
-  await chat.stop()
+  await brief.stop()
   for (const reason of await Promise.all(gone)) t.match(reason, /transport (close|error)/)
   const back = clients.map((client) => new Promise<void>((resolve) => client.once('connect', resolve)))
-  await startChat(t, { name: 'anew', port: chat.port })
+  await startChat(t, { name: 'anew', port: brief.port })
   await Promise.all(back)
   for (const client of clients) t.equal(await client.emitWithAck('hello', 'ann'), 'anew says ann')
 })

@@ -18,6 +18,8 @@ import { tokenHistories } from '../contract/token-histories.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
 import { tokensContract } from '../contract/tokens.ts'
 import { askOf, crashedCopy, folder, type Owner, usageRowsIn } from '../stores/folders.ts'
+import { waitUntil } from '../support/journey.ts'
+import { serviceRowOf } from '../support/service-rows.ts'
 
 t.setTimeout(120_000)
 
@@ -232,4 +234,64 @@ t.test('a successor says so where the server before it answers nobody', async (t
     lock.release()
   })
   await test.rejects(openStores({ dbDir, takeOver: true }), { reason: 'locked', message: /does not answer/ })
+})
+
+t.test(
+  'rows of services whose server died before it answered are asked of the next one, each once',
+  async (test) => {
+    const dbDir = await folder(test)
+    await openServer(test, dbDir)
+    const socket = connect(join(dbDir, 'guests.sock'))
+    test.teardown(() => socket.destroy())
+    const ask = async (...line: unknown[]): Promise<unknown[]> => {
+      socket.write(`${JSON.stringify(line)}\n`)
+      return JSON.parse(String((await once(socket, 'data'))[0]))
+    }
+    await ask(1, 'the guest')
+    const rows = [serviceRowOf('a'), serviceRowOf('b')]
+    await ask(1, 'noteRows', [rows])
+    await ask(2, 'noteRowsAgain', [rows])
+    await ask(3, 'noteRowsAgain', [[serviceRowOf('c')]])
+    test.same(
+      usageRowsIn(dbDir).map(({ request_id: requestId }) => requestId),
+      ['a', 'b', 'c'],
+    )
+  },
+)
+
+t.test('a server of an earlier release is asked for no rows: they wait for the next one', async (test) => {
+  const dbDir = await folder(test)
+  await (await openStores({ dbDir })).close()
+  const lock = lockFolder(dbDir)
+  const asked: unknown[] = []
+  const sockets = new Set<Socket>()
+  const before = createServer((socket) => {
+    sockets.add(socket)
+    let isWelcome = false
+    socket.setEncoding('utf8').on('data', (text: string) => {
+      for (const line of text.split('\n').slice(0, -1)) {
+        const [id, method] = JSON.parse(line)
+        if (isWelcome) asked.push(method)
+        const answer = isWelcome ? [id, method === 'isReady'] : ['welcome', 1]
+        isWelcome = true
+        socket.write(`${JSON.stringify(answer)}\n`)
+      }
+    })
+  })
+  await once(before.listen(join(dbDir, 'guests.sock')), 'listening')
+  const guest = await openStores({ dbDir, takeOver: true })
+  test.teardown(() => guest.close())
+  for (let n = 0; n < 300; n++) guest.tokens.note(serviceRowOf(`req_${n}`))
+  // Longer than the pause before it is tried again.
+  await sleep(1_500)
+  test.notOk(asked.includes('noteRows'))
+  test.match((await guest.tokens.sizes()).serviceRows, { waiting: 300, dropped: 0 })
+  lock.release()
+  before.close()
+  for (const socket of sockets) socket.destroy()
+  await new Promise<void>((owned) => guest.folder?.onceOwned(owned))
+  await waitUntil(
+    () => usageRowsIn(dbDir).length,
+    (count) => count === 300,
+  )
 })

@@ -50,7 +50,6 @@ const catalog = found({
   wildcard: model('*', [plain(one), plain(two, 'anything')]),
   looksListed: (name) => name === 'BIG',
   providers: new Map(),
-  wsRoutes: [],
   services: buildServiceTable([]),
 })
 const bare = found({ ...catalog, wildcard: undefined })

@@ -79,3 +79,19 @@ t.test('a backup that is called elsewhere holds the .env of the project, which n
   const names = execFileSync('tar', ['tzf', stdout.trim()], { cwd, encoding: 'utf8' })
   t.match(names, /^\.env$/m)
 })
+
+t.test('what the server wants of services is none of a command’s business', async (t) => {
+  const lines = [
+    'USER_SERVICE_URL=http://users:3000',
+    'BIG_JOB_SERVICE_PUBLIC=/login,POST /register',
+    'JWT_SECRET=short',
+  ]
+  const more = [
+    'JWT_PUBLIC_KEY=-----BEGIN PUBLIC KEY-----\\nMFkw\\n-----END PUBLIC KEY-----',
+    'QUERY_API_KEYS=proxy',
+  ]
+  const { code, stderr } = await trusts([...lines, ...more].join('\n'))
+  t.equal(code, 0, stderr)
+  const typo = await trusts('USERS_SERVICE_URLS=http://users:3000')
+  t.match(typo.stderr, /line 1, USERS_SERVICE_URLS: is no setting, did you mean USERS_SERVICE_URL\?/)
+})

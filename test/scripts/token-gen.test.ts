@@ -137,7 +137,8 @@ t.test('balances are topped up and debited, beside the server and without one', 
 t.test('secrets are rotated, tokens turned off and on, and the list shows it', async (test) => {
   const dbDir = await folder(test)
   const limits = ['--inFlight', '3', '--addresses', '10.0.0.0/8, 2001:db8::/32']
-  const made = await run(dbDir, [...FIRST, ...limits])
+  const services = ['--services', 'users, /api/orders']
+  const made = await run(dbDir, [...FIRST, ...limits, ...services])
   const [{ id }] = JSON.parse((await run(dbDir, ['--list', '--json'])).stdout)
   const tokens = await openServer(test, dbDir)
   const next = await run(dbDir, ['--rotate', id, '--overlap', '24h'])
@@ -151,13 +152,14 @@ t.test('secrets are rotated, tokens turned off and on, and the list shows it', a
   const listed = await run(dbDir, ['--list'])
   test.match(
     listed.stdout,
-    /testuser +- +10000 +10000 +\S+Z +- +- +3 +10\.0\.0\.0\/8,2001:db8::\/32 +disabled/,
+    /testuser +- +10000 +10000 +\S+Z +- +- +3 +10\.0\.0\.0\/8,2001:db8::\/32 +users,\/api\/orders +disabled/,
   )
   test.match(JSON.parse((await run(dbDir, ['--list', '--json'])).stdout), [
     {
       id,
       requestsInFlight: 3,
       addresses: ['10.0.0.0/8', '2001:db8::/32'],
+      services: ['users', '/api/orders'],
       disabledAt: String,
       previousUntil: String,
     },
@@ -174,6 +176,9 @@ const MISUSES: readonly (readonly string[])[] = [
   ['--userName', 'x'],
   ['--token', '5'],
   [...FIRST, '--type', 'root'],
+  [...FIRST, '--services', 'users,'],
+  [...FIRST, '--services', '/api/*'],
+  [...FIRST, '--services', 'a b'],
   ['--userName', 'x', '--token', '-5'],
   ['--userName', 'a\nb', '--token', '5'],
   [...FIRST, '--expires', '2020-01-01'],

@@ -37,7 +37,6 @@ function open(t: Pick<Test, 'teardown'>, ...routes: ServiceRoute[]) {
     all,
     reread: (...next: ServiceRoute[]) => {
       table = buildServiceTable(next)
-      return targets.report()
     },
     until: (index: number, state: string) =>
       waitUntil(
@@ -149,6 +148,17 @@ t.test(
     t.ok(one.asked.length <= last + 1)
   },
 )
+
+t.test('checks of a table that is read again begin before anybody asks by it', async (t) => {
+  const one = await startCheckedService(t, 'one')
+  const { reread } = open(t)
+  reread(serviceRoute([one.origin], { check: RULES }))
+  await waitUntil(
+    () => one.asked.length,
+    (count) => count > 0,
+  )
+  t.same(one.asked[0], RULES.path)
+})
 
 t.test('checks begin at once, but not all at the same moment, and their pauses differ', async (t) => {
   mock.timers.enable({ apis: ['setTimeout'] })

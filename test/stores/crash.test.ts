@@ -1,11 +1,16 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { openStores } from '../../src/stores/open.ts'
 import { newToken, usageOf } from '../contract/token-store.ts'
+import { waitUntil } from '../support/journey.ts'
+import { bareEnv } from '../support/process.ts'
+import { serviceRowOf } from '../support/service-rows.ts'
+import { usageRowsIn } from './folders.ts'
 
 async function folder(test: { teardown(close: () => unknown): unknown }): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'gateway-crash-'))
@@ -91,4 +96,62 @@ t.test('a full disk turns new requests away, loses nothing, and needs no restart
     (await again.list()).map(({ user }) => user),
     ['ann', 'whole'],
   )
+})
+
+t.test('on a full disk rows of services wait, and are all there once there is room', async (test) => {
+  const ignore = () => undefined
+  process.on('SIGXFSZ', ignore)
+  test.teardown(() => {
+    limitFiles('unlimited')
+    process.off('SIGXFSZ', ignore)
+  })
+  if (!limitFiles('unlimited'))
+    return test.comment('left out: needs the command prlimit (package util-linux)')
+  const dbDir = await folder(test)
+  const { tokens } = await openStores({ dbDir })
+  test.teardown(() => tokens.close())
+  const { id } = await tokens.mint(newToken(1000))
+  const waiting = async () => (await tokens.sizes()).serviceRows.waiting
+  limitFiles(300)
+  for (let n = 0; n < 1_000; n++) tokens.note(serviceRowOf(`req_${n}`, { tokenId: id }))
+  test.equal(await waiting(), 1_000)
+  test.ok(tokens.isReady(), 'what nobody pays for turns nobody away')
+  limitFiles('unlimited')
+  await waitUntil(waiting, (count) => count === 0)
+  const ids = usageRowsIn(dbDir).map(({ request_id: requestId }) => requestId)
+  test.equal(ids.length, 1_000)
+  test.equal(new Set(ids).size, 1_000)
+})
+
+t.test('a killed process loses rows of services of its last second alone', async (test) => {
+  const dbDir = await folder(test)
+  const script = join(import.meta.dirname, '..', 'torture', 'row-writer.ts')
+  const child = spawn(process.execPath, [script, dbDir], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: bareEnv(),
+  })
+  test.teardown(() => child.kill('SIGKILL'))
+  let said = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    said += text
+  })
+  await waitUntil(
+    () => said.split('\n').length,
+    (lines) => lines > 240,
+  )
+  const killedAt = Date.now()
+  child.kill('SIGKILL')
+  await once(child, 'close')
+  const noted = said
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as { requestId: string; at: number })
+  const stores = await openStores({ dbDir })
+  test.teardown(() => stores.close())
+  const found = usageRowsIn(dbDir).map(({ request_id: requestId }) => String(requestId))
+  test.equal(new Set(found).size, found.length, 'none twice')
+  const old = noted.filter(({ at }) => at < killedAt - 1_000)
+  test.ok(old.length > 0)
+  const lost = old.filter(({ requestId }) => !found.includes(requestId))
+  test.same(lost, [])
 })

@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { ServiceRow } from '../../src/stores/contracts/usage-columns.ts'
 import { NotedRows } from '../../src/stores/noted-rows.ts'
-import { serviceRowOf } from '../contract/service-rows.ts'
 import { waitUntil } from '../support/journey.ts'
+import { serviceRowOf } from '../support/service-rows.ts'
 
 /** A store that takes rows, or does not, as it is told. */
 function openSink() {

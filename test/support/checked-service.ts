@@ -3,8 +3,10 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import type { Owner } from './waiting.ts'
 
-/** How a service answers, if it does; a flaky one fails every third time. */
-export type Mood = 'well' | 'flaky' | 'failing' | 'hanging' | 'resetting'
+/** How a service answers, if it does; a slow one after `SLOW_MS`, a flaky one fails every third time. */
+export type Mood = 'well' | 'slow' | 'flaky' | 'failing' | 'hanging' | 'resetting'
+
+const SLOW_MS = 200
 
 /** A service of one name, that feels as it is told. */
 export interface CheckedService {
@@ -35,6 +37,7 @@ export async function startCheckedService(t: Owner, name: string): Promise<Check
     else if (service.mood === 'failing') response.writeHead(503).end(name)
     else if (service.mood === 'flaky')
       response.writeHead(service.asked.length % 3 === 0 ? 503 : 200).end(name)
+    else if (service.mood === 'slow') setTimeout(() => response.end(name), SLOW_MS)
     else if (service.mood === 'well') response.end(name)
   }
   let server = createServer(answer)

@@ -1,6 +1,6 @@
 import { constants, createHmac, generateKeyPairSync, type KeyObject, sign as signBytes } from 'node:crypto'
 import { createJwtCheck, type JwtCheck, type JwtCheckOptions } from '../../src/auth/jwt.ts'
-import type { JwtRules } from '../../src/auth/jwt-verifier.ts'
+import type { JwtSettings } from '../../src/config/env/service-secrets.ts'
 import type { JsonRecord } from '../../src/json.ts'
 
 /** When the tokens of the tests are looked at, in seconds since 1970. */
@@ -62,8 +62,8 @@ export function makeJwt({
 }
 
 /** A check by these rules at `NOW_S`. */
-export function checkBy(rules: Partial<JwtRules>, more: Partial<JwtCheckOptions> = {}): JwtCheck {
-  const inForce: JwtRules = { toleranceS: 30, ...rules }
+export function checkBy(rules: Partial<JwtSettings>, more: Partial<JwtCheckOptions> = {}): JwtCheck {
+  const inForce: JwtSettings = { toleranceS: 30, ...rules }
   return createJwtCheck({
     rules: () => inForce,
     fetchText: () => Promise.reject(new Error('nothing is fetched here')),

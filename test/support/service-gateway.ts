@@ -6,9 +6,10 @@ import { buildCatalog } from '../../src/config/catalog/models-file.ts'
 import { buildRoute, type SaidRoute } from '../../src/config/catalog/service-row.ts'
 import { buildServiceTable } from '../../src/config/catalog/service-table.ts'
 import { readSettings } from '../../src/config/env/settings.ts'
-import { openStores } from '../../src/stores/open.ts'
+import type { NewToken } from '../../src/stores/contracts/tokens.ts'
+import { openStores, type Stores } from '../../src/stores/open.ts'
 import { type LogLine, temporaryFolder } from './gateway.ts'
-import type { Owner } from './waiting.ts'
+import { createWaiting, type Owner } from './waiting.ts'
 
 /** The whole app in the test's own process, with a table of services that the test says. */
 export interface ServiceGateway {
@@ -17,10 +18,15 @@ export interface ServiceGateway {
   /** A token that may call every service. */
   token: string
   tokenId: string
+  /** Another token's secret. */
+  mint(wish?: Partial<NewToken>): Promise<string>
+  tokens: Stores['tokens']
   gateway: Gateway
   revoke(): Promise<void>
   /** The log so far. */
   lines(): LogLine[]
+  /** The line of a request, when it is over: the next one of this route. */
+  lineOf(route: string): Promise<LogLine>
   setRoutes(routes: readonly SaidRoute[]): void
 }
 
@@ -49,9 +55,16 @@ export async function openServiceGateway(
   const base = buildCatalog({ settings, text: undefined })
   let services = buildServiceTable(routes.map(buildRoute))
   const lines: LogLine[] = []
+  const taken = new Set<LogLine>()
+  const waiting = createWaiting()
   const logger = pino(
     { base: null, formatters: { level: (level) => ({ level }) } },
-    { write: (line: string) => void lines.push(JSON.parse(line)) },
+    {
+      write: (line: string) => {
+        lines.push(JSON.parse(line))
+        waiting.check()
+      },
+    },
   )
   const gateway = await buildApp({
     settings,
@@ -65,11 +78,16 @@ export async function openServiceGateway(
     await gateway.app.close()
     await stores.close()
   })
-  const secret = makeSecret()
-  const { id } = await stores.tokens.mint({
-    ...{ hash: hashSecret(secret), prefix: 'gw-', type: 'user', user: 'ann', name: '', models: [] },
-    creditedMicros: 0,
-  })
+  const mint = async (wish: Partial<NewToken> = {}) => {
+    const secret = makeSecret()
+    const { id } = await stores.tokens.mint({
+      ...{ hash: hashSecret(secret), prefix: 'gw-', type: 'user', user: 'ann', name: '', models: [] },
+      creditedMicros: 0,
+      ...wish,
+    })
+    return { secret, id }
+  }
+  const { secret, id } = await mint()
   const address = gateway.app.server.address()
   const port = typeof address === 'object' && address ? address.port : 0
   return {
@@ -77,9 +95,18 @@ export async function openServiceGateway(
     port,
     token: secret,
     tokenId: id,
+    mint: async (wish) => (await mint(wish)).secret,
+    tokens: stores.tokens,
     gateway,
     revoke: async () => void (await stores.tokens.revoke(id, Date.now())),
     lines: () => lines,
+    async lineOf(route) {
+      const isNext = (line: LogLine): boolean =>
+        line.msg === 'request' && line.route === route && !taken.has(line)
+      const line = await waiting.until('the line of a request', () => lines.find(isNext))
+      taken.add(line)
+      return line
+    },
     setRoutes: (next) => {
       services = buildServiceTable(next.map(buildRoute))
     },

@@ -72,6 +72,8 @@ export function expectOutcomes(bytes: string, routes: readonly ModelRoute[]): Ou
       outcomes.push({ kind: 'sent', sent, isCertain })
     }
     rest = body.rest
+    // Whoever answers before it has asked for the body may close (RFC 9110, section 10.1.1).
+    if (head.headers.some(([name]) => name === 'expect')) isCertain = false
     if (saysClose(head)) return rest === '' ? outcomes : isUnreadable()
   }
   return outcomes
@@ -180,23 +182,28 @@ function decodeOnce(text: string): string {
   return text.replace(/%([\da-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
 }
 
-/** Strictly: an escape that is none, and letters that are written longer than they are, are not. */
-function isUtf8(path: string): boolean {
-  try {
-    return decodeURIComponent(path) !== undefined
-  } catch {
-    return false
-  }
+/** Whether a lead byte announces more bytes than its letter needs (RFC 3629, section 3). */
+function holdsOverlong(path: string): boolean {
+  const bytes = Array.from(path.matchAll(/%([\da-f]{2})/gi), ([, hex = '']) => Number.parseInt(hex, 16))
+  return bytes.some((byte, index) => {
+    const next = bytes[index + 1] ?? 0
+    return (
+      byte === 0xc0 ||
+      byte === 0xc1 ||
+      (byte === 0xe0 && next >> 5 === 4) ||
+      (byte === 0xf0 && next >> 4 === 8)
+    )
+  })
 }
 
 /** However often somebody behind decodes it: no part of it leads up, and nothing in it ends a string, a line or a path. */
 function staysInside(path: string): boolean {
-  if (!isUtf8(path)) return false
+  if (/%(?![\da-f]{2})/i.test(path)) return false
   let [read, before] = [path, '']
   for (let rounds = 0; read !== before; rounds += 1) {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what no path may hold.
     if (rounds > 5 || /[\0-\x1f\x7f\\]/.test(read)) return false
-    if (read.split(/[/;]/).includes('..')) return false
+    if (read.split(/[/;]/).includes('..') || holdsOverlong(read)) return false
     before = read
     read = read.replace(/%([0-7][\da-f])/gi, (_, hex: string) =>
       String.fromCharCode(Number.parseInt(hex, 16)),

@@ -1,4 +1,5 @@
 import type { ServiceRoute } from '../../src/config/catalog/service-routes.ts'
+import type { ServiceRow } from '../../src/stores/contracts/usage-columns.ts'
 
 const NO_RULES = { set: {}, remove: [], pass: [] }
 
@@ -27,3 +28,22 @@ export function routeOf(special: Partial<ServiceRoute> = {}): ServiceRoute {
     ...special,
   }
 }
+
+/** A request to a service; nobody pays for it. */
+export const serviceRowOf = (requestId: string, special: Partial<ServiceRow> = {}): ServiceRow => ({
+  requestId,
+  tokenId: 'tok_1',
+  user: 'ann',
+  provider: 'users',
+  endpoint: 'service',
+  status: 200,
+  latencyMs: 12.4,
+  firstByteMs: 3,
+  attempts: 1,
+  at: 1_700_000_000_000,
+  method: 'GET',
+  path: '/api/users/{id}',
+  bytesIn: 0,
+  bytesOut: 1234,
+  ...special,
+})

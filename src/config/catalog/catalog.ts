@@ -1,5 +1,4 @@
 import type { ServiceRoute, ServiceTable } from './service-routes.ts'
-import type { WsRoute } from './ws-routes.ts'
 
 /** Whose wire formats a provider speaks: OpenAI's (`/chat/completions`, ...) or Anthropic's (`/messages`). */
 export type ApiName = (typeof API_NAMES)[number]
@@ -106,8 +105,6 @@ export interface Catalog {
   looksListed(name: string): boolean
   /** All configured providers by name. */
   providers: ReadonlyMap<string, Provider>
-  /** Public paths whose WebSockets are handed to services, of the settings and of the file. */
-  wsRoutes: readonly WsRoute[]
   /** Public paths that are handed to services or unmetered to providers, of the settings and of the file. */
   services: ServiceTable
 }

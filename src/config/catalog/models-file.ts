@@ -13,7 +13,6 @@ import { buildPrice, buildTokenPrice } from './prices.ts'
 import { checkRowProviders, joinServices } from './service-checks.ts'
 import type { ServiceTable } from './service-routes.ts'
 import { buildServiceTable } from './service-table.ts'
-import { wsRoutesOf } from './ws-routes.ts'
 
 /** What a catalog is made of: the settings, the models file's text if there is one, the demo provider if it is on. */
 export interface CatalogInput {
@@ -143,7 +142,6 @@ function assemble(
     ...listed,
     find: buildFind({ ...listed, findMaker }),
     providers,
-    wsRoutes: wsRoutesOf(services.routes),
     services,
   }
 }

@@ -53,8 +53,11 @@ export function readPassthroughRoute(entry: string): ServiceRoute | Mistake {
   const target = equals < 0 ? '' : text.slice(equals + 1).trim()
   const said = { prefix, serves: 'http', ...ofMarks(marks) } as const
   // The first provider answers where none is named.
-  if (/^([a-z][a-z0-9_-]*)?$/.test(target) && (equals < 0 || target !== ''))
+  if (/^([a-z][a-z0-9_-]*)?$/.test(target) && (equals < 0 || target !== '')) {
+    if (marks.has('open'))
+      return { mistake: `(${prefix}) would let anybody use a provider's key: "!open" is for services alone` }
     return buildRoute({ ...said, provider: target, keepsPrefix: true })
+  }
   const url = readBaseUrl(target, {
     insecure: marks.has('insecure') ? 'allowed' : 'end the entry in "!insecure"',
   })

@@ -31,9 +31,8 @@ export function buildServiceTable(routes: readonly ServiceRoute[]): ServiceTable
       if (routes.length === 0) return undefined
       const leaf = walk(exact, path, kind)
       if (!leaf) return undefined
-      const isAmbiguous = AMBIGUOUS.test(path)
-      const read = isAmbiguous ? readLeniently(path) : path
-      if (isAmbiguous && walk(lenient, read, kind) !== leaf) return undefined
+      const read = readLeniently(path)
+      if (read !== path && walk(lenient, read, kind) !== leaf) return undefined
       return isOpen(leaf, { path, read, method }) ? leaf.open : leaf.closed
     },
     covers: (path) =>
@@ -115,11 +114,15 @@ function isPathOf({ path, isTree }: OpenPath, rest: string): boolean {
   return isTree && (path === '/' || rest.charCodeAt(path.length) === SLASH)
 }
 
-/** What services disagree about: escapes, letter case, parameters of a segment, empty segments and dots. */
-const AMBIGUOUS = /[%;\\A-Z]|\/\/|\/\./
+/** What services disagree about, besides the case of letters: escapes, parameters of a segment, empty segments and dots. */
+const AMBIGUOUS = /[%;\\]|\/\/|\/\./
 
-/** A path as the most lenient of services would read it: the one that two spellings of the same path have in common. */
+/** A path as the most lenient of services would read it: what two spellings of the same path have in common. */
 function readLeniently(path: string): string {
+  return AMBIGUOUS.test(path) ? readFolded(path) : path.toLowerCase()
+}
+
+function readFolded(path: string): string {
   let read = path
   // Behind a proxy of its own a service may be shown what was escaped twice.
   for (let left = 3; left > 0 && read.includes('%'); left--) read = read.replace(ESCAPED, decode)

@@ -10,6 +10,7 @@ const SECRETS: readonly string[] = [
   'METRICS_KEY',
   'INTERNAL_API_KEY',
   'JWT_SECRET',
+  'JWT_SECRET_PREVIOUS',
   'JWT_PUBLIC_KEY',
   'REDIS_URL',
   'DATABASE_URL',

@@ -1,3 +1,5 @@
+import { codeOf, errorText } from '../../errors.ts'
+import { readPublicKeys } from '../jwt-keys.ts'
 import { isPrivateHost } from '../private-host.ts'
 import { type Environment, LEAST_CHARACTERS, readSecret, readText } from './secrets.ts'
 
@@ -5,6 +7,8 @@ import { type Environment, LEAST_CHARACTERS, readSecret, readText } from './secr
 export interface JwtSettings {
   /** HS256. */
   secret?: string | undefined
+  /** The one before it, by which JWTs may be signed that have not run out yet. */
+  previousSecret?: string | undefined
   /** PEM (`BEGIN PUBLIC KEY`, `BEGIN CERTIFICATE`), a JWK or a JWKS, as text. */
   publicKey?: string | undefined
   jwksUrl?: string | undefined
@@ -28,12 +32,13 @@ interface Notes {
 
 /** RFC 7518, 3.2: a key of HS256 is as long as its hash. */
 const LEAST_JWT_CHARACTERS = 32
-const PLACEHOLDER = /^((your|change|my|some|example)[_-]|changeme|<.*>$|\.{3}|x+$)/i
+const PLACEHOLDER = /^((your|change|replace|insert)[_-]|changeme|<.*>$|\.{3}|(.)\3*$)/i
 
 /** Reads what JWTs are verified by, and what the gateway says to services that it is. */
 export function readServiceSecrets(env: Environment, toleranceS: number, notes: Notes): ServiceSecrets {
   const internalKey = readChosen(env, { name: 'INTERNAL_API_KEY', least: LEAST_CHARACTERS }, notes)
   const secret = readChosen(env, { name: 'JWT_SECRET', least: LEAST_JWT_CHARACTERS }, notes)
+  const previousSecret = readPreviousSecret(env, secret, notes)
   checkApart(env, { INTERNAL_API_KEY: internalKey, JWT_SECRET: secret }, notes)
   const publicKey = readPublicKey(env, notes)
   const jwksUrl = readJwksUrl(env, notes)
@@ -50,7 +55,15 @@ export function readServiceSecrets(env: Environment, toleranceS: number, notes: 
     notes.warnings.push(
       'JWT_JWKS_URL without JWT_AUDIENCE takes what its issuer signed for any other application too',
     )
-  return { jwt: { secret, publicKey, jwksUrl, issuer, audience, toleranceS }, internalKey }
+  return { jwt: { secret, previousSecret, publicKey, jwksUrl, issuer, audience, toleranceS }, internalKey }
+}
+
+/** While it stands there, whoever has it still signs: it is taken out when the last JWT of it has run out. */
+function readPreviousSecret(env: Environment, secret: string | undefined, notes: Notes): string | undefined {
+  const previous = readChosen(env, { name: 'JWT_SECRET_PREVIOUS', least: LEAST_JWT_CHARACTERS }, notes)
+  if (previous !== undefined && secret === undefined)
+    notes.mistakes.push('JWT_SECRET_PREVIOUS stands beside no JWT_SECRET: call it JWT_SECRET, or remove it')
+  return previous
 }
 
 /** A secret that somebody chose for this gateway. */
@@ -65,6 +78,9 @@ function readChosen(
   const way = 'make one with "openssl rand -hex 32"'
   if (value.length < least) mistakes.push(`${name} must have at least ${least} characters: ${way}`)
   else if (PLACEHOLDER.test(value)) mistakes.push(`${name} is still a placeholder: ${way}`)
+  // Whoever can read it could sign by it.
+  else if (/^(-----BEGIN |\{"?k)/.test(value))
+    mistakes.push(`${name} is a key and no secret: a public one goes into JWT_PUBLIC_KEY`)
   return value
 }
 
@@ -85,22 +101,20 @@ function checkApart(
     mistakes.push('JWT_SECRET is ADMIN_FIRST too, which whoever signs then has: make another one')
 }
 
-const PEM = /^-----BEGIN (?:(?:RSA )?PUBLIC KEY|CERTIFICATE)-----/
-
 function readPublicKey(env: Environment, { mistakes }: Notes): string | undefined {
   const { value, mistake } = readSecret(env, 'JWT_PUBLIC_KEY')
   if (mistake) mistakes.push(mistake)
   if (value === undefined) return undefined
   // A variable of one line has its line breaks like this.
   const key = value.replaceAll('\\n', '\n')
-  if (/PRIVATE KEY-----|"d"\s*:/.test(key))
+  try {
+    readPublicKeys(key)
+  } catch (error) {
+    const why = codeOf(error) === undefined ? errorText(error) : 'it cannot be decoded'
     mistakes.push(
-      'JWT_PUBLIC_KEY is a private key, by which the gateway could sign: give it the public one alone',
+      `JWT_PUBLIC_KEY cannot be used, ${why}: give it a PEM ("-----BEGIN PUBLIC KEY-----", with \\n for each line break) or a JWK`,
     )
-  else if (!PEM.test(key) && !key.startsWith('{'))
-    mistakes.push(
-      'JWT_PUBLIC_KEY must be a PEM that begins with "-----BEGIN PUBLIC KEY-----", with \\n for each line break, or a JWK',
-    )
+  }
   return key
 }
 

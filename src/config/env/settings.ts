@@ -2,7 +2,6 @@ import { totalmem } from 'node:os'
 import * as v from 'valibot'
 import { readAddress } from '../catalog/address.ts'
 import type { Provider, SourcedRoute } from '../catalog/catalog.ts'
-import { passthroughOf } from '../catalog/passthrough.ts'
 import { KNOWN_PROVIDERS, type KnownProvider } from '../catalog/providers.ts'
 import { type ListReading, type Remark, readForwardedHeader, readList, readTrustedProxy } from '../lists.ts'
 import { SettingsError } from '../mistakes.ts'
@@ -47,9 +46,6 @@ const settingsSchema = v.object({
   corsAllowlist: v.array(v.string()),
   /** What of a client's headers providers see besides what they need. */
   forwardHeaders: v.array(v.string()),
-  passthrough: v.array(
-    v.object({ prefix: v.string(), provider: v.optional(v.string()), url: v.optional(v.string()) }),
-  ),
   /** The rows of the table of services that the environment says. */
   services: v.custom<readonly SourcedRoute[]>(isAny),
   /** Names of the rows whose callers may send a token as `?api_key=`. */
@@ -95,7 +91,6 @@ export function readSettings(env: Environment, ofFile: readonly string[] = []): 
     trustedProxies: list('TRUSTED_PROXIES', readTrustedProxy),
     corsAllowlist: list('CORS_ALLOWLIST', readOrigin),
     forwardHeaders: list('FORWARD_HEADERS', readForwardedHeader),
-    passthrough: passthroughOf(services.services.map(({ route }) => route)),
     ...services,
     proxyFor: proxies?.proxyFor,
     serviceProxyFor: proxies?.serviceProxyFor,

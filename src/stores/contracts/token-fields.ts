@@ -39,6 +39,7 @@ const CHECKS: readonly (readonly [keyof Token | 'creditedMicros', Check])[] = [
   ['disabledAt', isOptionalAmount],
   ['previous', (value) => value === undefined || (Array.isArray(value) && value.every(isPrevious))],
   ['addresses', (value) => value === undefined || isTexts(value)],
+  ['services', (value) => value === undefined || isTexts(value)],
   ['requestsPerMinute', isOptionalAmount],
   ['requestsPerDay', isOptionalAmount],
   ['requestsInFlight', isOptionalAmount],

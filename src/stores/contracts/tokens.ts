@@ -1,3 +1,6 @@
+/** A service as a token's list names it: a route's name, or a path that covers it. */
+export const SERVICE_NAME = /^\/?[A-Za-z0-9._~-]+(\/[A-Za-z0-9._~-]+)*$/
+
 /** A secret's record: what it may do and whom it belongs to. The secret itself is stored nowhere. */
 export interface Token {
   id: string

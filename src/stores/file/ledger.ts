@@ -76,6 +76,10 @@ export class Ledger {
   /** Both files of the store were written: from now on neither may be missing. */
   setInitialised(): void {
     this.#writes.meta.run('initialised', '1')
+    this.sync()
+  }
+
+  sync(): void {
     this.#commits.sync()
   }
 

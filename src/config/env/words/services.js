@@ -64,6 +64,13 @@ export const serviceWords = [
         unset: 'none',
         isSecret: true,
       },
+      JWT_SECRET_PREVIOUS: {
+        means:
+          'The one before `JWT_SECRET`, good beside it until the JWTs signed by it have run out; then it is taken away.',
+        expects: 'at least 32 characters',
+        unset: 'none',
+        isSecret: true,
+      },
       JWT_PUBLIC_KEY: {
         means:
           'JWTs signed by RS256, ES256 or EdDSA are verified by it. In one line each line break is `\\n`; a file has it as it is.',
