@@ -6,6 +6,8 @@ export interface Downward extends Whence {
   route: Whence['route'] & Pick<ServiceRoute, 'cookies' | 'responseHeaders'>
   /** The gateway answers pages of other origins here; the service's words about that are left out. */
   hasCors: boolean
+  /** Fields may follow the body; without it nothing may say that they do. */
+  mayTrail?: boolean
   /** What leaves with any answer: our `x-request-id`, limits, CORS. Names in lower case. */
   own: { [name: string]: unknown }
 }
@@ -47,6 +49,8 @@ function readValue(name: string, value: string, down: Downward): string | undefi
       return mapLocation(value, down)
     case 'refresh':
       return mapRefresh(value, down)
+    case 'trailer':
+      return down.mayTrail ? value : undefined
     case 'set-cookie':
       return down.route.cookies ? mapCookie(value, down) : undefined
     default:
