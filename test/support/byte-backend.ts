@@ -14,7 +14,7 @@ export interface SeenRequest {
 }
 
 /** What answers a request; it may write when and what it likes. */
-export type Act = (request: SeenRequest) => void | Promise<void>
+export type Act = (request: SeenRequest) => unknown
 
 export interface ByteBackend {
   port: number
