@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { ServiceRoute } from '../config/catalog/service-routes.ts'
 import { mapCookie, mapLocation, mapRefresh, type Whence } from './location.ts'
 import { connectionNames, mayPassDown } from './passing-headers.ts'
@@ -56,6 +57,12 @@ function readValue(name: string, value: string, down: Downward): string | undefi
     default:
       return value
   }
+}
+
+/** Only behind chunks, and only where there is a body. */
+export function mayTrail(raw: IncomingMessage, status: number, headers: readonly string[]): boolean {
+  const hasBody = raw.method !== 'HEAD' && status !== 204 && status !== 304
+  return hasBody && raw.httpVersion === '1.1' && findValue(headers, 'transfer-encoding') !== undefined
 }
 
 /** All values of a field, joined by commas. */

@@ -18,7 +18,7 @@ import type { Cuttable, Live } from '../live.ts'
 import type { UpstreamTimeouts } from '../upstream/rules.ts'
 import type { Sent, ServiceListener, ServiceRequest } from '../upstream/service-call.ts'
 import type { Attempt, Upstreams } from '../upstream/upstreams.ts'
-import { buildAnswerHead, findValue } from './answer-head.ts'
+import { buildAnswerHead, mayTrail } from './answer-head.ts'
 import { AnswerWriter } from './answer-writer.ts'
 import { watchPace } from './body-pace.ts'
 import { answerFailure } from './failure.ts'
@@ -242,7 +242,7 @@ export class Forward implements ServiceListener, Cuttable {
       route: this.#route,
       target: this.#place ?? NOWHERE,
       hasCors: request.cors !== undefined,
-      mayTrail: mayTrail(request, status, headers),
+      mayTrail: mayTrail(request.raw, status, headers),
       own,
     })
   }
@@ -290,12 +290,6 @@ export interface Forwarding {
 
 const NONE: readonly string[] = []
 const NOWHERE: ServiceTarget = { origin: '', basePath: '' }
-
-/** Only behind chunks, and only where there is a body. */
-function mayTrail({ raw }: FastifyRequest, status: number, headers: readonly string[]): boolean {
-  const hasBody = raw.method !== 'HEAD' && status !== 204 && status !== 304
-  return hasBody && raw.httpVersion === '1.1' && findValue(headers, 'transfer-encoding') !== undefined
-}
 
 function openProvider(route: ServiceRoute, catalog: Catalog): ProviderWay | undefined {
   const provider = findProvider(route, catalog)
