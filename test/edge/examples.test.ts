@@ -67,6 +67,10 @@ async function openExample(
     )
     checkOutcomes(t, outcomes)
     checkStatuses(t, outcomes)
+    for (const [program = '', ...first] of await findComposes()) {
+      const read = await run(program, [...first, '-f', 'docker-compose.yml', 'config', '-q'], { cwd: folder })
+      t.equal(read.code, 0, `${[program, ...first].join(' ')} reads the file: ${read.stderr}`)
+    }
     return (words: string) => find(outcomes, words)
   }
   return { folder, compose: line, follow }
