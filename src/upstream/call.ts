@@ -27,12 +27,12 @@ export abstract class Call<Head extends AnswerHead = AnswerHead> implements Send
   readonly isFresh: boolean = false
   /** Whatever of it is late. */
   protected readonly deadline: Deadline
-  protected wasSent = false
+  /** Its connection has carried another one before. */
   protected wasKept = false
   readonly #rules: AnswerRules
   #socket: Socket | undefined
   #sending: Sending | undefined
-  #state: 'waiting' | 'answered' | 'over' = 'waiting'
+  #isOver = false
   #headBytes: Buffer | undefined
   #interimHeads = 0
   #head: Head | undefined
@@ -70,7 +70,7 @@ export abstract class Call<Head extends AnswerHead = AnswerHead> implements Send
     const sending = this.start(socket, authority)
     if (sending instanceof Error) return this.fail(sending)
     this.#sending = sending
-    if (this.isOver()) sending.stop()
+    if (this.#isOver) sending.stop()
     else this.left()
   }
 
@@ -85,26 +85,26 @@ export abstract class Call<Head extends AnswerHead = AnswerHead> implements Send
   }
 
   fail(error: Error): void {
-    const isReported = !this.isOver()
+    const isReported = !this.#isOver
     this.#stop()
     this.#socket?.destroy()
     if (isReported) this.failed(error)
   }
 
   pause(): void {
-    if (this.isOver()) return
+    if (this.#isOver) return
     this.deadline.stop()
     this.#socket?.pause()
   }
 
   resume(): void {
-    if (this.isOver()) return
+    if (this.#isOver) return
     this.resumed()
     this.#socket?.resume()
   }
 
   isOver(): boolean {
-    return this.#state === 'over'
+    return this.#isOver
   }
 
   /** The head of the final answer is here. */
@@ -141,7 +141,7 @@ export abstract class Call<Head extends AnswerHead = AnswerHead> implements Send
   #readHead(bytes: Buffer): Buffer | undefined {
     let rest = this.#headBytes ? Buffer.concat([this.#headBytes, bytes]) : bytes
     this.#headBytes = undefined
-    while (!this.isOver()) {
+    while (!this.#isOver) {
       const end = rest.indexOf(HEAD_END)
       if ((end === -1 ? rest.length : end) > this.#rules.maxHeadBytes)
         throw badAnswer('The head of the answer is too large')
@@ -167,16 +167,15 @@ export abstract class Call<Head extends AnswerHead = AnswerHead> implements Send
   #begin(head: Head): void {
     this.#head = head
     this.#body = createBodyReader(head.framing, this.#rules.wantsTrailers)
-    this.#state = 'answered'
     this.answered(head)
   }
 
   #readBody(body: BodyReader, bytes: Buffer): number | undefined {
-    if (this.isOver()) return undefined
+    if (this.#isOver) return undefined
     if (bytes.length > 0) this.alive()
     const payload = bytes.length > 0 ? body.read(bytes) : bytes
     if (payload.length > 0) this.passed(payload)
-    if (this.isOver() || !body.isComplete()) return undefined
+    if (this.#isOver || !body.isComplete()) return undefined
     const canKeep = this.#sending?.isDone() && !body.hasSurplus()
     const keepMs = canKeep ? (this.#head?.keepMs ?? 0) : 0
     this.#end()
@@ -184,13 +183,13 @@ export abstract class Call<Head extends AnswerHead = AnswerHead> implements Send
   }
 
   #end(): void {
-    const isReported = !this.isOver()
+    const isReported = !this.#isOver
     this.#stop()
     if (isReported) this.ended(this.#body)
   }
 
   #stop(): void {
-    this.#state = 'over'
+    this.#isOver = true
     this.deadline.stop()
     this.#sending?.stop()
     this.stopped()

@@ -76,6 +76,7 @@ export class ServiceCall extends Call<WholeHead> {
   /** A body that leaves when the service has asked for it. */
   #held: StreamSender | undefined
   #isPaused = false
+  #wasSent = false
   #isBodys = false
 
   constructor(request: ServiceRequest, listener: ServiceListener, deadlines: Deadlines) {
@@ -105,7 +106,7 @@ export class ServiceCall extends Call<WholeHead> {
     const mistake = checkStart(method, path) ?? checkNames(headers)
     const head = mistake ?? addFields(startLine(method, path, authority), headers)
     if (head instanceof Error) return head
-    this.wasSent = true
+    this.#wasSent = true
     return this.#startBody(socket, head)
   }
 
@@ -175,8 +176,8 @@ export class ServiceCall extends Call<WholeHead> {
   }
 
   protected failed(error: Error): void {
-    const { wasSent, wasKept } = this
-    this.#listener.failed(error, { wasSent, wasKept, isBodys: this.#isBodys })
+    const { wasKept } = this
+    this.#listener.failed(error, { wasSent: this.#wasSent, wasKept, isBodys: this.#isBodys })
   }
 
   #release(): void {
