@@ -47,7 +47,6 @@ export class JwtVerifier {
     this.#own.catch((error) => report?.(asError(error)))
     const { issuer = [], audience = [], toleranceS } = rules
     this.#wanted = {
-      requiredClaims: ['sub', 'exp'],
       clockTolerance: toleranceS,
       ...(issuer.length > 0 && { issuer: [...issuer] }),
       ...(audience.length > 0 && { audience: [...audience] }),
@@ -136,11 +135,14 @@ async function readOwnKeys({ secret, previousSecret, publicKey }: JwtSettings): 
   return [...(await Promise.all(secrets.map((text) => importSecret(encoder.encode(text))))), ...published]
 }
 
+/** So many keys are tried for a token that does not say which one it means: each try costs as much as a small request. */
+const MOST_TRIES = 8
+
 /** The keys that a token may mean: its algorithm must be one of the key's own, whatever the token would like. */
 function fitting(keys: readonly VerifyKey[], { alg, kid }: JwtHead): VerifyKey[] {
-  return keys.filter(
-    (key) => key.algorithms.includes(alg) && (kid === undefined || key.kid === undefined || key.kid === kid),
-  )
+  const fits = (key: VerifyKey): boolean =>
+    key.algorithms.includes(alg) && (kid === undefined || key.kid === undefined || key.kid === kid)
+  return keys.filter(fits).slice(0, MOST_TRIES)
 }
 
 function named(reason: JwtReason, { alg }: JwtHead, keys: readonly VerifyKey[]): JwtReason {

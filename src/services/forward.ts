@@ -275,6 +275,7 @@ export class Forward implements ServiceListener, Cuttable {
     }
     this.#writer.stop()
     this.#total.stop()
+    this.#request.line.attempts ??= this.#walk.asks
     this.#walk.end()
     this.#shared.live.delete(this)
   }

@@ -28,7 +28,7 @@ export interface RequestLine extends OfRow {
   /** What the client of a WebSocket sent and got, and how it ended. */
   messagesIn?: number | undefined
   messagesOut?: number | undefined
-  /** Of bodies and messages: what a service's client sent, and what it got. */
+  /** Of bodies and frames: what a service's client sent, and what it got. */
   bytesIn?: number | undefined
   bytesOut?: number | undefined
   closeCode?: number | undefined
@@ -55,8 +55,6 @@ declare module 'fastify' {
 export interface RequestLineOptions {
   /** It is told of every request that is over. */
   count(line: RequestLine, request: FastifyRequest): void
-  /** The prefix of the service that a request is for, whose way the router does not know. */
-  prefixOf?(request: FastifyRequest): string | undefined
 }
 
 /** All fields at once, so that every request's object has the same shape for the engine. */
@@ -95,10 +93,10 @@ function readStatus({ line }: FastifyRequest, { raw }: FastifyReply): number {
   return line.status !== undefined && line.status >= 400 ? line.status : CLIENT_LEFT
 }
 
-function writeLine(request: FastifyRequest, reply: FastifyReply, prefix: string | undefined): void {
+function writeLine(request: FastifyRequest, reply: FastifyReply): void {
   const { line } = request
   const token: Token | undefined = request.token
-  line.route ??= prefix ?? request.routeOptions.url ?? 'unknown'
+  line.route ??= request.routeOptions.url ?? 'unknown'
   line.latencyMs = Math.round(reply.elapsedTime * 10) / 10
   line.tokenId = token?.id
   line.user = token?.user ?? personOf(request)
@@ -118,9 +116,9 @@ function personOf({ caller }: FastifyRequest): string | undefined {
 
 /** One line for every request, when its answer is out or its client gone. */
 export const requestLine = fp<RequestLineOptions>(
-  async (app, { count, prefixOf = () => undefined }) => {
+  async (app, { count }) => {
     const end = (request: FastifyRequest, reply: FastifyReply): void => {
-      writeLine(request, reply, prefixOf(request))
+      writeLine(request, reply)
       count(request.line, request)
     }
     app.decorateRequest('line')

@@ -179,6 +179,17 @@ t.test('a set may hold keys of every kind; those that nobody should trust are le
   t.equal(await ask(ps), 'ok', 'a key that names its algorithm checks that one alone')
 })
 
+t.test('of many keys a token must say which one it means', async (t) => {
+  const { server, ask } = await openScene(t)
+  const pairs = Array.from({ length: 9 }, () => generateKeyPairSync('ec', { namedCurve: 'P-256' }))
+  server.say({ keys: pairs.map(({ publicKey }, index) => jwkOf(publicKey, { kid: `key-${index}` })) })
+  const by = (index: number, kid?: string) =>
+    makeJwt({ header: { alg: 'ES256', kid }, algorithm: 'ES256', key: pairs[index]?.privateKey })
+  t.equal(await ask(by(7)), 'ok')
+  t.equal(await ask(by(8)), 'signature', 'nobody tries all keys for everybody')
+  t.equal(await ask(by(8, 'key-8')), 'ok')
+})
+
 t.test('another secret or URL takes effect at once, and leaves the keys that are there', async (t) => {
   const server: JwksServer = await openJwksServer(t)
   server.say(FIRST)

@@ -1,6 +1,7 @@
-import { compactVerify } from 'jose'
+import { KeyObject } from 'node:crypto'
+import { calculateJwkThumbprint, compactVerify } from 'jose'
 import t from 'tap'
-import { importSecret, readPublicKeys } from '../../src/config/jwt-keys.ts'
+import { importSecret, readJwks, readPublicKeys } from '../../src/config/jwt-keys.ts'
 import { DETACHED, JOSE_VECTORS, type JoseVector, UNSECURED } from '../support/jose-vectors.ts'
 import { checkBy, verdictOf } from '../support/jwt.ts'
 
@@ -51,4 +52,33 @@ t.test('what the RFCs leave unsigned or detached lets nobody in', async (t) => {
   const check = checkBy({ secret: 'x'.repeat(32) }, { now: () => THEN_MS })
   t.equal(await verdictOf(check, UNSECURED), 'algorithm')
   t.equal(await verdictOf(check, DETACHED), 'form')
+})
+
+/** RFC 7517 A.1: one key for encryption, one for signatures, whose thumbprint RFC 7638 says. */
+const EXAMPLE_SET = {
+  keys: [
+    {
+      kty: 'EC',
+      crv: 'P-256',
+      x: 'MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4',
+      y: '4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM',
+      use: 'enc',
+      kid: '1',
+    },
+    {
+      kty: 'RSA',
+      n: '0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw',
+      e: 'AQAB',
+      alg: 'RS256',
+      kid: '2011-04-29',
+    },
+  ],
+}
+
+t.test('the set of RFC 7517 gives the one key that is for signatures, for its own algorithm', async (t) => {
+  const keys = readJwks(JSON.stringify(EXAMPLE_SET))
+  t.match(keys, [{ kid: '2011-04-29', algorithms: ['RS256'] }])
+  t.equal(keys.length, 1)
+  const jwk = keys[0]?.key instanceof KeyObject ? keys[0].key.export({ format: 'jwk' }) : {}
+  t.equal(await calculateJwkThumbprint(jwk), 'NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs')
 })

@@ -461,8 +461,15 @@ t.test('all mistakes are named at once, and no text repeats a secret', async (t)
     PASSTHROUGH_PATHS: `/f=https://a:${planted}@b.example`,
     TRUSTED_PROXIES: planted,
     REDIS_URL: `redis://:${planted}@x:port`,
+    USER_SERVICE_URL: `http://a:${planted}@b`,
+    INTERNAL_API_BASE_URL: `http://a/?key=${planted}`,
+    INTERNAL_API_KEY: `${planted}-a`,
+    JWT_SECRET: `${planted}-b`,
+    JWT_PUBLIC_KEY: planted,
+    JWT_JWKS_URL: `https://a:${planted}@b.example`,
+    QUERY_API_KEYS: `?${planted}`,
   })
-  t.equal(mistakes.length, 9)
+  t.equal(mistakes.length, 16)
   t.notMatch(mistakes.join('\n'), planted)
   t.equal(new SettingsError(mistakes).message, mistakes.join('\n'))
 })

@@ -56,6 +56,10 @@ t.test('a row says what it says, and the rest is as usual', async (t) => {
       { name: 'users', keepsPrefix: true, serves: 'http' },
     ],
     [
+      { to: 'http://a:1/v2', path: 'replace' },
+      { keepsPrefix: false, targets: [{ origin: 'http://a:1', basePath: '/v2' }] },
+    ],
+    [
       { ...TO, methods: ['GET', 'PATCH'], usage: false },
       { methods: ['GET', 'PATCH'], writesUsage: false },
     ],
@@ -155,7 +159,7 @@ t.test('what a row cannot mean is told with its path', async (t) => {
     [{ to: 'http://a?b=c' }, [/a\.to must lead to a URL that ends with its path/]],
     [{ to: ['http://a', 'a'] }, [/a\.to \(URL 2\) must lead to a URL/]],
     [{ to: 'http://example.com' }, [/a\.to leads over plain HTTP to example\.com.*allowInsecure: true/]],
-    [{ ...TO, path: 'replace' }, [/a\.path must be one of strip, keep: a path in "to" stands in the place/]],
+    [{ ...TO, path: 'replace' }, [/a\.path is replace: write into "to" what stands in the place/]],
     [{ ...TO, auth: 'tokn' }, [/a\.auth must be one of token, jwt, any, open|did you mean "token"/]],
     [{ ...TO, serves: 'ws' }, [/a\.serves must be one of http, websocket, both/]],
     [

@@ -8,11 +8,14 @@ const rows = (...prefixes: string[]): ServiceRoute[] => prefixes.map((prefix) =>
 const open = (path: string, method?: string, isTree = false): OpenPath => ({ path, method, isTree })
 
 /** What `find` promises, without a thought for its cost. */
-const findSlowly = (routes: readonly ServiceRoute[], path: string, kind: ServiceKind) =>
-  routes
-    .filter(({ serves }) => serves === 'both' || serves === kind)
+const findSlowly = (routes: readonly ServiceRoute[], path: string, kind: ServiceKind) => {
+  const serves = (route: ServiceRoute) => route.serves === 'both' || route.serves === kind
+  const covering = routes
     .filter(({ prefix }) => path === prefix || path.startsWith(`${prefix}/`))
-    .toSorted((a, b) => b.prefix.length - a.prefix.length)[0]
+    .filter((route) => kind === 'websocket' || serves(route))
+    .toSorted((a, b) => b.prefix.length - a.prefix.length)
+  return covering.find((route) => route.prefix === covering[0]?.prefix && serves(route))
+}
 
 t.test('the longest public path of its kind that covers a path is found', async (t) => {
   const table = buildServiceTable([
@@ -56,6 +59,21 @@ t.test('a path that a service may read as one of another route leads nowhere', a
     '/api/%E2%82%AC',
   ]
   for (const path of plain) t.equal(table.find(path, 'GET', 'http')?.entry, 'open', path)
+})
+
+t.test('a handshake does not go around a row that guards plain requests', async (t) => {
+  const table = buildServiceTable([
+    buildRoute({ prefix: '/api', entry: 'open' }),
+    buildRoute({ prefix: '/api/admin', serves: 'http' }),
+    buildRoute({ prefix: '/api/admin/live', serves: 'websocket', entry: 'jwt' }),
+  ])
+  const entry = (path: string, kind: ServiceKind) => table.find(path, 'GET', kind)?.entry
+  t.equal(entry('/api/admin/x', 'http'), 'token')
+  t.equal(entry('/api/admin/x', 'websocket'), undefined)
+  t.equal(entry('/api/%61dmin/x', 'websocket'), undefined)
+  t.equal(entry('/api/admin/live/x', 'websocket'), 'jwt')
+  t.equal(entry('/api/admin/live/x', 'http'), 'token', 'polling goes where HTTP goes')
+  t.equal(entry('/api/x', 'websocket'), 'open')
 })
 
 t.test('an open path is the one that was named, in the way it was spelt', async (t) => {

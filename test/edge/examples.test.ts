@@ -12,6 +12,8 @@ import { findComposes, nodeImage, whyNoContainers } from './support/engine.ts'
 import { output, poll, run, shell } from './support/shell.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
+const PYTHON = 'python:3.13-slim-bookworm'
+const TEST_PYTHON = 'gateway-edge-test-python'
 const reason = await whyNoContainers()
 if (reason !== undefined) t.plan(0, reason)
 else {
@@ -80,9 +82,6 @@ async function buildsOf(contexts: Record<string, string>): Promise<Builds> {
   const args = node === undefined ? {} : { args: { NODE_IMAGE: node } }
   return Object.fromEntries(Object.entries(contexts).map(([name, context]) => [name, { context, ...args }]))
 }
-
-const PYTHON = 'python:3.13-slim-bookworm'
-const TEST_PYTHON = 'gateway-edge-test-python'
 
 /** Debian's Python where the public image cannot be pulled; undefined: it can. */
 async function pythonImage(t: Test): Promise<string | undefined> {

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { SignJWT } from 'jose'
 import t from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
+import { startByteBackend } from '../support/byte-backend.ts'
 import {
   failGateway,
   mintToken,
@@ -13,8 +14,10 @@ import {
   type TestGateway,
   temporaryFolder,
 } from '../support/gateway.ts'
+import { openServiceGateway } from '../support/service-gateway.ts'
 import { servicesFile, writeServices } from '../support/services-file.ts'
 import type { Owner } from '../support/waiting.ts'
+import { openWire, requestText } from '../support/wire.ts'
 
 /** A service that says its name, answers `/slow` when it is told to, and has sockets. */
 async function startService(t: Owner, name: string) {
@@ -206,4 +209,34 @@ t.test('what services need and is missing refuses the start with exit code 78 an
     /none can be verified: set JWT_SECRET/,
   ])
     t.match(file.stderr, mistake)
+})
+
+t.test('a spelling that a service may take for a guarded path reaches nobody', async (t) => {
+  const backend = await startByteBackend(t, ({ socket }) =>
+    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'),
+  )
+  const target = { origin: backend.origin, basePath: '' }
+  const { port, token } = await openServiceGateway(t, [
+    { prefix: '/api', entry: 'open', targets: [target] },
+    { prefix: '/api/admin', serves: 'http', targets: [{ ...target, basePath: '/admin' }] },
+  ])
+  const ask = async (path: string, ...fields: string[]): Promise<number> => {
+    const answer = await openWire(t, port, requestText(`GET ${path}`, fields)).whole()
+    return Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1])
+  }
+  t.equal(await ask('/api/x'), 200)
+  t.equal(await ask('/api/admin/x'), 401)
+  t.equal(await ask('/api/admin/x', `authorization: Bearer ${token}`), 200)
+  const served = backend.seen.length
+  for (const path of `/api/%61dmin/x /api/ADMIN/x /api/Admin /api/admin;v=1/x /api/%2561dmin/x /api/./admin/x /api//admin/x
+    /api/x/../admin /api/x/..;/admin /api/x%2f..%2fadmin /api\\admin /api/%5cadmin /api/admin%2fx /api/%09admin`.split(
+    /\s+/,
+  )) {
+    const status = await ask(path)
+    t.ok(status === 400 || status === 404, `${path}: ${status}`)
+  }
+  const handshake = ['connection: upgrade', 'upgrade: websocket', 'sec-websocket-version: 13']
+  const status = await ask('/api/admin/x', ...handshake, 'sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==')
+  t.ok(status >= 400, `a handshake: ${status}`)
+  t.equal(backend.seen.length, served, 'the service has seen none of them')
 })

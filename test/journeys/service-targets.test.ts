@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { stringify } from 'yaml'
@@ -18,6 +19,7 @@ const ROUTES: Record<string, object> = {
   resets: { retry: { attempts: 2, on: ['dial', 'reset'] } },
   gone: {},
   leaving: { timeouts: { firstByteMs: 20_000 } },
+  bodies: { limits: { bodyBytes: 10 }, timeouts: { firstByteMs: 20_000 } },
   cookie: { sticky: { cookie: 'sid' } },
   header: { sticky: { header: 'X-Session' } },
   checked: { health: HEALTH },
@@ -48,7 +50,11 @@ function writeRoutes(targets: (name: string, pair: Pair) => readonly string[]): 
 }
 
 writeRoutes((_name, pair) => targetsOf(pair))
-const env = { SERVICE_REQUESTS_PER_MINUTE: '1000000', METRICS_KEY: 'a-key-for-prometheus' }
+const env = {
+  SERVICE_REQUESTS_PER_MINUTE: '1000000',
+  METRICS_KEY: 'a-key-for-prometheus',
+  BODY_TIMEOUT_MS: '300',
+}
 const gateway = await startGateway(t, { modelsFile, env })
 const WATCHER = bearer(await mintToken(t, gateway, { user: 'watcher', type: 'admin', credits: 0 }))
 
@@ -67,6 +73,18 @@ function route(name: string) {
     return services.find((service: { name: string }) => service.name === name)
   }
   return { one, two, ask, names, report }
+}
+
+/** The first that comes back to these very bytes. */
+function answerTo(bytes: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(gateway.port, '127.0.0.1', () => socket.write(bytes))
+    socket.once('error', reject)
+    socket.once('data', (piece) => {
+      resolve(piece.toString('latin1'))
+      socket.destroy()
+    })
+  })
 }
 
 t.test('requests go to both of two backends in turn', async (t) => {
@@ -165,6 +183,27 @@ t.test('clients that leave make no backend rest', async (t) => {
   )
   t.equal((await report()).status, 'ok')
   t.same(new Set(await names(2)), new Set(['one', 'two']))
+})
+
+t.test('bodies that are too long, or do not come, make no backend rest', async (t) => {
+  const { one, two, report } = route('bodies')
+  one.mood = two.mood = 'hanging'
+  const large = await Promise.all(
+    Array.from({ length: 8 }, () => post(gateway, '/api/bodies/1', 'x'.repeat(100))),
+  )
+  t.same(new Set(large.map(({ status }) => status)), new Set([413]))
+  const head = (more: string) => `POST /api/bodies/1 HTTP/1.1\r\nhost: a\r\n${more}\r\n\r\n`
+  const chunk = `14\r\n${'x'.repeat(20)}\r\n`
+  const begun = [
+    ...Array(8).fill([`${head('content-length: 9')}x`, /^HTTP\/1.1 408 /]),
+    ...Array(8).fill([head('transfer-encoding: chunked') + chunk, /^HTTP\/1.1 413 /]),
+  ]
+  await Promise.all(begun.map(async ([bytes, status]) => t.match(await answerTo(bytes), status)))
+  t.ok(one.asked.length > 2 && two.asked.length > 2)
+  const seen = await waitUntil(report, ({ targets }) =>
+    targets.every(({ inFlight }: { inFlight: number }) => inFlight === 0),
+  )
+  t.match(seen, { status: 'ok', targets: [{ lastFailure: undefined }, { lastFailure: undefined }] })
 })
 
 t.test('a cookie of the gateway keeps a client with its backend, also over a re-read', async (t) => {

@@ -5,7 +5,7 @@ import t from 'tap'
 import { startGateway, temporaryFolder } from '../support/gateway.ts'
 
 /** What only a models file, a passed-through path, Redis or a replica's database need. */
-const SELDOM = ['yaml', 'undici', '@fastify/http-proxy', 'ioredis', 'kysely', 'pg']
+const SELDOM = ['yaml', 'undici', '@fastify/http-proxy', 'ioredis', 'kysely', 'pg', 'jose']
 /** What Fastify loads for routes with schemas when nobody gives it compilers. */
 const COMPILERS = ['ajv', '@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler']
 

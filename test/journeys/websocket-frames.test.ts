@@ -145,6 +145,7 @@ t.test('through the gateway every frame means what it means without it', async (
       WS_ROUTES: `/ws=ws://127.0.0.1:${echo.port}/ws!open`,
       WS_SOCKETS_PER_TOKEN: '1000',
       UNAUTHENTICATED_PER_MINUTE: '1000000',
+      SERVICE_REQUESTS_PER_MINUTE: '1000000',
     },
   })
   t.ok(Object.keys(CORPUS).length >= 120, `${Object.keys(CORPUS).length} cases`)

@@ -12,7 +12,11 @@ import type { Owner } from '../support/waiting.ts'
 
 const MIB = 1024 * 1024
 const READERS = 10
-const NO_LIMIT = { WS_SOCKETS_PER_TOKEN: '1000', UNAUTHENTICATED_PER_MINUTE: '1000000' }
+const NO_LIMIT = {
+  WS_SOCKETS_PER_TOKEN: '1000',
+  UNAUTHENTICATED_PER_MINUTE: '1000000',
+  SERVICE_REQUESTS_PER_MINUTE: '1000000',
+}
 /** Far above what the kernel keeps for a connection: whoever takes this much holds it in memory. */
 const MOST_BYTES = 64 * MIB
 

@@ -23,6 +23,7 @@ async function scene(t: Owner) {
       RATE_LIMIT_PER_MINUTE: '1000000',
       WS_SOCKETS_PER_TOKEN: '1000',
       UNAUTHENTICATED_PER_MINUTE: '1000000',
+      SERVICE_REQUESTS_PER_MINUTE: '1000000',
       WS_ROUTES: `/ws=ws://127.0.0.1:${upstream.port}/ws!open`,
     },
   })

@@ -91,7 +91,7 @@ function hintOf(prefix: string): string {
   return path ? `; write ${path}, which covers all below it` : ''
 }
 
-function readTo({ at, entry: { to, allowInsecure } }: Row, mistakes: string[]): ServiceTarget[] {
+function readTo({ at, entry: { to, path, allowInsecure } }: Row, mistakes: string[]): ServiceTarget[] {
   if (to === undefined) return []
   const found = readTargets(typeof to === 'string' ? to : to.join(','))
   if ('mistake' in found) {
@@ -102,6 +102,8 @@ function readTo({ at, entry: { to, allowInsecure } }: Row, mistakes: string[]): 
     mistakes.push(
       `${at}.to leads over plain HTTP to ${found.open.join(', ')}, where others may read along: write https://, or add "allowInsecure: true" if the network is really yours`,
     )
+  if (path === 'replace' && found.targets.some(({ basePath }) => basePath === ''))
+    mistakes.push(`${at}.path is replace: write into "to" what stands in the place of the public path`)
   return found.targets
 }
 

@@ -136,7 +136,8 @@ export type ServiceKind = 'http' | 'websocket'
 export interface ServiceTable {
   readonly routes: readonly ServiceRoute[]
   /**
-   * By the longest prefix of this kind that covers the raw path (no query); its cost does not grow with the table. A path
+   * By the longest prefix of this kind that covers the raw path (no query), where no longer one guards a handshake that is
+   * HTTP's alone; its cost does not grow with the table. A path
    * that a service may read as one of another route (`/a/%62`, `/a//b`, `/A/b` beside a route `/a/b`) leads nowhere.
    */
   find(path: string, method: string, kind: ServiceKind): FoundRoute | undefined

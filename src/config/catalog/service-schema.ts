@@ -33,7 +33,7 @@ const headerName = v.pipe(text, v.regex(TOKEN, 'must be the name of a header'))
 /** What it says of addresses, paths and headers is read by `file-services.ts`. */
 const serviceEntries = {
   name: v.optional(v.pipe(text, v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, NAME))),
-  path: v.optional(oneOf(['strip', 'keep'], ': a path in "to" stands in the place of the public one')),
+  path: v.optional(oneOf(['strip', 'keep', 'replace'])),
   serves: v.optional(oneOf(['http', 'websocket', 'both'])),
   methods: v.optional(listOf(oneOf(METHODS))),
   auth: v.optional(oneOf(['token', 'jwt', 'any', 'open'])),

@@ -78,7 +78,8 @@ function walk(root: Node, path: string, kind: ServiceKind): Leaf | undefined {
     const end = slash < 0 ? path.length : slash
     node = node.children.get(path.slice(start, end))
     if (!node) return best
-    best = node[kind] ?? best
+    // A handshake is a GET: it does not pass by a row that guards those on its way to a shorter one.
+    best = node[kind] ?? (kind === 'websocket' && node.http ? undefined : best)
     start = end + 1
   }
   return best

@@ -88,7 +88,7 @@ export const USAGE_COLUMNS = [
   // The path is a template (`/api/orders/{id}`) and never holds what a client typed into the query.
   { name: 'method', field: 'method', type: 'text', ofServices: true },
   { name: 'path', field: 'path', type: 'text', ofServices: true },
-  // Of bodies and WebSocket messages: from the client, and to it.
+  // Of bodies and WebSocket frames: from the client, and to it.
   { name: 'bytes_in', field: 'bytesIn', type: 'count', ofServices: true },
   { name: 'bytes_out', field: 'bytesOut', type: 'count', ofServices: true },
 ] as const satisfies readonly UsageColumn[]
