@@ -166,11 +166,11 @@ t.test(
       t.notOk(body.destroyed, 'the body is its owner’s')
       t.ok(body.isPaused(), 'who drains it')
       t.equal(body.listenerCount('data'), 0)
-      const socket = sockets.at(-1)
+      const [socket, before] = [sockets.at(-1), sockets.length]
+      t.match(await send(origin).done, { status: 200 })
+      if (length === 1000) t.equal(sockets.length, before + 1, 'half a request stands on the other one')
       if (socket && !socket.closed) await once(socket, 'close')
     }
-    t.match(await send(origin).done, { status: 200 })
-    t.equal(sockets.length, 3)
   },
 )
 
