@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { ServiceRoute } from '../config/catalog/service-routes.ts'
 import { mapCookie, mapLocation, mapRefresh, type Whence } from './location.ts'
 import { connectionNames, mayPassDown } from './passing-headers.ts'
@@ -6,6 +7,8 @@ export interface Downward extends Whence {
   route: Whence['route'] & Pick<ServiceRoute, 'cookies' | 'responseHeaders'>
   /** The gateway answers pages of other origins here; the service's words about that are left out. */
   hasCors: boolean
+  /** Fields may follow the body; without it nothing may say that they do. */
+  mayTrail?: boolean
   /** What leaves with any answer: our `x-request-id`, limits, CORS. Names in lower case. */
   own: { [name: string]: unknown }
 }
@@ -47,11 +50,19 @@ function readValue(name: string, value: string, down: Downward): string | undefi
       return mapLocation(value, down)
     case 'refresh':
       return mapRefresh(value, down)
+    case 'trailer':
+      return down.mayTrail ? value : undefined
     case 'set-cookie':
       return down.route.cookies ? mapCookie(value, down) : undefined
     default:
       return value
   }
+}
+
+/** Only behind chunks, and only where there is a body. */
+export function mayTrail(raw: IncomingMessage, status: number, headers: readonly string[]): boolean {
+  const hasBody = raw.method !== 'HEAD' && status !== 204 && status !== 304
+  return hasBody && raw.httpVersion === '1.1' && findValue(headers, 'transfer-encoding') !== undefined
 }
 
 /** All values of a field, joined by commas. */

@@ -18,7 +18,7 @@ import type { Cuttable, Live } from '../live.ts'
 import type { UpstreamTimeouts } from '../upstream/rules.ts'
 import type { Sent, ServiceListener, ServiceRequest } from '../upstream/service-call.ts'
 import type { Attempt, Upstreams } from '../upstream/upstreams.ts'
-import { buildAnswerHead } from './answer-head.ts'
+import { buildAnswerHead, mayTrail } from './answer-head.ts'
 import { AnswerWriter } from './answer-writer.ts'
 import { watchPace } from './body-pace.ts'
 import { answerFailure } from './failure.ts'
@@ -124,6 +124,7 @@ export class Forward implements ServiceListener, Cuttable {
     try {
       this.#writer.begin(status, reason, this.#answerHead(status, headers))
     } catch (cause) {
+      this.#reply.raw.statusMessage = ''
       return this.#fail(upstreamFailed('The service answered with what HTTP does not allow.', { cause }))
     }
     this.#reply.hijack()
@@ -241,6 +242,7 @@ export class Forward implements ServiceListener, Cuttable {
       route: this.#route,
       target: this.#place ?? NOWHERE,
       hasCors: request.cors !== undefined,
+      mayTrail: mayTrail(request.raw, status, headers),
       own,
     })
   }

@@ -30,8 +30,15 @@ export function tellService(
   }
 }
 
+/** What proxies say that a client speaks: Traefik calls a handshake by the scheme of its socket. */
+const SCHEMES = new Map<string, 'https' | 'http'>([
+  ['https', 'https'],
+  ['wss', 'https'],
+  ['http', 'http'],
+  ['ws', 'http'],
+])
+
 /** What a proxy of ours writes may be what its own client wrote. */
 export function schemeOf({ protocol, raw }: FastifyRequest): 'https' | 'http' {
-  if (protocol === 'https' || protocol === 'http') return protocol
-  return Reflect.get(raw.socket, 'encrypted') === true ? 'https' : 'http'
+  return SCHEMES.get(protocol) ?? (Reflect.get(raw.socket, 'encrypted') === true ? 'https' : 'http')
 }

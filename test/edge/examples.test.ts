@@ -8,12 +8,11 @@ import { readBlocks, whyNotRun } from '../support/manual.ts'
 import { type BlockOutcome, checkOutcomes, checkStatuses, runBlocks } from '../support/manual-shell.ts'
 import { unusedPort } from '../support/ports.ts'
 import { clone } from './support/deployment.ts'
-import { findComposes, nodeImage, whyNoContainers } from './support/engine.ts'
+import { findComposes, nodeImage, TEST_PYTHON_IMAGE, whyNoContainers } from './support/engine.ts'
 import { output, poll, run, shell } from './support/shell.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 const PYTHON = 'python:3.13-slim-bookworm'
-const TEST_PYTHON = 'gateway-edge-test-python'
 const reason = await whyNoContainers()
 if (reason !== undefined) t.plan(0, reason)
 else {
@@ -67,6 +66,10 @@ async function openExample(
     )
     checkOutcomes(t, outcomes)
     checkStatuses(t, outcomes)
+    for (const [program = '', ...first] of await findComposes()) {
+      const read = await run(program, [...first, '-f', 'docker-compose.yml', 'config', '-q'], { cwd: folder })
+      t.equal(read.code, 0, `${[program, ...first].join(' ')} reads the file: ${read.stderr}`)
+    }
     return (words: string) => find(outcomes, words)
   }
   return { folder, compose: line, follow }
@@ -102,8 +105,8 @@ RUN apt-get update && apt-get install -y --no-install-recommends python3 python3
 COPY ca-certificates.crt /usr/local/etc/build-ca.crt
 RUN printf '[global]\\ncert = /usr/local/etc/build-ca.crt\\n' > /etc/pip.conf\n`,
   )
-  await shell(`docker build -q -t ${TEST_PYTHON} .`, { cwd: folder, env: { DOCKER_BUILDKIT: '0' } })
-  return TEST_PYTHON
+  await shell(`docker build -q -t ${TEST_PYTHON_IMAGE} .`, { cwd: folder, env: { DOCKER_BUILDKIT: '0' } })
+  return TEST_PYTHON_IMAGE
 }
 
 /** How many containers of the project have a port outside. */

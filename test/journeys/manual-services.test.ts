@@ -1,6 +1,9 @@
 import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
-import { blocksToRun } from '../support/manual.ts'
+import { startGateway, temporaryFolder } from '../support/gateway.ts'
+import { blocksToRun, readBlocks } from '../support/manual.ts'
 import { checkOutcomes, checkStatuses, openClone, runBlocks } from '../support/manual-shell.ts'
 import { unusedPort } from '../support/ports.ts'
 
@@ -38,4 +41,20 @@ t.test('who follows the page has a key platform, microservices, and REST with We
   t.match(sockets, '/ws?session_id=test-123 -> {"url":"/ws/test-123"')
   t.match(sockets, '/ws/test-123 -> {"url":"/ws/test-123"')
   t.match(said('Origin: http://localhost:5173'), 'access-control-allow-origin: http://localhost:5173')
+})
+
+t.test('each table that the pages show is one that the gateway starts with', async (t) => {
+  const pages = ['docs/services.md', 'docs/services-reference.md'].flatMap((page) => readBlocks(page))
+  const tables = pages.filter(({ language, text }) => language === 'yaml' && text.includes('services:'))
+  t.ok(tables.length > 0)
+  for (const { page, line, text } of tables) {
+    const modelsFile = join(temporaryFolder(t), 'services.yaml')
+    writeFileSync(modelsFile, text)
+    const gateway = await startGateway(t, {
+      modelsFile,
+      env: { JWT_SECRET: 'a-secret-of-the-pages-of-32-letters-and-more' },
+    })
+    t.equal((await fetch(`${gateway.url}/health`)).status, 200, `${page}:${line}`)
+    await gateway.stop()
+  }
 })

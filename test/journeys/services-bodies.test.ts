@@ -98,6 +98,12 @@ t.test('answers pass as they are: no body, ranges, codings, trailers, interim he
     'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: grpc-status\r\n\r\n3\r\nabc\r\n0\r\ngrpc-status: 0\r\nx-internal-secret: s\r\n\r\n',
   )
   t.match(trailed, /\r\nTrailer: grpc-status\r\n[^\0]*\r\n\r\n3\r\nabc\r\n0\r\ngrpc-status: 0\r\n\r\n$/)
+  const untrue = 'HTTP/1.1 200 OK\r\nTrailer: x\r\nContent-Length: 1\r\n\r\na'
+  t.match(
+    await ask(untrue),
+    /^HTTP\/1\.1 200 [^\0]*\r\n\r\na$/,
+    'trailers that cannot come are not announced',
+  )
   const hinted = await ask(
     'HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na',
   )

@@ -227,3 +227,19 @@ t.test(
     t.match(await openWire(t, port, requestText('OPTIONS /own/x')).whole(), /^HTTP\/1\.1 401 /)
   },
 )
+
+t.test('a body that pauses too long is 408, and all of a request may take only so long', async (t) => {
+  const backend = await startByteBackend(t, () => {})
+  const { port } = await openServiceGateway(
+    t,
+    [
+      { ...OPEN, targets: [at(backend.origin)] },
+      { ...OPEN, prefix: '/short', targets: [at(backend.origin)], timeouts: { totalMs: 200 } },
+    ],
+    { env: { BODY_TIMEOUT_MS: '1000' } },
+  )
+  const slow = openWire(t, port, requestText('POST /api/x', ['content-length: 9'], 'half'))
+  t.match(await slow.whole(), /^HTTP\/1\.1 408 [^\0]*request_timeout/)
+  const answer = await openWire(t, port, requestText('GET /short/x')).whole()
+  t.match(answer, /^HTTP\/1\.1 504 [^\0]*upstream_timeout/)
+})

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { startByteBackend } from '../support/byte-backend.ts'
+import { handshakeText } from '../support/raw-socket.ts'
 import { openServiceGateway } from '../support/service-gateway.ts'
 import { openWire, requestText } from '../support/wire.ts'
 
@@ -119,3 +120,40 @@ t.test('what could lead out of a route is refused, and reaches nobody', async (t
     t.equal(backend.seen.at(-1)?.lines[0], `GET ${sent.startsWith('/') ? sent : `/${sent}`} HTTP/1.1`, path)
   }
 })
+
+t.test('the table may change while requests run; the gateway’s own paths stay its own', async (t) => {
+  const first = await startByteBackend(t, () => {})
+  const second = await startByteBackend(t)
+  const row = { prefix: '/api', entry: 'open' } as const
+  const gateway = await openServiceGateway(t, [{ ...row, targets: [{ origin: first.origin, basePath: '' }] }])
+  const { port } = gateway
+  const running = openWire(t, port, requestText('GET /api/a'))
+  const seen = await first.until('the request', () => first.seen[0])
+  gateway.setRoutes([{ ...row, targets: [{ origin: second.origin, basePath: '' }] }])
+  t.match(await openWire(t, port, requestText('GET /api/b')).whole(), /^HTTP\/1\.1 200 /)
+  t.equal(second.seen[0]?.lines[0], 'GET /b HTTP/1.1')
+  seen.socket.write('HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nold')
+  t.match(await running.whole(), /\r\n\r\nold$/)
+  t.match(await openWire(t, port, requestText('HEAD /api/hello')).whole(), /^HTTP\/1\.1 200 /)
+  t.equal(second.seen[1]?.lines[0], 'HEAD /hello HTTP/1.1', 'a path handed on is the service’s')
+  gateway.setRoutes([])
+  t.match(await openWire(t, port, requestText('HEAD /api/hello')).whole(), /^HTTP\/1\.1 200 /)
+  t.equal(second.seen.length, 2, 'otherwise the gateway says that somebody is there')
+  t.match(await openWire(t, port, requestText('GET /api/b')).whole(), /^HTTP\/1\.1 404 /)
+  t.match(await openWire(t, port, requestText('GET /health')).whole(), /^HTTP\/1\.1 200 [^\0]*"ok"/)
+})
+
+t.test(
+  'plain HTTP where there are sockets alone is 426, and so is a socket where there is plain HTTP',
+  async (t) => {
+    const backend = await startByteBackend(t)
+    const targets = [{ origin: backend.origin, basePath: '' }]
+    const { port } = await openServiceGateway(t, [
+      { prefix: '/sockets', entry: 'open', serves: 'websocket', targets },
+      { prefix: '/plain', entry: 'open', serves: 'http', targets },
+    ])
+    t.match(await openWire(t, port, requestText('GET /sockets/a')).whole(), /^HTTP\/1\.1 426 /)
+    t.match(await openWire(t, port, handshakeText({ path: '/plain/a' })).whole(), /^HTTP\/1\.1 426 /)
+    t.equal(backend.seen.length, 0)
+  },
+)

@@ -32,6 +32,11 @@ t.test('R0: MESSAGING_SERVICE_URL serves Socket.IO, polling first and a WebSocke
     })
   t.equal(handshake?.headers['sec-websocket-extensions'], undefined, 'permessage-deflate is not negotiated')
   t.notOk(JSON.stringify(chat.seen.map(({ rawHeaders }) => rawHeaders)).includes(token))
+  // A browser can put no header on a WebSocket.
+  const protocols = ['realtime', `openai-insecure-api-key.${token}`]
+  const page = joinChat(t, gateway.url, { path: STRIPPED, transports: ['websocket'], protocols })
+  await connected(page)
+  t.equal(await page.emitWithAck('hello', 'bob'), 'chat says bob')
   const stranger = joinChat(t, gateway.url, { path: STRIPPED, reconnection: false })
   await t.rejects(connected(stranger))
   t.notOk(stranger.connected)

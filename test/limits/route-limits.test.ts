@@ -1,6 +1,6 @@
 import { EventEmitter, once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import Fastify from 'fastify'
+import Fastify, { type FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import t, { type Test } from 'tap'
 import type { Caller } from '../../src/auth/caller.ts'
@@ -77,12 +77,12 @@ async function open(t: Test, { perMinute, routes, ...counted }: Scene) {
     },
   })
   const running = new EventEmitter()
-  for (const isSecond of [false, true])
-    await app.register(async (door) => {
+  const doorAt =
+    (url: string): FastifyPluginAsync =>
+    async (door) => {
       await door.register(auth)
       await door.register(rateLimit, { counting, header: 'plain' })
       door.addHook('onRequest', limit)
-      const url = isSecond ? '/second/:name' : '/:name'
       door.route({
         method: ['GET', 'OPTIONS'],
         url,
@@ -91,7 +91,9 @@ async function open(t: Test, { perMinute, routes, ...counted }: Scene) {
           return { isAdmitted: request.isAdmitted }
         },
       })
-    })
+    }
+  await app.register(doorAt('/:name'))
+  await app.register(doorAt('/second/:name'))
   const ask = ({ caller, address = '192.0.2.1', path = '/a', method = 'GET', headers = {} }: Asked = {}) => {
     const name = JSON.stringify(caller ?? null)
     if (caller) callers.set(name, caller)

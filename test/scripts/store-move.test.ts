@@ -28,7 +28,7 @@ t.test('a deployment moves from files to Redis and back with every token and cre
   const start = (env: Record<string, string>) => startGateway(test, { modelsFile: path, env, dbDir })
 
   const first = await start(files)
-  const token = await mintToken(test, first, { credits: 1000, name: 'laptop' })
+  const token = await mintToken(test, first, { credits: 1000, name: 'laptop', services: 'users,/api/a' })
   test.equal((await post(first, '/v1/chat/completions', CHAT, bearer(token))).status, 200)
   const before = await credits(first, token)
   const refused = await run('store-move', ['--to', 'redis'])
@@ -67,6 +67,7 @@ t.test('a deployment moves from files to Redis and back with every token and cre
   test.equal((await post(second, '/v1/chat/completions', CHAT, bearer(token))).status, 200)
   const later = await credits(second, token)
   test.ok(later.charged > before.charged)
+  test.match((await run('token-gen', ['--list'])).stdout, / users,\/api\/a +valid/, 'its list came along')
   const live = await run('store-move', ['--to', 'files'])
   test.match([live.code, live.stderr], [1, /stop them first/])
   const check = await run('ledger-check', [])
@@ -91,6 +92,7 @@ t.test('a deployment moves from files to Redis and back with every token and cre
 
   const back = await run('store-move', ['--to', 'files'])
   test.equal(back.code, 0, back.stderr)
+  test.match((await run('token-gen', ['--list'], { REDIS_URL: '' })).stdout, / users,\/api\/a +valid/)
   const third = await start(files)
   test.same(await credits(third, token), later)
   test.equal((await get(third, '/v1/models', bearer(token))).status, 200)

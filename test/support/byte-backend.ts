@@ -14,7 +14,7 @@ export interface SeenRequest {
 }
 
 /** What answers a request; it may write when and what it likes. */
-export type Act = (request: SeenRequest) => void
+export type Act = (request: SeenRequest) => unknown
 
 export interface ByteBackend {
   port: number
@@ -58,7 +58,7 @@ export async function startByteBackend(t: Owner, act: Act = reply('ok')): Promis
         body: () => one.body,
       }
       backend.seen.push(request)
-      backend.act(request)
+      void backend.act(request)
       if (isOver(one)) current = undefined
     }
     socket.on('data', (bytes) => {

@@ -153,6 +153,7 @@ export interface TokenOptions {
   perDay?: number
   inFlight?: number
   addresses?: string
+  services?: string
 }
 
 /** Runs the token command beside the gateway with these arguments. */

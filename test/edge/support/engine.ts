@@ -10,6 +10,8 @@ export const WRONG_ADDRESS = '198.18.5.9'
 export const EDGE_SUBNET = '198.18.6.0/24'
 /** The Node image made for tests where the public one cannot be pulled. */
 export const TEST_NODE_IMAGE = 'gateway-edge-test-node'
+/** Debian's Python, likewise. */
+export const TEST_PYTHON_IMAGE = 'gateway-edge-test-python'
 
 /** The Compose project of every stack of this suite. */
 export const PROJECT = 'gateway-edge-test'
