@@ -45,12 +45,18 @@ function isPublic(path: string, prefix: string): boolean {
   return path === prefix || path.startsWith(`${prefix}/`)
 }
 
-/**
- * `Refresh` has a URL behind a number and a semicolon.
- */
+/** Nothing in it can be read in two ways: a value of blanks alone would keep a pattern busy for minutes. */
+const REFRESH = /^(\s*\d[\d.]*\s*[;,]\s*(?:url\s*=\s*)?)(.*)$/is
+
+/** `Refresh` has a URL behind a number and a semicolon, also in quotes. */
 export function mapRefresh(value: string, whence: Whence): string {
-  const found = /^(\s*\d+\s*;\s*url\s*=\s*['"]?)([^'"]*)(['"]?\s*)$/i.exec(value)
-  return found ? `${found[1]}${mapLocation(found[2] ?? '', whence)}${found[3]}` : value
+  const [, start, rest = ''] = REFRESH.exec(value) ?? []
+  if (start === undefined) return value
+  const quote = rest.startsWith("'") || rest.startsWith('"') ? rest.charAt(0) : ''
+  const begin = quote.length
+  const end = quote === '' ? rest.trimEnd().length : rest.indexOf(quote, begin)
+  const url = rest.slice(begin, end === -1 ? undefined : end)
+  return start + quote + mapLocation(url, whence) + rest.slice(begin + url.length)
 }
 
 /** A cookie of the service as the public host's: no domain, and the path below the public prefix. */
