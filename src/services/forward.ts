@@ -18,11 +18,11 @@ import type { Cuttable, Live } from '../live.ts'
 import type { UpstreamTimeouts } from '../upstream/rules.ts'
 import type { Sent, ServiceListener, ServiceRequest } from '../upstream/service-call.ts'
 import type { Attempt, Upstreams } from '../upstream/upstreams.ts'
-import { buildAnswerHead, mayTrail } from './answer-head.ts'
+import { buildAnswerHead, buildInterimHead, mayTrail, passTrailers } from './answer-head.ts'
 import { AnswerWriter } from './answer-writer.ts'
 import { watchPace } from './body-pace.ts'
 import { answerFailure } from './failure.ts'
-import { mayPassDown, mayPassUp, passFields } from './passing-headers.ts'
+import { mayPassUp, passFields } from './passing-headers.ts'
 import { findProvider, ProviderWay } from './provider-way.ts'
 import { buildRequestHead } from './request-head.ts'
 import { mapUrl } from './service-path.ts'
@@ -109,7 +109,7 @@ export class Forward implements ServiceListener, Cuttable {
   informed(status: number, headers: string[]): void {
     const { raw } = this.#reply
     if (this.#state !== 'asking' || this.#provider || this.#request.raw.httpVersion !== '1.1') return
-    if (!raw.destroyed) raw.writeInformation(status, passFields(headers, mayPassDown))
+    if (!raw.destroyed) raw.writeInformation(status, buildInterimHead(headers, this.#downward()))
   }
 
   answered(status: number, headers: string[], reason: string): void {
@@ -147,7 +147,7 @@ export class Forward implements ServiceListener, Cuttable {
     const hasRest = rest !== undefined && rest.length > 0
     const { line } = this.#request
     if (hasRest) line.bytesOut = (line.bytesOut ?? 0) + rest.length
-    this.#writer.end(this.#provider ? NONE : passFields(trailers, mayPassDown), hasRest ? rest : undefined)
+    this.#writer.end(this.#provider ? NONE : passTrailers(trailers, this.#route), hasRest ? rest : undefined)
   }
 
   failed(error: Error, sent: Sent): void {
@@ -238,13 +238,13 @@ export class Forward implements ServiceListener, Cuttable {
           })
         : undefined
     if (cookie !== undefined) own['set-cookie'] = cookie
-    return buildAnswerHead(headers, {
-      route: this.#route,
-      target: this.#place ?? NOWHERE,
-      hasCors: request.cors !== undefined,
-      mayTrail: mayTrail(request.raw, status, headers),
-      own,
-    })
+    const trails = mayTrail(request.raw, status, headers)
+    return buildAnswerHead(headers, { ...this.#downward(), mayTrail: trails, isEmpty: status === 204, own })
+  }
+
+  #downward() {
+    const hasCors = this.#request.cors !== undefined
+    return { route: this.#route, target: this.#place ?? NOWHERE, hasCors }
   }
 
   #bodyFailed(error: Error): void {
