@@ -243,8 +243,9 @@ export class Forward implements ServiceListener, Cuttable {
   }
 
   #downward() {
-    const hasCors = this.#request.cors !== undefined
-    return { route: this.#route, target: this.#place ?? NOWHERE, hasCors }
+    const request = this.#request
+    const hasCors = request.cors !== undefined
+    return { route: this.#route, target: this.#place ?? NOWHERE, scheme: schemeOf(request), hasCors }
   }
 
   #bodyFailed(error: Error): void {

@@ -143,7 +143,8 @@ function downwardHead(
 ): string[] {
   const hasCors = request.cors !== undefined
   const own = reply.getHeaders()
-  const head = buildAnswerHead(rawHeaders, { route, target: place, hasCors, own })
+  const scheme = schemeOf(request)
+  const head = buildAnswerHead(rawHeaders, { route, target: place, scheme, hasCors, own })
   return head.filter((_text, at) => !OF_HANDSHAKE.test(head[at - (at % 2)] ?? ''))
 }
 
