@@ -77,7 +77,9 @@ export class Forward implements ServiceListener, Cuttable {
     this.#route = route
     this.#hasBody = hasBody(request.raw)
     this.#walk = new TargetWalk({ route, request, targets, hasBody: this.#hasBody })
-    this.#writer = new AnswerWriter(reply.raw, route.timeouts.idleMs ?? timeouts.idleTimeoutMs)
+    // What a service may be silent for is no measure of its clients: a slow one drains a full buffer in so many seconds.
+    const patienceMs = Math.max(route.timeouts.idleMs ?? 0, timeouts.idleTimeoutMs)
+    this.#writer = new AnswerWriter(reply.raw, patienceMs)
     this.#provider = openProvider(route, shared.catalog())
     this.#total = deadlines.open(() => this.#runOut())
     this.#startedMs = shared.now()
