@@ -28,12 +28,13 @@ export interface Told {
 export interface SentHead {
   rawHeaders: readonly string[]
   headers: IncomingHttpHeaders
+  method?: string | undefined
 }
 
 const EXPECTS = /^100-continue$/i
 
 /** The head of a request to a service, names and values in turn: `host` and the body's length are the way out's. */
-export function buildRequestHead({ rawHeaders, headers }: SentHead, told: Told): string[] {
+export function buildRequestHead({ rawHeaders, headers, method }: SentHead, told: Told): string[] {
   const { route } = told
   const { remove, pass } = route.requestHeaders
   const head: string[] = []
@@ -54,6 +55,8 @@ export function buildRequestHead({ rawHeaders, headers }: SentHead, told: Told):
   addRules(head, route)
   addTrace(head, headers, told)
   addOrigin(head, told)
+  // Who is asked by TRACE may answer with all that it was sent (RFC 9110 section 9.3.8), to a client that must not see the key.
+  if (method !== 'TRACE') addInternalKey(head, told)
   addCaller(head, told)
   return head
 }
@@ -95,10 +98,13 @@ function addTrace(head: string[], { traceparent, tracestate, via }: IncomingHttp
   head.push('x-request-id', told.requestId, 'via', via === undefined ? told.via : `${via}, ${told.via}`)
 }
 
-function addOrigin(head: string[], { route, address, scheme, host, internalKey }: Told): void {
+function addOrigin(head: string[], { route, address, scheme, host }: Told): void {
   head.push('x-forwarded-for', address, 'x-forwarded-proto', scheme)
   if (host !== undefined) head.push('x-forwarded-host', host)
   if (!route.keepsPrefix) head.push('x-forwarded-prefix', route.prefix)
+}
+
+function addInternalKey(head: string[], { route, internalKey }: Told): void {
   if (route.sendsInternalKey && internalKey !== undefined) head.push('x-internal-api-key', internalKey)
 }
 
