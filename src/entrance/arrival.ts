@@ -229,7 +229,8 @@ export const guard = fp<GuardOptions>(
       const isServices = ofServices !== undefined && request.routeOptions.config.entry !== undefined
       refusal ??= isServices ? ofServices(request) : checkUrl(raw.url ?? '')
       if (method === 'GET') refusal ??= ofGets?.(request)
-      done(refusal ?? checkQuery(request, request.service?.route))
+      if (raw.url?.includes('?') === true) refusal ??= checkQuery(request, request.service?.route)
+      done(refusal)
     })
     // Before the hook of `@fastify/websocket`, which would cut a refused handshake over its answer: its owner ends it.
     app.addHook('onResponse', (request, _reply, done) => {
@@ -261,6 +262,7 @@ export function constrain(name: string, kindOf: (raw: IncomingMessage) => string
         set: (kind, handler) => void handlers.set(kind, handler),
       }
     },
-    deriveConstraint: (raw) => kindOf(raw),
+    // No route leads to a path of ours: nearly all requests are for one, and cost no look-up.
+    deriveConstraint: (raw) => (RIGHT_URLS.has(raw.url ?? '') ? undefined : kindOf(raw)),
   }
 }
