@@ -22,7 +22,7 @@ import { buildAnswerHead, mayTrail } from './answer-head.ts'
 import { AnswerWriter } from './answer-writer.ts'
 import { watchPace } from './body-pace.ts'
 import { answerFailure } from './failure.ts'
-import { mayPassDown, mayPassUp, passFields } from './passing-headers.ts'
+import { mayPassDown, mayTrailUp, passFields } from './passing-headers.ts'
 import { findProvider, ProviderWay } from './provider-way.ts'
 import { buildRequestHead } from './request-head.ts'
 import { mapUrl } from './service-path.ts'
@@ -202,7 +202,7 @@ export class Forward implements ServiceListener, Cuttable {
         path,
         headers: this.#requestHead(),
         body: bodyOf(raw),
-        trailers: this.#hasBody ? () => passFields(raw.rawTrailers, mayPassUp) : undefined,
+        trailers: this.#hasBody ? () => passFields(raw.rawTrailers, mayTrailUp) : undefined,
         connectTimeoutMs: connectMs,
         firstByteMs: firstByteMs ?? this.#usualFirstByteMs(),
         idleMs: idleMs ?? timeouts.idleTimeoutMs,

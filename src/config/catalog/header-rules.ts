@@ -11,7 +11,7 @@ const OF_GATEWAY =
   /^(host|via|traceparent|tracestate|x-request-id|x-user-id|x-user-claims|x-token-id|x-token-user|forwarded|x-real-ip|alt-svc|sec-websocket-.*|x-(internal|forwarded)(-.*)?)$/
 /** The same under names that one proxy or another has for it. */
 const OF_PROXIES =
-  /^((true-|x-|x-cluster-|fastly-)?client-ip|x-original-.*|x-originating-ip|x-remote-(ip|addr|user)|remote-user|cf-connecting-ip(v6)?|cf-pseudo-ipv4|x-appengine-user-ip|x-azure-(client|socket)ip|x-envoy-(external-address|original-path)|x-rewrite-url|x-host|x-http-host-override|proxy)$/
+  /^((true-|x-|x-cluster-|fastly-|fly-|http-|(wl-)?proxy-)?client-ip|forwarded-for|do-connecting-ip|x-original-.*|x-originating-ip|x-remote-(ip|addr|user)|remote-user|cf-connecting-ip(v6)?|cf-pseudo-ipv4|x-appengine-user-ip|x-azure-(client|socket)ip|x-envoy-(external-address|original-path)|x-rewrite-url|x-host|x-http-host-override|proxy)$/
 
 const NAME = /^[!#$%&'*+.^`|~0-9a-z-]+$/
 /** A value that every server takes. */
