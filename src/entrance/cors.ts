@@ -66,6 +66,12 @@ function gatewayCors(allowlist: readonly string[]): RouteCors | undefined {
   return allowlist.length === 0 ? undefined : { origins: allowlist, credentials: false }
 }
 
+/** For rows whose cookies pass: they are of use to a page with credentials alone, and whoever took a name that a `*` covers is nobody's own page. */
+function cookieCors(allowlist: readonly string[]): RouteCors | undefined {
+  const named = allowlist.filter((entry) => !entry.includes('*'))
+  return named.length === 0 ? undefined : { origins: named, credentials: true }
+}
+
 /**
  * The questions of pages that go to a service, through any door: where neither its route nor the gateway has rules of
  * CORS the service has its own, and a page's question never has the credential that the door would ask for.
@@ -105,15 +111,17 @@ export interface CorsOptions {
 export const routeCors = fp<CorsOptions>(
   async (app, { allowlist }) => {
     const own = gatewayCors(allowlist)
+    const ofCookies = cookieCors(allowlist)
     app.decorateRequest('cors')
     app.addHook('onRequest', (request, reply, done) => {
       const route = request.service?.route
-      const rules = route?.cors ?? own
+      const { origin } = request.headers
+      const isNamed = route?.cookies === true && ofCookies && isAllowedOrigin(origin, ofCookies.origins)
+      const rules = route?.cors ?? (isNamed ? ofCookies : own)
       if (rules === undefined) return done()
       request.cors = rules
       // Without an origin too: a cache must not give that answer to a page.
       reply.header('vary', 'Origin')
-      const { origin } = request.headers
       const isAllowed = isAllowedOrigin(origin, rules.origins)
       if (isAllowed) allow(reply, origin, rules)
       if (request.method !== 'OPTIONS') return done()

@@ -140,14 +140,19 @@ t.test(
   },
 )
 
-t.test('CORS_ALLOWLIST answers for routes without rules, and never with credentials', async (t) => {
+t.test('CORS_ALLOWLIST answers for routes without rules, with credentials where cookies pass', async (t) => {
   const listed = await startGateway(t, {
     modelsFile: servicesFile(t, services),
-    env: { CORS_ALLOWLIST: OTHER },
+    env: { CORS_ALLOWLIST: `${OTHER},https://*.preview.example.com` },
   })
-  const { headers } = await get(listed, '/open', { origin: OTHER })
-  t.equal(headers['access-control-allow-origin'], OTHER)
-  t.equal(headers['access-control-allow-credentials'], undefined)
+  const allowed = async (path: string, origin: string) => {
+    const { headers } = await get(listed, path, { origin })
+    return [headers['access-control-allow-origin'], headers['access-control-allow-credentials']]
+  }
+  t.strictSame(await allowed('/open', OTHER), [OTHER, 'true'])
+  t.strictSame(await allowed('/plain', OTHER), [OTHER, undefined], 'no cookie passes there')
+  const preview = 'https://pr-7.preview.example.com'
+  t.strictSame(await allowed('/open', preview), [preview, undefined], 'a name that anybody may have taken')
   t.equal((await get(listed, '/open', { origin: PAGE })).headers['access-control-allow-origin'], undefined)
   t.equal((await get(listed, '/app', { origin: OTHER })).headers['access-control-allow-origin'], undefined)
   t.equal((await get(listed, '/app', { origin: PAGE })).headers['access-control-allow-origin'], PAGE)
