@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import type { FoundRoute, ServiceRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
+import { pathOf } from '../config/catalog/service-table.ts'
 import type { Deadline, Deadlines } from '../deadlines.ts'
 import type { UpstreamHeaders } from '../dialects/headers.ts'
 import {
@@ -243,6 +244,7 @@ export class Forward implements ServiceListener, Cuttable {
       target: this.#place ?? NOWHERE,
       hasCors: request.cors !== undefined,
       mayTrail: mayTrail(request.raw, status, headers),
+      asked: pathOf(request.url),
       own,
     })
   }

@@ -101,3 +101,13 @@ t.test('a page that was asked for with a key in its query tells no service of it
   const { seen } = await ask('GET /open/a', [`referer: ${page}?token=theirs&map_key=1`])
   t.equal(seen?.field('referer'), `${page}?token=theirs&map_key=1`)
 })
+
+t.test('a cookie that the root of a service sets goes to no service beside it', async (t) => {
+  const { backend, gateway } = await openScene(t)
+  backend.act = ({ socket }) =>
+    void socket.write('HTTP/1.1 200 OK\r\nset-cookie: sid=1; HttpOnly\r\ncontent-length: 0\r\n\r\n')
+  const cookieOf = async (path: string) =>
+    /set-cookie: (.*)\r\n/i.exec(await openWire(t, gateway.port, requestText(`GET ${path}`)).whole())?.[1]
+  t.equal(await cookieOf('/open?a=1'), 'sid=1; HttpOnly; Path=/open')
+  t.equal(await cookieOf('/open/x'), 'sid=1; HttpOnly')
+})
