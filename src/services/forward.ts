@@ -11,6 +11,7 @@ import {
   gatewayRestarting,
   invalidApiKey,
   invalidRequest,
+  invalidToken,
   notFound,
   upstreamFailed,
   upstreamTimeout,
@@ -172,7 +173,7 @@ export class Forward implements ServiceListener, Cuttable {
   }
 
   expire(): void {
-    this.#fail(invalidApiKey(REVOKED))
+    this.#fail((this.#request.caller?.kind === 'person' ? invalidToken : invalidApiKey)(REVOKED))
   }
 
   #send(isFresh: boolean): void {
