@@ -52,7 +52,7 @@ export function routeLimits(app: FastifyInstance, options: RouteLimitOptions): L
     const limits = isQuestion ? ofPreflights(route, options) : limitsOf(route, request, options)
     if (limits === undefined) return finish(undefined)
     const key = keyOf(route, request, options)
-    const counted = countRoute(counting, isQuestion ? `${key} preflight` : key, limits)
+    const counted = countRoute(counting, isQuestion ? `${ROUTE_KEY}preflight ${key}` : key, limits)
     if (counted instanceof Promise) counted.then(finish, done)
     else finish(counted)
   }
