@@ -50,8 +50,10 @@ function findNameMistake(asked: string, way: 'request' | 'response'): string | u
   if (name.includes('_')) return 'has a "_", which some servers read as "-": no such header passes'
   if (!NAME.test(name)) return 'is no name of a header'
   if (OF_HTTP.test(name)) return "is a matter of one connection, or of a body's length: no rule can change it"
-  if (OF_GATEWAY.test(name)) return "is the gateway's own: no rule can change it"
-  if (way === 'request' && OF_PROXIES.test(name))
+  // What a server may read a mark as.
+  const read = name.replace(/[^a-z0-9-]/g, '-')
+  if (OF_GATEWAY.test(read)) return "is the gateway's own: no rule can change it"
+  if (way === 'request' && OF_PROXIES.test(read))
     return "says who or where a client is, which is the gateway's own"
   if (way === 'response' && name.startsWith('access-control-')) return 'is what "cors" says'
   return undefined
