@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify'
 import { clientAuth } from './auth/client.ts'
 import { scraperCheck } from './auth/scraper.ts'
@@ -6,6 +7,7 @@ import type { Catalog } from './config/catalog/catalog.ts'
 import type { Entry, FoundRoute } from './config/catalog/service-routes.ts'
 import { readFileLimit } from './config/env/open-files.ts'
 import type { Settings } from './config/env/settings.ts'
+import { RIGHT_URLS } from './dialects/addresses.ts'
 import { ENDPOINTS } from './dialects/endpoints.ts'
 import { type DrainLimits, drainApp } from './drain.ts'
 import { constrain, drain, guard, requestId } from './entrance/arrival.ts'
@@ -158,7 +160,7 @@ async function hangEntrance(
   const noteRow = openServiceRows({ rows: tokens, serviceOf })
   const count = (line: RequestLine, request: FastifyRequest): void => {
     metrics.count(line)
-    noteRow(request)
+    if (request.service !== undefined) noteRow(request)
   }
   const lookup = { catalog, isServicesPreflight: servicePreflightCheck(corsAllowlist) }
   const ofGets = handshakeCheck(originCheck(corsAllowlist))
@@ -171,7 +173,11 @@ async function hangEntrance(
   await app.register(guard, { ofServices: serviceLookup(lookup), ofGets, pseudonym }) // not what no client sends
   await app.register(routeCors, { allowlist: corsAllowlist })
   await app.register(upgrade) // owns every WebSocket handshake
-  app.addConstraintStrategy(constrain('service', serviceDoor(lookup)))
+  const doorOf = serviceDoor(lookup)
+  // What is the gateway's own is looked up in no table, nor is anything in one without rows.
+  const findDoor = (raw: IncomingMessage) =>
+    RIGHT_URLS.has(raw.url ?? '') || catalog().services.routes.length === 0 ? undefined : doorOf(raw)
+  app.addConstraintStrategy(constrain('service', findDoor))
   await app.register(health, gauges)
 }
 

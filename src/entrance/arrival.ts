@@ -229,7 +229,8 @@ export const guard = fp<GuardOptions>(
       const isServices = ofServices !== undefined && request.routeOptions.config.entry !== undefined
       refusal ??= isServices ? ofServices(request) : checkUrl(raw.url ?? '')
       if (method === 'GET') refusal ??= ofGets?.(request)
-      done(refusal ?? checkQuery(request, request.service?.route))
+      if (raw.url?.includes('?')) refusal ??= checkQuery(request, request.service?.route)
+      done(refusal)
     })
     // Before the hook of `@fastify/websocket`, which would cut a refused handshake over its answer: its owner ends it.
     app.addHook('onResponse', (request, _reply, done) => {

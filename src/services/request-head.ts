@@ -46,6 +46,8 @@ export function buildRequestHead({ rawHeaders, headers }: SentHead, told: Told):
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at] ?? ''
     const lower = name.toLowerCase()
+    // Fields follow chunks alone: without them nothing may say that they do.
+    if (lower === 'trailer' && headers['transfer-encoding'] === undefined) continue
     if (!mayPassUp(lower) || hop?.has(lower) || remove.includes(lower)) {
       if (!pass.includes(lower) || !isPassable(lower)) continue
     } else if (!isWanted(lower, told)) continue

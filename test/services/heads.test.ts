@@ -93,6 +93,11 @@ t.test('credentials and cookies pass where the route says so', async (t) => {
   )
 })
 
+t.test('trailers are announced where they can come', async (t) => {
+  t.same(valuesOf(build(['Trailer', 'x']), 'trailer'), [])
+  t.same(valuesOf(build(['Trailer', 'x', 'Transfer-Encoding', 'chunked']), 'trailer'), ['x'])
+})
+
 t.test('another method than the one that was checked passes only where all are taken', async (t) => {
   const sent = ['X-HTTP-Method-Override', 'DELETE']
   t.same(valuesOf(build(sent), 'x-http-method-override'), ['DELETE'])
