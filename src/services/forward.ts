@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import type { FoundRoute, ServiceRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
+import { pathOf } from '../config/catalog/service-table.ts'
 import type { Deadline, Deadlines } from '../deadlines.ts'
 import type { UpstreamHeaders } from '../dialects/headers.ts'
 import {
@@ -10,6 +11,7 @@ import {
   gatewayRestarting,
   invalidApiKey,
   invalidRequest,
+  invalidToken,
   notFound,
   upstreamFailed,
   upstreamTimeout,
@@ -22,7 +24,7 @@ import { buildAnswerHead, mayTrail } from './answer-head.ts'
 import { AnswerWriter } from './answer-writer.ts'
 import { watchPace } from './body-pace.ts'
 import { answerFailure } from './failure.ts'
-import { mayPassDown, mayPassUp, passFields } from './passing-headers.ts'
+import { mayPassDown, mayTrailUp, passFields } from './passing-headers.ts'
 import { findProvider, ProviderWay } from './provider-way.ts'
 import { buildRequestHead } from './request-head.ts'
 import { mapUrl } from './service-path.ts'
@@ -171,7 +173,7 @@ export class Forward implements ServiceListener, Cuttable {
   }
 
   expire(): void {
-    this.#fail(invalidApiKey(REVOKED))
+    this.#fail((this.#request.caller?.kind === 'person' ? invalidToken : invalidApiKey)(REVOKED))
   }
 
   #send(isFresh: boolean): void {
@@ -202,7 +204,7 @@ export class Forward implements ServiceListener, Cuttable {
         path,
         headers: this.#requestHead(),
         body: bodyOf(raw),
-        trailers: this.#hasBody ? () => passFields(raw.rawTrailers, mayPassUp) : undefined,
+        trailers: this.#hasBody ? () => passFields(raw.rawTrailers, mayTrailUp) : undefined,
         connectTimeoutMs: connectMs,
         firstByteMs: firstByteMs ?? this.#usualFirstByteMs(),
         idleMs: idleMs ?? timeouts.idleTimeoutMs,
@@ -243,6 +245,7 @@ export class Forward implements ServiceListener, Cuttable {
       target: this.#place ?? NOWHERE,
       hasCors: request.cors !== undefined,
       mayTrail: mayTrail(request.raw, status, headers),
+      asked: pathOf(request.url),
       own,
     })
   }

@@ -8,6 +8,8 @@ const target = { origin: 'http://a:1', basePath: '' }
 const told: Told = {
   route: buildRoute({ prefix: '/api', targets: [target] }),
   caller: undefined,
+  isOpened: false,
+  isEchoed: false,
   passesAuthorization: false,
   requestId: 'req-1',
   address: '10.0.0.1',
