@@ -50,7 +50,7 @@ export class ProviderWay {
     const passed: Record<string, string> = {}
     copyDownward(found, passed)
     const length = found['content-length']
-    if (length !== undefined) passed['content-length'] = length
+    if (length !== undefined && status !== 204) passed['content-length'] = length
     // What is encoded nobody asked for, and cannot be looked into as it passes.
     const isRefusal = status >= 400 && findValue(answer, 'content-encoding') === undefined
     this.#mask = isRefusal ? new ErrorMask(this.#key, undefined, this.place.origin) : this.#key
