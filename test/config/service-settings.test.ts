@@ -110,6 +110,11 @@ t.test('an address that cannot be meant is told without being repeated', async (
   refused('http://a/{id}/x', /ends with its path/)
   refused('http://a,', /\(URL 2\) must lead/)
   refused('http://a, http://a/', /\(URL 2\) leads twice/)
+  refused('http://a!jwt, http://b', /\(URL 1\) .*a mark such as !jwt stands once, behind the last URL/)
+  refused('http://a/x!jwt, http://b!jwt', /\(URL 1\) .*a mark such as !jwt stands once/)
+  for (const url of ['http://a;http', 'http://*.a', 'http://a:0', "http://a'b"])
+    refused(url, /must lead to a URL with the name or the address of a host/)
+  refused('http://a//b', /does not begin with two slashes/)
   refused('http://a !opn', /did you mean "open"/)
   refuses(t, { ...KEY, USER_SERVICE_PUBLIC: '/login' }, /^USER_SERVICE_PUBLIC .*set USER_SERVICE_URL$/)
   const open = (paths: string, text: RegExp) =>
