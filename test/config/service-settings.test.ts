@@ -54,6 +54,17 @@ t.test('each service URL is a row under its name and its plural', async (t) => {
     )
 })
 
+t.test('a service that is called as the plural of another one is meant by it', async (t) => {
+  const rows = rowsOf({ ...KEY, USER_SERVICE_URL: 'http://one', USERS_SERVICE_URL: 'http://many' })
+  t.same(
+    Object.entries(rows).map(([path, { name, targets }]) => [path, name, targets[0]?.origin]),
+    [
+      ['/api/users both', 'users', 'http://many'],
+      ['/api/user both', 'user', 'http://one'],
+    ],
+  )
+})
+
 t.test('a service URL says where to and who may enter', async (t) => {
   const of = (env: Env) => rowsOf({ ...KEY, ...env })['/api/users both']
   t.match(of({ USER_SERVICE_URL: 'http://a:3000/v2/, https://b !open!cookies', USER_SERVICE_PUBLIC: '/x' }), {
