@@ -25,7 +25,7 @@ import { AnswerWriter } from './answer-writer.ts'
 import { watchPace } from './body-pace.ts'
 import { answerFailure } from './failure.ts'
 import { mayTrailUp, passFields } from './passing-headers.ts'
-import { findProvider, ProviderWay } from './provider-way.ts'
+import { openProviderWay, type ProviderWay } from './provider-way.ts'
 import { buildRequestHead } from './request-head.ts'
 import { mapUrl } from './service-path.ts'
 import { TargetWalk } from './target-walk.ts'
@@ -82,7 +82,7 @@ export class Forward implements ServiceListener, Cuttable {
     // What a service may be silent for is no measure of its clients: a slow one drains a full buffer in so many seconds.
     const patienceMs = Math.max(route.timeouts.idleMs ?? 0, timeouts.idleTimeoutMs)
     this.#writer = new AnswerWriter(reply.raw, patienceMs)
-    this.#provider = openProvider(route, shared.catalog())
+    this.#provider = openProviderWay(route, shared.catalog())
     this.#total = deadlines.open(() => this.#runOut())
     this.#startedMs = shared.now()
   }
@@ -247,14 +247,10 @@ export class Forward implements ServiceListener, Cuttable {
   }
 
   #downward() {
-    const request = this.#request
-    return {
-      route: this.#route,
-      target: this.#place ?? NOWHERE,
-      scheme: schemeOf(request),
-      hasCors: request.cors !== undefined,
-      asked: pathOf(request.url),
-    }
+    const scheme = schemeOf(this.#request)
+    const { url, cors } = this.#request
+    const target = this.#place ?? NOWHERE
+    return { route: this.#route, target, scheme, hasCors: cors !== undefined, asked: pathOf(url) }
   }
 
   #bodyFailed(error: Error): void {
@@ -300,8 +296,3 @@ export interface Forwarding {
 
 const NONE: readonly string[] = []
 const NOWHERE: ServiceTarget = { origin: '', basePath: '' }
-
-function openProvider(route: ServiceRoute, catalog: Catalog): ProviderWay | undefined {
-  const provider = findProvider(route, catalog)
-  return provider && new ProviderWay(provider)
-}
