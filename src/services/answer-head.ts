@@ -7,6 +7,8 @@ export interface Downward extends Whence {
   route: Whence['route'] & Pick<ServiceRoute, 'cookies' | 'responseHeaders'>
   /** The gateway answers pages of other origins here; the service's words about that are left out. */
   hasCors: boolean
+  /** The public path that was asked for. */
+  asked?: string
   /** Fields may follow the body; without it nothing may say that they do. */
   mayTrail?: boolean
   /** No body can be behind it, and no length may be said (RFC 9110 section 8.6). */
@@ -78,7 +80,7 @@ function readValue(name: string, value: string, down: Downward): string | undefi
     case 'trailer':
       return down.mayTrail ? value : undefined
     case 'set-cookie':
-      return down.route.cookies ? mapCookie(value, down) : undefined
+      return down.route.cookies ? mapCookie(value, down, down.asked) : undefined
     default:
       return value
   }

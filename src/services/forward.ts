@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import type { FoundRoute, ServiceRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
+import { pathOf } from '../config/catalog/service-table.ts'
 import type { Deadline, Deadlines } from '../deadlines.ts'
 import type { UpstreamHeaders } from '../dialects/headers.ts'
 import {
@@ -10,6 +11,7 @@ import {
   gatewayRestarting,
   invalidApiKey,
   invalidRequest,
+  invalidToken,
   notFound,
   upstreamFailed,
   upstreamTimeout,
@@ -22,8 +24,8 @@ import { buildAnswerHead, buildInterimHead, mayTrail, passTrailers } from './ans
 import { AnswerWriter } from './answer-writer.ts'
 import { watchPace } from './body-pace.ts'
 import { answerFailure } from './failure.ts'
-import { mayPassUp, passFields } from './passing-headers.ts'
-import { findProvider, ProviderWay } from './provider-way.ts'
+import { mayTrailUp, passFields } from './passing-headers.ts'
+import { openProviderWay, type ProviderWay } from './provider-way.ts'
 import { buildRequestHead } from './request-head.ts'
 import { mapUrl } from './service-path.ts'
 import { TargetWalk } from './target-walk.ts'
@@ -80,7 +82,7 @@ export class Forward implements ServiceListener, Cuttable {
     // What a service may be silent for is no measure of its clients: a slow one drains a full buffer in so many seconds.
     const patienceMs = Math.max(route.timeouts.idleMs ?? 0, timeouts.idleTimeoutMs)
     this.#writer = new AnswerWriter(reply.raw, patienceMs)
-    this.#provider = openProvider(route, shared.catalog())
+    this.#provider = openProviderWay(route, shared.catalog())
     this.#total = deadlines.open(() => this.#runOut())
     this.#startedMs = shared.now()
   }
@@ -173,7 +175,7 @@ export class Forward implements ServiceListener, Cuttable {
   }
 
   expire(): void {
-    this.#fail(invalidApiKey(REVOKED))
+    this.#fail((this.#request.caller?.kind === 'person' ? invalidToken : invalidApiKey)(REVOKED))
   }
 
   #send(isFresh: boolean): void {
@@ -204,7 +206,7 @@ export class Forward implements ServiceListener, Cuttable {
         path,
         headers: this.#requestHead(),
         body: bodyOf(raw),
-        trailers: this.#hasBody ? () => passFields(raw.rawTrailers, mayPassUp) : undefined,
+        trailers: this.#hasBody ? () => passFields(raw.rawTrailers, mayTrailUp) : undefined,
         connectTimeoutMs: connectMs,
         firstByteMs: firstByteMs ?? this.#usualFirstByteMs(),
         idleMs: idleMs ?? timeouts.idleTimeoutMs,
@@ -245,9 +247,10 @@ export class Forward implements ServiceListener, Cuttable {
   }
 
   #downward() {
-    const request = this.#request
-    const hasCors = request.cors !== undefined
-    return { route: this.#route, target: this.#place ?? NOWHERE, scheme: schemeOf(request), hasCors }
+    const scheme = schemeOf(this.#request)
+    const { url, cors } = this.#request
+    const target = this.#place ?? NOWHERE
+    return { route: this.#route, target, scheme, hasCors: cors !== undefined, asked: pathOf(url) }
   }
 
   #bodyFailed(error: Error): void {
@@ -293,8 +296,3 @@ export interface Forwarding {
 
 const NONE: readonly string[] = []
 const NOWHERE: ServiceTarget = { origin: '', basePath: '' }
-
-function openProvider(route: ServiceRoute, catalog: Catalog): ProviderWay | undefined {
-  const provider = findProvider(route, catalog)
-  return provider && new ProviderWay(provider)
-}

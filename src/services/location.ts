@@ -70,8 +70,11 @@ export function mapRefresh(value: string, whence: Whence): string {
   return start + quote + mapLocation(url, whence) + rest.slice(begin + url.length)
 }
 
-/** A cookie of the service as the public host's: no domain, and the path below the public prefix. */
-export function mapCookie(value: string, whence: Whence): string {
+/**
+ * A cookie of the service as the public host's: no domain, and the path below the public prefix. One without a path is for
+ * the folder of the path that was asked for: where that is the prefix alone, the folder holds other services too.
+ */
+export function mapCookie(value: string, whence: Whence, asked?: string): string {
   const [pair = '', ...attributes] = value.split(';')
   const kept = attributes.flatMap((attribute) => {
     const name = attribute.split('=', 1)[0]?.trim().toLowerCase()
@@ -80,7 +83,13 @@ export function mapCookie(value: string, whence: Whence): string {
     if (name !== 'path' || /^\s*__Host-/i.test(pair)) return [attribute]
     return [` Path=${cookiePath(attribute.slice(attribute.indexOf('=') + 1).trim(), whence)}`]
   })
+  const { prefix } = whence.route
+  if (asked === prefix && !kept.some(hasPath)) kept.push(` Path=${prefix}`)
   return [pair, ...kept].join(';')
+}
+
+function hasPath(attribute: string): boolean {
+  return /^\s*path\s*=\s*\//i.test(attribute)
 }
 
 function cookiePath(path: string, { route, target }: Whence): string {

@@ -6,7 +6,7 @@ import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream
 import { findValue } from './answer-head.ts'
 
 /** The provider that a route names: undefined when the catalog has it no more. */
-export function findProvider(route: Pick<ServiceRoute, 'provider'>, { providers }: Catalog) {
+function findProvider(route: Pick<ServiceRoute, 'provider'>, { providers }: Catalog) {
   if (route.provider === undefined) return undefined
   const [first] = providers.values()
   return route.provider === '' ? first : providers.get(route.provider)
@@ -66,4 +66,10 @@ export class ProviderWay {
   rest(): Buffer {
     return this.#mask ? this.#mask.rest() : NOTHING
   }
+}
+
+/** Undefined: the route leads to targets of its own. */
+export function openProviderWay(route: ServiceRoute, catalog: Catalog): ProviderWay | undefined {
+  const provider = findProvider(route, catalog)
+  return provider && new ProviderWay(provider)
 }

@@ -75,3 +75,17 @@ t.test('a cookie is the public host’s, below the public path', async (t) => {
   ] as const)
     t.equal(mapCookie(value, whence), wanted, value)
 })
+
+t.test(
+  'a cookie without a path stays with its service, also when the service’s root has set it',
+  async (t) => {
+    for (const [value, asked, wanted] of [
+      ['a=1; Secure', '/api/users', 'a=1; Secure; Path=/api/users'],
+      ['a=1; Path=v2', '/api/users', 'a=1; Path=v2; Path=/api/users'],
+      ['a=1; Path=/v2/x', '/api/users', 'a=1; Path=/api/users/x'],
+      ['a=1', '/api/users/', 'a=1'],
+      ['a=1', '/api/users/42/edit', 'a=1'],
+    ] as const)
+      t.equal(mapCookie(value, whence, asked), wanted, `${value} ${asked}`)
+  },
+)
