@@ -9,6 +9,7 @@ const LAST_BYTES_MS = 5_000
 /** The client's side of one answer: as fast as the client reads, and never whole when it is not. */
 export class AnswerWriter {
   readonly #response: ServerResponse
+  /** What a service may be silent for is no measure of its clients: a slow one drains a full buffer in so many seconds. */
   readonly #patienceMs: number
   #stall: NodeJS.Timeout | undefined
   #isHeadOut = false

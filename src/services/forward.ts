@@ -79,7 +79,6 @@ export class Forward implements ServiceListener, Cuttable {
     this.#route = route
     this.#hasBody = hasBody(request.raw)
     this.#walk = new TargetWalk({ route, request, targets, hasBody: this.#hasBody })
-    // What a service may be silent for is no measure of its clients: a slow one drains a full buffer in so many seconds.
     const patienceMs = Math.max(route.timeouts.idleMs ?? 0, timeouts.idleTimeoutMs)
     this.#writer = new AnswerWriter(reply.raw, patienceMs)
     this.#provider = openProviderWay(route, shared.catalog())
@@ -95,7 +94,10 @@ export class Forward implements ServiceListener, Cuttable {
     live.add(this)
     // Before the request's line is written, which is told how it ended.
     this.#reply.raw.prependOnceListener('close', () => this.#closed())
-    this.#total.start(this.#route.timeouts.totalMs ?? timeouts.totalTimeoutMs)
+    const { totalMs = timeouts.totalTimeoutMs } = this.#route.timeouts
+    // Where nothing moves for longer than any request of the gateway's own may last, Node would close.
+    if (totalMs > timeouts.totalTimeoutMs) raw.socket.setTimeout(totalMs)
+    this.#total.start(totalMs)
     if (this.#hasBody) {
       raw.on('error', (error) => this.#bodyFailed(error))
       countBody(raw, {
