@@ -148,8 +148,15 @@ const refuses = (t: Test, row: unknown, texts: readonly RegExp[], env: Env = JWT
 
 t.test('what a row cannot mean is told with its path', async (t) => {
   const table: [object | null | string, RegExp[]][] = [
-    [null, [/^MODELS_FILE: services\.\/a must be object$/]],
-    ['http://a', [/services\.\/a must be object$/]],
+    [null, [/^MODELS_FILE: services\.\/a must be object, such as \{ to: "http:\/\/users:3000" \}$/]],
+    ['http://a', [/services\.\/a must be object, such as/]],
+    [
+      {
+        ...TO,
+        headers: { request: { set: { 'x-user-id': 'a' }, pass: ['x'] }, response: { remove: ['te'] } },
+      },
+      [/pass\[0\] must be one of/, /set\.x-user-id is the gateway's own/, /remove\[0\] is a matter of one/],
+    ],
     [{}, [/services\.\/a lacks to: add it$/]],
     [{ too: 'http://a' }, [/a\.too is not a setting \(did you mean "to"\?\)/, /lacks to/]],
     [{ to: '' }, [/a\.to must lead to a URL/]],

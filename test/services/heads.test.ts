@@ -1,6 +1,6 @@
 import t from 'tap'
 import { buildRoute } from '../../src/config/catalog/service-row.ts'
-import { buildAnswerHead } from '../../src/services/answer-head.ts'
+import { buildAnswerHead, buildInterimHead, passTrailers } from '../../src/services/answer-head.ts'
 import { buildRequestHead, type Told } from '../../src/services/request-head.ts'
 import { isTraceparent, openTraceIds } from '../../src/services/trace.ts'
 
@@ -188,4 +188,16 @@ t.test('an answer keeps its fields, but for those of one hop and the gateway’s
   ])
   const open = buildAnswerHead(rest, { route: { ...route, cookies: true }, target, hasCors: false, own: {} })
   t.ok(open.includes('Access-Control-Allow-Origin'))
+})
+
+t.test('what is said before and behind an answer follows the rules of the answer', async (t) => {
+  const rules = { set: { 'x-tenant': 'a' }, remove: ['x-secret'], pass: [] }
+  const route = buildRoute({ prefix: '/api', entry: 'open', targets: [target], responseHeaders: rules })
+  const said = ['Link', '</a>', 'x-secret', '1', 'X-Tenant', 'service', 'x-internal-a', '1']
+  const early = [...said, 'Set-Cookie', 'a=1', 'Content-Length', '9', 'Location', 'http://a:1/x']
+  const down = { route, target, hasCors: true }
+  t.same(buildInterimHead(early, down), ['Link', '</a>', 'Location', '/api/x'])
+  t.same(passTrailers([...said, 'Access-Control-Allow-Origin', '*'], route), ['Link', '</a>'])
+  const empty = ['Content-Length', '9', 'ETag', '"a"']
+  t.same(buildAnswerHead(empty, { ...down, own: {}, isEmpty: true }), ['ETag', '"a"', 'x-tenant', 'a'])
 })
