@@ -28,13 +28,16 @@ export interface Told {
 export interface SentHead {
   rawHeaders: readonly string[]
   headers: IncomingHttpHeaders
+  method?: string | undefined
 }
 
 const EXPECTS = /^100-continue$/i
 
 /** The head of a request to a service, names and values in turn: `host` and the body's length are the way out's. */
-export function buildRequestHead({ rawHeaders, headers }: SentHead, told: Told): string[] {
+export function buildRequestHead({ rawHeaders, headers, method }: SentHead, told: Told): string[] {
   const { route } = told
+  // The answer to it holds the request, for its client to read (RFC 9110, 9.3.8).
+  const isShown = method === 'TRACE'
   const { remove, pass } = route.requestHeaders
   const head: string[] = []
   const hop = connectionNames(headers.connection)
@@ -51,9 +54,10 @@ export function buildRequestHead({ rawHeaders, headers }: SentHead, told: Told):
   addTrailersWish(head, headers.te)
   // The client waits to be asked for its body, and so does the gateway.
   if (headers.expect !== undefined && EXPECTS.test(headers.expect)) head.push('expect', '100-continue')
-  addRules(head, route)
+  addRules(head, route, isShown)
   addTrace(head, headers, told)
   addOrigin(head, told)
+  if (!isShown) addInternalKey(head, told)
   addCaller(head, told)
   return head
 }
@@ -75,11 +79,12 @@ function addTrailersWish(head: string[], te: string | string[] | undefined): voi
   if (te !== undefined && /(?:^|[\s,])trailers\b/i.test(String(te))) head.push('te', 'trailers')
 }
 
-function addRules(head: string[], { requestHeaders: { set } }: Told['route']): void {
+/** What a rule sets may be a key of the operator's: the client's own value goes in any case. */
+function addRules(head: string[], { requestHeaders: { set } }: Told['route'], isShown: boolean): void {
   for (const name in set) {
     if (!mayPassUp(name) && !isPassable(name)) continue
     drop(head, name)
-    head.push(name, set[name] ?? '')
+    if (!isShown) head.push(name, set[name] ?? '')
   }
 }
 
@@ -95,10 +100,13 @@ function addTrace(head: string[], { traceparent, tracestate, via }: IncomingHttp
   head.push('x-request-id', told.requestId, 'via', via === undefined ? told.via : `${via}, ${told.via}`)
 }
 
-function addOrigin(head: string[], { route, address, scheme, host, internalKey }: Told): void {
+function addOrigin(head: string[], { route, address, scheme, host }: Told): void {
   head.push('x-forwarded-for', address, 'x-forwarded-proto', scheme)
   if (host !== undefined) head.push('x-forwarded-host', host)
   if (!route.keepsPrefix) head.push('x-forwarded-prefix', route.prefix)
+}
+
+function addInternalKey(head: string[], { route, internalKey }: Told): void {
   if (route.sendsInternalKey && internalKey !== undefined) head.push('x-internal-api-key', internalKey)
 }
 

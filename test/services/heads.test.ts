@@ -18,11 +18,11 @@ const told: Told = {
   makeTraceparent: () => '00-made',
 }
 
-const build = (rawHeaders: string[], more: Partial<Told> = {}): string[][] => {
+const build = (rawHeaders: string[], more: Partial<Told> = {}, method = 'GET'): string[][] => {
   const headers: Record<string, string> = {}
   for (let at = 0; at < rawHeaders.length; at += 2)
     headers[(rawHeaders[at] ?? '').toLowerCase()] = rawHeaders[at + 1] ?? ''
-  const flat = buildRequestHead({ rawHeaders, headers }, { ...told, ...more })
+  const flat = buildRequestHead({ rawHeaders, headers, method }, { ...told, ...more })
   return flat.flatMap((name, at) => (at % 2 === 0 ? [[name, flat[at + 1] ?? '']] : []))
 }
 const valuesOf = (head: string[][], name: string) =>
@@ -52,6 +52,21 @@ t.test('the gateway says who and what it is, once, whatever the client and the r
   t.same(valuesOf(head, 'x-forwarded-prefix'), ['/api'])
   t.same(valuesOf(build([], {}), 'x-internal-api-key'), [], 'not where the route says no')
   t.same(valuesOf(build([], { route: { ...route, keepsPrefix: true } }), 'x-forwarded-prefix'), [])
+})
+
+t.test('a request that is shown to its client as it came holds no key of the operator’s', async (t) => {
+  const route = buildRoute({
+    prefix: '/api',
+    targets: [target],
+    sendsInternalKey: true,
+    requestHeaders: { set: { authorization: 'Bearer of-the-operator' }, remove: [], pass: [] },
+  })
+  const sent = ['Authorization', 'Bearer of-the-client', 'X-Internal-Api-Key', 'client', 'accept', '*/*']
+  const head = build(sent, { route, passesAuthorization: true }, 'TRACE')
+  for (const name of ['authorization', 'x-internal-api-key']) t.same(valuesOf(head, name), [], name)
+  t.same(valuesOf(head, 'accept'), ['*/*'])
+  t.same(valuesOf(head, 'x-forwarded-for'), ['10.0.0.1'])
+  t.same(valuesOf(build(sent, { route }), 'x-internal-api-key'), ['internal-key-000000'])
 })
 
 t.test('a caller is told by headers that hold any name, no two alike', async (t) => {
