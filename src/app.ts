@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http'
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify'
 import { clientAuth } from './auth/client.ts'
 import { scraperCheck } from './auth/scraper.ts'
@@ -7,7 +6,6 @@ import type { Catalog } from './config/catalog/catalog.ts'
 import type { Entry, FoundRoute } from './config/catalog/service-routes.ts'
 import { readFileLimit } from './config/env/open-files.ts'
 import type { Settings } from './config/env/settings.ts'
-import { RIGHT_URLS } from './dialects/addresses.ts'
 import { ENDPOINTS } from './dialects/endpoints.ts'
 import { type DrainLimits, drainApp } from './drain.ts'
 import { constrain, drain, guard, requestId } from './entrance/arrival.ts'
@@ -46,7 +44,7 @@ import type { DayCounts, OwnCounts, SharedCounts } from './stores/contracts/plac
 import type { TokenStore } from './stores/contracts/token-store.ts'
 import { createMetrics, type Gauges, type Metrics } from './telemetry/metrics.ts'
 import { metricsRoute } from './telemetry/metrics-route.ts'
-import { type RequestLine, requestLine } from './telemetry/request-line.ts'
+import { requestLine } from './telemetry/request-line.ts'
 import { handshakeCheck, upgrade } from './websocket/upgrade.ts'
 
 export interface AppNeeds {
@@ -76,6 +74,8 @@ export interface Gateway {
   running(): number
   /** Our key at this provider is another one: it rests no longer for the old one. */
   keyChanged(provider: string): void
+  /** The catalog is another one: what does not wait for a request looks at it now. */
+  catalogChanged(): void
 }
 
 /** What all doors share, opened here and closed with the app. */
@@ -99,6 +99,7 @@ export async function buildApp(needs: AppNeeds): Promise<Gateway> {
     running: gauges.running,
     drain: (limits) => drainApp(app, shared.live, limits),
     keyChanged: (provider) => shared.health.keyChanged(provider, shared.now()),
+    catalogChanged: () => targets.look(),
   }
 }
 
@@ -157,27 +158,19 @@ async function hangEntrance(
   { metrics, services, gauges }: Opened,
 ): Promise<void> {
   const { pseudonym } = services.forwarding
-  const noteRow = openServiceRows({ rows: tokens, serviceOf })
-  const count = (line: RequestLine, request: FastifyRequest): void => {
-    metrics.count(line)
-    if (request.service !== undefined) noteRow(request)
-  }
+  const noteService = openServiceRows({ rows: tokens, serviceOf })
   const lookup = { catalog, isServicesPreflight: servicePreflightCheck(corsAllowlist) }
   const ofGets = handshakeCheck(originCheck(corsAllowlist))
   app.decorateRequest('service')
   await app.register(errorReply)
   await app.register(requestId)
-  await app.register(requestLine, { count }) // one log line each, when it is over
+  await app.register(requestLine, { count: metrics.count, noteService }) // one log line each, when it is over
   await app.register(drain) // not while the gateway goes down
   await app.register(crowd, { mostFiles: readFileLimit() }) // not with the last descriptors
   await app.register(guard, { ofServices: serviceLookup(lookup), ofGets, pseudonym }) // not what no client sends
-  await app.register(routeCors, { allowlist: corsAllowlist })
+  if (corsAllowlist.length > 0) await app.register(routeCors, { allowlist: corsAllowlist })
   await app.register(upgrade) // owns every WebSocket handshake
-  const doorOf = serviceDoor(lookup)
-  // What is the gateway's own is looked up in no table, nor is anything in one without rows.
-  const findDoor = (raw: IncomingMessage) =>
-    RIGHT_URLS.has(raw.url ?? '') || catalog().services.routes.length === 0 ? undefined : doorOf(raw)
-  app.addConstraintStrategy(constrain('service', findDoor))
+  app.addConstraintStrategy(constrain('service', serviceDoor(lookup)))
   await app.register(health, gauges)
 }
 
@@ -192,7 +185,7 @@ async function hangServices(
   { settings, tokens }: AppNeeds,
   { services, websocket, rates, withoutToken }: Doors,
 ): Promise<void> {
-  const { services: rows, modelsFile, ipv6PrefixBits, serviceRequestsPerMinute } = settings
+  const { services: rows, modelsFile, ipv6PrefixBits, serviceRequestsPerMinute, corsAllowlist } = settings
   if (rows.length === 0 && modelsFile === undefined) return
   const { forwarding: shared, jwt } = services
   const { counting } = rates
@@ -208,6 +201,7 @@ async function hangServices(
   takeAllMethods(app)
   for (const entry of ENTRIES)
     await app.register(async (door) => {
+      if (corsAllowlist.length === 0) await door.register(routeCors, { allowlist: [] }) // a route's own rules alone
       await door.register(serviceAuth, { entry, tokens, jwt, serviceOf, onRefused: withoutToken }) // who is asking
       await door.register(rateLimit, { ...rates, header: 'plain' }) // not too often, wherever
       await door.register(inFlightLimit, { tokens }) // not too many at once

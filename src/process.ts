@@ -139,10 +139,12 @@ export async function start(signals: Signals): Promise<void> {
   })
   signals.start()
   const demo = isDemoOn(settings) ? await openDemoProvider() : undefined
-  const catalog = openCatalogOrFail(settings, demo?.provider, log)
+  let gateway: Gateway | undefined
+  const changed = () => gateway?.catalogChanged()
+  const catalog = openCatalogOrFail(settings, demo?.provider, { log, changed })
   if (settings.adminFirst !== undefined) await putMasterOrFail(stores, settings.adminFirst)
   let counts: OwnCounts | undefined
-  const gateway = await buildApp({
+  gateway = await buildApp({
     settings,
     ...stores,
     onCounts: (own) => {
@@ -224,7 +226,11 @@ async function listenOrFail({ app }: Gateway, { port, host }: Settings): Promise
   }
 }
 
-function openCatalogOrFail(settings: Settings, demo: Parameters<typeof openCatalog>[0]['demo'], log: Log) {
+function openCatalogOrFail(
+  settings: Settings,
+  demo: Parameters<typeof openCatalog>[0]['demo'],
+  { log, changed }: { log: Log; changed(): void },
+) {
   try {
     const source = openCatalog({
       settings,
@@ -232,6 +238,7 @@ function openCatalogOrFail(settings: Settings, demo: Parameters<typeof openCatal
       onChange: () => {
         log.hide(keysOf(source.current()))
         log.logger.info('models file re-read')
+        changed()
       },
       onMistake: (error) =>
         log.logger.error({ mistakes: error.mistakes }, 'models file refused: the old one stays'),

@@ -1,10 +1,10 @@
 import { hash as digest, randomBytes } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type AddressCheck, buildAddressCheck } from '../config/address-blocks.ts'
 import { addressNotAllowed, GatewayError, invalidApiKey, storeUnavailable } from '../errors.ts'
 import type { Token, Tokens } from '../stores/contracts/tokens.ts'
-import { describeOddity, readCredential } from './credential.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -100,6 +100,67 @@ export const clientAuth = fp<ClientAuthOptions>(
   },
   { name: 'client-auth' },
 )
+
+const MOST_SECRET_BYTES = 512
+const BEARER = /^bearer +(.*)$/i
+const PRINTABLE = /^[\x21-\x7e]+$/
+
+const KEY_ENTRY = /^openai-insecure-api-key\.(.+)$/
+
+export function readBearer(header: string | undefined): string | undefined {
+  return header === undefined ? undefined : BEARER.exec(header)?.[1]
+}
+
+export function firstOf(value: string | string[] | undefined): string | undefined {
+  return typeof value === 'string' ? value : undefined
+}
+
+/** Browsers can put no header on a WebSocket: their secret comes as one of the subprotocols they offer. */
+export function readSubprotocol(headers: IncomingHttpHeaders, entryOf: RegExp): string | undefined {
+  const offered = headers['sec-websocket-protocol']
+  if (offered === undefined || headers.upgrade?.toLowerCase() !== 'websocket') return undefined
+  for (const entry of offered.split(',')) {
+    const secret = entryOf.exec(entry.trim())?.[1]
+    if (secret !== undefined) return secret
+  }
+  return undefined
+}
+
+/** Where clients of OpenAI, Anthropic, Azure and Google put their key. */
+export const KEY_HEADERS = ['x-api-key', 'api-key', 'x-goog-api-key'] as const
+
+/** The secret a client sends: `Authorization: Bearer`, else the first of the other headers; a browser's WebSocket: a subprotocol. */
+export function readCredential(headers: IncomingHttpHeaders): string | undefined {
+  const sent =
+    readBearer(headers.authorization) ??
+    firstOf(headers['x-api-key']) ??
+    firstOf(headers['api-key']) ??
+    firstOf(headers['x-goog-api-key']) ??
+    readSubprotocol(headers, KEY_ENTRY)
+  return fitSecret(sent)
+}
+
+/** What may be a secret of ours. */
+export function fitSecret(sent: string | undefined): string | undefined {
+  const secret = sent?.trim()
+  return secret && secret.length <= MOST_SECRET_BYTES && PRINTABLE.test(secret) ? secret : undefined
+}
+
+/** What is odd about a credential that is refused; its owner will not see it otherwise. */
+export function describeOddity({ authorization, ...headers }: IncomingHttpHeaders): string {
+  if (authorization !== undefined) {
+    if (/^bearer[ :]+bearer\b/i.test(authorization))
+      return ' The header "Authorization" says "Bearer" twice: configure the token alone, your client adds the word.'
+    if (/^bearer *:/i.test(authorization)) return ' Write "Bearer <token>" without a colon.'
+    if (/^bearer *$/i.test(authorization))
+      return ' Nothing follows "Bearer": is the variable of your token empty?'
+    if (/^bearer +["'<]/i.test(authorization)) return ' Write the token without quotes or brackets.'
+    if (!/^bearer\b/i.test(authorization)) return ' The header "Authorization" does not begin with "Bearer ".'
+    return ''
+  }
+  const named = KEY_HEADERS.find((name) => /^bearer\b/i.test(firstOf(headers[name]) ?? ''))
+  return named === undefined ? '' : ` The header "${named}" takes the token alone, without "Bearer".`
+}
 
 const MADE_HERE = /^gw-[\w-]{43}$/
 const PREFIX_LENGTH = 7

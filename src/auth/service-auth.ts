@@ -5,18 +5,20 @@ import type { Entry, FoundRoute, ServiceRoute } from '../config/catalog/service-
 import { asError, type GatewayError, invalidApiKey, keyDisabled, notFound } from '../errors.ts'
 import type { Tokens } from '../stores/contracts/tokens.ts'
 import type { Person } from './caller.ts'
-import { createAddressGuard, findToken, hashSecret, INVALID_KEY, isUsable } from './client.ts'
 import {
-  type Credential,
+  createAddressGuard,
   describeOddity,
+  findToken,
   fitSecret,
-  isPlaceOfJwts,
-  readServiceCredential,
-} from './credential.ts'
+  hashSecret,
+  INVALID_KEY,
+  isUsable,
+} from './client.ts'
 import type { JwtCheck } from './jwt.ts'
 import { buildJwtRefusal, missingJwt } from './jwt-refusal.ts'
 import { isJwt } from './jwt-text.ts'
 import type { Refused } from './jwt-verifier.ts'
+import { type Credential, isPlaceOfJwts, readServiceCredential } from './service-credential.ts'
 import { checkPersonRights, checkTokenRights } from './service-rights.ts'
 
 export interface ServiceAuthOptions {

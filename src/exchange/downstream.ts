@@ -4,7 +4,7 @@ import type { Dialect } from '../dialects/dialect.ts'
 import type { Endpoint } from '../dialects/endpoints.ts'
 import { copyDownward } from '../dialects/headers.ts'
 import { GatewayError } from '../errors.ts'
-import type { AnswerHeaders } from '../upstream/response.ts'
+import type { AnswerHeaders } from '../upstream/heads.ts'
 import type { Attempt } from '../upstream/upstreams.ts'
 
 /** After an error event the client gets this long to read it. */

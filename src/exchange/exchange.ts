@@ -12,8 +12,8 @@ import {
 } from '../routing/failover.ts'
 import type { Step } from '../routing/plan.ts'
 import type { Settlement } from '../stores/contracts/accounts.ts'
+import type { AnswerHeaders } from '../upstream/heads.ts'
 import type { ProviderListener } from '../upstream/provider-call.ts'
-import type { AnswerHeaders } from '../upstream/response.ts'
 import { UpstreamError } from '../upstream/rules.ts'
 import {
   type Answer,

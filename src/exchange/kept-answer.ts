@@ -1,6 +1,6 @@
 import { copyDownward } from '../dialects/headers.ts'
 import type { KeptAnswer } from '../stores/contracts/idempotency.ts'
-import type { AnswerHeaders } from '../upstream/response.ts'
+import type { AnswerHeaders } from '../upstream/heads.ts'
 import type { Downstream } from './downstream.ts'
 
 /** A larger answer is not kept. */

@@ -2,12 +2,13 @@ import type { FastifyRateLimitStoreCtor } from '@fastify/rate-limit'
 import { type DayCounts, type OwnCounts, ROUTE_KEY, type SharedCounts } from '../stores/contracts/places.ts'
 import {
   DAY_MS,
-  Days,
+  type DayClocks,
+  type Kept,
+  KeptWindows,
   MINUTE_MS,
   monotonicMs,
   sharedWindows,
   type WindowCount,
-  Windows,
   windowStore,
 } from './windows.ts'
 
@@ -29,7 +30,7 @@ export interface Counting {
    * passes uncounted.
    */
   count(key: string, lengthMs: number): WindowCount | Promise<WindowCount>
-  /** The same for `createRateLimit`. */
+  /** The same of tokens, for `createRateLimit`. */
   store: FastifyRateLimitStoreCtor
   /** The next server goes on counting from here. */
   keep(): void
@@ -45,12 +46,17 @@ function isRouteKey(key: string): boolean {
   return key.startsWith(ROUTE_KEY)
 }
 
+function isTokenKey(key: string): boolean {
+  return !isRouteKey(key)
+}
+
 export function openCounting({ now = Date.now, counts, onCounts, days }: CountingOptions): Counting {
   const alone = new OwnCounting({ wallMs: now, monotonicMs }, { days, counts })
   const countAlone = (key: string, lengthMs: number): WindowCount => alone.count(key, lengthMs)
+  const countTokens = alone.tokens.count.bind(alone.tokens)
   onCounts?.(alone.told())
   const keep = (): void => alone.keep()
-  if (counts === undefined) return { count: countAlone, store: windowStore(countAlone), keep }
+  if (counts === undefined) return { count: countAlone, store: windowStore(countTokens), keep }
   return {
     count: (key, lengthMs) => {
       const counted = counts.count(key, lengthMs === MINUTE_MS ? 'minute' : 'day')
@@ -59,39 +65,33 @@ export function openCounting({ now = Date.now, counts, onCounts, days }: Countin
         found === undefined ? countAlone(key, lengthMs) : { current: found.count, ttl: found.endsInMs },
       )
     },
-    store: sharedWindows(counts, countAlone),
+    store: sharedWindows(counts, countTokens),
     keep,
   }
 }
 
 /** How this process counts while it is alone: on from what it was told before. */
 class OwnCounting {
-  readonly #counts: SharedCounts | undefined
-  readonly #minutes = new Windows()
-  readonly #days: Days
+  readonly tokens: KeptWindows
   /** Apart from those of tokens: however many callers of routes there are, no token is forgotten for them. */
-  readonly #routeMinutes = new Windows()
-  readonly #routeDays: Days
-  #isCarried = false
+  readonly #routes: KeptWindows
 
-  constructor(
-    clocks: ConstructorParameters<typeof Days>[0],
-    { days, counts }: Pick<CountingOptions, 'days' | 'counts'>,
-  ) {
-    this.#counts = counts
-    this.#days = new Days(clocks, () => pickDays(days?.(), (key) => !isRouteKey(key)))
-    this.#routeDays = new Days(clocks, () => pickDays(days?.(), isRouteKey), MOST_KEPT_CALLERS)
+  constructor(clocks: DayClocks, { days, counts }: Pick<CountingOptions, 'days' | 'counts'>) {
+    const keptOf = (isOwn: (key: string) => boolean): Kept => ({
+      days: () => pickDays(days?.(), isOwn),
+      carried: () => counts?.carried?.().filter(({ tokenId }) => isOwn(tokenId)) ?? [],
+    })
+    this.tokens = new KeptWindows(clocks, keptOf(isTokenKey))
+    this.#routes = new KeptWindows(clocks, keptOf(isRouteKey), MOST_KEPT_CALLERS)
   }
 
   count(key: string, lengthMs: number): WindowCount {
-    if (!this.#isCarried) this.#carry()
-    if (lengthMs === DAY_MS) return (isRouteKey(key) ? this.#routeDays : this.#days).count(key)
-    return (isRouteKey(key) ? this.#routeMinutes : this.#minutes).count(key, lengthMs)
+    return (isRouteKey(key) ? this.#routes : this.tokens).count(key, lengthMs)
   }
 
   keep(): void {
-    this.#days.keep()
-    this.#routeDays.keep()
+    this.tokens.keep()
+    this.#routes.keep()
   }
 
   told(): OwnCounts {
@@ -101,7 +101,7 @@ class OwnCounting {
         return { count: current, endsInMs: ttl }
       },
       minutes: () =>
-        [...this.#minutes.running(), ...this.#busyCallers()].map(({ key, current, ttl }) => ({
+        [...this.tokens.minutes(), ...this.#busyCallers()].map(({ key, current, ttl }) => ({
           tokenId: key,
           count: current,
           endsInMs: ttl,
@@ -111,17 +111,11 @@ class OwnCounting {
 
   *#busyCallers() {
     let told = 0
-    for (const one of this.#routeMinutes.running()) {
+    for (const one of this.#routes.minutes()) {
       if (one.current < LEAST_TOLD) continue
       if (++told > MOST_TOLD_CALLERS) return
       yield one
     }
-  }
-
-  #carry(): void {
-    this.#isCarried = true
-    for (const { tokenId, count, endsInMs } of this.#counts?.carried?.() ?? [])
-      (isRouteKey(tokenId) ? this.#routeMinutes : this.#minutes).carry(tokenId, count, endsInMs)
   }
 }
 

@@ -251,3 +251,41 @@ export class Days {
     this.#keptKeys = this.#days.size
   }
 }
+
+/** What was counted before this process, or elsewhere. */
+export interface Kept {
+  days(): DayCounts | undefined
+  carried(): readonly { tokenId: string; count: number; endsInMs: number }[]
+}
+
+/** Minutes and days of one kind of key. */
+export class KeptWindows {
+  readonly #minutes = new Windows()
+  readonly #days: Days
+  readonly #kept: Kept
+  #isCarried = false
+
+  constructor(clocks: DayClocks, kept: Kept, mostKept?: number) {
+    this.#kept = kept
+    this.#days = new Days(clocks, kept.days, mostKept)
+  }
+
+  count(key: string, lengthMs: number): WindowCount {
+    if (!this.#isCarried) this.#carry()
+    return lengthMs === DAY_MS ? this.#days.count(key) : this.#minutes.count(key, lengthMs)
+  }
+
+  minutes(): Generator<WindowCount & { key: string }> {
+    return this.#minutes.running()
+  }
+
+  keep(): void {
+    this.#days.keep()
+  }
+
+  #carry(): void {
+    this.#isCarried = true
+    for (const { tokenId, count, endsInMs } of this.#kept.carried())
+      this.#minutes.carry(tokenId, count, endsInMs)
+  }
+}

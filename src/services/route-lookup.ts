@@ -33,6 +33,7 @@ interface Found {
 /** A handshake for a path without WebSockets, and plain HTTP for one with nothing else, find what there is: it says so. */
 function find(raw: IncomingMessage, { catalog, isServicesPreflight }: LookupOptions): Found | undefined {
   const { services } = catalog()
+  if (services.routes.length === 0) return undefined
   const { method = '' } = raw
   const path = pathOf(sentUrl(raw))
   const isHandshake = method === 'GET' && raw.headers.upgrade !== undefined && isUpgrade(raw)

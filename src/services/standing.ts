@@ -11,6 +11,19 @@ const FIRST_REST_MS = 1_000
 const LONGEST_REST_MS = 30_000
 /** So long after a rest, with nobody who asked, what was before it says nothing any more. */
 const FORGOTTEN_MS = 60_000
+/** A probe that takes longer, such as an upload of hours, holds nobody up: another request is one as well. */
+const PROBE_MS = 10_000
+/** Who answers others well is not unwell for what one client asks: a target that is has no such answer for so long. */
+const WELL_MS = 1_000
+/** What no request can bring about: nobody is there. */
+const GONE = new Set([
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'CONNECT_TIMEOUT',
+])
 /** Asks of one moment are told apart by so much. */
 const APART_MS = 0.001
 
@@ -41,6 +54,8 @@ export class Standing {
   #restsSince = 0
   #lastAsk = 0
   #probe: Ask | undefined
+  /** When the last good answer came. */
+  #goodMs = Number.NEGATIVE_INFINITY
 
   constructor(nowMs: number) {
     this.#sinceMs = nowMs
@@ -66,7 +81,8 @@ export class Standing {
 
   /** A rest is over, and nobody is there yet to say how it is now. */
   isDue(nowMs: number): boolean {
-    return this.#until > 0 && this.#until <= nowMs && this.#probe === undefined
+    if (this.#until === 0 || this.#until > nowMs) return false
+    return this.#probe === undefined || this.#probe + PROBE_MS <= nowMs
   }
 
   began(nowMs: number): Ask {
@@ -81,6 +97,7 @@ export class Standing {
     if (isFault(status)) return this.failed(ask, String(status), nowMs)
     // It was asked before the rest began, and says nothing of what came after.
     if (ask < this.#restsSince) return
+    this.#goodMs = nowMs
     this.#failures = 0
     if (this.#until > 0) this.recovered(nowMs)
   }
@@ -90,6 +107,7 @@ export class Standing {
     if (this.#probe === ask) return this.#rest(Math.min(LONGEST_REST_MS, this.#restMs * 2), nowMs)
     // Requests that fail together are one failure, and who is asked while it rests does not lengthen the rest.
     if (this.#until > 0 || ask < this.#restsSince) return
+    if (!GONE.has(reason) && this.#isWell(ask, nowMs)) return
     this.#failures += 1
     const most = FAULTS.has(Number(reason)) ? FAULTS_IN_A_ROW : FAILURES_IN_A_ROW
     if (this.#failures >= most) this.#rest(FIRST_REST_MS, nowMs)
@@ -106,6 +124,11 @@ export class Standing {
     if (this.#until > 0) this.#sinceMs = nowMs
     this.#until = this.#restMs = this.#failures = 0
     this.#probe = undefined
+  }
+
+  /** Others have good answers meanwhile: this failure may be of the request's own making. */
+  #isWell(ask: Ask, nowMs: number): boolean {
+    return ask < this.#goodMs || nowMs < this.#goodMs + WELL_MS
   }
 
   #rest(restMs: number, nowMs: number): void {

@@ -25,6 +25,8 @@ export interface Targets {
   stickyCookie(route: ServiceRoute, target: Target, ask: StickyAsk): string | undefined
   /** All routes of the table in force, with their targets. */
   report(): readonly (readonly [ServiceRoute, readonly Target[]])[]
+  /** Another table is in force: its checks begin, before anybody asks by it. */
+  look(): void
   /** No check runs or begins any more. */
   close(): void
 }
@@ -44,7 +46,6 @@ export interface TargetsOptions extends Pick<TargetsShared, 'now' | 'onFailure' 
   secret(): string | undefined
 }
 
-const LOOK_MS = 1_000
 const NONE: readonly Target[] = []
 
 /** Whoever opens them closes them. */
@@ -63,6 +64,7 @@ export function openTargets(options: TargetsOptions): Targets {
       return writeCookie(route.sticky, route, { tag: target.tag, isSecure })
     },
     report: () => known.all(),
+    look: () => known.look(),
     close: () => known.close(),
   }
 }
@@ -71,8 +73,8 @@ export function openTargets(options: TargetsOptions): Targets {
 class KnownTargets {
   readonly #options: TargetsOptions
   readonly #shared: TargetsShared
-  readonly #watch: NodeJS.Timeout
   #table: ServiceTable | undefined
+  #isClosed = false
   /** A request that runs has the route of its table, which may be an older one. */
   #ofRoutes = new WeakMap<ServiceRoute, readonly Target[]>()
   /** By address. */
@@ -88,30 +90,29 @@ class KnownTargets {
     const { now, onFailure, onAnswer } = options
     this.#options = options
     this.#shared = { now, onFailure, onAnswer, tagOf, turns: 0 }
-    this.#look()
-    // Checks follow a table that is read again before anybody asks by it.
-    this.#watch = setInterval(() => this.#look(), LOOK_MS).unref()
+    this.look()
   }
 
   of(route: ServiceRoute): readonly Target[] {
     const found = this.#ofRoutes.get(route)
     if (found) return found
-    this.#look()
+    this.look()
     return this.#ofRoutes.get(route) ?? this.#take(route, new Map(), this.#standings)
   }
 
   all(): readonly (readonly [ServiceRoute, readonly Target[]])[] {
-    this.#look()
+    this.look()
     return this.#options.table().routes.map((route) => [route, this.of(route)])
   }
 
   close(): void {
-    clearInterval(this.#watch)
+    this.#isClosed = true
     for (const check of this.#checks.values()) check.close()
     this.#checks.clear()
   }
 
-  #look(): void {
+  look(): void {
+    if (this.#isClosed) return
     const table = this.#options.table()
     if (table === this.#table) return
     this.#table = table

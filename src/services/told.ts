@@ -19,6 +19,8 @@ export function tellService(
   return {
     route,
     caller: request.caller,
+    isOpened: entry !== route.entry,
+    isEchoed: request.method === 'TRACE',
     passesAuthorization: entry === 'open' || request.credentialIn !== 'authorization',
     requestId: request.id,
     address: request.ip,

@@ -54,7 +54,9 @@ declare module 'fastify' {
 
 export interface RequestLineOptions {
   /** It is told of every request that is over. */
-  count(line: RequestLine, request: FastifyRequest): void
+  count(line: RequestLine): void
+  /** It is told of those that a route of services stood for. */
+  noteService?(request: FastifyRequest): void
 }
 
 /** All fields at once, so that every request's object has the same shape for the engine. */
@@ -116,10 +118,11 @@ function personOf({ caller }: FastifyRequest): string | undefined {
 
 /** One line for every request, when its answer is out or its client gone. */
 export const requestLine = fp<RequestLineOptions>(
-  async (app, { count }) => {
+  async (app, { count, noteService }) => {
     const end = (request: FastifyRequest, reply: FastifyReply): void => {
       writeLine(request, reply)
-      count(request.line, request)
+      count(request.line)
+      if (request.service !== undefined) noteService?.(request)
     }
     app.decorateRequest('line')
     app.decorateRequest('billing')

@@ -1,9 +1,16 @@
 import type { Socket } from 'node:net'
+import { Readable } from 'node:stream'
 import type { Deadline, Deadlines } from '../deadlines.ts'
 import { asError } from '../errors.ts'
-import { type BodyReader, createBodyReader } from './body-reader.ts'
-import type { Sending, SendListener } from './request-body.ts'
-import type { AnswerHead } from './response.ts'
+import { ChunkedReader } from './chunked-body.ts'
+import type { AnswerHead, Framing } from './heads.ts'
+import {
+  PieceSender,
+  type RequestBody,
+  type Sending,
+  type SendListener,
+  StreamSender,
+} from './request-body.ts'
 import { UpstreamError } from './rules.ts'
 
 /** What is read of answers. */
@@ -15,6 +22,9 @@ interface AnswerRules {
 }
 
 const HEAD_END = '\r\n\r\n'
+/** Head and body leave as one buffer up to this size: copying costs less than a second piece. */
+const ONE_PIECE_BYTES = 16 * 1024
+export const DONE: Sending = { isDone: () => true, awaitsSource: () => false, stop: () => {} }
 
 /**
  * One request and its answer on one connection: never follows a redirect, never repeats itself. What is sent, how long which
@@ -193,6 +203,76 @@ export abstract class Call<Head extends AnswerHead = AnswerHead> implements Send
     this.deadline.stop()
     this.#sending?.stop()
     this.stopped()
+  }
+}
+
+/** The line that says how long a body is. */
+export function framingLine({ body, length }: RequestBody): string {
+  if (body instanceof Readable && length === undefined) return 'transfer-encoding: chunked\r\n'
+  return `content-length: ${Buffer.isBuffer(body) ? body.length : (length ?? 0)}\r\n`
+}
+
+/** Sends a whole head and its body. */
+export function startSending(
+  socket: Socket,
+  head: string,
+  { body, length }: RequestBody,
+  listener: SendListener,
+): Sending {
+  if (body instanceof Readable) return new StreamSender(socket, head, { body, length, listener })
+  const size = Buffer.isBuffer(body) ? body.length : (length ?? 0)
+  const pieces = Buffer.isBuffer(body) ? [body] : body
+  if (size > ONE_PIECE_BYTES) return new PieceSender(socket, head, pieces, listener)
+  const bytes = Buffer.allocUnsafe(head.length + size)
+  let at = bytes.write(head, 0, 'latin1')
+  for (const piece of pieces) at += piece.copy(bytes, at)
+  socket.write(bytes)
+  return DONE
+}
+
+/** Takes the framing off a body, whatever the pieces it comes in. */
+export interface BodyReader {
+  /** The payload of these bytes, moved together inside them. Throws `BAD_ANSWER`. */
+  read(bytes: Buffer): Buffer
+  isComplete(): boolean
+  /** Something came behind the end: the connection cannot be trusted with another request. */
+  hasSurplus(): boolean
+  /** What stood behind the last chunk and may stand there, names and values in turn. */
+  trailers(): string[]
+}
+
+/** Trailers that nobody wants are read past, whatever they are. */
+export function createBodyReader(framing: Framing, wantsTrailers = false): BodyReader {
+  if (framing === 'chunked') return new ChunkedReader(wantsTrailers)
+  return new PlainReader(framing === 'close' ? Number.POSITIVE_INFINITY : framing.length)
+}
+
+/** A body of known length, or one that ends with its connection. */
+class PlainReader implements BodyReader {
+  #left: number
+  #hasSurplus = false
+
+  constructor(length: number) {
+    this.#left = length
+  }
+
+  read(bytes: Buffer): Buffer {
+    const payload = bytes.length > this.#left ? bytes.subarray(0, this.#left) : bytes
+    this.#left -= payload.length
+    if (payload !== bytes) this.#hasSurplus = true
+    return payload
+  }
+
+  isComplete(): boolean {
+    return this.#left === 0
+  }
+
+  hasSurplus(): boolean {
+    return this.#hasSurplus
+  }
+
+  trailers(): string[] {
+    return []
   }
 }
 

@@ -1,10 +1,9 @@
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Deadlines } from '../deadlines.ts'
-import { Call } from './call.ts'
-import { framingLine, type RequestBody, type Sending, startSending } from './request-body.ts'
-import { addFields, startLine } from './request-head.ts'
-import { type AnswerHeaders, type ResponseHead, readResponseHead } from './response.ts'
+import { Call, framingLine, startSending } from './call.ts'
+import { type AnswerHeaders, addFields, type ResponseHead, readResponseHead, startLine } from './heads.ts'
+import type { RequestBody, Sending } from './request-body.ts'
 import { KEEP_ALIVE_MS, MAX_HEAD_BYTES, UpstreamError } from './rules.ts'
 
 /** What becomes of one ask of a provider: `answered` at most once, then exactly one of `ended` and `failed`. */

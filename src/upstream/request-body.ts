@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
-import { Readable } from 'node:stream'
-import { keepTrailers } from './fields.ts'
+import type { Readable } from 'node:stream'
 import { UpstreamError } from './rules.ts'
+import { keepTrailers } from './trailers.ts'
 
 /** What is sent: bytes, pieces of bytes, or a stream, whose length is known or not. */
 export interface RequestBody {
@@ -15,9 +15,6 @@ const WRITE_BYTES = 256 * 1024
 /** Copied to go with others only below this. */
 const LARGE_BYTES = 16 * 1024
 const EMPTY: Buffer = Buffer.alloc(0)
-/** Head and body leave as one buffer up to this size: copying costs less than a second piece. */
-const ONE_PIECE_BYTES = 16 * 1024
-export const DONE: Sending = { isDone: () => true, awaitsSource: () => false, stop: () => {} }
 
 /** A body on its way. */
 export interface Sending {
@@ -33,30 +30,6 @@ export interface Sending {
 export interface SendListener {
   progress(): void
   bodyFailed(error: Error): void
-}
-
-/** The line that says how long a body is. */
-export function framingLine({ body, length }: RequestBody): string {
-  if (body instanceof Readable && length === undefined) return 'transfer-encoding: chunked\r\n'
-  return `content-length: ${Buffer.isBuffer(body) ? body.length : (length ?? 0)}\r\n`
-}
-
-/** Sends a whole head and its body. */
-export function startSending(
-  socket: Socket,
-  head: string,
-  { body, length }: RequestBody,
-  listener: SendListener,
-): Sending {
-  if (body instanceof Readable) return new StreamSender(socket, head, { body, length, listener })
-  const size = Buffer.isBuffer(body) ? body.length : (length ?? 0)
-  const pieces = Buffer.isBuffer(body) ? [body] : body
-  if (size > ONE_PIECE_BYTES) return new PieceSender(socket, head, pieces, listener)
-  const bytes = Buffer.allocUnsafe(head.length + size)
-  let at = bytes.write(head, 0, 'latin1')
-  for (const piece of pieces) at += piece.copy(bytes, at)
-  socket.write(bytes)
-  return DONE
 }
 
 /** A large body, as fast as the provider takes it, in writes that are neither tiny nor many at once. */

@@ -1,5 +1,5 @@
 import { type GatewayError, invalidRequest } from '../errors.ts'
-import { isFieldName, isUnsafe } from './fields.ts'
+import { isFieldName } from './heads.ts'
 
 /** A target is one word of bytes (RFC 9112 section 3.2): what could end it is encoded or was never one. */
 const PATH = /^[!-~\x80-\xff]+$/
@@ -22,22 +22,6 @@ export function checkNames(headers: readonly string[]): GatewayError | undefined
     if (OWN_FIELDS.has(name.toLowerCase())) return invalidRequest(`The header "${name}" cannot be forwarded`)
   }
   return undefined
-}
-
-/** A line that is there, and the fields behind it: names and values in turn. */
-export function addFields(start: string, headers: readonly string[]): string | GatewayError {
-  let head = start
-  for (let index = 0; index < headers.length; index += 2) {
-    const value = headers[index + 1] ?? ''
-    // They are the client's own, and no provider's failure.
-    if (isUnsafe(value)) return invalidRequest(`The header "${headers[index]}" holds a control character`)
-    head += `${headers[index]}: ${value}\r\n`
-  }
-  return head
-}
-
-export function startLine(method: string, path: string, authority: string): string {
-  return `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n`
 }
 
 /** Whether the body waits until it is asked for (RFC 9110 section 10.1.1). */

@@ -1,18 +1,10 @@
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Deadlines } from '../deadlines.ts'
-import type { BodyReader } from './body-reader.ts'
-import { Call } from './call.ts'
-import {
-  DONE,
-  framingLine,
-  type RequestBody,
-  type Sending,
-  StreamSender,
-  startSending,
-} from './request-body.ts'
-import { addFields, checkNames, checkStart, expectsContinue, startLine } from './request-head.ts'
-import { readWholeHead, type WholeHead } from './response.ts'
+import { type BodyReader, Call, DONE, framingLine, startSending } from './call.ts'
+import { addFields, readWholeHead, startLine, type WholeHead } from './heads.ts'
+import { type RequestBody, type Sending, StreamSender } from './request-body.ts'
+import { checkNames, checkStart, expectsContinue } from './request-head.ts'
 import { KEEP_ALIVE_MS, UpstreamError } from './rules.ts'
 
 /** Any request of HTTP/1.1 as it leaves for a service, but for CONNECT and upgrades. */

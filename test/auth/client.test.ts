@@ -1,7 +1,6 @@
 import Fastify, { type FastifyPluginAsync } from 'fastify'
 import t from 'tap'
-import { clientAuth, hashSecret, makeSecret, prefixOf } from '../../src/auth/client.ts'
-import { readCredential } from '../../src/auth/credential.ts'
+import { clientAuth, hashSecret, makeSecret, prefixOf, readCredential } from '../../src/auth/client.ts'
 import { errorReply } from '../../src/entrance/error-reply.ts'
 import { rateLimited } from '../../src/errors.ts'
 import type { Token } from '../../src/stores/contracts/tokens.ts'

@@ -357,6 +357,7 @@ t.test('a rule is refused for the very headers that no service would get by it',
     traceparent tracestate sec-websocket-key client-ip true-client-ip x-client-ip x-cluster-client-ip fastly-client-ip
     x-original-url x-rewrite-url x-host proxy remote-user x-remote-user cf-connecting-ip cf-connecting-ipv6 x-azure-clientip
     x-envoy-external-address x-appengine-user-ip a_b accept user-agent authorization cookie x-api-key x-tenant content-type
+    forwarded-for proxy-client-ip wl-proxy-client-ip http-client-ip do-connecting-ip fly-client-ip x.user.id x.client~ip x.tenant
     x-users x-user origin referer accept-encoding proxy-authorization http2-settings x-original-host x-originating-ip`
   for (const name of names.split(/\s+/)) {
     const isRefused =

@@ -37,6 +37,7 @@ function open(t: Pick<Test, 'teardown'>, ...routes: ServiceRoute[]) {
     all,
     reread: (...next: ServiceRoute[]) => {
       table = buildServiceTable(next)
+      targets.look()
     },
     until: (index: number, state: string) =>
       waitUntil(

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { buildRoute } from '../../src/config/catalog/service-row.ts'
-import { buildAnswerHead } from '../../src/services/answer-head.ts'
+import { buildAnswerHead, buildInterimHead, passTrailers } from '../../src/services/answer-head.ts'
 import { buildRequestHead, type Told } from '../../src/services/request-head.ts'
 import { isTraceparent, openTraceIds } from '../../src/services/trace.ts'
 
@@ -8,6 +8,8 @@ const target = { origin: 'http://a:1', basePath: '' }
 const told: Told = {
   route: buildRoute({ prefix: '/api', targets: [target] }),
   caller: undefined,
+  isOpened: false,
+  isEchoed: false,
   passesAuthorization: false,
   requestId: 'req-1',
   address: '10.0.0.1',
@@ -18,11 +20,11 @@ const told: Told = {
   makeTraceparent: () => '00-made',
 }
 
-const build = (rawHeaders: string[], more: Partial<Told> = {}, method = 'GET'): string[][] => {
+const build = (rawHeaders: string[], more: Partial<Told> = {}): string[][] => {
   const headers: Record<string, string> = {}
   for (let at = 0; at < rawHeaders.length; at += 2)
     headers[(rawHeaders[at] ?? '').toLowerCase()] = rawHeaders[at + 1] ?? ''
-  const flat = buildRequestHead({ rawHeaders, headers, method }, { ...told, ...more })
+  const flat = buildRequestHead({ rawHeaders, headers }, { ...told, ...more })
   return flat.flatMap((name, at) => (at % 2 === 0 ? [[name, flat[at + 1] ?? '']] : []))
 }
 const valuesOf = (head: string[][], name: string) =>
@@ -52,21 +54,6 @@ t.test('the gateway says who and what it is, once, whatever the client and the r
   t.same(valuesOf(head, 'x-forwarded-prefix'), ['/api'])
   t.same(valuesOf(build([], {}), 'x-internal-api-key'), [], 'not where the route says no')
   t.same(valuesOf(build([], { route: { ...route, keepsPrefix: true } }), 'x-forwarded-prefix'), [])
-})
-
-t.test('a request that is shown to its client as it came holds no key of the operator’s', async (t) => {
-  const route = buildRoute({
-    prefix: '/api',
-    targets: [target],
-    sendsInternalKey: true,
-    requestHeaders: { set: { authorization: 'Bearer of-the-operator' }, remove: [], pass: [] },
-  })
-  const sent = ['Authorization', 'Bearer of-the-client', 'X-Internal-Api-Key', 'client', 'accept', '*/*']
-  const head = build(sent, { route, passesAuthorization: true }, 'TRACE')
-  for (const name of ['authorization', 'x-internal-api-key']) t.same(valuesOf(head, name), [], name)
-  t.same(valuesOf(head, 'accept'), ['*/*'])
-  t.same(valuesOf(head, 'x-forwarded-for'), ['10.0.0.1'])
-  t.same(valuesOf(build(sent, { route }), 'x-internal-api-key'), ['internal-key-000000'])
 })
 
 t.test('a caller is told by headers that hold any name, no two alike', async (t) => {
@@ -200,4 +187,16 @@ t.test('an answer keeps its fields, but for those of one hop and the gateway’s
   ])
   const open = buildAnswerHead(rest, { route: { ...route, cookies: true }, target, hasCors: false, own: {} })
   t.ok(open.includes('Access-Control-Allow-Origin'))
+})
+
+t.test('what is said before and behind an answer follows the rules of the answer', async (t) => {
+  const rules = { set: { 'x-tenant': 'a' }, remove: ['x-secret'], pass: [] }
+  const route = buildRoute({ prefix: '/api', entry: 'open', targets: [target], responseHeaders: rules })
+  const said = ['Link', '</a>', 'x-secret', '1', 'X-Tenant', 'service', 'x-internal-a', '1']
+  const early = [...said, 'Set-Cookie', 'a=1', 'Content-Length', '9', 'Location', 'http://a:1/x']
+  const down = { route, target, hasCors: true }
+  t.same(buildInterimHead(early, down), ['Link', '</a>', 'Location', '/api/x'])
+  t.same(passTrailers([...said, 'Access-Control-Allow-Origin', '*'], route), ['Link', '</a>'])
+  const empty = ['Content-Length', '9', 'ETag', '"a"']
+  t.same(buildAnswerHead(empty, { ...down, own: {}, isEmpty: true }), ['ETag', '"a"', 'x-tenant', 'a'])
 })

@@ -155,6 +155,49 @@ t.test('a probe whose client leaves says nothing: the next request is one', asyn
   t.equal(scene.origin(), A)
 })
 
+t.test('a probe that takes long, such as a slow upload, keeps its target from nobody', async (t) => {
+  const scene = open(t, serviceRoute([A, B]))
+  scene.fail(A, 3)
+  scene.now = 1000
+  const target = scene.find(A)
+  const upload = target.began()
+  scene.now = 10_999
+  t.same(scene.serve(3), [B, B, B])
+  scene.now = 11_000
+  t.equal(scene.origin(), A, 'another request is a probe')
+  const next = target.began()
+  t.same(scene.serve(3), [B, B, B], 'one alone')
+  target.failed(upload, REFUSED)
+  target.ended(upload)
+  t.equal(target.standing.backAtMs, 1000, 'the first of them says nothing any more')
+  target.answered(next, 200)
+  t.equal(target.state, 'up')
+})
+
+t.test('what one client brings about makes nobody rest who answers others', async (t) => {
+  const scene = open(t, serviceRoute([A, B]))
+  const target = scene.find(A)
+  const late = Array.from({ length: 10 }, () => target.began())
+  scene.now = 30_000
+  scene.answer(A)
+  for (const one of late) target.failed(one, { kind: 'timeout', reason: 'FIRST_BYTE_TIMEOUT' })
+  for (const reason of ['ECONNRESET', 'CLOSED_EARLY', 'FIRST_BYTE_TIMEOUT'])
+    scene.fail(A, 5, { kind: 'network', reason })
+  scene.answer(A, 503, 20)
+  scene.now += 5_000
+  for (const one of late) target.failed(one, { kind: 'timeout', reason: 'FIRST_BYTE_TIMEOUT' })
+  t.equal(target.state, 'up')
+  scene.answer(A, 503, 5)
+  t.equal(target.state, 'resting', 'nobody had a good answer for a second')
+})
+
+t.test('who cannot be dialed rests at once, whatever was a moment ago', async (t) => {
+  const scene = open(t, serviceRoute([A, B]))
+  scene.answer(A)
+  scene.fail(A, 3)
+  t.equal(scene.find(A).state, 'resting')
+})
+
 t.test('what nobody has asked for a minute after its rest counts as up again', async (t) => {
   const scene = open(t, serviceRoute([A]))
   scene.now = 10

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { createBodyReader } from '../../src/upstream/body-reader.ts'
+import { createBodyReader } from '../../src/upstream/call.ts'
 
 /** Cuts `bytes` at these places, however wild. */
 const cut = (bytes: Buffer, places: readonly number[]): Buffer[] => {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { readResponseHead } from '../../src/upstream/response.ts'
+import { readResponseHead } from '../../src/upstream/heads.ts'
 
 const read = (...lines: string[]) => readResponseHead(lines.join('\r\n'), 4000)
 const BAD = { code: 'BAD_ANSWER' }

@@ -1,19 +1,6 @@
-import { keepTrailers, readFieldLines } from './fields.ts'
+import { readFieldLines } from './heads.ts'
 import { UpstreamError } from './rules.ts'
-
-/** How a body ends (RFC 9112 section 6.3): after so many bytes, with its last chunk, or with the connection. */
-export type Framing = { length: number } | 'chunked' | 'close'
-
-/** Takes the framing off a body, whatever the pieces it comes in. */
-export interface BodyReader {
-  /** The payload of these bytes, moved together inside them. Throws `BAD_ANSWER`. */
-  read(bytes: Buffer): Buffer
-  isComplete(): boolean
-  /** Something came behind the end: the connection cannot be trusted with another request. */
-  hasSurplus(): boolean
-  /** What stood behind the last chunk and may stand there, names and values in turn. */
-  trailers(): string[]
-}
+import { keepTrailers } from './trailers.ts'
 
 const CR = 0x0d
 const LF = 0x0a
@@ -24,41 +11,6 @@ const MAX_EXTENSION_BYTES = 1024
 const MAX_TRAILER_BYTES = 16 * 1024
 /** Whole lines behind the last chunk. */
 const TRAILERS = /^(?:[\w!#$%&'*+.^`|~-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*$/
-
-/** Trailers that nobody wants are read past, whatever they are. */
-export function createBodyReader(framing: Framing, wantsTrailers = false): BodyReader {
-  if (framing === 'chunked') return new ChunkedReader(wantsTrailers)
-  return new PlainReader(framing === 'close' ? Number.POSITIVE_INFINITY : framing.length)
-}
-
-/** A body of known length, or one that ends with its connection. */
-class PlainReader implements BodyReader {
-  #left: number
-  #hasSurplus = false
-
-  constructor(length: number) {
-    this.#left = length
-  }
-
-  read(bytes: Buffer): Buffer {
-    const payload = bytes.length > this.#left ? bytes.subarray(0, this.#left) : bytes
-    this.#left -= payload.length
-    if (payload !== bytes) this.#hasSurplus = true
-    return payload
-  }
-
-  isComplete(): boolean {
-    return this.#left === 0
-  }
-
-  hasSurplus(): boolean {
-    return this.#hasSurplus
-  }
-
-  trailers(): string[] {
-    return []
-  }
-}
 
 type Part =
   | 'size'
@@ -77,7 +29,7 @@ type Part =
  * Chunked transfer coding (RFC 9112 section 7.1). The payload of one read is moved together inside its own buffer, so
  * that fifty small chunks become one piece without a new buffer for each. Extensions are read past.
  */
-class ChunkedReader implements BodyReader {
+export class ChunkedReader {
   #part: Part = 'size'
   #left = 0
   #digits = 0

@@ -1,7 +1,9 @@
 import { READ_FIELDS } from '../answer-fields.ts'
-import type { Framing } from './body-reader.ts'
-import { isUnsafe, readFieldLines, sliceTrimmed } from './fields.ts'
+import { type GatewayError, invalidRequest } from '../errors.ts'
 import { UpstreamError } from './rules.ts'
+
+/** How a body ends (RFC 9112 section 6.3): after so many bytes, with its last chunk, or with the connection. */
+export type Framing = { length: number } | 'chunked' | 'close'
 
 /** Names in lower case; repeated fields joined by a comma. */
 export type AnswerHeaders = Readonly<Partial<Record<(typeof READ_FIELDS)[number], string>>>
@@ -27,6 +29,8 @@ export interface WholeHead extends AnswerHead {
 
 /** Status line and fields in one look: tokens as names, no control characters, no folded lines, no bare CR or LF. */
 const HEAD = /^HTTP\/1\.[01] [1-5]\d\d(?: [^\r\n\0]*)?(?:\r\n[\w!#$%&'*+.^`|~-]+:[\t\x20-\x7e\x80-\xff]*)*$/
+const NAME = /^[\w!#$%&'*+.^`|~-]+$/
+const UNSAFE = /[^\t\x20-\x7e\x80-\xff]/
 const MINOR_AT = 7
 const STATUS_AT = 9
 const REASON_AT = 13
@@ -143,6 +147,59 @@ function keepTime({ connection, 'keep-alive': hint }: FramingFields, keepAliveMs
   return seconds === undefined
     ? keepAliveMs
     : Math.max(0, Math.min(keepAliveMs, Number(seconds) * 1000 - 1000))
+}
+
+export function isFieldName(name: string): boolean {
+  return NAME.test(name)
+}
+
+/** Whether a value has a character that ends its line, or that no field may have. */
+export function isUnsafe(value: string): boolean {
+  return UNSAFE.test(value)
+}
+
+/**
+ * The fields of a head that is known to be well-formed, names and values in turn, as they came. `at` is the line end
+ * before the first of them; -1: there is none.
+ */
+export function readFieldLines(text: string, at: number): string[] {
+  const fields: string[] = []
+  for (let before = at; before !== -1; ) {
+    const start = before + 2
+    before = text.indexOf('\r\n', start)
+    const colon = text.indexOf(':', start)
+    const end = before === -1 ? text.length : before
+    fields.push(text.slice(start, colon), sliceTrimmed(text, colon + 1, end))
+  }
+  return fields
+}
+
+/** Optional white space is blanks and tabs, nothing else (RFC 9110 section 5.6.3). */
+export function sliceTrimmed(text: string, start: number, end: number): string {
+  let [from, to] = [start, end]
+  while (from < to && isBlank(text.charCodeAt(from))) from += 1
+  while (to > from && isBlank(text.charCodeAt(to - 1))) to -= 1
+  return text.slice(from, to)
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09
+}
+
+/** A line that is there, and the fields behind it: names and values in turn. */
+export function addFields(start: string, headers: readonly string[]): string | GatewayError {
+  let head = start
+  for (let index = 0; index < headers.length; index += 2) {
+    const value = headers[index + 1] ?? ''
+    // They are the client's own, and no provider's failure.
+    if (isUnsafe(value)) return invalidRequest(`The header "${headers[index]}" holds a control character`)
+    head += `${headers[index]}: ${value}\r\n`
+  }
+  return head
+}
+
+export function startLine(method: string, path: string, authority: string): string {
+  return `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n`
 }
 
 function badAnswer(text: string) {
