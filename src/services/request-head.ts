@@ -59,7 +59,7 @@ export function buildRequestHead({ rawHeaders, headers }: SentHead, told: Told):
   addTrailersWish(head, headers.te)
   // The client waits to be asked for its body, and so does the gateway.
   if (headers.expect !== undefined && EXPECTS.test(headers.expect)) head.push('expect', '100-continue')
-  if (!told.isEchoed) addRules(head, route)
+  addRules(head, route, told.isEchoed)
   addTrace(head, headers, told)
   addOrigin(head, told)
   addCaller(head, told)
@@ -95,11 +95,12 @@ function addTrailersWish(head: string[], te: string | string[] | undefined): voi
   if (te !== undefined && /(?:^|[\s,])trailers\b/i.test(String(te))) head.push('te', 'trailers')
 }
 
-function addRules(head: string[], { requestHeaders: { set } }: Told['route']): void {
+/** Where what is set may not be shown, a client's own does not stand in its place. */
+function addRules(head: string[], { requestHeaders: { set } }: Told['route'], isEchoed: boolean): void {
   for (const name in set) {
     if (!mayPassUp(name) && !isPassable(name)) continue
     drop(head, name)
-    head.push(name, set[name] ?? '')
+    if (!isEchoed) head.push(name, set[name] ?? '')
   }
 }
 
