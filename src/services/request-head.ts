@@ -14,6 +14,8 @@ export interface Told {
   caller: FastifyRequest['caller']
   /** Nobody was asked, though the route asks: an open path, or a page's question before its request. */
   isOpened: boolean
+  /** The client's cookies may not go along, whatever the route says. */
+  leavesCookies: boolean
   /** The answer is the request as it came (TRACE): what the service alone may know is left out. */
   isEchoed: boolean
   /** The client's `authorization` is none of ours: nobody was asked, or another credential let it in. */
@@ -57,7 +59,7 @@ export function buildRequestHead({ rawHeaders, headers }: SentHead, told: Told):
   addTrailersWish(head, headers.te)
   // The client waits to be asked for its body, and so does the gateway.
   if (headers.expect !== undefined && EXPECTS.test(headers.expect)) head.push('expect', '100-continue')
-  if (!told.isEchoed) addRules(head, route)
+  addRules(head, route, told.isEchoed)
   addTrace(head, headers, told)
   addOrigin(head, told)
   addCaller(head, told)
@@ -69,9 +71,10 @@ function isPassable(name: string): boolean {
   return name === 'x-api-key' || name === 'api-key' || name === 'x-goog-api-key'
 }
 
-function isWanted(name: string, { route, passesAuthorization, isOpened }: Told): boolean {
+function isWanted(name: string, told: Told): boolean {
+  const { route, passesAuthorization, isOpened, leavesCookies } = told
   if (name === 'authorization') return passesAuthorization || route.requestHeaders.pass.includes(name)
-  if (name === 'cookie') return route.cookies || route.requestHeaders.pass.includes(name)
+  if (name === 'cookie') return !leavesCookies && (route.cookies || route.requestHeaders.pass.includes(name))
   if (METHOD_OVERRIDES.has(name))
     return route.methods === undefined && route.openPaths.length === 0 && !isOpened
   return true
@@ -92,11 +95,12 @@ function addTrailersWish(head: string[], te: string | string[] | undefined): voi
   if (te !== undefined && /(?:^|[\s,])trailers\b/i.test(String(te))) head.push('te', 'trailers')
 }
 
-function addRules(head: string[], { requestHeaders: { set } }: Told['route']): void {
+/** Where what is set may not be shown, a client's own does not stand in its place. */
+function addRules(head: string[], { requestHeaders: { set } }: Told['route'], isEchoed: boolean): void {
   for (const name in set) {
     if (!mayPassUp(name) && !isPassable(name)) continue
     drop(head, name)
-    head.push(name, set[name] ?? '')
+    if (!isEchoed) head.push(name, set[name] ?? '')
   }
 }
 

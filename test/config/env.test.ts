@@ -313,6 +313,8 @@ t.test('a number or word that was meant is said', async (t) => {
     ['CONNECT_TIMEOUT_MS', '30s', /: write 30000$/],
     ['IDLE_TIMEOUT_MS', '1.5m', /: write 90000$/],
     ['SSE_HEARTBEAT_MS', '30s', /: write 30000$/],
+    ['RATE_LIMIT_PER_MINUTE', '0', /must be a whole number from 1 to \d+$/],
+    ['JWT_CLOCK_TOLERANCE_S', ' 301', /must be a whole number from 0 to 300$/],
     ['MAX_JSON_BYTES', '64MB', /: write 67108864$/],
     ['IDEMPOTENCY_BYTES_PER_TOKEN', '1GiB', /: write 1073741824$/],
     ['RATE_LIMIT_PER_MINUTE', '1_000', /: write 1000$/],

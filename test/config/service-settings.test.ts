@@ -108,6 +108,10 @@ t.test('a service URL without INTERNAL_API_KEY refuses the start and says what t
     { USER_SERVICE_URL: 'http://a', AUTH_SERVICE_URL: 'http://b' },
     /^AUTH_SERVICE_URL, USER_SERVICE_URL need /,
   )
+  const blank = { INTERNAL_API_KEY: 'a key with blanks in it', USER_SERVICE_URL: 'http://a' }
+  refuses(t, blank, /^INTERNAL_API_KEY holds blanks/)
+  const nowhere = { INTERNAL_API_KEY_FILE: '/nonexistent/key', USER_SERVICE_URL: 'http://a' }
+  refuses(t, nowhere, /^INTERNAL_API_KEY_FILE cannot be read/)
   t.same(mistakesOf({ INTERNAL_API_BASE_URL: 'http://a' }), [], 'whoever has keys of his own needs none')
 })
 

@@ -10,6 +10,7 @@ const told: Told = {
   caller: undefined,
   isOpened: false,
   isEchoed: false,
+  leavesCookies: false,
   passesAuthorization: false,
   requestId: 'req-1',
   address: '10.0.0.1',
@@ -55,6 +56,17 @@ t.test('the gateway says who and what it is, once, whatever the client and the r
   t.same(valuesOf(build([], {}), 'x-internal-api-key'), [], 'not where the route says no')
   t.same(valuesOf(build([], { route: { ...route, keepsPrefix: true } }), 'x-forwarded-prefix'), [])
 })
+
+t.test(
+  'a request that is shown to its client as it came holds nothing of a rule, and no other in its place',
+  async (t) => {
+    const requestHeaders = { set: { 'x-tenant': 'of-the-rule' }, remove: [], pass: [] }
+    const route = buildRoute({ prefix: '/api', targets: [target], requestHeaders, sendsInternalKey: true })
+    const head = build(['X-Tenant', 'of-the-client', 'accept', '*/*'], { route, isEchoed: true })
+    for (const name of ['x-tenant', 'x-internal-api-key']) t.same(valuesOf(head, name), [], name)
+    t.same(valuesOf(head, 'accept'), ['*/*'])
+  },
+)
 
 t.test('a caller is told by headers that hold any name, no two alike', async (t) => {
   const users = ['ann', 'Jürgen', '李', 'a%20b', 'a b', ' a', 'a\r\nx: y', '%C3%BC', 'ü', 'x\ud800']

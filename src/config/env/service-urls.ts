@@ -14,6 +14,7 @@ import type { ServiceSecrets } from './service-secrets.ts'
 /** Where a whole API of the operator's is, for whoever has a token: `/proxy` and all below it. */
 const INTERNAL_BASE = 'INTERNAL_API_BASE_URL'
 const PROXY = '/proxy'
+const INTERNAL_KEYS = ['INTERNAL_API_KEY', 'INTERNAL_API_KEY_FILE']
 
 interface Notes {
   mistakes: string[]
@@ -23,7 +24,9 @@ interface Notes {
 /** The rows that `INTERNAL_API_BASE_URL` and each `<NAME>_SERVICE_URL` say. */
 export function readServiceUrls(env: Environment, secrets: ServiceSecrets, notes: Notes): SourcedRoute[] {
   const names = Object.keys(env).filter((name) => SERVICE_URL.test(name) && isSaid(env, name))
-  if (names.length > 0 && secrets.internalKey === undefined)
+  // One that cannot be read is told of already.
+  const hasKey = INTERNAL_KEYS.some((name) => readText(env, name) !== undefined)
+  if (names.length > 0 && secrets.internalKey === undefined && !hasKey)
     notes.mistakes.push(
       `${names.toSorted().join(', ')} ${names.length === 1 ? 'needs' : 'need'} INTERNAL_API_KEY, by which services know that the gateway asks: make one with "openssl rand -hex 32", and tell it to them too`,
     )
