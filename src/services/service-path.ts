@@ -56,7 +56,11 @@ const HOST = /^(?:(?:[\w.-]+|\[[\da-f:.]+\])(?::\d{1,5})?)?$/i
  * as one of 1.1.
  */
 export function findServiceHeadMistake({ url = '', headers, httpVersion }: Head): GatewayError | undefined {
-  if (httpVersion !== '1.1' && httpVersion !== '1.0') return invalidRequest('Send the request as HTTP/1.1.')
+  const isOld = httpVersion === '1.0'
+  if (httpVersion !== '1.1' && !isOld) return invalidRequest('Send the request as HTTP/1.1.')
+  // Whoever stands between and speaks HTTP/1.0 sees another end of the body (RFC 9112, section 6.1).
+  if (isOld && headers['transfer-encoding'] !== undefined)
+    return invalidRequest('A body in chunks wants HTTP/1.1. Send its length.')
   if (!HOST.test(headers.host ?? ''))
     return invalidRequest(
       'Send a name or an address in the header "host", and no more than a port behind it.',

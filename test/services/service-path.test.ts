@@ -1,6 +1,11 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { findServicePathMistake, mapUrl, publicPath } from '../../src/services/service-path.ts'
+import {
+  findServiceHeadMistake,
+  findServicePathMistake,
+  mapUrl,
+  publicPath,
+} from '../../src/services/service-path.ts'
 
 t.test('what leads out, or may be read as another path, is refused; what services need passes', async (t) => {
   const refused: [string, RegExp][] = [
@@ -95,4 +100,11 @@ t.test('a path is mapped there and back, and the query is never touched', async 
   t.equal(publicPath('/v22/a', strip, { basePath: '/v2' }), undefined)
   t.equal(publicPath('/v2', strip, { basePath: '/v2' }), '/api/users')
   t.equal(publicPath('/v2/other', keep, { basePath: '/v2' }), undefined)
+})
+
+t.test('chunks in HTTP/1.0, whose end not everybody sees alike, reach no service', async (t) => {
+  const head = { url: '/api/x', headers: { 'transfer-encoding': 'chunked' } }
+  t.match(findServiceHeadMistake({ ...head, httpVersion: '1.0' }), { statusCode: 400 })
+  t.equal(findServiceHeadMistake({ ...head, httpVersion: '1.1' }), undefined)
+  t.equal(findServiceHeadMistake({ url: '/api/x', headers: {}, httpVersion: '1.0' }), undefined)
 })
