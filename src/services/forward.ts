@@ -24,9 +24,8 @@ import { buildAnswerHead, buildInterimHead, mayTrail, passTrailers } from './ans
 import { AnswerWriter } from './answer-writer.ts'
 import { watchPace } from './body-pace.ts'
 import { answerFailure } from './failure.ts'
-import { mayTrailUp, passFields } from './passing-headers.ts'
 import { openProviderWay, type ProviderWay } from './provider-way.ts'
-import { buildRequestHead } from './request-head.ts'
+import { buildRequestHead, trailersUp } from './request-head.ts'
 import { mapUrl } from './service-path.ts'
 import { TargetWalk } from './target-walk.ts'
 import type { Targets } from './targets.ts'
@@ -208,7 +207,7 @@ export class Forward implements ServiceListener, Cuttable {
         path,
         headers: this.#requestHead(),
         body: bodyOf(raw),
-        trailers: this.#hasBody ? () => passFields(raw.rawTrailers, mayTrailUp) : undefined,
+        trailers: this.#hasBody ? () => trailersUp(raw.rawTrailers, this.#route) : undefined,
         connectTimeoutMs: connectMs,
         firstByteMs: firstByteMs ?? this.#usualFirstByteMs(),
         idleMs: idleMs ?? timeouts.idleTimeoutMs,

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import type { ServiceRoute } from '../config/catalog/service-routes.ts'
-import { connectionNames, METHOD_OVERRIDES, mayPassUp } from './passing-headers.ts'
+import { connectionNames, METHOD_OVERRIDES, mayPassUp, mayTrailUp, passFields } from './passing-headers.ts'
 import { decodeAscii } from './service-path.ts'
 import { isTraceparent } from './trace.ts'
 
@@ -96,6 +96,14 @@ function withoutKey(referer: string): string {
 /** The one wish of `TE` that the gateway passes, for it passes trailers: gRPC asks for nothing less. */
 function addTrailersWish(head: string[], te: string | string[] | undefined): void {
   if (te !== undefined && /(?:^|[\s,])trailers\b/i.test(String(te))) head.push('te', 'trailers')
+}
+
+/** What a client says behind its body: the rules of the route hold there too, for some servers read it as if it stood before. */
+export function trailersUp(
+  trailers: readonly string[],
+  { requestHeaders: { remove, set } }: Pick<ServiceRoute, 'requestHeaders'>,
+): string[] {
+  return passFields(trailers, (name) => mayTrailUp(name) && !remove.includes(name) && !(name in set))
 }
 
 /** Where what is set may not be shown, a client's own does not stand in its place. */

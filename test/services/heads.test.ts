@@ -1,7 +1,7 @@
 import t from 'tap'
 import { buildRoute } from '../../src/config/catalog/service-row.ts'
 import { buildAnswerHead, buildInterimHead, passTrailers } from '../../src/services/answer-head.ts'
-import { buildRequestHead, type Told } from '../../src/services/request-head.ts'
+import { buildRequestHead, type Told, trailersUp } from '../../src/services/request-head.ts'
 import { isTraceparent, openTraceIds } from '../../src/services/trace.ts'
 
 const target = { origin: 'http://a:1', basePath: '' }
@@ -213,4 +213,11 @@ t.test('what is said before and behind an answer follows the rules of the answer
   t.same(passTrailers([...said, 'Access-Control-Allow-Origin', '*'], route), ['Link', '</a>'])
   const empty = ['Content-Length', '9', 'ETag', '"a"']
   t.same(buildAnswerHead(empty, { ...down, own: {}, isEmpty: true }), ['ETag', '"a"', 'x-tenant', 'a'])
+})
+
+t.test('nobody says behind a body what a rule takes out or sets before it', async (t) => {
+  const rules = { set: { 'x-tenant': 'a' }, remove: ['x-gone'], pass: [] }
+  const route = buildRoute({ prefix: '/api', targets: [target], requestHeaders: rules })
+  const trailers = ['X-Gone', '1', 'X-Tenant', 'b', 'x-user-id', '1', 'X-Checksum', '2']
+  t.same(trailersUp(trailers, route), ['X-Checksum', '2'])
 })
