@@ -9,6 +9,7 @@ COPY package.json package-lock.json ./
 # Optional packages hold the Node of development machines: it would hide the one of this image.
 RUN npm ci --omit=dev --omit=optional --no-audit --no-fund --loglevel=error \
  && find node_modules \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' -o -name '*.d.mts' \) -type f -delete \
+ && find node_modules -iname '*.md' ! -iname 'licen*' ! -iname 'notice*' -type f -delete \
  && find node_modules -type d \( -name test -o -name tests -o -name benchmark -o -name benchmarks \) -prune -exec rm -rf {} + \
  && rm -rf node_modules/gpt-tokenizer/src node_modules/gpt-tokenizer/data node_modules/gpt-tokenizer/cjs
 

@@ -246,9 +246,11 @@ function openCatalogOrFail(
     log.hide(keysOf(source.current()))
     return source
   } catch (error) {
-    if (error instanceof SettingsError)
-      fail(`The gateway cannot start with this models file:\n${error.message}`)
-    throw error
+    if (!(error instanceof SettingsError)) throw error
+    const isOfFile = error.mistakes.some((mistake) => mistake.includes('MODELS_FILE'))
+    fail(
+      `The gateway cannot start with ${isOfFile ? 'this models file' : 'these settings'}:\n${error.message}`,
+    )
   }
 }
 

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
 import { PAID_ENDPOINTS } from '../src/config/endpoints.ts'
+import { serviceWords } from '../src/config/env/words/services.js'
 import { MANUAL_PAGES, readBlocks, whyNotRun } from './support/manual.ts'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -111,4 +112,30 @@ t.test('every file that contributors are sent to is there', async (t) => {
   for (const page of ['CONTRIBUTING.md', 'docs/architecture.md'])
     for (const [, path = ''] of read(page).matchAll(/`((?:src|test|scripts|bench)\/[\w./-]+)`/g))
       t.ok(existsSync(join(ROOT, path)), `${page}: ${path}`)
+})
+
+t.test('every setting of services reaches the container of development', async (t) => {
+  const [group] = serviceWords
+  const names = Object.keys(group?.settings ?? {})
+  const ofEach = names.map((name) => name.replace(/_SERVICE_URL$/, '_SERVICE_PUBLIC'))
+  const compose = read('docker-compose.yml')
+  t.ok(names.length > 15)
+  for (const name of new Set([...names, ...ofEach]))
+    t.match(compose, `\n      ${name}: \${${name}:-}\n`, name)
+})
+
+t.test('an example names the timeout that its services have', async (t) => {
+  const folder = 'examples/r1-rest-and-websocket'
+  for (const file of ['README.md', '.env.example']) {
+    t.match(read(join(folder, file)), 'FIRST_BYTE_TIMEOUT_MS', file)
+    t.notMatch(read(join(folder, file)), 'ANSWER_TIMEOUT_MS', `${file}: that is of providers`)
+  }
+})
+
+t.test('no change is told twice', async (t) => {
+  const changes = read('CHANGELOG.md').split(/^\* /m).slice(1)
+  t.same(
+    changes.filter((change, index) => changes.indexOf(change) !== index),
+    [],
+  )
 })

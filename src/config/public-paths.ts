@@ -20,6 +20,14 @@ export function findPathMistake(prefix: string): string | undefined {
   return `covers a path that the gateway answers or charges itself: name a path beside those, such as /v1/files`
 }
 
+/** What stands before the name of an endpoint: in our addresses, or as clients and providers write it. */
+const BEFORE_ENDPOINTS = /^(?:\/(?:v1|openai|anthropic))+(?=\/|$)/
+
+/** The same of a path that a provider answers: `/chat` is below its base URL what `/v1/chat` is, and as little to be had unpaid. */
+export function findProviderPathMistake(prefix: string): string | undefined {
+  return findPathMistake(`/v1${prefix.toLowerCase().replace(BEFORE_ENDPOINTS, '')}`)
+}
+
 /** Whether a path is the prefix's own or one below it. */
 export function isBelow(path: string, prefix: string): boolean {
   return path.startsWith(prefix) && (path.length === prefix.length || path[prefix.length] === '/')

@@ -28,7 +28,8 @@ type Limit = (request: FastifyRequest, reply: FastifyReply, done: (refusal?: Err
 
 /**
  * May this caller ask this route, now: so many requests a minute and a day (UTC) of each caller, and so many at once of
- * all callers together. A handshake is one request, a browser's question in advance (preflight) none. What comes back is
+ * all callers together. A handshake is one request, a browser's question in advance (preflight) none: those that reach a
+ * service have a wider limit of their own. What comes back is
  * the hook for each scope of routes, after that of auth and of the token's own limits: all count in the same windows.
  *
  * What runs at once is counted by each process for itself: it protects a service, costs no round trip, and no crash
@@ -40,16 +41,18 @@ export function routeLimits(app: FastifyInstance, options: RouteLimitOptions): L
   const running = new Running()
   return (request, reply, done) => {
     const route = serviceOf(request)?.route
-    if (route === undefined || isPreflight(request)) return admit(request, done)
+    if (route === undefined) return admit(request, done)
+    const isQuestion = isPreflight(request)
     const finish = (own: Count | undefined): void => {
-      tellNearest(request, reply, own)
+      if (!isQuestion || own?.isExceeded) tellNearest(request, reply, own)
       if (own?.isExceeded) return done(tooMany(own))
       if (!running.enter(route, request, reply)) return done(tooManyAtOnce(route))
       admit(request, done)
     }
-    const limits = limitsOf(route, request, options)
+    const limits = isQuestion ? ofPreflights(route, options) : limitsOf(route, request, options)
     if (limits === undefined) return finish(undefined)
-    const counted = countRoute(counting, keyOf(route, request, options), limits)
+    const key = keyOf(route, request, options)
+    const counted = countRoute(counting, isQuestion ? `${ROUTE_KEY}preflight ${key}` : key, limits)
     if (counted instanceof Promise) counted.then(finish, done)
     else finish(counted)
   }
@@ -78,6 +81,20 @@ function limitsOf(
   const perMinute = limits.perMinute ?? (caller?.kind === 'token' ? undefined : options.perMinute)
   const { perDay } = limits
   return perMinute === undefined && perDay === undefined ? undefined : { perMinute, perDay }
+}
+
+/** Before each of its requests a page may ask, and all pages behind one address count together. */
+const PREFLIGHT_FACTOR = 10
+const LEAST_PREFLIGHTS = 1_000
+
+/** They use up nothing of what their callers may ask; but whoever calls everything a preflight would have no limit at all. */
+function ofPreflights(
+  { limits }: ServiceRoute,
+  options: Pick<RouteLimitOptions, 'perMinute'>,
+): Limits | undefined {
+  const perMinute = limits.perMinute ?? options.perMinute
+  if (perMinute === undefined) return undefined
+  return { perMinute: Math.max(LEAST_PREFLIGHTS, perMinute * PREFLIGHT_FACTOR), perDay: undefined }
 }
 
 /** Longer names of callers, which somebody else has chosen, are kept by their hash. */

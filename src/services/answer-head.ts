@@ -1,14 +1,18 @@
 import type { IncomingMessage } from 'node:http'
 import type { ServiceRoute } from '../config/catalog/service-routes.ts'
 import { mapCookie, mapLocation, mapRefresh, type Whence } from './location.ts'
-import { connectionNames, mayPassDown } from './passing-headers.ts'
+import { connectionNames, mayPassDown, passFields } from './passing-headers.ts'
 
 export interface Downward extends Whence {
   route: Whence['route'] & Pick<ServiceRoute, 'cookies' | 'responseHeaders'>
   /** The gateway answers pages of other origins here; the service's words about that are left out. */
   hasCors: boolean
+  /** The public path that was asked for. */
+  asked?: string
   /** Fields may follow the body; without it nothing may say that they do. */
   mayTrail?: boolean
+  /** No body can be behind it, and no length may be said (RFC 9110 section 8.6). */
+  isEmpty?: boolean
   /** What leaves with any answer: our `x-request-id`, limits, CORS. Names in lower case. */
   own: { [name: string]: unknown }
 }
@@ -28,12 +32,35 @@ export function buildAnswerHead(answer: readonly string[], down: Downward): stri
     const lower = name.toLowerCase()
     if (!mayPassDown(lower) || hop?.has(lower) || remove.includes(lower) || lower in set) continue
     if (lower in own && !SAID_BY_BOTH.has(lower)) continue
+    if (down.isEmpty && lower === 'content-length') continue
     if (down.hasCors && lower.startsWith('access-control-') && !SAID_BY_BOTH.has(lower)) continue
     const value = readValue(lower, answer[at + 1] ?? '', down)
     if (value !== undefined) head.push(name, value)
   }
   for (const name in set) if (mayPassDown(name) && !(name in own)) head.push(name, set[name] ?? '')
   return head
+}
+
+const NOTHING: Downward['own'] = {}
+
+/** What is said before the answer (1xx): by the same rules, but what the gateway adds and cookies come with the answer itself. */
+export function buildInterimHead(answer: readonly string[], down: Omit<Downward, 'own'>): string[] {
+  const { remove, set } = down.route.responseHeaders
+  const responseHeaders = { ...down.route.responseHeaders, set: {}, remove: [...remove, ...Object.keys(set)] }
+  const route = { ...down.route, cookies: false, responseHeaders }
+  return buildAnswerHead(answer, { ...down, route, own: NOTHING, isEmpty: true })
+}
+
+/** What is said behind the answer: a rule of the route holds there too, and of CORS nothing stands there. */
+export function passTrailers(
+  trailers: readonly string[],
+  { responseHeaders: { remove, set } }: Pick<ServiceRoute, 'responseHeaders'>,
+): string[] {
+  return passFields(
+    trailers,
+    (name) =>
+      mayPassDown(name) && !remove.includes(name) && !(name in set) && !name.startsWith('access-control-'),
+  )
 }
 
 function addOwn(head: string[], name: string, value: unknown): void {
@@ -53,7 +80,7 @@ function readValue(name: string, value: string, down: Downward): string | undefi
     case 'trailer':
       return down.mayTrail ? value : undefined
     case 'set-cookie':
-      return down.route.cookies ? mapCookie(value, down) : undefined
+      return down.route.cookies ? mapCookie(value, down, down.asked) : undefined
     default:
       return value
   }

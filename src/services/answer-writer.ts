@@ -44,7 +44,7 @@ export class AnswerWriter {
     this.#isHeadOut = true
     if (this.#response.write(bytes) || this.#stall) return
     attempt?.pause()
-    this.#stall = setTimeout(() => this.#response.destroy(), this.#patienceMs)
+    this.#watch()
     this.#response.once('drain', () => {
       this.stop()
       attempt?.resume()
@@ -59,6 +59,12 @@ export class AnswerWriter {
     for (let at = 0; at < trailers.length; at += 2) pairs.push([trailers[at] ?? '', trailers[at + 1] ?? ''])
     if (pairs.length > 0 && this.#response.chunkedEncoding) this.#response.addTrailers(pairs)
     this.#response.end(last)
+    // The service is done, and nobody else would notice a client that leaves the rest unread and keeps a place of the route.
+    if (this.#response.socket?.writableLength) this.#watch()
+  }
+
+  #watch(): void {
+    this.#stall = setTimeout(() => this.#response.destroy(), this.#patienceMs)
   }
 
   stop(): void {

@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Catalog } from '../config/catalog/catalog.ts'
 import type { FoundRoute, ServiceRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
+import { pathOf } from '../config/catalog/service-table.ts'
 import type { Deadline, Deadlines } from '../deadlines.ts'
 import type { UpstreamHeaders } from '../dialects/headers.ts'
 import {
@@ -10,6 +11,7 @@ import {
   gatewayRestarting,
   invalidApiKey,
   invalidRequest,
+  invalidToken,
   notFound,
   upstreamFailed,
   upstreamTimeout,
@@ -18,12 +20,12 @@ import type { Cuttable, Live } from '../live.ts'
 import type { UpstreamTimeouts } from '../upstream/rules.ts'
 import type { Sent, ServiceListener, ServiceRequest } from '../upstream/service-call.ts'
 import type { Attempt, Upstreams } from '../upstream/upstreams.ts'
-import { buildAnswerHead, mayTrail } from './answer-head.ts'
+import { buildAnswerHead, buildInterimHead, mayTrail, passTrailers } from './answer-head.ts'
 import { AnswerWriter } from './answer-writer.ts'
 import { watchPace } from './body-pace.ts'
 import { answerFailure } from './failure.ts'
-import { mayPassDown, mayPassUp, passFields } from './passing-headers.ts'
-import { findProvider, ProviderWay } from './provider-way.ts'
+import { mayTrailUp, passFields } from './passing-headers.ts'
+import { openProviderWay, type ProviderWay } from './provider-way.ts'
 import { buildRequestHead } from './request-head.ts'
 import { mapUrl } from './service-path.ts'
 import { TargetWalk } from './target-walk.ts'
@@ -77,8 +79,10 @@ export class Forward implements ServiceListener, Cuttable {
     this.#route = route
     this.#hasBody = hasBody(request.raw)
     this.#walk = new TargetWalk({ route, request, targets, hasBody: this.#hasBody })
-    this.#writer = new AnswerWriter(reply.raw, route.timeouts.idleMs ?? timeouts.idleTimeoutMs)
-    this.#provider = openProvider(route, shared.catalog())
+    // What a service may be silent for is no measure of its clients: a slow one drains a full buffer in so many seconds.
+    const patienceMs = Math.max(route.timeouts.idleMs ?? 0, timeouts.idleTimeoutMs)
+    this.#writer = new AnswerWriter(reply.raw, patienceMs)
+    this.#provider = openProviderWay(route, shared.catalog())
     this.#total = deadlines.open(() => this.#runOut())
     this.#startedMs = shared.now()
   }
@@ -109,7 +113,7 @@ export class Forward implements ServiceListener, Cuttable {
   informed(status: number, headers: string[]): void {
     const { raw } = this.#reply
     if (this.#state !== 'asking' || this.#provider || this.#request.raw.httpVersion !== '1.1') return
-    if (!raw.destroyed) raw.writeInformation(status, passFields(headers, mayPassDown))
+    if (!raw.destroyed) raw.writeInformation(status, buildInterimHead(headers, this.#downward()))
   }
 
   answered(status: number, headers: string[], reason: string): void {
@@ -122,7 +126,7 @@ export class Forward implements ServiceListener, Cuttable {
     line.firstByteMs = Math.round((this.#shared.now() - this.#startedMs) * 10) / 10
     line.attempts = Math.max(1, this.#walk.asks)
     try {
-      this.#writer.begin(status, reason, this.#answerHead(status, headers))
+      this.#writer.begin(status, this.#provider ? '' : reason, this.#answerHead(status, headers))
     } catch (cause) {
       this.#reply.raw.statusMessage = ''
       return this.#fail(upstreamFailed('The service answered with what HTTP does not allow.', { cause }))
@@ -147,7 +151,7 @@ export class Forward implements ServiceListener, Cuttable {
     const hasRest = rest !== undefined && rest.length > 0
     const { line } = this.#request
     if (hasRest) line.bytesOut = (line.bytesOut ?? 0) + rest.length
-    this.#writer.end(this.#provider ? NONE : passFields(trailers, mayPassDown), hasRest ? rest : undefined)
+    this.#writer.end(this.#provider ? NONE : passTrailers(trailers, this.#route), hasRest ? rest : undefined)
   }
 
   failed(error: Error, sent: Sent): void {
@@ -171,7 +175,7 @@ export class Forward implements ServiceListener, Cuttable {
   }
 
   expire(): void {
-    this.#fail(invalidApiKey(REVOKED))
+    this.#fail((this.#request.caller?.kind === 'person' ? invalidToken : invalidApiKey)(REVOKED))
   }
 
   #send(isFresh: boolean): void {
@@ -202,7 +206,7 @@ export class Forward implements ServiceListener, Cuttable {
         path,
         headers: this.#requestHead(),
         body: bodyOf(raw),
-        trailers: this.#hasBody ? () => passFields(raw.rawTrailers, mayPassUp) : undefined,
+        trailers: this.#hasBody ? () => passFields(raw.rawTrailers, mayTrailUp) : undefined,
         connectTimeoutMs: connectMs,
         firstByteMs: firstByteMs ?? this.#usualFirstByteMs(),
         idleMs: idleMs ?? timeouts.idleTimeoutMs,
@@ -238,13 +242,15 @@ export class Forward implements ServiceListener, Cuttable {
           })
         : undefined
     if (cookie !== undefined) own['set-cookie'] = cookie
-    return buildAnswerHead(headers, {
-      route: this.#route,
-      target: this.#place ?? NOWHERE,
-      hasCors: request.cors !== undefined,
-      mayTrail: mayTrail(request.raw, status, headers),
-      own,
-    })
+    const trails = mayTrail(request.raw, status, headers)
+    return buildAnswerHead(headers, { ...this.#downward(), mayTrail: trails, isEmpty: status === 204, own })
+  }
+
+  #downward() {
+    const scheme = schemeOf(this.#request)
+    const { url, cors } = this.#request
+    const target = this.#place ?? NOWHERE
+    return { route: this.#route, target, scheme, hasCors: cors !== undefined, asked: pathOf(url) }
   }
 
   #bodyFailed(error: Error): void {
@@ -290,8 +296,3 @@ export interface Forwarding {
 
 const NONE: readonly string[] = []
 const NOWHERE: ServiceTarget = { origin: '', basePath: '' }
-
-function openProvider(route: ServiceRoute, catalog: Catalog): ProviderWay | undefined {
-  const provider = findProvider(route, catalog)
-  return provider && new ProviderWay(provider)
-}

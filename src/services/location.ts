@@ -5,19 +5,30 @@ import { publicPath } from './service-path.ts'
 export interface Whence {
   route: Pick<ServiceRoute, 'prefix' | 'keepsPrefix' | 'targets'>
   target: ServiceTarget
+  /** What the service was told that its client speaks: many write it before the name that they were asked by. */
+  scheme?: string
 }
 
 const ABSOLUTE = /^(?:(https?):)?\/\/([^/?#\\]*)(.*)$/is
 const PATH = /^([^?#]*)(.*)$/s
 
-/** Its scheme and authority are those of `origin`; without a scheme it is the same as what it stands in. */
-function isOf(origin: string, scheme: string | undefined, authority: string): boolean {
+/** Its scheme and authority are those of `origin`, or the scheme is as `told`; without one it is the same as what it stands in. */
+function isOf(origin: string, { scheme, authority, told }: Said): boolean {
   const at = origin.indexOf('://')
   const own = origin.slice(0, at)
-  if (scheme !== undefined && scheme.toLowerCase() !== own) return false
-  const port = own === 'https' ? ':443' : ':80'
-  const bare = (text: string) => (text.endsWith(port) ? text.slice(0, -port.length) : text)
-  return bare(authority.toLowerCase()) === bare(origin.slice(at + 3).toLowerCase())
+  const said = scheme?.toLowerCase() ?? own
+  if (said !== own && said !== told) return false
+  const bare = (text: string, by: string) => {
+    const port = by === 'https' ? ':443' : ':80'
+    return text.endsWith(port) ? text.slice(0, -port.length) : text
+  }
+  return bare(authority.toLowerCase(), said) === bare(origin.slice(at + 3).toLowerCase(), own)
+}
+
+interface Said {
+  scheme: string | undefined
+  authority: string
+  told: string | undefined
 }
 
 /**
@@ -25,11 +36,11 @@ function isOf(origin: string, scheme: string | undefined, authority: string): bo
  * alone, points to the public path; all else stays what it is. A path that is public already stays too: services that read
  * `x-forwarded-prefix` write such.
  */
-export function mapLocation(value: string, { route, target }: Whence): string {
+export function mapLocation(value: string, { route, target, scheme: told }: Whence): string {
   const absolute = ABSOLUTE.exec(value)
   if (!absolute) return value.startsWith('/') ? mapPath(value, route, target) : value
   const [, scheme, authority = '', rest = ''] = absolute
-  const place = [target, ...route.targets].find(({ origin }) => isOf(origin, scheme, authority))
+  const place = [target, ...route.targets].find(({ origin }) => isOf(origin, { scheme, authority, told }))
   if (!place) return value
   // Nobody outside knows the host, and whoever follows comes back here.
   return mapPath(rest.startsWith('/') ? rest : `/${rest}`, route, place)
@@ -45,16 +56,25 @@ function isPublic(path: string, prefix: string): boolean {
   return path === prefix || path.startsWith(`${prefix}/`)
 }
 
-/**
- * `Refresh` has a URL behind a number and a semicolon.
- */
+/** Nothing in it can be read in two ways: a value of blanks alone would keep a pattern busy for minutes. */
+const REFRESH = /^(\s*\d[\d.]*\s*[;,]\s*(?:url\s*=\s*)?)(.*)$/is
+
+/** `Refresh` has a URL behind a number and a semicolon, also in quotes. */
 export function mapRefresh(value: string, whence: Whence): string {
-  const found = /^(\s*\d+\s*;\s*url\s*=\s*['"]?)([^'"]*)(['"]?\s*)$/i.exec(value)
-  return found ? `${found[1]}${mapLocation(found[2] ?? '', whence)}${found[3]}` : value
+  const [, start, rest = ''] = REFRESH.exec(value) ?? []
+  if (start === undefined) return value
+  const quote = rest.startsWith("'") || rest.startsWith('"') ? rest.charAt(0) : ''
+  const begin = quote.length
+  const end = quote === '' ? rest.trimEnd().length : rest.indexOf(quote, begin)
+  const url = rest.slice(begin, end === -1 ? undefined : end)
+  return start + quote + mapLocation(url, whence) + rest.slice(begin + url.length)
 }
 
-/** A cookie of the service as the public host's: no domain, and the path below the public prefix. */
-export function mapCookie(value: string, whence: Whence): string {
+/**
+ * A cookie of the service as the public host's: no domain, and the path below the public prefix. One without a path is for
+ * the folder of the path that was asked for: where that is the prefix alone, the folder holds other services too.
+ */
+export function mapCookie(value: string, whence: Whence, asked?: string): string {
   const [pair = '', ...attributes] = value.split(';')
   const kept = attributes.flatMap((attribute) => {
     const name = attribute.split('=', 1)[0]?.trim().toLowerCase()
@@ -63,7 +83,13 @@ export function mapCookie(value: string, whence: Whence): string {
     if (name !== 'path' || /^\s*__Host-/i.test(pair)) return [attribute]
     return [` Path=${cookiePath(attribute.slice(attribute.indexOf('=') + 1).trim(), whence)}`]
   })
+  const { prefix } = whence.route
+  if (asked === prefix && !kept.some(hasPath)) kept.push(` Path=${prefix}`)
   return [pair, ...kept].join(';')
+}
+
+function hasPath(attribute: string): boolean {
+  return /^\s*path\s*=\s*\//i.test(attribute)
 }
 
 function cookiePath(path: string, { route, target }: Whence): string {

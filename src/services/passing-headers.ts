@@ -43,6 +43,12 @@ const SPOOFS = new Set([
   'x-remote-addr',
   'x-remote-user',
   'remote-user',
+  'forwarded-for',
+  'proxy-client-ip',
+  'wl-proxy-client-ip',
+  'http-client-ip',
+  'do-connecting-ip',
+  'fly-client-ip',
   'cf-connecting-ip',
   'cf-connecting-ipv6',
   'cf-pseudo-ipv4',
@@ -83,10 +89,26 @@ export function mayPassUp(name: string): boolean {
     SPOOFS.has(name) ||
     CREDENTIALS.has(name) ||
     OUR_FAMILIES.test(name) ||
-    // CGI reads `x_user_id` as `x-user-id`.
-    name.includes('_') ||
+    (ODD.test(name) && isReadAsOurs(name)) ||
     name.startsWith(HANDSHAKE)
   )
+}
+
+const ODD = /[^a-z0-9-]/
+
+/** CGI reads `x_user_id` as `x-user-id`, and some servers make the same of each mark that a name may have: `x.user.id`. */
+function isReadAsOurs(name: string): boolean {
+  if (name.includes('_')) return true
+  const read = name.replace(/[^a-z0-9-]/g, '-')
+  return !mayPassUp(read) || METHOD_OVERRIDES.has(read)
+}
+
+/**
+ * Behind a body no one may say who is asking or what else is asked: some servers read what is there as if it had come
+ * before (RFC 9110, section 6.5.1).
+ */
+export function mayTrailUp(name: string): boolean {
+  return mayPassUp(name) && name !== 'authorization' && name !== 'cookie' && !METHOD_OVERRIDES.has(name)
 }
 
 /** Whether this field of a service's answer may go on to the client. Cookies and CORS are told by others. */

@@ -6,7 +6,7 @@ import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream
 import { findValue } from './answer-head.ts'
 
 /** The provider that a route names: undefined when the catalog has it no more. */
-export function findProvider(route: Pick<ServiceRoute, 'provider'>, { providers }: Catalog) {
+function findProvider(route: Pick<ServiceRoute, 'provider'>, { providers }: Catalog) {
   if (route.provider === undefined) return undefined
   const [first] = providers.values()
   return route.provider === '' ? first : providers.get(route.provider)
@@ -50,14 +50,12 @@ export class ProviderWay {
     const passed: Record<string, string> = {}
     copyDownward(found, passed)
     const length = found['content-length']
-    if (length !== undefined) passed['content-length'] = length
-    // What is encoded nobody asked for, and cannot be looked into as it passes.
-    const isRefusal = status >= 400 && findValue(answer, 'content-encoding') === undefined
-    this.#mask = isRefusal ? new ErrorMask(this.#key, undefined, this.place.origin) : this.#key
-    return Object.entries({ ...own, ...maskHeaders(passed, this.#key) }).flatMap(([name, value]) => [
-      name,
-      String(value),
-    ])
+    if (length !== undefined && status !== 204) passed['content-length'] = length
+    const coding = findValue(answer, 'content-encoding')
+    const refusal = status >= 400 ? new ErrorMask(this.#key, coding, this.place.origin) : undefined
+    this.#mask = refusal ?? this.#key
+    const seen = maskHeaders(refusal?.headers(passed) ?? passed, this.#key)
+    return Object.entries({ ...own, ...seen }).flatMap(([name, value]) => [name, String(value)])
   }
 
   /** What of these bytes may leave now. */
@@ -68,4 +66,10 @@ export class ProviderWay {
   rest(): Buffer {
     return this.#mask ? this.#mask.rest() : NOTHING
   }
+}
+
+/** Undefined: the route leads to targets of its own. */
+export function openProviderWay(route: ServiceRoute, catalog: Catalog): ProviderWay | undefined {
+  const provider = findProvider(route, catalog)
+  return provider && new ProviderWay(provider)
 }

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import type { ServiceRoute } from '../config/catalog/service-routes.ts'
 import { connectionNames, METHOD_OVERRIDES, mayPassUp } from './passing-headers.ts'
+import { decodeAscii } from './service-path.ts'
 import { isTraceparent } from './trace.ts'
 
 /** What a service is told besides what the client sent. */
@@ -11,6 +12,12 @@ export interface Told {
     'prefix' | 'keepsPrefix' | 'cookies' | 'methods' | 'openPaths' | 'requestHeaders' | 'sendsInternalKey'
   >
   caller: FastifyRequest['caller']
+  /** Nobody was asked, though the route asks: an open path, or a page's question before its request. */
+  isOpened: boolean
+  /** The client's cookies may not go along, whatever the route says. */
+  leavesCookies: boolean
+  /** The answer is the request as it came (TRACE): what the service alone may know is left out. */
+  isEchoed: boolean
   /** The client's `authorization` is none of ours: nobody was asked, or another credential let it in. */
   passesAuthorization: boolean
   requestId: string
@@ -31,6 +38,8 @@ export interface SentHead {
 }
 
 const EXPECTS = /^100-continue$/i
+/** Clients send their token along wherever they go; behind an open path it is nobody's but the gateway's all the same. */
+const OUR_TOKEN = /^bearer +gw-[\w-]{43} *$/i
 
 /** The head of a request to a service, names and values in turn: `host` and the body's length are the way out's. */
 export function buildRequestHead({ rawHeaders, headers }: SentHead, told: Told): string[] {
@@ -46,12 +55,14 @@ export function buildRequestHead({ rawHeaders, headers }: SentHead, told: Told):
     if (!mayPassUp(lower) || hop?.has(lower) || remove.includes(lower)) {
       if (!pass.includes(lower) || !isPassable(lower)) continue
     } else if (!isWanted(lower, told)) continue
-    head.push(name, rawHeaders[at + 1] ?? '')
+    const value = rawHeaders[at + 1] ?? ''
+    if (lower === 'authorization' && OUR_TOKEN.test(value) && !pass.includes(lower)) continue
+    head.push(name, lower === 'referer' ? withoutKey(value) : value)
   }
   addTrailersWish(head, headers.te)
   // The client waits to be asked for its body, and so does the gateway.
   if (headers.expect !== undefined && EXPECTS.test(headers.expect)) head.push('expect', '100-continue')
-  addRules(head, route)
+  addRules(head, route, told.isEchoed)
   addTrace(head, headers, told)
   addOrigin(head, told)
   addCaller(head, told)
@@ -63,11 +74,23 @@ function isPassable(name: string): boolean {
   return name === 'x-api-key' || name === 'api-key' || name === 'x-goog-api-key'
 }
 
-function isWanted(name: string, { route, passesAuthorization }: Told): boolean {
+function isWanted(name: string, told: Told): boolean {
+  const { route, passesAuthorization, isOpened, leavesCookies } = told
   if (name === 'authorization') return passesAuthorization || route.requestHeaders.pass.includes(name)
-  if (name === 'cookie') return route.cookies || route.requestHeaders.pass.includes(name)
-  if (METHOD_OVERRIDES.has(name)) return route.methods === undefined && route.openPaths.length === 0
+  if (name === 'cookie') return !leavesCookies && (route.cookies || route.requestHeaders.pass.includes(name))
+  if (METHOD_OVERRIDES.has(name))
+    return route.methods === undefined && route.openPaths.length === 0 && !isOpened
   return true
+}
+
+const KEY_IN_QUERY = /[?&;]\s*(?:api[_-]?key|x-api-key)\s*(?:[=&;]|$)/i
+
+/** A page whose own URL had a key says so to whatever it asks for next. */
+function withoutKey(referer: string): string {
+  const start = referer.indexOf('?')
+  return start >= 0 && KEY_IN_QUERY.test(decodeAscii(referer.slice(start)))
+    ? referer.slice(0, start)
+    : referer
 }
 
 /** The one wish of `TE` that the gateway passes, for it passes trailers: gRPC asks for nothing less. */
@@ -75,11 +98,12 @@ function addTrailersWish(head: string[], te: string | string[] | undefined): voi
   if (te !== undefined && /(?:^|[\s,])trailers\b/i.test(String(te))) head.push('te', 'trailers')
 }
 
-function addRules(head: string[], { requestHeaders: { set } }: Told['route']): void {
+/** Where what is set may not be shown, a client's own does not stand in its place. */
+function addRules(head: string[], { requestHeaders: { set } }: Told['route'], isEchoed: boolean): void {
   for (const name in set) {
     if (!mayPassUp(name) && !isPassable(name)) continue
     drop(head, name)
-    head.push(name, set[name] ?? '')
+    if (!isEchoed) head.push(name, set[name] ?? '')
   }
 }
 
@@ -95,11 +119,13 @@ function addTrace(head: string[], { traceparent, tracestate, via }: IncomingHttp
   head.push('x-request-id', told.requestId, 'via', via === undefined ? told.via : `${via}, ${told.via}`)
 }
 
-function addOrigin(head: string[], { route, address, scheme, host, internalKey }: Told): void {
+function addOrigin(head: string[], told: Told): void {
+  const { route, address, scheme, host, internalKey, isEchoed } = told
   head.push('x-forwarded-for', address, 'x-forwarded-proto', scheme)
   if (host !== undefined) head.push('x-forwarded-host', host)
   if (!route.keepsPrefix) head.push('x-forwarded-prefix', route.prefix)
-  if (route.sendsInternalKey && internalKey !== undefined) head.push('x-internal-api-key', internalKey)
+  if (route.sendsInternalKey && internalKey !== undefined && !isEchoed)
+    head.push('x-internal-api-key', internalKey)
 }
 
 function addCaller(head: string[], { caller }: Told): void {

@@ -12,7 +12,7 @@ const OVERLONG = /%c[01]|%e0%[89]|%f0%8/i
 const MOST_DECODINGS = 5
 
 /** One decoding of what stands for ASCII, as a server does it, whatever else the path holds. */
-function decodeAscii(path: string): string {
+export function decodeAscii(path: string): string {
   return path.replace(/%([0-7][0-9a-f])/gi, (_code, hex: string) => String.fromCharCode(parseInt(hex, 16)))
 }
 

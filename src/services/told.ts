@@ -19,6 +19,9 @@ export function tellService(
   return {
     route,
     caller: request.caller,
+    isOpened: entry !== route.entry,
+    leavesCookies: request.leavesCookies,
+    isEchoed: request.method === 'TRACE',
     passesAuthorization: entry === 'open' || request.credentialIn !== 'authorization',
     requestId: request.id,
     address: request.ip,

@@ -143,7 +143,8 @@ function downwardHead(
 ): string[] {
   const hasCors = request.cors !== undefined
   const own = reply.getHeaders()
-  const head = buildAnswerHead(rawHeaders, { route, target: place, hasCors, own })
+  const seen = { scheme: schemeOf(request), asked: pathOf(request.url) }
+  const head = buildAnswerHead(rawHeaders, { route, target: place, hasCors, ...seen, own })
   return head.filter((_text, at) => !OF_HANDSHAKE.test(head[at - (at % 2)] ?? ''))
 }
 

@@ -313,6 +313,8 @@ t.test('a number or word that was meant is said', async (t) => {
     ['CONNECT_TIMEOUT_MS', '30s', /: write 30000$/],
     ['IDLE_TIMEOUT_MS', '1.5m', /: write 90000$/],
     ['SSE_HEARTBEAT_MS', '30s', /: write 30000$/],
+    ['RATE_LIMIT_PER_MINUTE', '0', /must be a whole number from 1 to \d+$/],
+    ['JWT_CLOCK_TOLERANCE_S', ' 301', /must be a whole number from 0 to 300$/],
     ['MAX_JSON_BYTES', '64MB', /: write 67108864$/],
     ['IDEMPOTENCY_BYTES_PER_TOKEN', '1GiB', /: write 1073741824$/],
     ['RATE_LIMIT_PER_MINUTE', '1_000', /: write 1000$/],
@@ -379,6 +381,14 @@ t.test('PASSTHROUGH_PATHS never opens what is paid for', async (t) => {
   refuses(t, { PASSTHROUGH_PATHS: '/f=ftp://a.example' }, /must name a provider or a URL/)
   refuses(t, { PASSTHROUGH_PATHS: '/f=https://me:hunter2@a.example' }, /user name or password$/)
   t.same(mistakesOf({ PASSTHROUGH_PATHS: '/v1/messages/batches=anthropic' }), [])
+  // A provider's base URL stands for our "/v1": what follows it is the same endpoint.
+  for (const path of `/chat /Chat /chat/completions /completions /messages /responses /audio /images/edits /realtime /models
+    /v1/v1 /v1/v1/chat /openai /openai/v1 /anthropic /v1/openai/embeddings`.split(/\s+/)) {
+    for (const to of ['=openai', path.startsWith('/v1/') ? '' : '=anthropic'])
+      refuses(t, { PASSTHROUGH_PATHS: path + to }, /answers or charges itself/)
+    t.same(mistakesOf({ PASSTHROUGH_PATHS: `${path}=https://a.example` }), [], 'a service has no key of ours')
+  }
+  t.same(mistakesOf({ PASSTHROUGH_PATHS: '/files,/chats=openai,/v1/vector_stores=openai' }), [])
 })
 
 t.test('providers exist by their keys, in the order of preference', async (t) => {

@@ -148,8 +148,15 @@ const refuses = (t: Test, row: unknown, texts: readonly RegExp[], env: Env = JWT
 
 t.test('what a row cannot mean is told with its path', async (t) => {
   const table: [object | null | string, RegExp[]][] = [
-    [null, [/^MODELS_FILE: services\.\/a must be object$/]],
-    ['http://a', [/services\.\/a must be object$/]],
+    [null, [/^MODELS_FILE: services\.\/a must be object, such as \{ to: "http:\/\/users:3000" \}$/]],
+    ['http://a', [/services\.\/a must be object, such as/]],
+    [
+      {
+        ...TO,
+        headers: { request: { set: { 'x-user-id': 'a' }, pass: ['x'] }, response: { remove: ['te'] } },
+      },
+      [/pass\[0\] must be one of/, /set\.x-user-id is the gateway's own/, /remove\[0\] is a matter of one/],
+    ],
     [{}, [/services\.\/a lacks to: add it$/]],
     [{ too: 'http://a' }, [/a\.too is not a setting \(did you mean "to"\?\)/, /lacks to/]],
     [{ to: '' }, [/a\.to must lead to a URL/]],
@@ -350,6 +357,7 @@ t.test('a rule is refused for the very headers that no service would get by it',
     traceparent tracestate sec-websocket-key client-ip true-client-ip x-client-ip x-cluster-client-ip fastly-client-ip
     x-original-url x-rewrite-url x-host proxy remote-user x-remote-user cf-connecting-ip cf-connecting-ipv6 x-azure-clientip
     x-envoy-external-address x-appengine-user-ip a_b accept user-agent authorization cookie x-api-key x-tenant content-type
+    forwarded-for proxy-client-ip wl-proxy-client-ip http-client-ip do-connecting-ip fly-client-ip x.user.id x.client~ip x.tenant
     x-users x-user origin referer accept-encoding proxy-authorization http2-settings x-original-host x-originating-ip`
   for (const name of names.split(/\s+/)) {
     const isRefused =

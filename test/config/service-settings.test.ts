@@ -54,6 +54,17 @@ t.test('each service URL is a row under its name and its plural', async (t) => {
     )
 })
 
+t.test('a service that is called as the plural of another one is meant by it', async (t) => {
+  const rows = rowsOf({ ...KEY, USER_SERVICE_URL: 'http://one', USERS_SERVICE_URL: 'http://many' })
+  t.same(
+    Object.entries(rows).map(([path, { name, targets }]) => [path, name, targets[0]?.origin]),
+    [
+      ['/api/users both', 'users', 'http://many'],
+      ['/api/user both', 'user', 'http://one'],
+    ],
+  )
+})
+
 t.test('a service URL says where to and who may enter', async (t) => {
   const of = (env: Env) => rowsOf({ ...KEY, ...env })['/api/users both']
   t.match(of({ USER_SERVICE_URL: 'http://a:3000/v2/, https://b !open!cookies', USER_SERVICE_PUBLIC: '/x' }), {
@@ -97,6 +108,10 @@ t.test('a service URL without INTERNAL_API_KEY refuses the start and says what t
     { USER_SERVICE_URL: 'http://a', AUTH_SERVICE_URL: 'http://b' },
     /^AUTH_SERVICE_URL, USER_SERVICE_URL need /,
   )
+  const blank = { INTERNAL_API_KEY: 'a key with blanks in it', USER_SERVICE_URL: 'http://a' }
+  refuses(t, blank, /^INTERNAL_API_KEY holds blanks/)
+  const nowhere = { INTERNAL_API_KEY_FILE: '/nonexistent/key', USER_SERVICE_URL: 'http://a' }
+  refuses(t, nowhere, /^INTERNAL_API_KEY_FILE cannot be read/)
   t.same(mistakesOf({ INTERNAL_API_BASE_URL: 'http://a' }), [], 'whoever has keys of his own needs none')
 })
 
@@ -110,6 +125,11 @@ t.test('an address that cannot be meant is told without being repeated', async (
   refused('http://a/{id}/x', /ends with its path/)
   refused('http://a,', /\(URL 2\) must lead/)
   refused('http://a, http://a/', /\(URL 2\) leads twice/)
+  refused('http://a!jwt, http://b', /\(URL 1\) .*a mark such as !jwt stands once, behind the last URL/)
+  refused('http://a/x!jwt, http://b!jwt', /\(URL 1\) .*a mark such as !jwt stands once/)
+  for (const url of ['http://a;http', 'http://*.a', 'http://a:0', "http://a'b"])
+    refused(url, /must lead to a URL with the name or the address of a host/)
+  refused('http://a//b', /does not begin with two slashes/)
   refused('http://a !opn', /did you mean "open"/)
   refuses(t, { ...KEY, USER_SERVICE_PUBLIC: '/login' }, /^USER_SERVICE_PUBLIC .*set USER_SERVICE_URL$/)
   const open = (paths: string, text: RegExp) =>

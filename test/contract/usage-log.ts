@@ -30,6 +30,20 @@ export function usageLogContract(name: string, open: (test: Owner) => Promise<Us
     )
   })
 
+  t.test(`${name}: no name in a row keeps others from being written`, async (test) => {
+    const log = await open(test)
+    test.teardown(() => log.close())
+    const odd = entryOf('odd:0', 'odd')
+    const row = { ...odd.row, user: 'a\0b', model: '\0', path: '\ud800' }
+    await log.write([{ ...odd, row }, entryOf('odd:1', 'odd')])
+    const { rows } = await log.read({ tokenId: 'odd', fromMs: 0, untilMs: UNTIL, most: 10 })
+    test.equal(rows.length, 2)
+    test.match(
+      rows.find(({ requestId }) => requestId === 'odd:0'),
+      { user: 'a\uFFFDb', model: '\uFFFD' },
+    )
+  })
+
   t.test(`${name}: a token's rows of a time span are read page by page, each once`, async (test) => {
     const log = await open(test)
     test.teardown(() => log.close())

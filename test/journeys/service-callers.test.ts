@@ -244,17 +244,21 @@ t.test('a key in the query lets in where the route says so, and is gone from the
 
 t.test('what runs for a person ends with the JWT, what runs for a token with its revocation', async (t) => {
   const { backend, gateway } = await openScene(t, { JWT_CLOCK_TOLERANCE_S: '0' })
-  backend.act = ({ socket }) =>
-    void socket.write('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n')
+  backend.act = ({ socket, lines }) => {
+    if (!lines[0]?.includes('/silent'))
+      socket.write('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n')
+  }
   const exp = nowS() + 2
   const fields = [`authorization: Bearer ${personJwt({ exp })}`]
   const ofPerson = openWire(t, gateway.port, requestText('GET /jwt/stream', fields))
+  const waiting = openWire(t, gateway.port, requestText('GET /jwt/silent', fields))
   const ofToken = openWire(t, gateway.port, requestText('GET /any/stream', [`x-api-key: ${gateway.token}`]))
   const ofAnybody = openWire(t, gateway.port, requestText('GET /open/stream'))
   for (const wire of [ofPerson, ofToken, ofAnybody])
     await wire.until('a byte', (text) => /\r\na\r\n/.test(text))
   t.notMatch(await ofPerson.whole(), /\r\n0\r\n/, 'it does not look whole')
   t.ok(Date.now() >= exp * 1000)
+  t.match(await waiting.whole(), /^HTTP\/1\.1 401 [\s\S]*"code":"invalid_token"/, 'which clients refresh at')
   t.notOk(ofToken.isClosed())
   await gateway.revoke()
   t.notMatch(await ofToken.whole(), /\r\n0\r\n/)

@@ -201,6 +201,14 @@ t.test('what services need and is missing refuses the start with exit code 78 an
   t.match(stderr, /AUTH_SERVICE_URL must lead to a URL without user name and password/)
   t.match(stderr, /JWT_SECRET must have at least 32 characters/)
   t.notMatch(stderr, /hunter2/)
+  const rows = { PASSTHROUGH_PATHS: '/api=https://a.example!jwt', INTERNAL_API_BASE_URL: 'http://a' }
+  const { stderr: all } = await failGateway(t, { env: { ...rows, USER_SERVICE_URL: 'http://users:3000' } })
+  t.match(all, /USER_SERVICE_URL needs INTERNAL_API_KEY/)
+  t.match(all, /PASSTHROUGH_PATHS \/api lets in who has a JWT, and none can be verified/, 'all at once')
+  const { stderr: between } = await failGateway(t, { env: { ...rows, QUERY_API_KEYS: 'prxy' } })
+  t.match(between, /^The gateway cannot start with these settings:/, 'there is no models file')
+  t.match(between, /PASSTHROUGH_PATHS \/api lets in who has a JWT/)
+  t.match(between, /QUERY_API_KEYS names no route \(did you mean "proxy"\?\)/)
   const file = await failGateway(t, { modelsFile: servicesFile(t, { '/health': { to: 'x', auth: 'jwt' } }) })
   t.equal(file.code, 78)
   for (const mistake of [

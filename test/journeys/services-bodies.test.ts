@@ -80,6 +80,8 @@ t.test('answers pass as they are: no body, ranges, codings, trailers, interim he
     await ask('HTTP/1.1 204 No Content\r\nETag: "a"\r\n\r\n'),
     /^HTTP\/1\.1 204 No Content\r\n[^\0]*ETag: "a"[^\0]*\r\n\r\n$/,
   )
+  const empty = 'HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n'
+  t.notMatch(await ask(empty), /content-length/i, 'nobody waits for bytes that cannot come')
   t.match(
     await ask('HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n'),
     /^HTTP\/1\.1 304 [^\0]*Content-Length: 9[^\0]*\r\n\r\n$/,
@@ -105,7 +107,7 @@ t.test('answers pass as they are: no body, ranges, codings, trailers, interim he
     'trailers that cannot come are not announced',
   )
   const hinted = await ask(
-    'HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na',
+    'HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nSet-Cookie: a=1\r\nContent-Length: 9\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na',
   )
   t.match(hinted, /^HTTP\/1\.1 103 Early Hints\r\nLink: <\/a\.css>; rel=preload\r\n\r\nHTTP\/1\.1 200 OK\r\n/)
   const twice = await ask(

@@ -208,6 +208,33 @@ t.test('a preflight is no request; a plain OPTIONS is one', async (t) => {
   t.equal((await ask({ caller, method: 'OPTIONS' })).headers['x-ratelimit-remaining'], '1')
 })
 
+t.test('what calls itself a preflight has no end either, and takes a place of those at once', async (t) => {
+  const { ask, running } = await open(t, {
+    perMinute: 150,
+    routes: { '/a': { perDay: 2 }, '/b': { perMinute: 2 }, '/c': { inFlight: 1 } },
+  })
+  const headers = { 'access-control-request-method': 'PUT', origin: 'https://app.example.com' }
+  const question = (path: string, more: object = {}) =>
+    ask({ path, method: 'OPTIONS', headers: { ...headers, ...more } })
+  for (const [path, most] of [
+    ['/a', 1_500],
+    ['/b', 1_000],
+  ] as const) {
+    for (let n = 0; n < most; n++) await question(path)
+    const refused = await question(path)
+    t.equal(refused.statusCode, 429, path)
+    t.ok(Number(refused.headers['retry-after']) > 0)
+    const asked = await ask({ path })
+    t.match(asked, { statusCode: 200, headers: { 'x-ratelimit-remaining': '1' } }, 'requests are not fewer')
+    t.equal((await ask({ path, method: 'OPTIONS', headers, address: '192.0.2.2' })).statusCode, 200)
+  }
+  const first = question('/c', { 'x-slow': '1' })
+  await new Promise((done) => setTimeout(done, 100))
+  t.equal((await question('/c')).statusCode, 429)
+  running.emit('go')
+  t.equal((await first).statusCode, 200)
+})
+
 t.test('a route takes so many requests at once, of all callers and through all doors together', async (t) => {
   const { app, running } = await open(t, {
     routes: {

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { buildRoute } from '../../src/config/catalog/service-row.ts'
-import { buildAnswerHead } from '../../src/services/answer-head.ts'
+import { buildAnswerHead, buildInterimHead, passTrailers } from '../../src/services/answer-head.ts'
 import { buildRequestHead, type Told } from '../../src/services/request-head.ts'
 import { isTraceparent, openTraceIds } from '../../src/services/trace.ts'
 
@@ -8,6 +8,9 @@ const target = { origin: 'http://a:1', basePath: '' }
 const told: Told = {
   route: buildRoute({ prefix: '/api', targets: [target] }),
   caller: undefined,
+  isOpened: false,
+  isEchoed: false,
+  leavesCookies: false,
   passesAuthorization: false,
   requestId: 'req-1',
   address: '10.0.0.1',
@@ -54,6 +57,17 @@ t.test('the gateway says who and what it is, once, whatever the client and the r
   t.same(valuesOf(build([], { route: { ...route, keepsPrefix: true } }), 'x-forwarded-prefix'), [])
 })
 
+t.test(
+  'a request that is shown to its client as it came holds nothing of a rule, and no other in its place',
+  async (t) => {
+    const requestHeaders = { set: { 'x-tenant': 'of-the-rule' }, remove: [], pass: [] }
+    const route = buildRoute({ prefix: '/api', targets: [target], requestHeaders, sendsInternalKey: true })
+    const head = build(['X-Tenant', 'of-the-client', 'accept', '*/*'], { route, isEchoed: true })
+    for (const name of ['x-tenant', 'x-internal-api-key']) t.same(valuesOf(head, name), [], name)
+    t.same(valuesOf(head, 'accept'), ['*/*'])
+  },
+)
+
 t.test('a caller is told by headers that hold any name, no two alike', async (t) => {
   const users = ['ann', 'Jürgen', '李', 'a%20b', 'a b', ' a', 'a\r\nx: y', '%C3%BC', 'ü', 'x\ud800']
   const seen = users.map((user) => {
@@ -75,6 +89,8 @@ t.test('credentials and cookies pass where the route says so', async (t) => {
   t.same(valuesOf(build(sent), 'cookie'), [])
   t.same(valuesOf(build(sent), 'x-api-key'), [])
   t.same(valuesOf(build(sent, { passesAuthorization: true }), 'authorization'), ['Basic x'])
+  const ours = ['Authorization', `Bearer gw-${'a'.repeat(43)}`]
+  t.same(valuesOf(build(ours, { passesAuthorization: true }), 'authorization'), [], 'a token of ours')
   const { requestHeaders: none } = told.route
   const route = {
     ...told.route,
@@ -185,4 +201,16 @@ t.test('an answer keeps its fields, but for those of one hop and the gateway’s
   ])
   const open = buildAnswerHead(rest, { route: { ...route, cookies: true }, target, hasCors: false, own: {} })
   t.ok(open.includes('Access-Control-Allow-Origin'))
+})
+
+t.test('what is said before and behind an answer follows the rules of the answer', async (t) => {
+  const rules = { set: { 'x-tenant': 'a' }, remove: ['x-secret'], pass: [] }
+  const route = buildRoute({ prefix: '/api', entry: 'open', targets: [target], responseHeaders: rules })
+  const said = ['Link', '</a>', 'x-secret', '1', 'X-Tenant', 'service', 'x-internal-a', '1']
+  const early = [...said, 'Set-Cookie', 'a=1', 'Content-Length', '9', 'Location', 'http://a:1/x']
+  const down = { route, target, hasCors: true }
+  t.same(buildInterimHead(early, down), ['Link', '</a>', 'Location', '/api/x'])
+  t.same(passTrailers([...said, 'Access-Control-Allow-Origin', '*'], route), ['Link', '</a>'])
+  const empty = ['Content-Length', '9', 'ETag', '"a"']
+  t.same(buildAnswerHead(empty, { ...down, own: {}, isEmpty: true }), ['ETag', '"a"', 'x-tenant', 'a'])
 })

@@ -34,6 +34,33 @@ t.test('what points into the service leads to the public path, and all else stay
   t.equal(mapRefresh('5', whence), '5')
 })
 
+t.test(
+  'a page that refreshes itself is led like one that is redirected, however it is written',
+  async (t) => {
+    for (const [value, wanted] of [
+      ['0;URL=http://users:3000/v2/a', '0;URL=/api/users/a'],
+      ['0.5; url="http://users:3000/v2/a"', '0.5; url="/api/users/a"'],
+      ["0 , url = 'http://users:3000/v2/a' ; x", "0 , url = '/api/users/a' ; x"],
+      ['0; http://users:3000/v2/a ', '0; /api/users/a '],
+      ["0;url=/v2/it's", "0;url=/api/users/it's"],
+      ['0;url="/v2/a', '0;url="/api/users/a'],
+      ['0;url=', '0;url='],
+    ] as const)
+      t.equal(mapRefresh(value, whence), wanted, value)
+    const blanks = ' '.repeat(60_000)
+    for (const value of [
+      `0;url=${blanks}"x"y`,
+      `0;url="${blanks}'x`,
+      `${blanks}0${blanks}x`,
+      `0;${blanks}url${blanks}x`,
+    ]) {
+      const startedMs = performance.now()
+      mapRefresh(value, whence)
+      t.ok(performance.now() - startedMs < 500, 'whoever has a value echoed does not stop the gateway')
+    }
+  },
+)
+
 t.test('a cookie is the public host’s, below the public path', async (t) => {
   for (const [value, wanted] of [
     ['a=1', 'a=1'],
@@ -48,3 +75,17 @@ t.test('a cookie is the public host’s, below the public path', async (t) => {
   ] as const)
     t.equal(mapCookie(value, whence), wanted, value)
 })
+
+t.test(
+  'a cookie without a path stays with its service, also when the service’s root has set it',
+  async (t) => {
+    for (const [value, asked, wanted] of [
+      ['a=1; Secure', '/api/users', 'a=1; Secure; Path=/api/users'],
+      ['a=1; Path=v2', '/api/users', 'a=1; Path=v2; Path=/api/users'],
+      ['a=1; Path=/v2/x', '/api/users', 'a=1; Path=/api/users/x'],
+      ['a=1', '/api/users/', 'a=1'],
+      ['a=1', '/api/users/42/edit', 'a=1'],
+    ] as const)
+      t.equal(mapCookie(value, whence, asked), wanted, `${value} ${asked}`)
+  },
+)

@@ -11,7 +11,7 @@ const OF_GATEWAY =
   /^(host|via|traceparent|tracestate|x-request-id|x-user-id|x-user-claims|x-token-id|x-token-user|forwarded|x-real-ip|alt-svc|sec-websocket-.*|x-(internal|forwarded)(-.*)?)$/
 /** The same under names that one proxy or another has for it. */
 const OF_PROXIES =
-  /^((true-|x-|x-cluster-|fastly-)?client-ip|x-original-.*|x-originating-ip|x-remote-(ip|addr|user)|remote-user|cf-connecting-ip(v6)?|cf-pseudo-ipv4|x-appengine-user-ip|x-azure-(client|socket)ip|x-envoy-(external-address|original-path)|x-rewrite-url|x-host|x-http-host-override|proxy)$/
+  /^((true-|x-|x-cluster-|fastly-|fly-|http-|(wl-)?proxy-)?client-ip|forwarded-for|do-connecting-ip|x-original-.*|x-originating-ip|x-remote-(ip|addr|user)|remote-user|cf-connecting-ip(v6)?|cf-pseudo-ipv4|x-appengine-user-ip|x-azure-(client|socket)ip|x-envoy-(external-address|original-path)|x-rewrite-url|x-host|x-http-host-override|proxy)$/
 
 const NAME = /^[!#$%&'*+.^`|~0-9a-z-]+$/
 /** A value that every server takes. */
@@ -50,8 +50,10 @@ function findNameMistake(asked: string, way: 'request' | 'response'): string | u
   if (name.includes('_')) return 'has a "_", which some servers read as "-": no such header passes'
   if (!NAME.test(name)) return 'is no name of a header'
   if (OF_HTTP.test(name)) return "is a matter of one connection, or of a body's length: no rule can change it"
-  if (OF_GATEWAY.test(name)) return "is the gateway's own: no rule can change it"
-  if (way === 'request' && OF_PROXIES.test(name))
+  // What a server may read a mark as.
+  const read = name.replace(/[^a-z0-9-]/g, '-')
+  if (OF_GATEWAY.test(read)) return "is the gateway's own: no rule can change it"
+  if (way === 'request' && OF_PROXIES.test(read))
     return "says who or where a client is, which is the gateway's own"
   if (way === 'response' && name.startsWith('access-control-')) return 'is what "cors" says'
   return undefined

@@ -122,11 +122,33 @@ export type ServiceEntry = v.InferInput<typeof partialSchema>
 export function readServiceEntry(value: unknown, note: (issue: v.BaseIssue<unknown>) => void): ServiceEntry {
   const found = v.safeParse(serviceSchema, value)
   if (found.success) return found.output
-  for (const issue of found.issues) note(issue)
+  const hint = isRecord(value) ? '' : ', such as { to: "http://users:3000" }'
+  for (const issue of found.issues) note({ ...issue, message: issue.message + hint })
   const wrong = new Set(found.issues.map(({ path }) => path?.[0]?.key))
   // They fit what nobody knows.
   if (wrong.has('auth')) for (const name of ['claims', 'tokens', 'open']) wrong.add(name)
   const rest = Object.entries(isRecord(value) ? value : {}).filter(([name]) => !wrong.has(name))
+  // What names and values of headers say is looked at on its own, whatever is wrong beside it.
+  const rules = isRecord(value) && wrong.has('headers') ? readHeaders(value.headers) : undefined
   const partial = v.safeParse(partialSchema, Object.fromEntries(rest))
-  return partial.success ? partial.output : {}
+  return { ...(partial.success ? partial.output : {}), ...(rules ? { headers: rules } : {}) }
+}
+
+/** The rules of which each by itself has a right shape. */
+function readHeaders(value: unknown): ServiceEntry['headers'] {
+  const headers = isRecord(value) ? value : {}
+  const waysOf = (way: 'request' | 'response') => {
+    const rules = headers[way]
+    const { set, remove } = isRecord(rules) ? rules : {}
+    return {
+      set: ifRight(rulesEntries.set, set),
+      remove: ifRight(rulesEntries.remove, remove),
+    }
+  }
+  return { request: waysOf('request'), response: waysOf('response') }
+}
+
+function ifRight<T extends v.GenericSchema>(schema: T, value: unknown): v.InferOutput<T> | undefined {
+  const found = v.safeParse(schema, value)
+  return found.success ? found.output : undefined
 }

@@ -1,5 +1,5 @@
 import { readBaseUrl } from '../base-url.ts'
-import { findPathMistake } from '../public-paths.ts'
+import { findPathMistake, findProviderPathMistake } from '../public-paths.ts'
 import { suggest } from '../suggest.ts'
 import type { Entry, ServiceRoute } from './service-routes.ts'
 import { buildRoute } from './service-row.ts'
@@ -56,6 +56,8 @@ export function readPassthroughRoute(entry: string): ServiceRoute | Mistake {
   if (/^([a-z][a-z0-9_-]*)?$/.test(target) && (equals < 0 || target !== '')) {
     if (marks.has('open'))
       return { mistake: `(${prefix}) would let anybody use a provider's key: "!open" is for services alone` }
+    const unpaid = findProviderPathMistake(prefix)
+    if (unpaid) return { mistake: `(${prefix}) ${unpaid}` }
     return buildRoute({ ...said, provider: target, keepsPrefix: true })
   }
   const url = readBaseUrl(target, {

@@ -41,14 +41,29 @@ export function readTarget(
   const url = URL.parse(rest)
   if (!url || !schemes.some((each) => each === scheme))
     return { mistake: `must lead to a URL that starts with ${listOf(schemes)}` }
-  if (url.username || url.password) return { mistake: 'must lead to a URL without user name and password' }
-  if (/[?#{}]/.test(rest))
-    return {
-      mistake:
-        'must lead to a URL that ends with its path: no "?" and no "#", but for /{session_id} or ?session_id={session_id} at its end',
-    }
+  const mistake = findUrlMistake(url, text, rest)
+  if (mistake !== undefined) return { mistake }
   const { origin } = new URL(`${scheme === 'https' || scheme === 'wss' ? 'https' : 'http'}://${url.host}`)
   return { origin, basePath: url.pathname.replace(/\/+$/, ''), ...(session ? { session } : {}) }
+}
+
+/** A name or an address, as a parser of URLs leaves it: that lets more through than any network has. */
+const HOST = /^(\[[\da-f:.]+\]|[a-z\d._-]+)$/
+
+/** What nobody could reach, or reach as it was meant. */
+function findUrlMistake(url: URL, text: string, rest: string): string | undefined {
+  if (url.username || url.password) return 'must lead to a URL without user name and password'
+  // It would be a part of the name, and the entry would let in whom it was to keep out.
+  if (/![a-z]*$/i.test(text))
+    return 'must lead to a URL without a "!" at its end: a mark such as !jwt stands once, behind the last URL of a setting, and a row of a file says "auth"'
+  if (/[?#{}]/.test(rest))
+    return 'must lead to a URL that ends with its path: no "?" and no "#", but for /{session_id} or ?session_id={session_id} at its end'
+  if (!HOST.test(url.hostname) || url.port === '0')
+    return 'must lead to a URL with the name or the address of a host and a port from 1 to 65535, and commas between several'
+  // Each path behind it would be refused.
+  return url.pathname.startsWith('//')
+    ? 'must lead to a URL whose path does not begin with two slashes'
+    : undefined
 }
 
 function listOf(schemes: readonly Scheme[]): string {

@@ -8,12 +8,12 @@ const BYTES = { b: 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3, t: 1024 ** 4 }
 
 /**
  * How a number is written that was meant by `30s`, `64MB`, `1_000`, `1e3`, `8088/tcp` or full-width digits: ": write
- * 30000", to follow what is wrong. Empty where nobody can tell.
+ * 30000", to follow what is wrong. Empty where nobody can tell, and where it is written so: what is wrong is its size.
  * @param {string} name of the setting, whose end is its unit @param {string} text
  */
 export function suggestNumber(name, text) {
   const meant = readMeant(name, text.normalize('NFKC').trim().toLowerCase())
-  return meant !== undefined && Number.isSafeInteger(meant) ? `: write ${meant}` : ''
+  return Number.isSafeInteger(meant) && String(meant) !== text.trim() ? `: write ${meant}` : ''
 }
 
 /** @param {string} name @param {string} text @returns {number | undefined} */

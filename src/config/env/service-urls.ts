@@ -14,6 +14,7 @@ import type { ServiceSecrets } from './service-secrets.ts'
 /** Where a whole API of the operator's is, for whoever has a token: `/proxy` and all below it. */
 const INTERNAL_BASE = 'INTERNAL_API_BASE_URL'
 const PROXY = '/proxy'
+const INTERNAL_KEYS = ['INTERNAL_API_KEY', 'INTERNAL_API_KEY_FILE']
 
 interface Notes {
   mistakes: string[]
@@ -23,15 +24,23 @@ interface Notes {
 /** The rows that `INTERNAL_API_BASE_URL` and each `<NAME>_SERVICE_URL` say. */
 export function readServiceUrls(env: Environment, secrets: ServiceSecrets, notes: Notes): SourcedRoute[] {
   const names = Object.keys(env).filter((name) => SERVICE_URL.test(name) && isSaid(env, name))
-  if (names.length > 0 && secrets.internalKey === undefined)
+  // One that cannot be read is told of already.
+  const hasKey = INTERNAL_KEYS.some((name) => readText(env, name) !== undefined)
+  if (names.length > 0 && secrets.internalKey === undefined && !hasKey)
     notes.mistakes.push(
       `${names.toSorted().join(', ')} ${names.length === 1 ? 'needs' : 'need'} INTERNAL_API_KEY, by which services know that the gateway asks: make one with "openssl rand -hex 32", and tell it to them too`,
     )
   for (const name of Object.keys(env)) checkPublic(env, name, notes)
   return [
     ...readBase(env, secrets, notes),
-    ...names.toSorted().flatMap((name) => readService(env, name, { secrets, notes })),
+    ...names.toSorted().flatMap((name) => readService(env, name, { secrets, notes, names })),
   ]
+}
+
+/** The word of `USER_SERVICE_URL`, and the name of its rows. */
+function nameOf(variable: string): { word: string; name: string } {
+  const [, word = ''] = SERVICE_URL.exec(variable) ?? []
+  return { word, name: word.toLowerCase().replaceAll('_', '-') }
 }
 
 /** Docker and Kubernetes put links to services into every container, which are none of the operator's. */
@@ -49,19 +58,23 @@ function readBase(env: Environment, { internalKey }: ServiceSecrets, notes: Note
   return [{ source: INTERNAL_BASE, route }]
 }
 
-/** `USER_SERVICE_URL` is `/api/user` and `/api/users`. */
-function readService(
-  env: Environment,
-  variable: string,
-  { secrets, notes }: { secrets: ServiceSecrets; notes: Notes },
-): SourcedRoute[] {
+interface Reading {
+  secrets: ServiceSecrets
+  notes: Notes
+  /** Of all such variables: a name goes before what another may be called besides. */
+  names: readonly string[]
+}
+
+/** `USER_SERVICE_URL` is `/api/user` and `/api/users`, but where there is a `USERS_SERVICE_URL`. */
+function readService(env: Environment, variable: string, { secrets, notes, names }: Reading): SourcedRoute[] {
   const said = readUrl(env, variable, notes)
   if (!said) return []
-  const [, word = ''] = SERVICE_URL.exec(variable) ?? []
-  const name = word.toLowerCase().replaceAll('_', '-')
+  const { word, name } = nameOf(variable)
+  const taken = names.filter((each) => each !== variable).map((each) => nameOf(each).name)
   const openPaths = readPublic(env, `${word}_SERVICE_PUBLIC`, notes)
   const entry = secrets.jwt ? 'any' : 'token'
-  return pluralsOf(name).flatMap((each): SourcedRoute[] => {
+  const free = pluralsOf(name).filter((each) => !taken.includes(each))
+  return free.flatMap((each): SourcedRoute[] => {
     const prefix = `/api/${each}`
     const mistake = findPathMistake(prefix)
     if (mistake) notes.mistakes.push(`${variable} (${prefix}) ${mistake}`)

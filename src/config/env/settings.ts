@@ -3,6 +3,7 @@ import * as v from 'valibot'
 import { readAddress } from '../catalog/address.ts'
 import type { Provider, SourcedRoute } from '../catalog/catalog.ts'
 import { KNOWN_PROVIDERS, type KnownProvider } from '../catalog/providers.ts'
+import { joinServices } from '../catalog/service-checks.ts'
 import { type ListReading, type Remark, readForwardedHeader, readList, readTrustedProxy } from '../lists.ts'
 import { SettingsError } from '../mistakes.ts'
 import { readOrigin } from '../origins.ts'
@@ -100,7 +101,11 @@ export function readSettings(env: Environment, ofFile: readonly string[] = []): 
     warnings,
     readKey: (name: string) => readKey(env, name),
   }
-  if (mistakes.length > 0) throw new SettingsError(mistakes)
+  if (mistakes.length > 0) {
+    // Else they are told with those of the models file, whose rows stand in the same table.
+    joinServices(services.services, { settings: { ...services, queryKeyRoutes: [] }, mistakes })
+    throw new SettingsError(mistakes)
+  }
   return v.parse(settingsSchema, settings)
 }
 

@@ -19,6 +19,12 @@ function toAmount(value: unknown): number {
 function toText(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
+
+/** PostgreSQL refuses a NUL, and with it all that is written together; names that others have chosen may have one. */
+function toStoredText(value: unknown): string {
+  return toText(value).replaceAll('\0', '\uFFFD')
+}
+
 function toFlag(value: unknown): boolean {
   return value === true || Number(value) === 1
 }
@@ -28,7 +34,7 @@ function toFlag(value: unknown): boolean {
  * and the field read back (PostgreSQL answers a bigint as text).
  */
 const TYPES = {
-  text: { strict: 'TEXT', log: 'text', write: toText, read: toText },
+  text: { strict: 'TEXT', log: 'text', write: toStoredText, read: toText },
   code: { strict: 'INTEGER', log: 'integer', write: toWhole, read: Number },
   count: { strict: 'INTEGER', log: 'bigint', write: toWhole, read: Number },
   /** A sum that must be right is written as it is: the database refuses what is no number. */

@@ -39,7 +39,9 @@ export const requestWords = [
         means:
           'Until a whole answer of a provider is here; keep-alive blanks do not extend it. This and the next three also stand per provider and model in `MODELS_FILE`.',
       },
-      FIRST_BYTE_TIMEOUT_MS: { means: "Until a stream's first byte: models think." },
+      FIRST_BYTE_TIMEOUT_MS: {
+        means: "Until a stream's first byte: models think. Also until the head of a service's answer.",
+      },
       IDLE_TIMEOUT_MS: { means: 'How long a stream may be silent after it; comments count as life.' },
       TOTAL_TIMEOUT_MS: {
         means:

@@ -47,7 +47,7 @@ export const serviceWords = [
       ),
       AUTH_SERVICE_PUBLIC: {
         means:
-          'What of a service anybody may ask for, without a credential: `<NAME>_SERVICE_PUBLIC` of each. Paths as the service has them.',
+          'What of a service anybody may ask for, without a credential: `<NAME>_SERVICE_PUBLIC` of each. Paths below the public one: `/login` is `/api/auth/login`.',
         expects: '/login, POST /register or /public/*, with commas between',
         unset: 'nothing',
       },
