@@ -187,6 +187,12 @@ export function createHearingResponse(): typeof ServerResponse {
     looking = undefined
   }
   return class<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
+    /** Of an answer that broke off while it waited behind others on its connection, which nobody may read as whole. */
+    override assignSocket(socket: Socket): void {
+      super.assignSocket(socket)
+      if (this.destroyed) socket.destroy()
+    }
+
     override detachSocket(socket: Socket): void {
       super.detachSocket(socket)
       const request = this.req

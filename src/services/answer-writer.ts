@@ -77,7 +77,9 @@ export class AnswerWriter {
   cut(): void {
     this.stop()
     const { socket } = this.#response
-    if (!socket || socket.destroyed) return
+    // Behind the answers to requests that were sent before it: the connection ends when its turn comes.
+    if (!socket) return void this.#response.destroy()
+    if (socket.destroyed) return
     if (!this.#isFramed) {
       socket.resetAndDestroy()
       return

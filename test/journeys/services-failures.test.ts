@@ -85,6 +85,23 @@ t.test('an answer that breaks off never looks whole, in whatever framing', async
   }
 })
 
+t.test('an answer that breaks off behind another one ends its connection when its turn comes', async (t) => {
+  const backend = await startByteBackend(t, async ({ lines: [line = ''], socket }) => {
+    const isSlow = line.startsWith('GET /slow')
+    if (isSlow) await sleep(300)
+    socket.end(
+      isSlow
+        ? 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfirst'
+        : 'HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc',
+    )
+  })
+  const { port } = await openServiceGateway(t, [{ ...OPEN, targets: [at(backend.origin)] }])
+  const asks = ['slow', 'broken', 'broken'].map((name) => `GET /api/${name} HTTP/1.1\r\nhost: a\r\n\r\n`)
+  const text = await openWire(t, port, asks.join('')).whole()
+  t.match(text, /first/)
+  t.ok(text.split('HTTP/1.1 200').length <= 3, 'nothing comes behind it')
+})
+
 t.test('a client that leaves ends what its service does', async (t) => {
   const backend = await startByteBackend(t, ({ socket }) => void socket.write(EVENTS + chunk('data: 0\n\n')))
   const { port, gateway, lineOf } = await openServiceGateway(t, [{ ...OPEN, targets: [at(backend.origin)] }])
