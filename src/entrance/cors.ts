@@ -7,6 +7,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** What pages of other origins may do here; undefined: nothing, or a service says that by itself. */
     cors: RouteCors | undefined
+    /** A socket of a page that no rule names: whoever took a name that a `*` covers has not the cookies of this host's users. */
+    leavesCookies: boolean
   }
 }
 
@@ -94,10 +96,20 @@ export function originCheck(
     const rules = service?.route.cors ?? own
     if (rules !== undefined && isAllowedOrigin(origin, rules.origins)) return true
     // No cookie of this host goes along with a page of another one that only bears its name.
-    return (
-      service !== undefined && /^https?:\/\/(.+)$/i.exec(origin)?.[1]?.toLowerCase() === host.toLowerCase()
-    )
+    return service !== undefined && isOwnHost(origin, host)
   }
+}
+
+function isOwnHost(origin: string, host: string): boolean {
+  return /^https?:\/\/(.+)$/i.exec(origin)?.[1]?.toLowerCase() === host.toLowerCase()
+}
+
+/** Browsers send cookies along with a handshake whatever CORS says of credentials. */
+function leavesCookies({ raw, headers, host }: FastifyRequest, { origins, credentials }: RouteCors): boolean {
+  const { origin } = headers
+  if (credentials || origin === undefined || Reflect.get(raw, 'upgrade') !== true) return false
+  const named = origins.filter((entry) => !entry.includes('*'))
+  return !isAllowedOrigin(origin, named) && !isOwnHost(origin, host)
 }
 
 export interface CorsOptions {
@@ -113,6 +125,7 @@ export const routeCors = fp<CorsOptions>(
     const own = gatewayCors(allowlist)
     const ofCookies = cookieCors(allowlist)
     app.decorateRequest('cors')
+    app.decorateRequest('leavesCookies', false)
     app.addHook('onRequest', (request, reply, done) => {
       const route = request.service?.route
       const { origin } = request.headers
@@ -120,6 +133,8 @@ export const routeCors = fp<CorsOptions>(
       const rules = route?.cors ?? (isNamed ? ofCookies : own)
       if (rules === undefined) return done()
       request.cors = rules
+      if (route?.cookies || route?.requestHeaders.pass.includes('cookie'))
+        request.leavesCookies = leavesCookies(request, rules)
       // Without an origin too: a cache must not give that answer to a page.
       reply.header('vary', 'Origin')
       const isAllowed = isAllowedOrigin(origin, rules.origins)

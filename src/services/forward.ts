@@ -126,7 +126,7 @@ export class Forward implements ServiceListener, Cuttable {
     line.firstByteMs = Math.round((this.#shared.now() - this.#startedMs) * 10) / 10
     line.attempts = Math.max(1, this.#walk.asks)
     try {
-      this.#writer.begin(status, reason, this.#answerHead(status, headers))
+      this.#writer.begin(status, this.#provider ? '' : reason, this.#answerHead(status, headers))
     } catch (cause) {
       this.#reply.raw.statusMessage = ''
       return this.#fail(upstreamFailed('The service answered with what HTTP does not allow.', { cause }))

@@ -51,13 +51,11 @@ export class ProviderWay {
     copyDownward(found, passed)
     const length = found['content-length']
     if (length !== undefined && status !== 204) passed['content-length'] = length
-    // What is encoded nobody asked for, and cannot be looked into as it passes.
-    const isRefusal = status >= 400 && findValue(answer, 'content-encoding') === undefined
-    this.#mask = isRefusal ? new ErrorMask(this.#key, undefined, this.place.origin) : this.#key
-    return Object.entries({ ...own, ...maskHeaders(passed, this.#key) }).flatMap(([name, value]) => [
-      name,
-      String(value),
-    ])
+    const coding = findValue(answer, 'content-encoding')
+    const refusal = status >= 400 ? new ErrorMask(this.#key, coding, this.place.origin) : undefined
+    this.#mask = refusal ?? this.#key
+    const seen = maskHeaders(refusal?.headers(passed) ?? passed, this.#key)
+    return Object.entries({ ...own, ...seen }).flatMap(([name, value]) => [name, String(value)])
   }
 
   /** What of these bytes may leave now. */

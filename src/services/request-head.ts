@@ -14,6 +14,8 @@ export interface Told {
   caller: FastifyRequest['caller']
   /** Nobody was asked, though the route asks: an open path, or a page's question before its request. */
   isOpened: boolean
+  /** The client's cookies may not go along, whatever the route says. */
+  leavesCookies: boolean
   /** The answer is the request as it came (TRACE): what the service alone may know is left out. */
   isEchoed: boolean
   /** The client's `authorization` is none of ours: nobody was asked, or another credential let it in. */
@@ -69,9 +71,10 @@ function isPassable(name: string): boolean {
   return name === 'x-api-key' || name === 'api-key' || name === 'x-goog-api-key'
 }
 
-function isWanted(name: string, { route, passesAuthorization, isOpened }: Told): boolean {
+function isWanted(name: string, told: Told): boolean {
+  const { route, passesAuthorization, isOpened, leavesCookies } = told
   if (name === 'authorization') return passesAuthorization || route.requestHeaders.pass.includes(name)
-  if (name === 'cookie') return route.cookies || route.requestHeaders.pass.includes(name)
+  if (name === 'cookie') return !leavesCookies && (route.cookies || route.requestHeaders.pass.includes(name))
   if (METHOD_OVERRIDES.has(name))
     return route.methods === undefined && route.openPaths.length === 0 && !isOpened
   return true

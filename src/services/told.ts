@@ -20,6 +20,7 @@ export function tellService(
     route,
     caller: request.caller,
     isOpened: entry !== route.entry,
+    leavesCookies: request.leavesCookies,
     isEchoed: request.method === 'TRACE',
     passesAuthorization: entry === 'open' || request.credentialIn !== 'authorization',
     requestId: request.id,

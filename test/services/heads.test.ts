@@ -10,6 +10,7 @@ const told: Told = {
   caller: undefined,
   isOpened: false,
   isEchoed: false,
+  leavesCookies: false,
   passesAuthorization: false,
   requestId: 'req-1',
   address: '10.0.0.1',

@@ -3,6 +3,7 @@ import http from 'node:http'
 import https from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { PassThrough } from 'node:stream'
+import { brotliCompressSync, gzipSync } from 'node:zlib'
 import { generate } from 'selfsigned'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
@@ -90,6 +91,35 @@ t.test('a refusal of a provider tells nothing of the operator', async (t) => {
   const answer = await request(`${gateway.url}/v1/files`, { headers: credential(gateway) })
   t.equal(answer.statusCode, 401)
   t.notMatch(await answer.body.text(), /sk-ab|org-A1|10\.1\.2\.3/)
+})
+
+t.test('nor does its status line, nor a refusal that is encoded though nobody asked for that', async (t) => {
+  const text = `{"error":"Incorrect API key ${KEY} at 10.1.2.3"}`
+  const codings: [string, Buffer][] = [
+    ['gzip', gzipSync(text)],
+    ['br', brotliCompressSync(text)],
+  ]
+  let told = codings[0]
+  const provider = http.createServer((_incoming, answer) => {
+    const [coding, bytes] = told ?? ['identity', Buffer.from(text)]
+    answer.writeHead(401, `No ${KEY}`, { 'content-encoding': coding, 'content-length': bytes.length })
+    answer.end(bytes)
+  })
+  const gateway = await openGateway(t, `http://127.0.0.1:${await listen(t, provider)}/v1`)
+  for (told of codings) {
+    const client = http.get(`${gateway.url}/v1/files`, { headers: credential(gateway) })
+    const [answer] = await once(client, 'response')
+    t.match(answer, { statusCode: 401, statusMessage: 'Unauthorized' })
+    t.equal(answer.headers['content-encoding'], undefined)
+    const parts: Buffer[] = await answer.toArray()
+    const body = String(Buffer.concat(parts))
+    t.equal(
+      body,
+      told?.[0] === 'gzip'
+        ? text.replace(KEY, '*'.repeat(KEY.length)).replace('10.1.2.3', '*'.repeat(8))
+        : '',
+    )
+  }
 })
 
 t.test('a large upload is streamed, not held', async (t) => {
