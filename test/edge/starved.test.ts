@@ -23,6 +23,8 @@ const FRONT = ['haproxy-prod', 'traefik-prod']
 const CROWD = 20_000
 const REQUESTS = 300
 const MOST_P99_MS = 200
+/** On a machine that is busy without a crowd too: so many times what it needs then. */
+const MOST_TIMES_QUIET = 3
 /** This machine may be busy with work of its own; a starved edge answers in none of them. */
 const ROUNDS = 3
 const PER_ADDRESS = 512
@@ -70,14 +72,15 @@ async function testStarved(t: Test) {
 
 async function testCrowd(t: Test, edge: Edge, token: string) {
   const begun = await states()
+  const mostMs = Math.max(MOST_P99_MS, MOST_TIMES_QUIET * p99(await latencies(edge, token)))
   const crowd = await startCrowd(t, FIRST, CROWD)
   let slowestMs = Number.POSITIVE_INFINITY
-  for (let left = ROUNDS; left > 0 && slowestMs >= MOST_P99_MS; left--)
+  for (let left = ROUNDS; left > 0 && slowestMs >= mostMs; left--)
     slowestMs = p99(await latencies(edge, token))
   const { open, opened } = crowd.report()
   // Some are connected and not yet turned away.
   t.ok(open > 0.9 * PER_ADDRESS && open < 1.1 * PER_ADDRESS, `${open} of ${opened} are open`)
-  t.ok(slowestMs < MOST_P99_MS, `others are answered within ${slowestMs} ms, 99 of 100`)
+  t.ok(slowestMs < mostMs, `others are answered within ${slowestMs} ms (of ${mostMs}), 99 of 100`)
   for (const [name, share] of Object.entries(await memoryShares()))
     t.ok(share < 0.5, `${name} uses ${Math.round(100 * share)} % of its memory`)
   t.same(await states(), begun, 'neither killed nor started anew')

@@ -89,6 +89,8 @@ t.test('credentials and cookies pass where the route says so', async (t) => {
   t.same(valuesOf(build(sent), 'cookie'), [])
   t.same(valuesOf(build(sent), 'x-api-key'), [])
   t.same(valuesOf(build(sent, { passesAuthorization: true }), 'authorization'), ['Basic x'])
+  const ours = ['Authorization', `Bearer gw-${'a'.repeat(43)}`]
+  t.same(valuesOf(build(ours, { passesAuthorization: true }), 'authorization'), [], 'a token of ours')
   const { requestHeaders: none } = told.route
   const route = {
     ...told.route,
