@@ -9,7 +9,7 @@ const PAID = PAID_ENDPOINTS.map(({ path }) => `/v1${path}`)
 /** What is wrong with a public path that is to lead to somebody else; undefined: nothing. */
 export function findPathMistake(prefix: string): string | undefined {
   if (!/^(\/[A-Za-z0-9._~-]+)+$/.test(prefix) || /(^|\/)\.{1,2}(\/|$)/.test(prefix)) {
-    return 'must begin with a plain path such as /v1/files: no wildcard, no "..", no query'
+    return `must begin with a plain path such as /v1/files: no wildcard, no "..", no query${hintOf(prefix)}`
   }
   const asked = prefix.toLowerCase()
   const isOwn = OWN_TREES.some((path) => asked === path || asked.startsWith(`${path}/`))
@@ -26,6 +26,13 @@ const BEFORE_ENDPOINTS = /^(?:\/(?:v1|openai|anthropic))+(?=\/|$)/
 /** The same of a path that a provider answers: `/chat` is below its base URL what `/v1/chat` is, and as little to be had unpaid. */
 export function findProviderPathMistake(prefix: string): string | undefined {
   return findPathMistake(`/v1${prefix.toLowerCase().replace(BEFORE_ENDPOINTS, '')}`)
+}
+
+/** What others write behind a path that covers all below it, and where they mean all there is. */
+function hintOf(prefix: string): string {
+  if (prefix === '') return '; "/" would cover the paths of the gateway itself'
+  const [, path] = /^(\/[\w./~-]*?)\/(\*+|\{[\w+*]+\}|:\w+\*?|\(\.\*\))$/.exec(prefix) ?? []
+  return path ? `; write ${path}, which covers all below it` : ''
 }
 
 /** Whether a path is the prefix's own or one below it. */

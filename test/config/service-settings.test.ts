@@ -136,6 +136,10 @@ t.test('an address that cannot be meant is told without being repeated', async (
     refuses(t, { ...KEY, USER_SERVICE_URL: 'http://a', USER_SERVICE_PUBLIC: paths }, text)
   for (const path of ['login', '/a/../b', '/a//b', '/*/x', '/a?b', 'http://a/x', '/a%2fb', '/./x'])
     open(path, /^USER_SERVICE_PUBLIC entry 1 must be a path below the public one/)
+  open(
+    '/ok,POST /api/users/login',
+    /^USER_SERVICE_PUBLIC entry 2 is meant below \/api\/users: write \/login alone/,
+  )
   open('/ok,FETCH /x', /^USER_SERVICE_PUBLIC entry 2 begins with a method/)
   refuses(t, { QUERY_API_KEYS: 'a b' }, /^QUERY_API_KEYS entry 1 must be the name/)
   refuses(t, { ...KEY, INTERNAL_API_BASE_URL: 'x' }, /^INTERNAL_API_BASE_URL must lead/)

@@ -50,7 +50,7 @@ export function readFileServices(file: ModelsFile, { settings, mistakes }: RowRe
 function readRow(row: Row, { settings, mistakes }: RowReading): ServiceRoute {
   const { at, prefix, entry: said } = row
   const path = findPathMistake(prefix)
-  if (path) mistakes.push(`${at} ${path}${hintOf(prefix)}`)
+  if (path) mistakes.push(`${at} ${path}`)
   checkTimes(row, { settings, mistakes })
   checkInternalKey(row, { settings, mistakes })
   checkWho(row, mistakes)
@@ -83,12 +83,6 @@ function readRow(row: Row, { settings, mistakes }: RowReading): ServiceRoute {
 
 function entryOf({ auth = 'token' }: ServiceEntry): Entry {
   return auth
-}
-
-/** What others write behind a path that covers all below it. */
-function hintOf(prefix: string): string {
-  const [, path] = /^(\/[\w./~-]*?)\/(\*+|\{[\w+*]+\}|:\w+\*?|\(\.\*\))$/.exec(prefix) ?? []
-  return path ? `; write ${path}, which covers all below it` : ''
 }
 
 function readTo({ at, entry: { to, path, allowInsecure } }: Row, mistakes: string[]): ServiceTarget[] {

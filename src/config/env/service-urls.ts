@@ -5,7 +5,7 @@ import { buildRoute } from '../catalog/service-row.ts'
 import { ofMarks, readMarks } from '../catalog/service-short-forms.ts'
 import { readTargets } from '../catalog/service-targets.ts'
 import { readList } from '../lists.ts'
-import { findPathMistake } from '../public-paths.ts'
+import { findPathMistake, isBelow } from '../public-paths.ts'
 import { isLink } from './env-text.js'
 import { type Environment, readText } from './secrets.ts'
 import { SERVICE_PUBLIC, SERVICE_URL } from './service-names.js'
@@ -71,7 +71,8 @@ function readService(env: Environment, variable: string, { secrets, notes, names
   if (!said) return []
   const { word, name } = nameOf(variable)
   const taken = names.filter((each) => each !== variable).map((each) => nameOf(each).name)
-  const openPaths = readPublic(env, `${word}_SERVICE_PUBLIC`, notes)
+  const prefixes = pluralsOf(name).map((each) => `/api/${each}`)
+  const openPaths = readPublic(env, { variable: `${word}_SERVICE_PUBLIC`, prefixes }, notes)
   const entry = secrets.jwt ? 'any' : 'token'
   const free = pluralsOf(name).filter((each) => !taken.includes(each))
   return free.flatMap((each): SourcedRoute[] => {
@@ -111,8 +112,20 @@ function readUrl(
   return { targets: found.targets, ...ofMarks(marked.marks) }
 }
 
-function readPublic(env: Environment, variable: string, { mistakes }: Notes): OpenPath[] {
-  const reading = readList(variable, readText(env, variable), readOpenPath)
+function readPublic(
+  env: Environment,
+  { variable, prefixes }: { variable: string; prefixes: readonly string[] },
+  { mistakes }: Notes,
+): OpenPath[] {
+  const reading = readList(variable, readText(env, variable), (text) => {
+    const found = readOpenPath(text)
+    if ('mistake' in found) return found
+    // It would open nothing: what is said is what follows.
+    const whole = prefixes.find((prefix) => isBelow(found.path, prefix))
+    return whole === undefined
+      ? found
+      : { mistake: `is meant below ${whole}: write ${found.path.slice(whole.length) || '/'} alone` }
+  })
   mistakes.push(...reading.mistakes)
   return reading.values
 }
