@@ -40,7 +40,9 @@ function change({ folder }: Edge, words: string): void {
 
 /** The script's own words; whether it has ended well. */
 async function upgrade({ shell }: Edge, line = ''): Promise<{ isDone: boolean; said: string }> {
-  const said = await shell(`sh scripts/upgrade.sh ${line} 2>&1 || echo FAILED`)
+  const written = await shell(`sh scripts/upgrade.sh ${line} 2>&1 || echo FAILED`)
+  // Docker writes its progress over itself, which ends a line of TAP.
+  const said = written.replaceAll('\r', '\n')
   return { isDone: !said.includes('FAILED'), said }
 }
 

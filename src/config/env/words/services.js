@@ -51,6 +51,12 @@ export const serviceWords = [
         expects: '/login, POST /register or /public/*, with commas between',
         unset: 'nothing',
       },
+      ...Object.fromEntries(
+        ['USER', 'JOB', 'PAYMENT', 'MESSAGING', 'REVIEW'].map((name) => [
+          `${name}_SERVICE_PUBLIC`,
+          { means: '', expects: 'the same', unset: 'nothing' },
+        ]),
+      ),
       INTERNAL_API_KEY: {
         means:
           "By this key, in `x-internal-api-key`, services know that the gateway asks; a client's own is dropped. Needed with any `<NAME>_SERVICE_URL`. `openssl rand -hex 32` makes one.",
