@@ -37,13 +37,14 @@ t.test('a service that shows life is waited for', async (t) => {
       socket.write(isHinting ? 'HTTP/1.1 102 Processing\r\n\r\n' : 'x')
       if (said === 6) clearInterval(timer)
       if (said === 6 && isHinting) socket.write(OK)
-    }, 100)
+    }, 250)
     socket.once('close', () => clearInterval(timer))
   })
   const { send } = openSender(t)
-  const short = { firstByteMs: 300, idleMs: 300 }
+  // All of it takes longer than that.
+  const short = { firstByteMs: 1_000, idleMs: 1_000 }
   t.match(await send(origin, { path: '/hints', ...short }).done, { status: 200, error: undefined })
-  t.match(await send(origin, { path: '/bytes', ...short, firstByteMs: 300 }).done, {
+  t.match(await send(origin, { path: '/bytes', ...short }).done, {
     text: 'xxxxxx',
     error: undefined,
   })
