@@ -12,7 +12,7 @@ const MIB = 1024 * 1024
 const GIB = 1024 * MIB
 const PIECE = Buffer.alloc(64 * 1024, 'x')
 /** Of both sides of it, which are one process here: buffers on their way, and what is not collected yet. */
-const MOST_BYTES = 160 * MIB
+const MOST_BYTES = 224 * MIB
 
 /**
  * Reads what it is sent in fits and starts, and sends a GiB back in the meantime, the last piece of it when it has read one.
