@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import type { Attempt } from '../upstream/upstreams.ts'
-import { findValue } from './answer-head.ts'
+import { findValue } from './heads/answer-head.ts'
 
 const SAFE_REASON = /^[\t\x20-\x7e\x80-\xff]+$/
 /** Of an answer that is cut the client gets this long to read what has left. */

@@ -3,7 +3,7 @@ import type { Catalog, Provider } from '../config/catalog/catalog.ts'
 import type { ServiceRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
 import { copyDownward, dialectOfProvider, type UpstreamHeaders } from '../dialects/headers.ts'
 import { createKeyMask, ErrorMask, type KeyMask, maskHeaders } from '../upstream/key-mask.ts'
-import { findValue } from './answer-head.ts'
+import { findValue } from './heads/answer-head.ts'
 
 /** The provider that a route names: undefined when the catalog has it no more. */
 function findProvider(route: Pick<ServiceRoute, 'provider'>, { providers }: Catalog) {

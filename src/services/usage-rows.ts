@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { FoundRoute } from '../config/catalog/service-routes.ts'
 import type { UsageRows } from '../stores/contracts/usage-rows.ts'
-import { PathTemplates } from './path-template.ts'
+import { PathTemplates } from './paths/path-template.ts'
 
 export interface ServiceRowOptions {
   rows: UsageRows

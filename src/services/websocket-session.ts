@@ -7,9 +7,9 @@ import type { Holder } from '../websocket/open-sockets.ts'
 import { type End, Relay } from '../websocket/relay.ts'
 import { Session, type SharedSockets } from '../websocket/session.ts'
 import { answerFailure } from './failure.ts'
-import type { Target } from './target.ts'
-import { TargetWalk } from './target-walk.ts'
-import type { Targets } from './targets.ts'
+import type { Target } from './targets/target.ts'
+import { TargetWalk } from './targets/target-walk.ts'
+import type { Targets } from './targets/targets.ts'
 
 /** What all sockets to services share. */
 export interface ServiceShared extends SharedSockets {

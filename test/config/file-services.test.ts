@@ -6,7 +6,7 @@ import type { ServiceRoute } from '../../src/config/catalog/service-routes.ts'
 import { buildRoute } from '../../src/config/catalog/service-row.ts'
 import { readSettings } from '../../src/config/env/settings.ts'
 import { SettingsError } from '../../src/config/mistakes.ts'
-import { mayPassUp } from '../../src/services/passing-headers.ts'
+import { mayPassUp } from '../../src/services/heads/passing-headers.ts'
 
 type Env = Record<string, string>
 

@@ -1,8 +1,8 @@
 import t from 'tap'
 import { buildRoute } from '../../src/config/catalog/service-row.ts'
-import { buildAnswerHead, buildInterimHead, passTrailers } from '../../src/services/answer-head.ts'
-import { buildRequestHead, type Told, trailersUp } from '../../src/services/request-head.ts'
-import { isTraceparent, openTraceIds } from '../../src/services/trace.ts'
+import { buildAnswerHead, buildInterimHead, passTrailers } from '../../src/services/heads/answer-head.ts'
+import { buildRequestHead, type Told, trailersUp } from '../../src/services/heads/request-head.ts'
+import { isTraceparent, openTraceIds } from '../../src/services/heads/trace.ts'
 
 const target = { origin: 'http://a:1', basePath: '' }
 const told: Told = {

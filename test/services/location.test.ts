@@ -1,5 +1,5 @@
 import t from 'tap'
-import { mapCookie, mapLocation, mapRefresh } from '../../src/services/location.ts'
+import { mapCookie, mapLocation, mapRefresh } from '../../src/services/heads/location.ts'
 
 const target = { origin: 'http://users:3000', basePath: '/v2' }
 const other = { origin: 'https://users-2', basePath: '/base' }

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { PathTemplates, templateOf } from '../../src/services/path-template.ts'
+import { PathTemplates, templateOf } from '../../src/services/paths/path-template.ts'
 import { routeOf } from '../support/service-rows.ts'
 
 const plain = (rest: string) => templateOf(rest, [])

@@ -5,7 +5,7 @@ import {
   findServicePathMistake,
   mapUrl,
   publicPath,
-} from '../../src/services/service-path.ts'
+} from '../../src/services/paths/service-path.ts'
 
 t.test('what leads out, or may be read as another path, is refused; what services need passes', async (t) => {
   const refused: [string, RegExp][] = [

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { readSession } from '../../src/services/session-form.ts'
+import { readSession } from '../../src/services/paths/session-form.ts'
 
 const inPath = { name: 'session_id', in: 'path' } as const
 const inQuery = { name: 'session_id', in: 'query' } as const

@@ -2,9 +2,9 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import type { ServiceRoute, ServiceTable } from '../../src/config/catalog/service-routes.ts'
 import { buildServiceTable } from '../../src/config/catalog/service-table.ts'
-import type { Ask } from '../../src/services/standing.ts'
-import type { Target } from '../../src/services/target.ts'
-import { openTargets, type Targets } from '../../src/services/targets.ts'
+import type { Ask } from '../../src/services/targets/standing.ts'
+import type { Target } from '../../src/services/targets/target.ts'
+import { openTargets, type Targets } from '../../src/services/targets/targets.ts'
 import { serviceRoute } from '../support/service-routes.ts'
 
 const [A, B, C, D] = ['http://a:1', 'http://b:1', 'http://c:1', 'http://d:1'] as const

@@ -1,6 +1,6 @@
 import Fastify from 'fastify'
 import t from 'tap'
-import { schemeOf } from '../../src/services/told.ts'
+import { schemeOf } from '../../src/services/heads/told.ts'
 
 t.test('a service hears https of whoever speaks TLS, also when a proxy calls a socket wss', async (t) => {
   const app = Fastify({ trustProxy: true })

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import type { ServiceRoute, ServiceTable, ServiceTarget } from '../config/catalog/service-routes.ts'
+import type { ServiceRoute, ServiceTable, ServiceTarget } from '../../config/catalog/service-routes.ts'
 import { chooseTarget } from './balance.ts'
 import { Check, type Get } from './checks.ts'
 import { Standing } from './standing.ts'

@@ -1,5 +1,5 @@
-import type { SessionForm } from '../config/catalog/service-routes.ts'
-import { invalidRequest } from '../errors.ts'
+import type { SessionForm } from '../../config/catalog/service-routes.ts'
+import { invalidRequest } from '../../errors.ts'
 
 /** What follows a route's prefix: the rest of the path, and the query with its `?`, both as the client wrote them. */
 export interface PublicRest {

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import type { FoundRoute } from '../config/catalog/service-routes.ts'
+import type { FoundRoute } from '../../config/catalog/service-routes.ts'
 import type { Told } from './request-head.ts'
 
 /** What a gateway says of itself to services; one per app. */

@@ -1,5 +1,5 @@
-import type { ServiceRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
-import { publicPath } from './service-path.ts'
+import type { ServiceRoute, ServiceTarget } from '../../config/catalog/service-routes.ts'
+import { publicPath } from '../paths/service-path.ts'
 
 /** Where an answer comes from, and which public path it has. */
 export interface Whence {

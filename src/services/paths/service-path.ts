@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
-import type { ServiceRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
-import { isBelow } from '../config/public-paths.ts'
-import { type GatewayError, invalidRequest } from '../errors.ts'
+import type { ServiceRoute, ServiceTarget } from '../../config/catalog/service-routes.ts'
+import { isBelow } from '../../config/public-paths.ts'
+import { type GatewayError, invalidRequest } from '../../errors.ts'
 
 /** Nearly every path: nothing in it could be read in two ways. */
 const PLAIN = /^[\w.~!$&'()*+,=:@/-]*$/

@@ -1,4 +1,4 @@
-import type { TargetCheck } from '../config/catalog/service-routes.ts'
+import type { TargetCheck } from '../../config/catalog/service-routes.ts'
 
 /** A GET of the operator's, over the way out of all requests: its status, or a rejection. */
 export type Get = (ask: { url: URL; timeoutMs: number }) => Promise<number>

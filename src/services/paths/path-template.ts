@@ -1,4 +1,4 @@
-import type { ServiceRoute } from '../config/catalog/service-routes.ts'
+import type { ServiceRoute } from '../../config/catalog/service-routes.ts'
 
 /** What stands in a template for a part of the path that is somebody's. */
 const ID = '{id}'

@@ -1,9 +1,9 @@
 import type { FastifyRequest } from 'fastify'
-import type { ServiceRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
-import { REPEATABLE } from '../config/catalog/service-row.ts'
-import { codeOf } from '../errors.ts'
-import { type Failure, readNetworkFailure } from '../routing/failover.ts'
-import type { Sent } from '../upstream/service-call.ts'
+import type { ServiceRoute, ServiceTarget } from '../../config/catalog/service-routes.ts'
+import { REPEATABLE } from '../../config/catalog/service-row.ts'
+import { codeOf } from '../../errors.ts'
+import { type Failure, readNetworkFailure } from '../../routing/failover.ts'
+import type { Sent } from '../../upstream/service-call.ts'
 import type { Ask, Target, Targets } from './targets.ts'
 
 /** What a connection says that its other side had closed. */

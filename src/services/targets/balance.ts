@@ -1,4 +1,4 @@
-import type { ServiceRoute } from '../config/catalog/service-routes.ts'
+import type { ServiceRoute } from '../../config/catalog/service-routes.ts'
 import type { Stay } from './sticky.ts'
 import type { Target } from './target.ts'
 

@@ -1,9 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
-import type { Catalog } from '../config/catalog/catalog.ts'
-import type { Entry, FoundRoute, ServiceKind } from '../config/catalog/service-routes.ts'
-import { pathOf } from '../config/catalog/service-table.ts'
-import { type GatewayError, notFound } from '../errors.ts'
+import type { Catalog } from '../../config/catalog/catalog.ts'
+import type { Entry, FoundRoute, ServiceKind } from '../../config/catalog/service-routes.ts'
+import { pathOf } from '../../config/catalog/service-table.ts'
+import { type GatewayError, notFound } from '../../errors.ts'
 import { findServiceHeadMistake, findServicePathMistake } from './service-path.ts'
 
 declare module 'fastify' {

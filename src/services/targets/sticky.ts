@@ -1,6 +1,6 @@
 import { createHmac, hash, scryptSync } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import type { ServiceRoute, ServiceTarget } from '../config/catalog/service-routes.ts'
+import type { ServiceRoute, ServiceTarget } from '../../config/catalog/service-routes.ts'
 
 /** So many characters of a tag: 96 bits, of which nobody finds two alike. */
 const TAG_LENGTH = 16

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import type { ServiceRoute } from '../config/catalog/service-routes.ts'
+import type { ServiceRoute } from '../../config/catalog/service-routes.ts'
 import { mapCookie, mapLocation, mapRefresh, type Whence } from './location.ts'
 import { connectionNames, mayPassDown, passFields } from './passing-headers.ts'
 

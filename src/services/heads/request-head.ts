@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyRequest } from 'fastify'
-import type { ServiceRoute } from '../config/catalog/service-routes.ts'
+import type { ServiceRoute } from '../../config/catalog/service-routes.ts'
+import { decodeAscii } from '../paths/service-path.ts'
 import { connectionNames, METHOD_OVERRIDES, mayPassUp, mayTrailUp, passFields } from './passing-headers.ts'
-import { decodeAscii } from './service-path.ts'
 import { isTraceparent } from './trace.ts'
 
 /** What a service is told besides what the client sent. */

@@ -1,5 +1,5 @@
-import type { ServiceTarget } from '../config/catalog/service-routes.ts'
-import type { Failure } from '../routing/failover.ts'
+import type { ServiceTarget } from '../../config/catalog/service-routes.ts'
+import type { Failure } from '../../routing/failover.ts'
 import type { Check } from './checks.ts'
 import { type Ask, isFault, type Standing } from './standing.ts'
 import { addressOf, numberOf, weigh } from './sticky.ts'
