@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import type { Findings } from './kills.ts'
 
-const FILES = ['../journeys/replicas.test.ts', 'redis-outage.test.ts', 'redis-failover.test.ts']
+const FILES = ['../long/replicas.test.ts', 'redis-outage.test.ts', 'redis-failover.test.ts']
 
 /** The tests of several replicas in their full counts, each in a process of its own. */
 export async function tortureRedis(): Promise<Findings> {
