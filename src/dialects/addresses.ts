@@ -24,13 +24,13 @@ const MOST_NEAR = 48
  * The URL that a client means whose base URL has a `/v1` too few or too many, a vendor's prefix, or slashes too many.
  * Only whole paths of ours come out of it, never one of an operator's: `isTaken` says which are theirs.
  */
-export function findAddress(url: string, isTaken: (path: string) => boolean): string {
+export function findAddress(url: string): string {
   const start = url.indexOf('?')
   const path = start === -1 ? url : url.slice(0, start)
   const query = start === -1 ? '' : url.slice(start)
   const deployed = DEPLOYMENT.exec(path)?.[2]
   const known = findKnown(deployed ?? path)
-  if (known === undefined || `/v1${known}` === path || isTaken(path)) return url
+  if (known === undefined || `/v1${known}` === path) return url
   return `/v1${known}${deployed === undefined ? query : query.replace(AZURE_VERSION, '').replace(/[?&]$/, '')}`
 }
 

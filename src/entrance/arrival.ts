@@ -41,7 +41,8 @@ export function readAddresses(
     const { headers, url = '' } = raw
     if (headers['x-forwarded-for'] !== undefined) keepClientAlone(raw, isTrusted)
     if (RIGHT_URLS.has(url)) return url
-    return isReadable(url) || !isTaken(pathOf(url)) ? findAddress(url, isTaken) : UNREADABLE
+    if (isTaken(pathOf(url))) return isReadable(url) ? url : UNREADABLE
+    return findAddress(url)
   }
 }
 
@@ -150,7 +151,8 @@ export const drain = fp(
     app.addHook('onRequest', (request, reply, done) => {
       state.enter()
       reply.raw.once('close', state.leave)
-      const refusal = request.routeOptions.url === '/health' ? undefined : state.refusalOf?.(request)
+      const { refusalOf } = state
+      const refusal = refusalOf && request.routeOptions.url !== '/health' ? refusalOf(request) : undefined
       if (refusal !== undefined) reply.header('connection', 'close')
       done(refusal)
     })

@@ -15,6 +15,7 @@ const OURS = new Set(['api_key', 'api-key', 'apikey', 'x-api-key'])
 /** On the gateway's own paths nothing else has one of these names; on a service's route they are the service's. */
 const ANYBODYS = new Set([...OURS, 'key', 'token', 'access_token', 'mastertoken', 'authorization'])
 const TAKEN = 'api_key'
+const MAYBE_OURS = /%|key/i
 
 const EXPOSED =
   'A credential stands in the URL. It is exposed now, so replace it, and send the new one as ' +
@@ -32,6 +33,8 @@ export function checkQuery(
   const start = url.indexOf('?')
   if (start < 0) return undefined
   const query = url.slice(start + 1)
+  // Each name of ours has it, unless it is escaped.
+  if (route !== undefined && !MAYBE_OURS.test(query)) return undefined
   if (route === undefined) return hasCredential(query, ANYBODYS) ? credentialInUrl(EXPOSED) : undefined
   if (!hasCredential(query, OURS)) return undefined
   if (!route.takesQueryKey) return credentialInUrl(EXPOSED)

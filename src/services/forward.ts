@@ -225,7 +225,7 @@ export class Forward implements ServiceListener, Cuttable {
   /** It is the same for each target. */
   #requestHead(): string[] {
     const request = this.#request
-    if (this.#provider) return this.#provider.requestHead(request.headers, this.#shared.upstreamHeaders)
+    if (this.#provider) return this.#provider.requestHead(request.raw.headers, this.#shared.upstreamHeaders)
     this.#head ??= buildRequestHead(request.raw, tellService(request, this.#found, this.#shared))
     return this.#head
   }

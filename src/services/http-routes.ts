@@ -50,7 +50,9 @@ export async function httpRoutes(app: FastifyInstance, { entry, shared }: HttpRo
     config: { entry },
     preRewrite: () => '/',
     disableRequestLogging: true,
-    handler: (request: FastifyRequest, reply: FastifyReply) => serve(request, reply, shared),
+    // It answers: the package's own handler, which parses three URLs at each request, is never reached.
+    preHandler: (request: FastifyRequest, reply: FastifyReply) => serve(request, reply, shared),
+    handler: refuseToSend,
   })
 }
 

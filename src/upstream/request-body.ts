@@ -164,8 +164,8 @@ export class StreamSender implements Sending {
 
   readonly #send = (chunk: Buffer): void => {
     const { body, length, listener } = this.#source
-    // In chunks, nothing would be the end.
-    if (chunk.length === 0) return
+    // In chunks, nothing would be the end; and whoever heard this piece first may have stopped it.
+    if (chunk.length === 0 || this.#state === 'left') return
     this.#sent += chunk.length
     if (length !== undefined && this.#sent > length) return this.#fail(mismatch())
     if (!this.#write(chunk)) {

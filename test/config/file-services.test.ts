@@ -239,6 +239,8 @@ t.test('what a row cannot mean is told with its path', async (t) => {
     [{ ...TO, sticky: { cookie: 'a', header: 'b' } }, [/sticky must name either a cookie or a header/]],
     [{ ...TO, sticky: {} }, [/sticky must name either/]],
     [{ ...TO, health: { path: 'health' } }, [/health\.path must be a path of the service/]],
+    [{ ...TO, health: { path: '//[' } }, [/health\.path must be a path of the service/]],
+    [{ ...TO, health: { path: '/\\x' } }, [/health\.path must be a path of the service/]],
     [
       { ...TO, health: { path: '/h', everyMs: 1000, timeoutMs: 1001 } },
       [/health\.timeoutMs must be at most everyMs/],

@@ -207,7 +207,8 @@ function readCheck({ at, entry: { health } }: Row, mistakes: string[]): TargetCh
   if (!health) return undefined
   const { path, everyMs = 5_000, failures = 2, successes = 1 } = health
   const timeoutMs = health.timeoutMs ?? Math.min(2_000, everyMs)
-  if (!/^\/[\x21-\x7e]*$/.test(path) || path.includes('#'))
+  // What begins with two slashes is another host's to a URL.
+  if (!/^\/(?![/\\])[\x21-\x7e]*$/.test(path) || path.includes('#'))
     mistakes.push(`${at}.health.path must be a path of the service, such as /health`)
   if (timeoutMs > everyMs) mistakes.push(`${at}.health.timeoutMs must be at most everyMs (${everyMs})`)
   return { path, everyMs, timeoutMs, failures, successes }

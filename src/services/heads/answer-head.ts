@@ -30,14 +30,15 @@ export function buildAnswerHead(answer: readonly string[], down: Downward): stri
   for (let at = 0; at < answer.length; at += 2) {
     const name = answer[at] ?? ''
     const lower = name.toLowerCase()
-    if (!mayPassDown(lower) || hop?.has(lower) || remove.includes(lower) || lower in set) continue
-    if (lower in own && !SAID_BY_BOTH.has(lower)) continue
+    if (!mayPassDown(lower) || hop?.has(lower) || remove.includes(lower) || Object.hasOwn(set, lower))
+      continue
+    if (Object.hasOwn(own, lower) && !SAID_BY_BOTH.has(lower)) continue
     if (down.isEmpty && lower === 'content-length') continue
     if (down.hasCors && lower.startsWith('access-control-') && !SAID_BY_BOTH.has(lower)) continue
     const value = readValue(lower, answer[at + 1] ?? '', down)
     if (value !== undefined) head.push(name, value)
   }
-  for (const name in set) if (mayPassDown(name) && !(name in own)) head.push(name, set[name] ?? '')
+  for (const name in set) if (mayPassDown(name) && !Object.hasOwn(own, name)) head.push(name, set[name] ?? '')
   return head
 }
 
@@ -59,7 +60,10 @@ export function passTrailers(
   return passFields(
     trailers,
     (name) =>
-      mayPassDown(name) && !remove.includes(name) && !(name in set) && !name.startsWith('access-control-'),
+      mayPassDown(name) &&
+      !remove.includes(name) &&
+      !Object.hasOwn(set, name) &&
+      !name.startsWith('access-control-'),
   )
 }
 

@@ -147,8 +147,3 @@ const PLAIN_VALUE = /^(?! )[\x20-\x24\x26-\x7e]*(?<! )$/
 function asValue(text: string): string {
   return PLAIN_VALUE.test(text) ? text : encodeURIComponent(text.toWellFormed())
 }
-
-/** Whether this request has been here: its `Via` names us. */
-export function hasLooped(via: string | undefined, pseudonym: string): boolean {
-  return via?.includes(pseudonym) === true
-}

@@ -67,8 +67,8 @@ export class TargetWalk {
     const failure = readNetworkFailure(error)
     if (this.#mayBeFresh(error, sent)) {
       this.#wasClosed = true
+      if (this.#current) this.#asks -= 1
       this.end()
-      this.#asks -= 1
       return 'fresh'
     }
     if (failure.kind !== 'own') this.#current?.failed(this.#ask, failure)

@@ -22,7 +22,8 @@ function toText(value: unknown): string {
 
 /** PostgreSQL refuses a NUL, and with it all that is written together; names that others have chosen may have one. */
 function toStoredText(value: unknown): string {
-  return toText(value).replaceAll('\0', '\uFFFD')
+  const text = toText(value)
+  return text.includes('\0') ? text.replaceAll('\0', '\uFFFD') : text
 }
 
 function toFlag(value: unknown): boolean {
@@ -111,21 +112,23 @@ export type UsageRow = Omit<ChargedRow, 'chargedMicros' | 'requests' | OfService
   Partial<Pick<ChargedRow, OfServices>>
 
 /** What a request of a service leaves, which nobody pays for: all else of its row is empty. */
-export type ServiceRow = Pick<
-  ChargedRow,
-  | 'requestId'
-  | 'tokenId'
-  | 'user'
-  | 'provider'
-  | 'endpoint'
-  | 'status'
-  | 'attempts'
-  | 'at'
-  | Times
-  | OfServices
->
-
-type Times = 'latencyMs' | 'firstByteMs'
+export const SERVICE_FIELDS = [
+  'requestId',
+  'tokenId',
+  'user',
+  'provider',
+  'endpoint',
+  'status',
+  'attempts',
+  'at',
+  'latencyMs',
+  'firstByteMs',
+  'method',
+  'path',
+  'bytesIn',
+  'bytesOut',
+] as const satisfies readonly Described['field'][]
+export type ServiceRow = Pick<ChargedRow, (typeof SERVICE_FIELDS)[number]>
 
 /** The fields of a log line that are the row's. */
 export type LineUsage = Pick<UsageRow, Extract<Described, { inLine: true }>['field']>

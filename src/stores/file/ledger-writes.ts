@@ -3,12 +3,7 @@ import { asError, storeUnavailable } from '../../errors.ts'
 import type { AccountList } from '../contracts/accounts.ts'
 import type { DayCounts } from '../contracts/places.ts'
 import type { Waiting } from '../contracts/sizes.ts'
-import {
-  prepareValues,
-  type ServiceRow,
-  type UsageColumn,
-  type UsageRow,
-} from '../contracts/usage-columns.ts'
+import { prepareValues, type UsageColumn, type UsageRow } from '../contracts/usage-columns.ts'
 import type { Sqlite } from '../sql/sqlite.ts'
 import { prepareTransaction } from '../sql/sqlite.ts'
 
@@ -33,13 +28,13 @@ export function prepareWrites(db: Sqlite, columns: readonly UsageColumn[]) {
 export type Writes = ReturnType<typeof prepareWrites>
 
 /** Writes a usage row. */
-export function prepareUsage(db: Sqlite, columns: readonly UsageColumn[]) {
+function prepareUsage(db: Sqlite, columns: readonly UsageColumn[]) {
   const names = columns.map(({ name }) => name)
   const insert = db.prepare(
     `INSERT INTO usage (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')})`,
   )
   const valuesOf = prepareValues(columns)
-  return (row: UsageRow | ServiceRow, chargedMicros: number): void => {
+  return (row: UsageRow, chargedMicros: number): void => {
     insert.run(...valuesOf(row, chargedMicros))
   }
 }
