@@ -78,7 +78,11 @@ export async function replaceAgainAndAgain(
     running = running.filter((one) => !victims.includes(one))
     progress(cycle + 1)
   }
-  for (const one of running) one.child.kill('SIGTERM')
+  for (const one of running) {
+    // The last ones may still be starting: nobody would hear of it.
+    await untilSaid(one, 'ready')
+    one.child.kill('SIGTERM')
+  }
   await Promise.all(all.map(({ ended }) => ended))
   faults.push(...(await faultsOf(dbDir, all)))
   const pauses = all.flatMap(({ lines }) =>
