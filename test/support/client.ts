@@ -148,7 +148,9 @@ function readRest(incoming: IncomingMessage): Promise<{ text: string; cut: boole
   // An iterator would lose what came together with the cut.
   incoming.on('data', (piece: Buffer) => pieces.push(piece))
   incoming.on('error', () => undefined)
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
+    // What nobody read of a connection that is cut is gone: whoever expects that begins to read before.
+    if (incoming.closed) reject(new Error('cut before anybody read the rest'))
     incoming.once('close', () => resolve({ text: Buffer.concat(pieces).toString(), cut: !incoming.complete }))
   })
 }
