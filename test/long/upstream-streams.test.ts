@@ -12,7 +12,7 @@ const MIB = 1024 * 1024
 const GIB = 1024 * MIB
 const PIECE = Buffer.alloc(64 * 1024, 'x')
 /** Of both sides of it, which are one process here: buffers on their way, and what is not collected yet. */
-const MOST_BYTES = 224 * MIB
+const MOST_BYTES = 160 * MIB
 
 /**
  * Reads what it is sent in fits and starts, and sends a GiB back in the meantime, the last piece of it when it has read one.
@@ -20,9 +20,10 @@ const MOST_BYTES = 224 * MIB
 function answerInTheMeantime(socket: Socket): void {
   let [read, left] = [0, GIB]
   const say = (): void => {
-    while (left > PIECE.length || (left > 0 && read > GIB)) {
+    // It is called for each piece that comes, too: what was not taken yet would pile up in this server.
+    while (!socket.writableNeedDrain && (left > PIECE.length || (left > 0 && read > GIB))) {
       left -= PIECE.length
-      if (!socket.write(PIECE)) return
+      socket.write(PIECE)
     }
   }
   socket.on('error', () => undefined).on('drain', say)
