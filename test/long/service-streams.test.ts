@@ -10,9 +10,9 @@ const GIB = 1024 ** 3
 const PIECE = Buffer.alloc(1024 * 1024, 'x')
 /**
  * What a gateway may grow by while 1 GiB passes, whichever way: buffers of sockets, and what is not collected yet, which on
- * a busy machine is more. A body that is kept would be five times as much.
+ * a busy machine is more. A body that is kept would be eight times as much.
  */
-const MOST_GROWTH = 192 * 1024 * 1024
+const MOST_GROWTH = 128 * 1024 * 1024
 
 const writeAll = async (stream: Writable): Promise<void> => {
   for (let sent = 0; sent < GIB; sent += PIECE.length) if (!stream.write(PIECE)) await once(stream, 'drain')
