@@ -70,7 +70,7 @@ export interface Gateway {
   app: FastifyInstance
   /** Says on `/ready` that it leaves and serves on for `delayMs`; then refuses new work, waits `graceMs` for what runs, cuts the rest and waits `settleMs` for its bills. */
   drain(limits: DrainLimits): Promise<void>
-  /** How many paid requests run. */
+  /** How many paid requests, requests of services and sockets run. */
   running(): number
   /** Our key at this provider is another one: it rests no longer for the old one. */
   keyChanged(provider: string): void

@@ -26,7 +26,7 @@ export function isPlaceOfJwts({ place }: Credential): boolean {
   return place === 'authorization' || place === 'subprotocol'
 }
 
-/** The same on a service's route, with its place. */
+/** The credential of a request on a service's route, and where it stood. */
 export function readServiceCredential(
   headers: IncomingHttpHeaders,
   { takes, isAuthorizationLast, queryKey }: ServiceCredentials,

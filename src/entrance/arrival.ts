@@ -193,11 +193,6 @@ function findTwice(rawHeaders: readonly string[]): string | undefined {
 
 type Head = Pick<IncomingMessage, 'url' | 'rawHeaders' | 'headers' | 'httpVersion'>
 
-/** Why a request is turned away before anybody asks whose it is. */
-export function checkRequest(request: Head): GatewayError | undefined {
-  return checkHead(request) ?? checkUrl(request.url ?? '')
-}
-
 function checkHead({ rawHeaders, headers, httpVersion }: Head): GatewayError | undefined {
   if (rawHeaders.length > MOST_HEADERS * 2)
     return headersTooLarge(`Send at most ${MOST_HEADERS} headers with a request.`)

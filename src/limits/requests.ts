@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { type GatewayError, rateLimited } from '../errors.ts'
 import type { Places } from '../stores/contracts/places.ts'
 import type { Token } from '../stores/contracts/tokens.ts'
-import { type Counting, type CountingOptions, openCounting } from './counting.ts'
+import type { Counting } from './counting.ts'
 import { DAY_MS, MINUTE_MS, registerWindows, Windows } from './windows.ts'
 
 /** The limit that is nearest to its end. */
@@ -30,12 +30,12 @@ declare module 'fastify' {
   }
 }
 
-export interface RateOptions extends CountingOptions {
+export interface RateOptions {
   /** The limit of tokens without one of their own; undefined: there is none. */
   perMinute?: number | undefined
   perDay?: number | undefined
-  /** Shared by all scopes that count requests of the same tokens; without it the scope counts by itself. */
-  counting?: Counting | undefined
+  /** Shared by all scopes that count requests of the same tokens. */
+  counting: Counting
   /** On routes of services; see `setRateHeaders`. */
   header?: RateHeader | undefined
 }
@@ -130,10 +130,8 @@ function checkUncounted(windows: Windows, tokenId: string, perMinute: number): v
 
 /** May they, now: so many requests per token in a minute and in a day (UTC). After `client-auth`. */
 export const rateLimit = fp<RateOptions>(
-  async (app, { perMinute, perDay, header = 'openai', counting: shared, ...own }) => {
+  async (app, { perMinute, perDay, header = 'openai', counting }) => {
     await registerWindows(app)
-    const counting = shared ?? openCounting(own)
-    if (shared === undefined) app.addHook('onClose', async () => counting.keep())
     const { store } = counting
     const minutes = openCheck(app, {
       timeWindow: MINUTE_MS,

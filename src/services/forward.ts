@@ -93,10 +93,7 @@ export class Forward implements ServiceListener, Cuttable {
     live.add(this)
     // Before the request's line is written, which is told how it ended.
     this.#reply.raw.prependOnceListener('close', () => this.#closed())
-    const { totalMs = timeouts.totalTimeoutMs } = this.#route.timeouts
-    // Where nothing moves for longer than any request of the gateway's own may last, Node would close.
-    if (totalMs > timeouts.totalTimeoutMs) raw.socket.setTimeout(totalMs)
-    this.#total.start(totalMs)
+    this.#total.start(this.#route.timeouts.totalMs ?? timeouts.totalTimeoutMs)
     if (this.#hasBody) {
       raw.on('error', (error) => this.#bodyFailed(error))
       countBody(raw, {

@@ -8,9 +8,6 @@ export interface ServiceRowOptions {
   serviceOf(request: FastifyRequest): FoundRoute | undefined
 }
 
-/** Of a name that somebody else has chosen. */
-const MOST_USER_CHARACTERS = 256
-
 /**
  * Notes the usage row of a service's request that is over: to be called once its line is written, which has all that is
  * known of it. What was refused at the door leaves none: nobody fills the table with guessed tokens.
@@ -26,7 +23,7 @@ export function openServiceRows({ rows, serviceOf }: ServiceRowOptions): (reques
     rows.note({
       requestId: request.id,
       tokenId: caller?.kind === 'token' ? caller.id : '',
-      user: userOf(request),
+      user: line.user ?? '',
       provider: route.name,
       endpoint: 'service',
       status,
@@ -40,9 +37,4 @@ export function openServiceRows({ rows, serviceOf }: ServiceRowOptions): (reques
       bytesOut: line.bytesOut ?? 0,
     })
   }
-}
-
-function userOf({ caller }: FastifyRequest): string {
-  if (caller?.kind === 'token') return caller.user
-  return caller?.kind === 'person' ? caller.id.slice(0, MOST_USER_CHARACTERS) : ''
 }

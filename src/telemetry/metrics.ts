@@ -148,7 +148,9 @@ function setGauges({ Gauge }: Client, registry: Registry, read: () => Now): void
       },
     })
   gauge('gateway_ready', '1: new work is taken.', ({ isReady }) => (isReady() ? 1 : 0))
-  gauge('gateway_running', 'Paid requests and WebSockets that run.', ({ running }) => running())
+  gauge('gateway_running', 'Paid requests, requests of services and WebSockets that run.', ({ running }) =>
+    running(),
+  )
   gauge('gateway_body_bytes', 'Bodies of requests in memory.', ({ bodyBytes }) => bodyBytes())
   gauge('gateway_spool_bytes', 'Uploads in the temporary folder.', ({ spoolBytes }) => spoolBytes())
   new Gauge({

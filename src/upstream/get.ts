@@ -6,24 +6,20 @@ export interface GetRules {
   timeoutMs: number
   /** A longer body is a failure. */
   maxBytes: number
-  /** Names and values in turn. */
-  headers?: readonly string[] | undefined
 }
 
 export interface Got {
   status: number
-  /** Names in lower case; repeated fields joined by a comma. */
-  headers: Readonly<Record<string, string>>
   body: Buffer
 }
 
 /** One GET of a small document at this very URL: no redirect is followed. Rejects with what kept it from coming whole. */
 export function get(upstreams: Upstreams, url: URL, rules: GetRules): Promise<Got> {
   const { promise, resolve, reject } = Promise.withResolvers<Got>()
-  const { timeoutMs, maxBytes, headers = [] } = rules
+  const { timeoutMs, maxBytes } = rules
   const pieces: Buffer[] = []
   let bytes = 0
-  let head: Omit<Got, 'body'> | undefined
+  let status = 0
   let attempt: Attempt | undefined
   const giveUp = (error: UpstreamError): void => {
     attempt?.abort()
@@ -36,15 +32,15 @@ export function get(upstreams: Upstreams, url: URL, rules: GetRules): Promise<Go
   const request = {
     method: 'GET',
     path: url.pathname + url.search,
-    headers,
+    headers: [],
     body: undefined,
     connectTimeoutMs: timeoutMs,
     firstByteMs: timeoutMs,
     idleMs: timeoutMs,
   }
   attempt = upstreams.send(url.origin, request, {
-    answered(status, fields) {
-      head = { status, headers: recordOf(fields) }
+    answered(said) {
+      status = said
     },
     data(piece) {
       bytes += piece.length
@@ -52,19 +48,9 @@ export function get(upstreams: Upstreams, url: URL, rules: GetRules): Promise<Go
       if (bytes > maxBytes) giveUp(new UpstreamError('BAD_ANSWER', 'The document is too long'))
     },
     ended() {
-      if (head) resolve({ ...head, body: Buffer.concat(pieces) })
+      resolve({ status, body: Buffer.concat(pieces) })
     },
     failed: reject,
   })
   return promise.finally(() => clearTimeout(timer))
-}
-
-function recordOf(fields: readonly string[]): Record<string, string> {
-  const headers: Record<string, string> = {}
-  for (let index = 0; index < fields.length; index += 2) {
-    const name = fields[index]?.toLowerCase() ?? ''
-    const before = Object.hasOwn(headers, name) ? `${headers[name]}, ` : ''
-    headers[name] = before + fields[index + 1]
-  }
-  return headers
 }

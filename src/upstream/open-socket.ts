@@ -11,7 +11,7 @@ import {
   targetOf,
 } from './tunnel.ts'
 
-/** Where a provider listens, and how it is reached. */
+/** Where a provider or a service listens, and how it is reached. */
 export interface Origin extends Target {
   /** The `host` header: with the port, when it is not the scheme's own. */
   authority: string

@@ -50,7 +50,7 @@ export type UpstreamErrorCode =
   | 'PROXY_UNREACHABLE'
   | `PROXY_${number}`
 
-/** What went wrong between the gateway and a provider; the code is for failover and for the log. */
+/** What went wrong between the gateway and a provider or service; the code is for failover and for the log. */
 export class UpstreamError extends Error {
   readonly code: UpstreamErrorCode
 

@@ -69,7 +69,7 @@ export function acceptOf(key: string): string {
 
 /**
  * One handshake with one upstream; redirects are not followed. It leaves by Node's own client and not by `Upstreams`,
- * whose connections carry one POST after the other and never change hands, as an upgraded one does.
+ * whose connections carry one request after the other and never change hands, as an upgraded one does.
  */
 export function dialWebsocket(target: DialTarget, rules: DialRules): Dial {
   const key = randomBytes(16).toString('base64')

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { clientAuth } from '../../src/auth/client.ts'
 import { errorReply } from '../../src/entrance/error-reply.ts'
 import { addressLimit } from '../../src/limits/address.ts'
+import { type CountingOptions, openCounting } from '../../src/limits/counting.ts'
 import { type RateOptions, rateLimit, writeDuration } from '../../src/limits/requests.ts'
 import type { Token } from '../../src/stores/contracts/tokens.ts'
 
@@ -34,13 +35,18 @@ const anyToken = fp(
   { name: 'client-auth' },
 )
 
-const open = async (t: Test, options: RateOptions) => {
+const open = async (
+  t: Test,
+  { perMinute, perDay, ...counted }: Omit<RateOptions, 'counting'> & CountingOptions,
+) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(errorReply)
   const scope: FastifyPluginAsync = async (paid) => {
     await paid.register(anyToken)
-    await paid.register(rateLimit, options)
+    const counting = openCounting(counted)
+    paid.addHook('onClose', async () => counting.keep())
+    await paid.register(rateLimit, { perMinute, perDay, counting })
     paid.get('/v1/a', (request) => request.rate ?? 'unlimited')
   }
   await app.register(scope)
@@ -143,7 +149,7 @@ t.test('guessing tokens becomes 429 for the address, while a valid token still p
       tokens: { find: async () => (isKnown ? token : undefined) },
       onRefused,
     })
-    await paid.register(rateLimit, { perMinute: 100 })
+    await paid.register(rateLimit, { perMinute: 100, counting: openCounting({}) })
     paid.get('/v1/a', () => 'ok')
   }
   await app.register(scope)

@@ -87,7 +87,10 @@ async function open(t: Test, { perMinute, routes, ...counted }: Scene) {
         method: ['GET', 'OPTIONS'],
         url,
         handler: async (request) => {
-          if (request.headers['x-slow']) await once(running, 'go')
+          if (request.headers['x-slow']) {
+            running.emit('here')
+            await once(running, 'go')
+          }
           return { isAdmitted: request.isAdmitted }
         },
       })
@@ -228,8 +231,9 @@ t.test('what calls itself a preflight has no end either, and takes a place of th
     t.match(asked, { statusCode: 200, headers: { 'x-ratelimit-remaining': '1' } }, 'requests are not fewer')
     t.equal((await ask({ path, method: 'OPTIONS', headers, address: '192.0.2.2' })).statusCode, 200)
   }
+  const here = once(running, 'here')
   const first = question('/c', { 'x-slow': '1' })
-  await new Promise((done) => setTimeout(done, 100))
+  await here
   t.equal((await question('/c')).statusCode, 429)
   running.emit('go')
   t.equal((await first).statusCode, 200)

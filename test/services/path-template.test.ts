@@ -1,5 +1,5 @@
 import t from 'tap'
-import { PathTemplates, templateOf } from '../../src/services/paths/path-template.ts'
+import { PathTemplates, readTemplate, templateOf } from '../../src/services/paths/path-template.ts'
 import { routeOf } from '../support/service-rows.ts'
 
 const plain = (rest: string) => templateOf(rest, [])
@@ -69,7 +69,7 @@ t.test('a path of any depth and length is a short template', async (t) => {
 
 t.test('the operator’s own templates come first', async (t) => {
   const templates = ['/users/me', '/users/{name}', '/files/*', '/{lang}/docs', 'about']
-  const own = (rest: string) => templateOf(rest, templates)
+  const own = (rest: string) => templateOf(rest, templates.map(readTemplate))
   t.equal(own('/users/me'), '/users/me')
   t.equal(own('/users/ann?x=1'), '/users/{name}')
   t.equal(own('/users/ann/orders'), '/users/ann/orders', 'it covers no more than it says')

@@ -5,7 +5,7 @@ import { openSender } from '../support/service-sender.ts'
 
 const RULES = { timeoutMs: 5_000, maxBytes: 100 }
 
-t.test('a small document comes whole, with its headers, and no redirect is followed', async (t) => {
+t.test('a small document comes whole, and no redirect is followed', async (t) => {
   const seen: string[] = []
   const { origin, sockets } = await startScripted(t, (socket, text) => {
     seen.push(text)
@@ -18,19 +18,11 @@ t.test('a small document comes whole, with its headers, and no redirect is follo
       )
   })
   const { upstreams } = openSender(t)
-  const rules = { ...RULES, headers: ['accept', 'application/json'] }
-  const { status, headers, body } = await get(upstreams, new URL(`${origin}/keys?x=1#top`), rules)
+  const { status, body } = await get(upstreams, new URL(`${origin}/keys?x=1#top`), RULES)
   t.equal(status, 200)
-  t.match(headers, { 'cache-control': 'max-age=60', vary: 'a, b' })
   t.same(JSON.parse(body.toString()), { a: 1 })
-  t.match(
-    seen[0],
-    /^GET \/keys\?x=1 HTTP\/1\.1\r\nhost: 127\.0\.0\.1:\d+\r\naccept: application\/json\r\n\r\n$/,
-  )
-  t.match(await get(upstreams, new URL(`${origin}/moved`), RULES), {
-    status: 302,
-    headers: { location: '/keys' },
-  })
+  t.match(seen[0], /^GET \/keys\?x=1 HTTP\/1\.1\r\nhost: 127\.0\.0\.1:\d+\r\n\r\n$/)
+  t.match(await get(upstreams, new URL(`${origin}/moved`), RULES), { status: 302 })
   t.equal(sockets.length, 1)
 })
 

@@ -1,17 +1,10 @@
+import { OF_GATEWAY, OF_GATEWAY_FAMILIES, OF_ONE_HOP, OF_PROXIES } from '../header-names.ts'
 import type { HeaderRules } from './service-routes.ts'
 import { NO_RULES } from './service-row.ts'
 import type { ServiceEntry } from './service-schema.ts'
 
-/** What ends at the next hop, and how a body is framed (RFC 9110, 7.6.1): no rule can change it. */
-const OF_HTTP =
-  /^(connection|keep-alive|proxy-connection|proxy-authenticate|proxy-authentication-info|proxy-authorization|te|trailer|transfer-encoding|upgrade|http2-settings|expect|content-length)$/
-
-/** What a service believes the gateway, or would believe anybody who could write it. */
-const OF_GATEWAY =
-  /^(host|via|traceparent|tracestate|x-request-id|x-user-id|x-user-claims|x-token-id|x-token-user|forwarded|x-real-ip|alt-svc|sec-websocket-.*|x-(internal|forwarded)(-.*)?)$/
-/** The same under names that one proxy or another has for it. */
-const OF_PROXIES =
-  /^((true-|x-|x-cluster-|fastly-|fly-|http-|(wl-)?proxy-)?client-ip|forwarded-for|do-connecting-ip|x-original-.*|x-originating-ip|x-remote-(ip|addr|user)|remote-user|cf-connecting-ip(v6)?|cf-pseudo-ipv4|x-appengine-user-ip|x-azure-(client|socket)ip|x-envoy-(external-address|original-path)|x-rewrite-url|x-host|x-http-host-override|proxy)$/
+/** How a body ends is not a matter of words. */
+const OF_FRAMING = new Set(['content-length', 'trailer'])
 
 const NAME = /^[!#$%&'*+.^`|~0-9a-z-]+$/
 /** A value that every server takes. */
@@ -49,14 +42,21 @@ function findNameMistake(asked: string, way: 'request' | 'response'): string | u
   const name = asked.toLowerCase()
   if (name.includes('_')) return 'has a "_", which some servers read as "-": no such header passes'
   if (!NAME.test(name)) return 'is no name of a header'
-  if (OF_HTTP.test(name)) return "is a matter of one connection, or of a body's length: no rule can change it"
+  if (OF_ONE_HOP.has(name) || OF_FRAMING.has(name))
+    return "is a matter of one connection, or of a body's length: no rule can change it"
   // What a server may read a mark as.
   const read = name.replace(/[^a-z0-9-]/g, '-')
-  if (OF_GATEWAY.test(read)) return "is the gateway's own: no rule can change it"
-  if (way === 'request' && OF_PROXIES.test(read))
+  if (isOfGateway(read)) return "is the gateway's own: no rule can change it"
+  if (way === 'request' && OF_PROXIES.has(read))
     return "says who or where a client is, which is the gateway's own"
   if (way === 'response' && name.startsWith('access-control-')) return 'is what "cors" says'
   return undefined
+}
+
+function isOfGateway(name: string): boolean {
+  const isKnown = OF_GATEWAY.has(name) || OF_GATEWAY_FAMILIES.test(name)
+  // It would lead clients around the gateway, or is a handshake's, which is made anew.
+  return isKnown || name === 'alt-svc' || name.startsWith('sec-websocket-')
 }
 
 function findValueMistake(value: string): string | undefined {

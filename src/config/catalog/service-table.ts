@@ -56,7 +56,7 @@ function newNode(): Node {
   return { children: new Map() }
 }
 
-/** The first of two that are the same path to a lenient service stays; `findTableMistakes` tells of the other. */
+/** The first of two that are the same path to a lenient service stays; `joinServices` tells of the other. */
 function put(root: Node, prefix: string, leaf: Leaf): void {
   let node = root
   for (const segment of prefix.split('/').slice(1)) {

@@ -1,4 +1,5 @@
 import type { ServiceRoute, ServiceTarget } from '../../config/catalog/service-routes.ts'
+import { isBelow } from '../../config/public-paths.ts'
 import { publicPath } from '../paths/service-path.ts'
 
 /** Where an answer comes from, and which public path it has. */
@@ -48,12 +49,8 @@ export function mapLocation(value: string, { route, target, scheme: told }: When
 
 function mapPath(value: string, route: Whence['route'], target: ServiceTarget): string {
   const [, path = '', rest = ''] = PATH.exec(value) ?? []
-  if (!route.keepsPrefix && isPublic(path, route.prefix)) return value
+  if (!route.keepsPrefix && isBelow(path, route.prefix)) return value
   return (publicPath(path, route, target) ?? path) + rest
-}
-
-function isPublic(path: string, prefix: string): boolean {
-  return path === prefix || path.startsWith(`${prefix}/`)
 }
 
 /** Nothing in it can be read in two ways: a value of blanks alone would keep a pattern busy for minutes. */
@@ -94,7 +91,7 @@ function hasPath(attribute: string): boolean {
 
 function cookiePath(path: string, { route, target }: Whence): string {
   if (!path.startsWith('/')) return path
-  if (!route.keepsPrefix && isPublic(path, route.prefix)) return path
+  if (!route.keepsPrefix && isBelow(path, route.prefix)) return path
   const bare = path === '/' ? '' : path
   const mapped = publicPath(bare === '' ? target.basePath : bare, route, target)
   return mapped === undefined || mapped === '' ? route.prefix : mapped

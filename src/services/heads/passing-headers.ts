@@ -1,73 +1,4 @@
-/** What ends at the next hop (RFC 9110, section 7.6.1), and what says how a body is framed: no rule passes these. */
-const OF_ONE_HOP = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'proxy-authenticate',
-  'proxy-authentication-info',
-  'proxy-authorization',
-  'te',
-  'transfer-encoding',
-  'upgrade',
-  'http2-settings',
-  'expect',
-])
-
-/** The gateway alone says these to a service; anybody else would be believed as the gateway is. */
-const OURS = new Set([
-  'host',
-  'content-length',
-  'via',
-  'traceparent',
-  'tracestate',
-  'x-request-id',
-  'x-user-id',
-  'x-user-claims',
-  'x-token-id',
-  'x-token-user',
-  'forwarded',
-  'x-real-ip',
-])
-
-const OUR_FAMILIES = /^x-(?:internal|forwarded)(?:-|$)/
-
-/** By these a client could tell a service that it is somebody else, elsewhere, or asks for something else. */
-const SPOOFS = new Set([
-  'client-ip',
-  'true-client-ip',
-  'x-client-ip',
-  'x-cluster-client-ip',
-  'x-original-forwarded-for',
-  'x-originating-ip',
-  'x-remote-ip',
-  'x-remote-addr',
-  'x-remote-user',
-  'remote-user',
-  'forwarded-for',
-  'proxy-client-ip',
-  'wl-proxy-client-ip',
-  'http-client-ip',
-  'do-connecting-ip',
-  'fly-client-ip',
-  'cf-connecting-ip',
-  'cf-connecting-ipv6',
-  'cf-pseudo-ipv4',
-  'fastly-client-ip',
-  'x-appengine-user-ip',
-  'x-azure-clientip',
-  'x-azure-socketip',
-  'x-envoy-external-address',
-  'x-envoy-original-path',
-  'x-original-url',
-  'x-original-uri',
-  'x-original-host',
-  'x-original-method',
-  'x-rewrite-url',
-  'x-host',
-  'x-http-host-override',
-  // CGI would make HTTP_PROXY of it, by which programs find a proxy.
-  'proxy',
-])
+import { OF_GATEWAY, OF_GATEWAY_FAMILIES, OF_ONE_HOP, OF_PROXIES } from '../../config/header-names.ts'
 
 /** Where clients put the key that they pay with. */
 const CREDENTIALS = new Set(['x-api-key', 'api-key', 'x-goog-api-key'])
@@ -85,10 +16,10 @@ const HANDSHAKE = 'sec-websocket-'
 export function mayPassUp(name: string): boolean {
   return !(
     OF_ONE_HOP.has(name) ||
-    OURS.has(name) ||
-    SPOOFS.has(name) ||
+    OF_GATEWAY.has(name) ||
+    OF_PROXIES.has(name) ||
     CREDENTIALS.has(name) ||
-    OUR_FAMILIES.test(name) ||
+    OF_GATEWAY_FAMILIES.test(name) ||
     (ODD.test(name) && isReadAsOurs(name)) ||
     name.startsWith(HANDSHAKE)
   )

@@ -23,23 +23,35 @@ function isWord(segment: string): boolean {
  * The path of a usage row: `/orders/42/items?page=2` is `/orders/{id}/items`. One of the operator's templates where one
  * fits, else each segment that is no plain short word becomes `{id}`. Never a query.
  */
-export function templateOf(rest: string, templates: readonly string[]): string {
+export function templateOf(rest: string, templates: readonly Template[]): string {
   const [path = ''] = rest.split('?', 1)
   const segments = path.split('/').filter((segment) => segment !== '')
   const named = templates.find((template) => fits(template, segments))
-  if (named !== undefined) return named
+  if (named !== undefined) return named.text
   const plain = segments.slice(0, MOST_SEGMENTS).map((segment) => (isWord(segment) ? segment : ID))
   if (segments.length > MOST_SEGMENTS) plain.push(REST)
   return `/${plain.join('/')}`
 }
 
 /** `{name}` stands for any one segment, a final `*` for all that is left. */
-function fits(template: string, segments: readonly string[]): boolean {
-  const parts = template.split('/').filter((part) => part !== '')
-  const isTree = parts.at(-1) === '*'
-  if (isTree) parts.pop()
+function fits({ parts, isTree }: Template, segments: readonly string[]): boolean {
   if (isTree ? segments.length < parts.length : segments.length !== parts.length) return false
-  return parts.every((part, index) => part === segments[index] || /^\{[^{}]*\}$/.test(part))
+  return parts.every((part, index) => part === undefined || part === segments[index])
+}
+
+/** One of the operator's templates, read. */
+export interface Template {
+  text: string
+  /** Undefined: any segment. */
+  parts: readonly (string | undefined)[]
+  isTree: boolean
+}
+
+export function readTemplate(text: string): Template {
+  const texts = text.split('/').filter((part) => part !== '')
+  const isTree = texts.at(-1) === '*'
+  if (isTree) texts.pop()
+  return { text, parts: texts.map((part) => (/^\{[^{}]*\}$/.test(part) ? undefined : part)), isTree }
 }
 
 /** Of one route; beyond it, whoever asks for words of his own choice is not told apart from others. */
@@ -50,24 +62,24 @@ const UNKNOWN_PATH = [404, 405, 410]
 
 /** The paths of rows, of which there is a bound for each route: they are grouped by in sums. */
 export class PathTemplates {
-  readonly #known = new WeakMap<ServiceRoute, Set<string>>()
+  readonly #routes = new WeakMap<ServiceRoute, { templates: readonly Template[]; known: Set<string> }>()
 
   of(route: ServiceRoute, url: string, status: number): string {
-    const { prefix, paths } = route
-    const template = templateOf(url.startsWith(prefix) ? url.slice(prefix.length) : url, paths)
+    const { prefix } = route
+    const { templates, known } = this.#of(route)
+    const template = templateOf(url.startsWith(prefix) ? url.slice(prefix.length) : url, templates)
     const path = template === '/' ? prefix : prefix + template
-    return this.#isKnown(route, path, status) ? path : prefix + OTHER
+    if (known.has(path)) return path
+    if (known.size >= MOST_TEMPLATES || UNKNOWN_PATH.includes(status)) return prefix + OTHER
+    known.add(path)
+    return path
   }
 
-  #isKnown(route: ServiceRoute, path: string, status: number): boolean {
-    let known = this.#known.get(route)
-    if (known === undefined) {
-      known = new Set()
-      this.#known.set(route, known)
-    }
-    if (known.has(path)) return true
-    if (known.size >= MOST_TEMPLATES || UNKNOWN_PATH.includes(status)) return false
-    known.add(path)
-    return true
+  #of(route: ServiceRoute) {
+    const before = this.#routes.get(route)
+    if (before) return before
+    const fresh = { templates: route.paths.map(readTemplate), known: new Set<string>() }
+    this.#routes.set(route, fresh)
+    return fresh
   }
 }
